@@ -1,0 +1,40 @@
+# Everything a fresh clone needs: `make setup`, `make demo`, `make test`, `make check`.
+# Only `setup` downloads; the rest uses what it left in .venv and in the user's cache directory.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test check clean
+
+help:
+	@echo "make setup   .venv with pinned dependencies, and the base model"
+	@echo "make demo    the model reads 160,000 tokens and answers from memory; results in demo/"
+	@echo "make test    the test suite"
+	@echo "make check   ruff, ruff format, mypy --strict"
+	@echo "make clean   remove caches, build products and demo/ (.venv and the base model stay)"
+
+setup: $(STAMP)
+	$(BIN)/mplus fetch
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("mplus needs Python 3.11 or newer, $(PYTHON) is %d.%d; try: make setup PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/mplus demo --out demo
+
+test: setup
+	$(BIN)/pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf build dist demo .mypy_cache .pytest_cache .ruff_cache
+	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +

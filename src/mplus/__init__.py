@@ -1,0 +1,33 @@
+"""M+: a language model that keeps what it has read in latent memory. The public names, nothing else.
+
+They are imported when first used, so that ``mplus --help`` need not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mplus.errors import MPlusError
+
+if TYPE_CHECKING:
+    from mplus.config import Geometry
+    from mplus.memory.memory import Memory, MemoryStats
+    from mplus.model import MPlusModel, MPlusOutput
+
+__version__ = "0.1.0"
+__all__ = ["Geometry", "MPlusError", "MPlusModel", "MPlusOutput", "Memory", "MemoryStats", "__version__"]
+
+_ROOMS = {
+    "Geometry": "mplus.config",
+    "Memory": "mplus.memory.memory",
+    "MemoryStats": "mplus.memory.memory",
+    "MPlusModel": "mplus.model",
+    "MPlusOutput": "mplus.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return getattr(import_module(_ROOMS[name]), name)
+    raise AttributeError(f"module 'mplus' has no attribute {name!r}")

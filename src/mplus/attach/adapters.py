@@ -1,0 +1,116 @@
+"""Write and read adapters (PEFT LoRA) on a decoder, exactly one or none on at a time. Knows no memory.
+
+This file alone relies on how PEFT's layers keep which adapter is on. Its public ``set_adapter`` also turns gradients on and
+off, which a switch in the middle of a training step must not do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from mplus.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj")
+"""What the paper adapts (section 3.1): all projections of a block but the attention's output."""
+
+
+class Adapters:
+    """The LoRA sets of one model.
+
+    Attributes:
+        write, read: PEFT names of the sets used in a write and in a read; None when that pass runs the bare base.
+    """
+
+    def __init__(self, model: PreTrainedModel, write: str | None = None, read: str | None = None) -> None:
+        self.model = model
+        self.write = write
+        self.read = read
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look the LoRA layers up again, after an injection."""
+        self._layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
+        self._set(None)
+
+    @contextmanager
+    def on(self, name: str | None) -> Iterator[None]:
+        """Run with adapter `name` (None: with none); whatever was on before is on again afterwards."""
+        before = self._current
+        self._set(name)
+        try:
+            yield
+        finally:
+            self._set(before)
+
+    def named(self, role: str) -> str | None:
+        """PEFT name of role "write" or "read"."""
+        return self.write if role == "write" else self.read
+
+    def _set(self, name: str | None) -> None:
+        self._current = name
+        for layer in self._layers:
+            state: Any = layer
+            state._disable_adapters = name is None
+            if name is not None:
+                state._active_adapter = [name]
+
+
+def inject(model: PreTrainedModel, name: str, config: Mapping[str, Any], *, empty: bool = False) -> None:
+    """Put fresh LoRA weights called `name` on the projections.
+
+    Args:
+        config: rank ``r``, ``lora_alpha`` and, if not all of ``TARGETS``, ``target_modules``.
+        empty: create weights on the meta device, for a state dict to be assigned.
+    """
+    lora = LoraConfig(
+        r=int(config["r"]),
+        lora_alpha=float(config["lora_alpha"]),  # type: ignore[arg-type]
+        lora_dropout=0.0,
+        target_modules=list(config.get("target_modules", TARGETS)),
+    )
+    inject_adapter_in_model(lora, model, adapter_name=name, low_cpu_mem_usage=empty)
+
+
+def adapter_names(model: PreTrainedModel) -> list[str]:
+    """All LoRA weights in the model's state dict."""
+    return [name for name in model.state_dict() if ".lora_" in name]
+
+
+def load_adapter(model: PreTrainedModel, name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Copy LoRA weights called `name` into the model and prove that each arrived.
+
+    Args:
+        tensors: state-dict name to tensor.
+
+    Raises:
+        CheckpointError: one has no place in the model, one is missing, a shape differs.
+    """
+    own = dict(model.state_dict())
+    expected = {key for key in own if ".lora_" in key and f".{name}." in key}
+    missing, extra = sorted(expected - set(tensors)), sorted(set(tensors) - expected)
+    if missing or extra:
+        raise CheckpointError(f"adapter {name!r}: missing {_some(missing)}, without a place in the model {_some(extra)}")
+    with torch.no_grad():
+        for key, value in tensors.items():
+            if own[key].shape != value.shape:
+                raise CheckpointError(f"adapter {name!r}: {key} has shape {tuple(value.shape)}, expected {tuple(own[key].shape)}")
+            own[key].copy_(value)
+            if not torch.equal(own[key], value.to(own[key])):
+                raise CheckpointError(f"adapter {name!r}: {key} did not arrive in the model")
+    log.info("adapter %r: %d tensors loaded, none dropped", name, len(tensors))
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:4]) if names else "none"
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"

@@ -1,0 +1,130 @@
+"""A transformers cache whose layers begin with memory. Every dependence on the cache API's version is in this file.
+
+Legend: B rows, P prefix slots, T new tokens, H kv heads, E head width.
+
+The causal mask is built before any layer runs, so a layer reports P slots before they are filled; an attention pre-hook
+fills them when the layer's turn comes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+GROWTH_TOKENS = 64
+
+
+class PrefixLayer(DynamicLayer):
+    """P memory slots, then what the model appends, in one buffer written in place.
+
+    Args:
+        prefix: P.
+        room: tokens to reserve behind the prefix.
+        storing: False keeps nothing of what passes (training with checkpointing, generation without cache): each
+            forward sees the prefix and its own tokens only.
+    """
+
+    is_compileable = False
+
+    def __init__(self, prefix: int, room: int, storing: bool) -> None:
+        super().__init__()
+        self.prefix = prefix
+        self.room = room
+        self.storing = storing
+        self.filled = False
+        self.used = prefix
+        self.buffered = False
+
+    def fill(self, keys: Tensor, values: Tensor) -> None:
+        """Set the prefix: rotated keys and values, [B, H, P, E]."""
+        self.used = self.prefix
+        self.buffered = self.storing and not torch.is_grad_enabled()
+        if self.buffered:
+            rows, heads, _, width = keys.shape
+            self.lazy_initialization(keys, values)
+            self._keys = keys.new_empty(rows, heads, self.prefix + self.room, width)
+            self._values = values.new_empty(rows, heads, self.prefix + self.room, width)
+            self._keys[:, :, : self.prefix] = keys
+            self._values[:, :, : self.prefix] = values
+            self._view()
+        else:
+            self.lazy_initialization(keys, values)
+            self.keys, self.values = keys, values
+        self.filled = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.filled or self.keys is None or self.values is None:
+            raise AssertionError("attention ran before its memory prefix was filled")
+        if not self.buffered:
+            keys = torch.cat([self.keys, key_states], -2)
+            values = torch.cat([self.values, value_states], -2)
+            if self.storing:
+                self.keys, self.values, self.used = keys, values, keys.shape[-2]
+            return keys, values
+        count = key_states.shape[-2]
+        if self.used + count > self._keys.shape[-2]:
+            self._grow(self.used + count + GROWTH_TOKENS)
+        self._keys[:, :, self.used : self.used + count] = key_states
+        self._values[:, :, self.used : self.used + count] = value_states
+        self.used += count
+        self._view()
+        return self.keys, self.values
+
+    def get_seq_length(self, *args: Any) -> int:
+        return self.used
+
+    def get_mask_sizes(self, query_length: Any, *args: Any) -> tuple[int, int]:
+        count = query_length if isinstance(query_length, int) else int(query_length.shape[0])  # a position tensor before 5.20
+        return self.used + count, 0
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        self._take(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self._take(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        if self.filled:
+            self._take(torch.arange(self.keys.shape[0]).repeat_interleave(repeats))
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last ``-tokens_to_remove`` appended tokens; memory slots are never cropped."""
+        self.used = max(self.prefix, self.used - abs(tokens_to_remove))
+        if self.filled:
+            if self.buffered:
+                self._view()
+            else:
+                self.keys, self.values = self.keys[:, :, : self.used], self.values[:, :, : self.used]
+
+    def _take(self, index: Tensor) -> None:
+        if not self.filled:
+            return
+        index = index.to(self.keys.device)
+        if self.buffered:
+            self._keys, self._values = self._keys.index_select(0, index), self._values.index_select(0, index)
+            self._view()
+        else:
+            self.keys, self.values = self.keys.index_select(0, index), self.values.index_select(0, index)
+
+    def _view(self) -> None:
+        self.keys, self.values = self._keys[:, :, : self.used], self._values[:, :, : self.used]
+
+    def _grow(self, slots: int) -> None:
+        for name in ("_keys", "_values"):
+            old: Tensor = getattr(self, name)
+            new = old.new_empty(*old.shape[:2], max(slots, old.shape[2] + old.shape[2] // 4), old.shape[3])
+            new[:, :, : self.used] = old[:, :, : self.used]
+            setattr(self, name, new)
+
+
+class PrefixCache(Cache):
+    """One ``PrefixLayer`` per decoder layer."""
+
+    _can_checkpoint_with_cache = True  # a layer that stores nothing gives the same result when recomputed
+
+    def __init__(self, depth: int, prefix: int, *, room: int = GROWTH_TOKENS, storing: bool = True) -> None:
+        super().__init__(layers=[PrefixLayer(prefix, room, storing) for _ in range(depth)])
+        self.prefix = prefix

@@ -1,0 +1,204 @@
+"""The read: memory stands before the prompt as keys and values of every layer. Changes no memory.
+
+Legend: B prompts, T prompt tokens, P prefix slots, L layers, H kv heads, E head width, n short-term tokens, k long-term tokens.
+
+Row b of layer l is [unused | BOS_l | k long-term, oldest first | n short-term, oldest first | prompt]; positions count from BOS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mplus.attach.cache import PrefixCache
+from mplus.attach.families import rotate
+from mplus.attach.find import Found, find_by_vote, find_in_layer, planned_tokens, prompt_features
+from mplus.attach.hooks import Hooks
+from mplus.attach.parts import Attached
+from mplus.config import Geometry
+from mplus.memory.memory import Memory
+from mplus.memory.rows import Rows, Written
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What one prompt drew from long-term memory: per layer, or one entry that holds for all layers."""
+
+    layers: list[Found]
+
+    @property
+    def indices(self) -> list[list[int]]:
+        """Places in the store, in reading order."""
+        return [found.indices.tolist() for found in self.layers]
+
+
+class Reading:
+    """Everything a forward pass needs to read memory: prefix length, mask, cache, hooks.
+
+    Args:
+        memories: one per prompt (the same object may stand for several), or what a write pass produced, read alone.
+        ids_BT, text_BT: the prompts, left-padded, and False at padding.
+    """
+
+    def __init__(self, attached: Attached, geometry: Geometry, memories: list[Memory | Written], ids_BT: Tensor, text_BT: Tensor) -> None:
+        self.attached, self.geometry, self.memories, self.text = attached, geometry, memories, text_BT
+        self.device = ids_BT.device
+        self.alone = any(isinstance(memory, Written) for memory in memories)
+        self.sources = list({id(memory): memory for memory in memories}.values())
+        self.rows_of = [[row for row, memory in enumerate(memories) if memory is source] for source in self.sources]
+        self.found: list[list[Found]] = [[] for _ in memories]
+        self.gathered: dict[int, Rows] = {}
+        self.shared = geometry.retrieval == "shared"
+        if self.shared:
+            self._vote(ids_BT, text_BT)
+        self.ltm_tokens = [self._ltm_tokens(row) for row in range(len(memories))]
+        self.lengths = [1 + count + _stm_tokens(memory) for count, memory in zip(self.ltm_tokens, memories, strict=True)]
+        self.prefix = max(self.lengths)
+        self.bos_kv: list[tuple[Tensor, Tensor]] = []
+        self.rotation = self._rotation()
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter of this pass: `read`; a written chunk alone is read as a write would see it (published)."""
+        return self.attached.adapters.write if self.alone else self.attached.adapters.read
+
+    def mask(self) -> Tensor:
+        """[B, P] 1 at used prefix slots."""
+        lengths = torch.tensor(self.lengths, device=self.device)[:, None]
+        return (torch.arange(self.prefix, device=self.device)[None] >= self.prefix - lengths).long()
+
+    def cache(self, room: int, *, storing: bool = True) -> PrefixCache:
+        """A cache that holds the prefix and `room` more tokens."""
+        return PrefixCache(self.attached.decoder.depth, self.prefix, room=room, storing=storing)
+
+    def install(self, hooks: Hooks) -> None:
+        """Prepare BOS and hook every layer; call inside ``adapters.on(self.adapter)``."""
+        decoder, adapters = self.attached.decoder, self.attached.adapters
+        role = "write" if self.alone else self.geometry.memory_projection
+        with torch.no_grad(), adapters.on(adapters.named(role)):
+            self.bos_kv = [decoder.project(layer, self.attached.bos[layer][None]) for layer in range(decoder.depth)]
+        for layer in range(decoder.depth):
+            hooks.before_attention(decoder, layer, lambda cache, normed, layer=layer: self._fill(layer, cache, normed))
+
+    def retrieved(self) -> list[Retrieved]:
+        """What each prompt drew, after the pass has run."""
+        return [Retrieved(found) for found in self.found]
+
+    # -- long-term -------------------------------------------------------------------------------------------------
+
+    def _vote(self, ids_BT: Tensor, text_BT: Tensor) -> None:
+        features: list[Tensor] | None = None
+        for source, rows in zip(self.sources, self.rows_of, strict=True):
+            if not isinstance(source, Memory) or planned_tokens(source) == 0:
+                continue
+            if features is None:
+                features = prompt_features(self.attached, ids_BT, text_BT)
+            here = torch.tensor(rows, device=ids_BT.device)
+            for row, found in zip(rows, find_by_vote(self.attached, source, [part[here] for part in features], text_BT[here]), strict=True):
+                self.found[row] = [found]
+                self.gathered[row] = self._layers_first(source.longterm.stores[0].gather(found.indices, _content(source.layout.format)))
+
+    def _ltm_tokens(self, row: int) -> int:
+        memory = self.memories[row]
+        if not isinstance(memory, Memory):
+            return 0
+        if self.shared:
+            return self.found[row][0].indices.shape[0] if self.found[row] else 0
+        return planned_tokens(memory)
+
+    def _longterm(self, layer: int, normed: Tensor, repeat: int) -> dict[int, Rows]:
+        """Rows [k, ...] of one layer per prompt."""
+        if self.shared:
+            return {row: {name: value[layer] for name, value in rows.items()} for row, rows in self.gathered.items()}
+        out: dict[int, Rows] = {}
+        for source, rows in zip(self.sources, self.rows_of, strict=True):
+            if not isinstance(source, Memory) or planned_tokens(source) == 0:
+                continue
+            here = torch.tensor(rows, device=normed.device)
+            text = self.text[here] if normed.shape[1] == self.text.shape[1] else self.text.new_ones(len(rows), normed.shape[1])
+            found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text)
+            for row, found in zip(rows, found_here, strict=True):
+                self.found[row] = [*self.found[row][:layer], found]
+                group = layer if source.longterm.groups > 1 else 0
+                rows_k = source.longterm.stores[group].gather(found.indices, _content(source.layout.format))
+                if source.longterm.groups == 1:
+                    rows_k = {name: value[:, layer] for name, value in rows_k.items()}
+                out[row] = {name: value.to(self.device) for name, value in rows_k.items()}
+        return out
+
+    def _layers_first(self, rows: Rows) -> Rows:
+        return {name: value.transpose(0, 1).to(self.device) for name, value in rows.items()}
+
+    # -- assembly --------------------------------------------------------------------------------------------------
+
+    def _rotation(self) -> tuple[Tensor, Tensor]:
+        """cos, sin [1 or B, P, E]; slots before BOS are never seen."""
+        lengths = torch.tensor(self.lengths, device=self.device)[:, None]
+        if len(set(self.lengths)) == 1:
+            lengths = lengths[:1]
+        positions = (torch.arange(self.prefix, device=self.device)[None] - (self.prefix - lengths)).clamp(min=0)
+        return self.attached.decoder.rotation(positions, self.attached.bos)
+
+    def _fill(self, layer: int, cache: PrefixCache, normed: Tensor) -> None:
+        slot = cache.layers[layer]
+        if slot.filled and slot.storing:  # type: ignore[attr-defined]
+            return
+        repeat = normed.shape[0] // len(self.memories)  # beams and several samples of one prompt
+        with torch.no_grad():
+            keys, values = self._assemble(layer, self._longterm(layer, normed, repeat))
+            keys = rotate(keys, *self.rotation).transpose(1, 2)
+            values = values.transpose(1, 2)
+            if repeat > 1:
+                keys, values = keys.repeat_interleave(repeat, 0), values.repeat_interleave(repeat, 0)
+        slot.fill(keys, values)  # type: ignore[attr-defined]
+
+    def _assemble(self, layer: int, longterm: dict[int, Rows]) -> tuple[Tensor, Tensor]:
+        """Keys and values of all prefixes before rotation, [B, P, H, E]."""
+        bos_keys, bos_values = self.bos_kv[layer]
+        shape = (len(self.memories), self.prefix, *bos_keys.shape[-2:])
+        keys, values = bos_keys.new_zeros(shape), bos_values.new_zeros(shape)
+        for source, rows in zip(self.sources, self.rows_of, strict=True):
+            short_keys, short_values = self._project(layer, _stm_rows(source, layer))
+            count = short_keys.shape[0]
+            here = torch.tensor(rows, device=self.device)
+            if count:
+                keys[here, self.prefix - count :] = short_keys.to(keys)
+                values[here, self.prefix - count :] = short_values.to(values)
+            for row in rows:
+                end = self.prefix - count
+                start = end - self.ltm_tokens[row]
+                if row in longterm:
+                    long_keys, long_values = self._project(layer, longterm[row])
+                    keys[row, start:end], values[row, start:end] = long_keys.to(keys), long_values.to(values)
+                keys[row, start - 1], values[row, start - 1] = bos_keys[0], bos_values[0]
+        return keys, values
+
+    def _project(self, layer: int, rows: Rows) -> tuple[Tensor, Tensor]:
+        """K and V before rotation, [n, H, E], of stored rows."""
+        if "keys" in rows:
+            return rows["keys"], rows["values"]
+        adapters = self.attached.adapters
+        role = "write" if self.alone else self.geometry.memory_projection
+        with adapters.on(adapters.named(role)):
+            return self.attached.decoder.project(layer, rows["hidden"])
+
+
+def _content(memory_format: str) -> tuple[str, ...]:
+    return ("hidden",) if memory_format == "hidden" else ("keys", "values")
+
+
+def _stm_tokens(memory: Memory | Written) -> int:
+    return memory.tokens if isinstance(memory, Written) else len(memory.pool)
+
+
+def _stm_rows(memory: Memory | Written, layer: int) -> Rows:
+    """Short-term rows [n, ...] of one layer, oldest first; a chunk read alone gives its hidden states where it has them."""
+    if isinstance(memory, Written):
+        if memory.hidden is not None:
+            return {"hidden": memory.hidden[layer]}
+        return {name: memory.rows[name][layer] for name in ("keys", "values")}
+    pool = memory.pool
+    order = pool.order[layer if pool.drop_groups > 1 else 0]
+    return {name: pool.rows[name][layer, order.to(pool.rows[name].device)] for name in _content(memory.layout.format)}

@@ -1,0 +1,259 @@
+"""The write pass: a chunk of text through the layers becomes new memory tokens. Changes no memory.
+
+Legend: B rows, T text tokens, K new tokens at most, L layers, D width, H kv heads, E head width, n tail tokens.
+
+``input`` tap: what enters a layer is its memory token, one per text token. ``output`` tap (published): what leaves a layer at
+the last K rows; a chunk shorter than K is left-filled by the newest old memory tokens, which are refreshed with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mplus.attach.cache import PrefixCache
+from mplus.attach.families import rotate
+from mplus.attach.hooks import Enough, Hooks
+from mplus.attach.parts import Attached
+from mplus.config import Geometry
+from mplus.errors import InputError
+from mplus.memory.rows import RowLayout, Rows, Written
+from mplus.retriever import VoteRetriever
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The newest memory tokens, which a write sees.
+
+    Attributes:
+        hidden: [B or 1, L, n, D], or None when keys and values are at hand.
+        keys, values: [B or 1, L, n, H, E] as the write adapter projects them, or None.
+    """
+
+    hidden: Tensor | None = None
+    keys: Tensor | None = None
+    values: Tensor | None = None
+
+    @property
+    def tokens(self) -> int:
+        """n."""
+        held = self.hidden if self.hidden is not None else self.keys
+        return 0 if held is None else held.shape[2]
+
+
+@dataclass
+class _Taken:
+    """What the hooks of one pass collect, one entry per layer."""
+
+    hidden: dict[int, Tensor] = field(default_factory=dict)
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    values: dict[int, Tensor] = field(default_factory=dict)
+    normed: dict[int, Tensor] = field(default_factory=dict)
+    text: dict[int, Tensor] = field(default_factory=dict)
+
+
+def write_pass(
+    attached: Attached,
+    geometry: Geometry,
+    layout: RowLayout,
+    ids: Tensor,
+    tail: Tail,
+    *,
+    initial: bool = False,
+    logits: bool = False,
+) -> list[Written]:
+    """Run one chunk per row; rows do not see each other.
+
+    Args:
+        ids: [B, T] token ids.
+        tail: the newest tokens of the memory (or of each row's memory).
+        initial: the first write of a pool that does not exist yet: no BOS, no tail (MemoryLLM, ``initialized`` = 0).
+        logits: also give logits and the text's layer inputs.
+
+    Returns:
+        one ``Written`` per row.
+
+    Raises:
+        InputError: more text than one write takes.
+    """
+    text = ids.shape[1]
+    if text > geometry.chunk_tokens:
+        raise InputError(f"one write takes at most {geometry.chunk_tokens} tokens, got {text}; use memory.write, which cuts text")
+    run = _Run(attached, geometry, layout, ids, tail, initial, logits)
+    with torch.no_grad():
+        with attached.adapters.on(attached.adapters.write):
+            states = run.forward()
+        return run.results(states)
+
+
+class _Run:
+    def __init__(
+        self, attached: Attached, geometry: Geometry, layout: RowLayout, ids: Tensor, tail: Tail, initial: bool, logits: bool
+    ) -> None:
+        self.attached, self.geometry, self.layout, self.tail = attached, geometry, layout, tail
+        self.decoder = attached.decoder
+        self.initial, self.wants_logits = initial, logits
+        self.batch, self.text = ids.shape
+        room = max(0, geometry.new_tokens - self.text) if geometry.write_tap == "output" else 0
+        self.fill = min(room, tail.tokens)
+        self.new = min(geometry.new_tokens, self.text + self.fill)
+        self.prefix = 0 if initial else 1 + tail.tokens - self.fill
+        self.ids = torch.cat([ids[:, :1].expand(-1, self.fill), ids], 1)
+        self.taken = _Taken()
+        projected_here = geometry.write_tap == "input" and geometry.memory_projection == "write"
+        self.takes_kv = layout.format == "kv" and keeps_write_kv(geometry)
+        retriever = attached.retriever if "search" in layout.fields else None
+        vote = isinstance(retriever, VoteRetriever)
+        self.searched = () if retriever is None else (retriever.voting if vote else tuple(range(self.decoder.depth)))  # type: ignore[union-attr]
+        positions = torch.arange(self.prefix, device=ids.device)[None]
+        self.rotation = self.decoder.rotation(positions, attached.bos) if self.prefix else None
+        self.bos_kv: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self) -> Tensor | None:
+        """Run the decoder's layers with the hooks on; the last hidden states, or None when the pass could stop early."""
+        decoder = self.decoder
+        if not self.initial:  # before the hooks: they must see the chunk's projections only
+            self.bos_kv = [decoder.project(layer, self.attached.bos[layer][None, None]) for layer in range(decoder.depth)]
+        cache = PrefixCache(decoder.depth, self.prefix, room=self.ids.shape[1])
+        mask = torch.ones(self.batch, self.prefix + self.ids.shape[1], dtype=torch.long, device=self.ids.device)
+        positions = torch.arange(self.prefix, mask.shape[1], device=self.ids.device)[None].expand(self.batch, -1)
+        with Hooks() as hooks:
+            for layer in range(decoder.depth):
+                self.install(hooks, layer)
+            try:
+                out = decoder.body(
+                    input_ids=self.ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+                )
+            except Enough:
+                return None
+        return out.last_hidden_state  # type: ignore[no-any-return]
+
+    def install(self, hooks: Hooks, layer: int) -> None:
+        """Hooks of one layer: prepare its input, fill its prefix, take what becomes memory."""
+        decoder = self.decoder
+        hooks.before_layer(decoder, layer, lambda hidden: self.enter(layer, hidden))
+        hooks.before_attention(decoder, layer, lambda cache, normed: self.attend(layer, cache, normed))
+        if self.takes_kv:
+            hooks.after(decoder.key_source(layer), lambda out: self.take(self.taken.keys, layer, out))
+            hooks.after(decoder.value_source(layer), lambda out: self.take(self.taken.values, layer, out))
+        elif self.geometry.write_tap == "output":
+            hooks.after(decoder.layers[layer], lambda out: self.leave(layer, out))
+
+    def enter(self, layer: int, hidden: Tensor) -> Tensor:
+        """Before a layer: refreshed old rows in front, the position vector on the new rows, the input tap."""
+        if self.wants_logits:
+            self.taken.text[layer] = hidden[:, self.fill :].clone()
+        if self.fill or self.attached.position is not None:
+            hidden = hidden.clone()
+        if self.fill:
+            assert self.tail.hidden is not None
+            hidden[:, : self.fill] = self.tail.hidden[:, layer, self.tail.tokens - self.fill :]
+        if self.attached.position is not None:
+            hidden[:, -self.new :] += self.attached.position
+            if self.initial and layer:  # the published first write edits the previous layer's output in place
+                self.taken.hidden[layer - 1] = hidden[:, -self.new :].clone()
+        if self.geometry.write_tap == "input" and not self.takes_kv:
+            self.taken.hidden[layer] = hidden[:, -self.new :].clone()
+        return hidden
+
+    def attend(self, layer: int, cache: PrefixCache, normed: Tensor) -> None:
+        """Before attention: the prefix goes into the cache; with the input tap this is also where search keys come from."""
+        last = layer == self.decoder.depth - 1
+        if self.geometry.write_tap == "input" and layer in self.searched:
+            self.taken.normed[layer] = normed[:, -self.new :]
+        if last and self.geometry.write_tap == "input" and not self.takes_kv and not self.wants_logits:
+            raise Enough
+        cache.layers[layer].fill(*self.prefix_kv(layer, normed))  # type: ignore[attr-defined]
+
+    def prefix_kv(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotated keys and values of [BOS | tail], each [B, H, P, E]."""
+        decoder = self.decoder
+        if self.rotation is None:
+            empty = like.new_empty(self.batch, decoder.kv_heads, 0, decoder.head_width)
+            return empty, empty
+        keys, values = self.bos_kv[layer]
+        seen = self.prefix - 1
+        if seen:
+            tail_keys, tail_values = self.tail_kv(layer, seen)
+            rows = tail_keys.shape[0]
+            keys = torch.cat([keys.expand(rows, -1, -1, -1), tail_keys], 1)
+            values = torch.cat([values.expand(rows, -1, -1, -1), tail_values], 1)
+        keys = rotate(keys, *self.rotation)
+        expand = (self.batch, -1, -1, -1)
+        return keys.transpose(1, 2).expand(expand), values.transpose(1, 2).expand(expand)
+
+    def tail_kv(self, layer: int, seen: int) -> tuple[Tensor, Tensor]:
+        """Keys and values, [B or 1, seen, H, E], of the tail's first `seen` tokens."""
+        if self.tail.hidden is not None:
+            return self.decoder.project(layer, self.tail.hidden[:, layer, :seen])
+        assert self.tail.keys is not None and self.tail.values is not None
+        return self.tail.keys[:, layer, :seen], self.tail.values[:, layer, :seen]
+
+    def take(self, into: dict[int, Tensor], layer: int, out: Tensor) -> None:
+        """After the key or value projection: the chunk's own rows, before rotation."""
+        into[layer] = self.decoder.as_heads(out)[:, -self.new :]
+        if layer == self.decoder.depth - 1 and into is self.taken.values and not self.wants_logits:
+            raise Enough
+
+    def leave(self, layer: int, out: Tensor) -> None:
+        """After a layer: the output tap."""
+        self.taken.hidden[layer] = out[:, -self.new :].clone()
+
+    def results(self, states: Tensor | None) -> list[Written]:
+        """Split the batch into one ``Written`` per row."""
+        depth, decoder = self.decoder.depth, self.decoder
+        hidden = torch.stack([self.taken.hidden[layer] for layer in range(depth)], 1) if self.taken.hidden else None  # [B, L, n, D]
+        rows: Rows = {}
+        if self.layout.format == "hidden":
+            assert hidden is not None
+            rows["hidden"] = hidden
+        elif self.takes_kv:
+            rows["keys"] = torch.stack([self.taken.keys[layer] for layer in range(depth)], 1)
+            rows["values"] = torch.stack([self.taken.values[layer] for layer in range(depth)], 1)
+        else:
+            assert hidden is not None
+            rows.update(project_rows(self.attached, self.geometry, hidden))
+        if self.searched:
+            rows["search"] = self.search_keys(hidden)
+        logits = None if states is None or not self.wants_logits else decoder.model.lm_head(states[:, self.fill :])
+        out = []
+        for row in range(self.batch):
+            written = Written({name: value[row] for name, value in rows.items()}, self.text, initial=self.initial)
+            written.hidden = None if hidden is None else hidden[row]
+            if logits is not None:
+                written.logits = logits[row]
+                written.layer_input = [self.taken.text[layer][row] for layer in range(depth)]
+            out.append(written)
+        return out
+
+    def search_keys(self, hidden: Tensor | None) -> Tensor:
+        """[B, L or 1, n, R] retriever keys of the new rows."""
+        if self.geometry.write_tap == "input":
+            normed = {layer: self.taken.normed[layer] for layer in self.searched}
+        else:
+            assert hidden is not None
+            normed = {layer: self.decoder.normed(layer, hidden[:, layer]) for layer in self.searched}
+        return search_keys(self.attached, normed)
+
+
+def keeps_write_kv(geometry: Geometry) -> bool:
+    """Whether the K and V that a write pass computes are the ones a read needs."""
+    return geometry.write_tap == "input" and geometry.memory_projection == "write"
+
+
+def search_keys(attached: Attached, normed: dict[int, Tensor]) -> Tensor:
+    """Retriever keys, [B, L or 1, n, R], of normalised hidden states per searched layer, [B, n, D] each."""
+    retriever = attached.retriever
+    if isinstance(retriever, VoteRetriever):
+        return retriever.keys([normed[layer] for layer in retriever.voting])[:, None]
+    assert retriever is not None
+    return torch.stack([retriever.keys(layer, normed[layer]) for layer in sorted(normed)], 1)
+
+
+def project_rows(attached: Attached, geometry: Geometry, hidden: Tensor) -> Rows:
+    """K and V before rotation, [B, L, n, H, E], of hidden states [B, L, n, D], by the adapter that reads use for memory."""
+    with attached.adapters.on(attached.adapters.named(geometry.memory_projection)):
+        pairs = [attached.decoder.project(layer, hidden[:, layer]) for layer in range(hidden.shape[1])]
+    return {"keys": torch.stack([pair[0] for pair in pairs], 1), "values": torch.stack([pair[1] for pair in pairs], 1)}

@@ -1,0 +1,232 @@
+"""The formats of the published models: mplus-8b, memoryllm-8b, memoryllm-8b-chat. Knows their names and quirks.
+
+Legend: L layers, D width, K new tokens, S short-term tokens, R retriever key width, r LoRA rank.
+Arithmetic and names as recorded from the reference (K = ``num_tokens``; S and K0 count blocks of K).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from mplus.attach.adapters import Adapters, inject
+from mplus.attach.families import Decoder, round_rotary_to_bfloat16
+from mplus.attach.parts import Attached
+from mplus.checkpoints.fingerprint import fingerprint
+from mplus.checkpoints.loaded import InitialMemory, Loaded
+from mplus.checkpoints.report import LoadReport
+from mplus.checkpoints.tensors import read_json, read_tensors
+from mplus.config import Geometry, make_geometry
+from mplus.errors import CheckpointError
+from mplus.retriever import LayerRetriever
+
+WRITE, READ = "default", "decoder_adapter"
+OWN_KEYS = (
+    "add_bos_embedding add_decoder_lora add_encoder_retriever add_selector decay_frequency detach_hidden_state "
+    "drop_memory_per_layer initial_rf_when_moving_stm_to_ltm lora_config ltm_initial_size map_from_hidden_states num_blocks "
+    "num_ltm_blocks num_memory_tokens num_selector_layers num_tokens selector_hidden_dim update_ltm_frequency update_ltm_mode "
+    "architectures torch_dtype transformers_version"
+).split()
+TRAINED_ROTARY_BF16_WIDTH = 4096  # the 8B model is the one that was run with rounded frequencies
+
+
+def is_published(config: dict[str, Any]) -> bool:
+    """Whether a ``config.json`` is of the published M+ or MemoryLLM form."""
+    return "num_tokens" in config and "num_blocks" in config and "lora_config" in config
+
+
+def geometry_of(config: dict[str, Any]) -> Geometry:
+    """Sizes and the published rules, from a published ``config.json``."""
+    new = int(config["num_tokens"])
+    read_blocks = int(config.get("num_ltm_blocks", 0) or 0)
+    has_ltm = read_blocks > 0
+    rounded = has_ltm and int(config["hidden_size"]) == TRAINED_ROTARY_BF16_WIDTH
+    return make_geometry(
+        new_tokens=new,
+        stm_tokens=new * (int(config["num_blocks"]) - read_blocks),
+        ltm_read_tokens=new * read_blocks,
+        ltm=has_ltm,
+        chunk_tokens=max(512, new),
+        min_write_tokens=16,
+        write_tap="output",
+        memory_projection="read",
+        drop="per_layer" if config.get("drop_memory_per_layer", True) else "shared",
+        retrieval="per_layer",
+        block_tokens=1,
+        neighbour_blocks=0,
+        eviction="countdown",
+        merge_every_writes=int(config.get("update_ltm_frequency", 1)),
+        initial_recall_frequency=float(config.get("initial_rf_when_moving_stm_to_ltm", 10)),
+        recall_decay=float(config.get("decay_frequency", 1)),
+        stm_ages="frozen",
+        small_ltm="repeat",
+        inv_freq_dtype="bfloat16" if rounded else "float32",
+    )
+
+
+def load_published(directory: Path, *, dtype: torch.dtype, device: torch.device, overrides: dict[str, Any]) -> Loaded:
+    """Open a published checkpoint directory.
+
+    Args:
+        overrides: geometry fields to replace, e.g. ``{"inv_freq_dtype": "bfloat16"}``.
+
+    Raises:
+        CheckpointError: any tensor missing, unknown, misshapen or not finite (all are listed).
+    """
+    config = read_json(directory / "config.json")
+    geometry = geometry_of(config).changed(**overrides)
+    tensors = read_tensors(directory)
+    report = LoadReport(str(directory))
+    model = _empty_model(config, tensors)
+    depth, width = model.config.num_hidden_layers, model.config.hidden_size
+    retriever = _empty_retriever(config, depth, width) if geometry.ltm else None
+    _fill_model(model, tensors, report, dtype, device)
+    if retriever is not None:
+        _fill_retriever(retriever, tensors, report, dtype, device)
+    bos = _take(tensors, report, "bos_embedding", (depth, 1, width), dtype, device)
+    position = _take(tensors, report, "new_memory_positional_emb", (1, 1, width), dtype, device)
+    initial = _initial_memory(tensors, report, geometry, depth, width, config, dtype)
+    _name_unused(tensors, report, geometry.ltm)
+    report.raise_if_bad()
+    assert bos is not None and position is not None and initial is not None
+    read = READ if any(f".{READ}." in name for name in tensors) else WRITE
+    decoder = Decoder(model)
+    if geometry.inv_freq_dtype == "bfloat16":
+        round_rotary_to_bfloat16(decoder)
+    attached = Attached(decoder, Adapters(model, write=WRITE, read=read), bos[:, 0], position[0, 0], retriever)
+    lora = {"r": config["lora_config"]["r"], "lora_alpha": config["lora_config"]["lora_alpha"]}
+    return Loaded(
+        attached,
+        geometry,
+        _tokenizer(directory),
+        name=directory.name if directory.name != "checkpoint" else directory.parent.name,
+        base_name=str(directory),
+        base_fingerprint=fingerprint(model.state_dict()),
+        report=report,
+        initial=initial,
+        adapter_configs={WRITE: lora, READ: lora},
+    )
+
+
+def _empty_model(config: dict[str, Any], tensors: dict[str, Tensor]) -> LlamaForCausalLM:
+    """The decoder with both adapters, on the meta device; its state dict has the published names."""
+    own = {key: value for key, value in config.items() if key not in OWN_KEYS and value is not None}
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**own))
+    lora = {**config["lora_config"]}
+    names = [name for name in (WRITE, READ) if name == WRITE or any(f".{READ}." in key for key in tensors)]
+    for name in names:
+        inject(model, name, lora, empty=True)
+    return model
+
+
+def _empty_retriever(config: dict[str, Any], depth: int, width: int) -> LayerRetriever:
+    with torch.device("meta"):
+        return LayerRetriever(depth, width, int(config["selector_hidden_dim"]), int(config.get("num_selector_layers", 2)))
+
+
+def _fill_model(
+    model: LlamaForCausalLM, tensors: dict[str, Tensor], report: LoadReport, dtype: torch.dtype, device: torch.device
+) -> None:
+    state = {}
+    for name, empty in model.state_dict().items():
+        value = _take(tensors, report, name, tuple(empty.shape), dtype, device)
+        if value is not None:
+            state[name] = value
+    if not report.missing and not report.misshapen:
+        model.load_state_dict(state, assign=True, strict=True)
+        model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config).to(device)
+        model.eval().requires_grad_(False)
+
+
+def _fill_retriever(
+    retriever: LayerRetriever, tensors: dict[str, Tensor], report: LoadReport, dtype: torch.dtype, device: torch.device
+) -> None:
+    state = {}
+    for name, empty in retriever.state_dict().items():  # query_proj.<layer>.<rest>
+        kind, layer, rest = name.split(".", 2)
+        value = _take(tensors, report, f"model.layers.{layer}.self_attn.{kind}.{rest}", tuple(empty.shape), dtype, device)
+        if value is not None:
+            state[name] = value
+    if len(state) == len(retriever.state_dict()):
+        retriever.load_state_dict(state, assign=True, strict=True)
+        retriever.eval().requires_grad_(False)
+
+
+def _initial_memory(
+    tensors: dict[str, Tensor],
+    report: LoadReport,
+    geometry: Geometry,
+    depth: int,
+    width: int,
+    config: dict[str, Any],
+    dtype: torch.dtype,
+) -> InitialMemory | None:
+    cpu = torch.device("cpu")
+    stm = _take(tensors, report, "memory", (depth, geometry.stm_tokens, width), dtype, cpu)
+    if stm is None:
+        return None
+    initial = InitialMemory(stm)
+    if "initialized" in tensors:
+        report.used.add("initialized")
+        initial.initialised = bool(tensors["initialized"].item())
+    if not geometry.ltm:
+        return initial
+    for layer in range(depth):
+        rows = _take(tensors, report, f"ltm.{layer}", None, dtype, cpu)
+        count = 0 if rows is None else rows.shape[0]
+        key_width = int(config["selector_hidden_dim"])
+        keys = _take(tensors, report, f"ltm_keys.{layer}", (count, key_width), dtype, cpu)
+        ages = _take(tensors, report, f"ltm_ages.{layer}", (count,), torch.int64, cpu)
+        frequency = _take(tensors, report, f"ltm_recall_frequencies.{layer}", (count,), torch.float32, cpu)
+        if rows is None or keys is None or ages is None or frequency is None:
+            continue
+        if rows.dim() != 2 or rows.shape[1] != width:
+            report.misshapen.append(f"ltm.{layer} is {list(rows.shape)}, expected [any, {width}]")
+            continue
+        initial.ltm.append(rows)
+        initial.ltm_keys.append(keys)
+        initial.ltm_ages.append(ages)
+        initial.ltm_frequencies.append(frequency)
+    return initial
+
+
+def _take(
+    tensors: dict[str, Tensor],
+    report: LoadReport,
+    name: str,
+    shape: tuple[int, ...] | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor | None:
+    if name not in tensors:
+        report.missing.append(name)
+        return None
+    report.check_tensor(name, tensors[name], shape)
+    return tensors[name].to(device=device, dtype=dtype)
+
+
+def _name_unused(tensors: dict[str, Tensor], report: LoadReport, ltm: bool) -> None:
+    longterm = ("ltm.", "ltm_keys.", "ltm_ages.", "ltm_recall_frequencies.")
+    for name in set(tensors) - report.used:
+        if not ltm and (name.startswith(longterm) or ".query_proj." in name or ".key_proj." in name):
+            report.unused[name] = "long-term memory is switched off"
+        elif ".encoder_query_proj." in name:
+            report.unused[name] = "the reference loads it but does not use it at inference"
+        elif name.endswith("rotary_emb.inv_freq"):
+            report.unused[name] = "computed from the configuration"
+        else:
+            report.extra.append(name)
+
+
+def _tokenizer(directory: Path) -> Any:
+    if not any((directory / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
+        return None
+    try:
+        return AutoTokenizer.from_pretrained(directory)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"the tokenizer in {directory} cannot be read ({error}); get an undamaged copy") from None

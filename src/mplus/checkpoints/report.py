@@ -1,0 +1,55 @@
+"""What became of every tensor of a checkpoint. Knows names and shapes only."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mplus.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class LoadReport:
+    """Every tensor of the file is used, or unused for a named reason; every needed one was found.
+
+    Attributes:
+        source: where the tensors came from.
+        used: names that went into the model or its initial memory.
+        unused: name to the reason it is deliberately not needed.
+    """
+
+    source: str
+    used: set[str] = field(default_factory=set)
+    unused: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
+
+    def check_tensor(self, name: str, value: Tensor, shape: tuple[int, ...] | None) -> None:
+        """Note a tensor as used, and what is wrong with it."""
+        self.used.add(name)
+        if shape is not None and tuple(value.shape) != shape:
+            self.misshapen.append(f"{name} is {list(value.shape)}, expected {list(shape)}")
+        elif value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            self.not_finite.append(name)
+
+    def raise_if_bad(self) -> None:
+        """Raise ``CheckpointError`` listing all faults at once, else log the counts."""
+        faults = [
+            (f"missing: {', '.join(sorted(self.missing))}") if self.missing else "",
+            (f"not known: {', '.join(sorted(self.extra))}") if self.extra else "",
+            (f"misshapen: {'; '.join(sorted(self.misshapen))}") if self.misshapen else "",
+            (f"not finite (NaN or infinity): {', '.join(sorted(self.not_finite))}") if self.not_finite else "",
+        ]
+        found = "; ".join(part for part in faults if part)
+        if found:
+            raise CheckpointError(
+                f"checkpoint {self.source} cannot be loaded; {found}; get an undamaged copy of the whole checkpoint"
+            )
+        log.info("%s: %d tensors used, %d deliberately unused", self.source, len(self.used), len(self.unused))

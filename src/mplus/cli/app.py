@@ -1,0 +1,97 @@
+"""The command line as a whole: which commands there are, and how every mistake ends in one line and an exit code.
+
+Exit codes: 0 done, 2 a mistake that the one line on stderr explains, 130 interrupted. A traceback means a bug of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from mplus.cli import ask, demo, fetch, info, terminal, write
+from mplus.cli.options import Verbose
+from mplus.errors import MPlusError
+
+MISTAKE, INTERRUPTED = 2, 130
+
+# The class above every complaint about a command line. It is click's or, in newer versions of typer, a copy of click's;
+# typer hands out only a leaf of it.
+UsageComplaint: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="mplus",
+    help="A language model with a long-term memory: it reads far more text than its context window and answers from memory.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("fetch")(fetch.fetch)
+app.command("write")(write.write)
+app.command("ask")(ask.ask)
+app.command("info")(info.info)
+app.command("demo")(demo.demo)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"mplus {version('mplus-llm')}")
+        except PackageNotFoundError:
+            typer.echo("mplus, not installed")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Never lets a user's mistake become a traceback."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our stdout has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _end("interrupted", INTERRUPTED)
+    except UsageComplaint as complaint:
+        return _end(_usage_sentence(complaint), MISTAKE)
+    except MPlusError as error:
+        return _end(str(error), MISTAKE)
+    except OSError as error:  # the disk is full, a directory may not be written: nobody's bug
+        return _end(f"{error.filename or 'input or output'}: {error.strerror or error}", MISTAKE)
+    finally:
+        terminal.stop_logging()
+
+
+def _run(arguments: list[str]) -> int:
+    result: Any = typer.main.get_command(app).main(args=arguments, prog_name="mplus", standalone_mode=False)
+    if result == INTERRUPTED:
+        raise KeyboardInterrupt
+    return result if isinstance(result, int) else 0
+
+
+def _usage_sentence(complaint: Any) -> str:
+    message = str(complaint.format_message()).strip().rstrip(".")
+    context = getattr(complaint, "ctx", None)
+    command = context.command_path if context is not None else "mplus"
+    return f"{message[:1].lower()}{message[1:]}; see `{command} --help`"
+
+
+def _end(sentence: str, code: int) -> int:
+    """Say one line on stderr, whatever line breaks the sentence has."""
+    print("mplus: " + " ".join(sentence.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,83 @@
+"""`mplus info`: what a stored memory holds, from its manifest; no model is opened unless one is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mplus.cli import terminal
+from mplus.cli.model import open_model
+from mplus.cli.options import MemoryDirectory, Verbose
+from mplus.errors import SnapshotError
+
+
+def info(
+    memory: MemoryDirectory,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="Also check that this model can read the memory.", show_default="no check"),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Show what is in a memory: its model, tokens, sources and sizes."""
+    from mplus.memory.snapshot import read_manifest
+
+    facts = _facts(memory, read_manifest(memory))
+    if model is not None:
+        from mplus.memory.memory import Memory
+
+        Memory.load(memory, open_model(model))
+        facts["readable_by"] = model
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        _show(facts)
+
+
+def _facts(directory: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says that a person asks for."""
+    try:
+        geometry = manifest["geometry"]
+        return {
+            "memory": str(directory),
+            "model": manifest["model"]["name"],
+            "fingerprint": manifest["model"]["fingerprint"],
+            "format": manifest["format"],
+            "memory_format": manifest["memory_format"],
+            "mplus": manifest["mplus"],
+            "tokens_read": manifest["tokens_read"],
+            "stm_tokens": manifest["stm_tokens"],
+            "stm_capacity": geometry["stm_tokens"],
+            "ltm_tokens": manifest["ltm_tokens"],
+            "ltm_capacity": geometry["ltm_capacity"] if geometry["ltm"] else 0,
+            "pending_tokens": sum(len(ids) for _, ids in manifest["pending"]),
+            "chunks": len(manifest["chunks"]),
+            "sources": manifest["sources"],
+            "size_bytes": manifest["data"]["bytes"],
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise SnapshotError(f"the manifest of {directory} is damaged ({type(error).__name__}: {error}); restore it") from None
+
+
+def _show(facts: dict[str, Any]) -> None:
+    table = terminal.table("memory", facts["memory"])
+    table.add_row("model", f"{facts['model']} ({facts['fingerprint'][:12]})")
+    table.add_row("format", f"{facts['format']}, {facts['memory_format']}")
+    table.add_row("read", f"{facts['tokens_read']:,} tokens in {facts['chunks']:,} chunks")
+    table.add_row("short-term", f"{facts['stm_tokens']:,} of {facts['stm_capacity']:,} tokens")
+    table.add_row("long-term", f"{facts['ltm_tokens']:,} of {facts['ltm_capacity']:,} tokens")
+    table.add_row("waiting for more text", f"{facts['pending_tokens']:,} tokens")
+    table.add_row("size", f"{facts['size_bytes'] / 1e6:,.1f} MB")
+    if "readable_by" in facts:
+        table.add_row("readable by", facts["readable_by"])
+    terminal.results().print(table)
+    sources = terminal.table("source", "tokens")
+    for name, tokens in facts["sources"].items():
+        sources.add_row(name or "(no name)", f"{tokens:,}")
+    if facts["sources"]:
+        terminal.results().print()
+        terminal.results().print(sources)

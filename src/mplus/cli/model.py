@@ -1,0 +1,29 @@
+"""The model a command works with, opened without noise. Knows nothing of what the command does with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mplus.checkpoints.base import locate
+from mplus.cli import terminal
+
+if TYPE_CHECKING:
+    from mplus.model import MPlusModel
+
+
+def open_model(name: str) -> MPlusModel:
+    """Open a model by name, directory or hub id.
+
+    Raises:
+        CheckpointError: there is no such model, or it is damaged or not on this machine.
+    """
+    with terminal.waiting(f"opening {name}"):
+        locate(name)  # a wrong name is told before seconds of imports
+        from transformers.utils import logging
+
+        if not terminal.is_verbose():
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
+        from mplus.model import MPlusModel
+
+        return MPlusModel.from_pretrained(name, dtype="auto")

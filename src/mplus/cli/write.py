@@ -1,0 +1,103 @@
+"""`mplus write`: files into a stored memory. Every file is read and checked before the memory changes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mplus.cli import terminal
+from mplus.cli.model import open_model
+from mplus.cli.options import DEFAULT_NAME, MemoryDirectory, ModelName, Verbose
+from mplus.errors import EmptyTextError, EncodingError, InputError, SnapshotError
+
+if TYPE_CHECKING:
+    from mplus.memory.memory import Memory
+    from mplus.model import MPlusModel
+
+STDIN = "-"
+
+
+def write(
+    memory: MemoryDirectory,
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="UTF-8 text files; '-' is stdin.", show_default=False)],
+    model: ModelName = DEFAULT_NAME,
+    verbose: Verbose = False,
+) -> None:
+    """Read text files into a memory; MEMORY is made if absent. Nothing is stored unless all of it was read."""
+    texts = _read_all(files)
+    _check_place(memory)
+    opened = open_model(model)
+    held = _open_memory(memory, opened)
+    tokens_read = _write_all(held, opened, texts)
+    held.save(memory)
+    _report(held, memory, tokens_read)
+
+
+def _read_all(files: list[str]) -> list[tuple[str, str]]:
+    """(source name, text) of every file, in order."""
+    from mplus.corpus.text import read_text
+
+    if files.count(STDIN) > 1:
+        raise InputError(f"'{STDIN}' (stdin) is named {files.count(STDIN)} times, but it can be read only once")
+    return [("stdin", _read_stdin()) if file == STDIN else (file, read_text(file)) for file in files]
+
+
+def _read_stdin() -> str:
+    data = sys.stdin.buffer.read()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise EncodingError(f"stdin is not UTF-8 (byte {error.start} is 0x{data[error.start]:02x}); convert it first") from None
+    if not text.strip():
+        raise EmptyTextError(f"stdin holds no text ({len(data)} bytes); expected some text to read")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _check_place(directory: Path) -> None:
+    """Refuse a place where no memory can be stored before minutes of reading are spent on it."""
+    import os
+
+    if directory.exists() and not directory.is_dir():
+        raise SnapshotError(f"{directory} is a file, a memory needs a directory of its own; choose another path")
+    if directory.is_dir() and any(directory.iterdir()):
+        from mplus.memory.snapshot import read_manifest
+
+        read_manifest(directory)
+    nearest = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise SnapshotError(f"a memory cannot be stored in {directory}: {nearest} may not be written; choose another path")
+
+
+def _open_memory(directory: Path, model: MPlusModel) -> Memory:
+    from mplus.memory.memory import Memory
+
+    if directory.is_dir() and any(directory.iterdir()):
+        return Memory.load(directory, model)
+    return model.new_memory(seed=0)
+
+
+def _write_all(memory: Memory, model: MPlusModel, texts: list[tuple[str, str]]) -> int:
+    """Write the texts one after the other; returns how many tokens they had."""
+    total = sum(len(model.tokenize(text)) for _, text in texts)
+    done = 0
+    with terminal.token_bar("reading", total) as show:
+        for source, text in texts:
+            before = done
+            done += memory.write(text, source=source, progress=lambda tokens, before=before: show(before + tokens))
+    return done
+
+
+def _report(memory: Memory, directory: Path, tokens_read: int) -> None:
+    stats = memory.stats()
+    table = terminal.table("memory", str(directory))
+    table.add_row("read now", f"{tokens_read:,} tokens")
+    table.add_row("read in all", f"{stats.tokens_read + stats.pending_tokens:,} tokens")
+    table.add_row("short-term", f"{stats.stm_tokens:,} tokens")
+    table.add_row("long-term", f"{stats.ltm_tokens:,} tokens")
+    if stats.pending_tokens:
+        table.add_row("waiting for more text", f"{stats.pending_tokens:,} tokens")
+    table.add_row("size", f"{stats.size_bytes / 1e6:,.1f} MB")
+    terminal.results().print(table)

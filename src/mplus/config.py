@@ -1,0 +1,108 @@
+"""Sizes and policies of a memory, validated once. Knows nothing of tensors or models.
+
+The paper's symbols, used as short names everywhere: K new memory tokens per write, N short-term
+tokens, K0 long-term tokens read per prompt, M long-term capacity per layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mplus.errors import GeometryError
+
+MemoryFormat = Literal["kv", "hidden"]
+Policy = Literal["per_layer", "shared"]
+
+
+class Geometry(BaseModel):
+    """How large a model's memory is and by which rules it lives.
+
+    Published models use ``write_tap="output"``, ``drop="per_layer"``, ``retrieval="per_layer"``,
+    ``memory_projection="read"``; models adapted here use ``input``, ``shared``, ``shared``, ``write``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    new_tokens: int = Field(256, ge=1, description="K: memory tokens one write adds at most")
+    stm_tokens: int = Field(1024, ge=1, description="N: short-term tokens")
+    ltm_read_tokens: int = Field(512, ge=0, description="K0: long-term tokens read per prompt")
+    ltm_capacity: int = Field(1_000_000, ge=0, description="M: long-term tokens kept per layer")
+    ltm: bool = Field(True, description="False is MemoryLLM: what leaves short-term memory is gone")
+    chunk_tokens: int = Field(256, ge=1, description="text tokens of one write at most")
+    min_write_tokens: int = Field(16, ge=1, description="shorter text waits in `pending`")
+
+    write_tap: Literal["input", "output"] = "input"
+    memory_projection: Literal["read", "write"] = Field(
+        "write", description="which adapter projects memory rows to K and V when they are read"
+    )
+    drop: Policy = "shared"
+    retrieval: Policy = "shared"
+    block_tokens: int = Field(16, ge=1, description="neighbours that are dropped and found together")
+    neighbour_blocks: int = Field(1, ge=0, description="blocks read on each side of a found block")
+
+    eviction: Literal["oldest", "countdown"] = "oldest"
+    merge_every_writes: int = Field(1, ge=1, description="countdown: writes between two merges")
+    initial_recall_frequency: float = Field(10.0, description="countdown: what a merged row starts with")
+    recall_decay: float = Field(1.0, description="countdown: what each merge takes from every row")
+
+    stm_ages: Literal["since_written", "frozen"] = Field(
+        "since_written", description="`frozen` is the published quirk: short-term rows do not age"
+    )
+    small_ltm: Literal["fewer", "repeat"] = Field(
+        "fewer", description="`repeat` is the published rule when fewer than K0 rows exist"
+    )
+    inv_freq_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="`bfloat16` is how the published 8B model was run"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.ltm and 0 < self.ltm_capacity < self.ltm_read_tokens:
+            raise ValueError(
+                f"ltm_capacity (M) is {self.ltm_capacity}, smaller than ltm_read_tokens (K0) {self.ltm_read_tokens}; "
+                "raise M or lower K0"
+            )
+        if self.write_tap == "input" and self.new_tokens < self.chunk_tokens:
+            raise ValueError(
+                f"with write_tap='input' each chunk token becomes a memory token, so chunk_tokens ({self.chunk_tokens}) "
+                f"may not exceed new_tokens (K, {self.new_tokens})"
+            )
+        if self.min_write_tokens > self.chunk_tokens:
+            raise ValueError(
+                f"min_write_tokens ({self.min_write_tokens}) exceeds chunk_tokens ({self.chunk_tokens}); nothing could ever be written"
+            )
+        if self.new_tokens > self.stm_tokens:
+            raise ValueError(f"new_tokens (K, {self.new_tokens}) exceeds stm_tokens (N, {self.stm_tokens}); raise N or lower K")
+        if self.retrieval == "shared" and self.drop != "shared":
+            raise ValueError("retrieval='shared' reads one token in all layers, so drop must be 'shared' too")
+        if self.retrieval == "shared" and self.ltm_read_tokens % self.block_tokens:
+            raise ValueError(
+                f"ltm_read_tokens (K0, {self.ltm_read_tokens}) must be a multiple of block_tokens ({self.block_tokens})"
+            )
+        return self
+
+    @property
+    def reads_ltm(self) -> bool:
+        """Whether a read looks into long-term memory at all."""
+        return self.ltm and self.ltm_read_tokens > 0
+
+    def changed(self, **fields: Any) -> Geometry:
+        """This geometry with some fields replaced, validated again.
+
+        Raises:
+            GeometryError: a field is unknown, out of range or contradicts another.
+        """
+        return make_geometry(**{**self.model_dump(), **fields})
+
+
+def make_geometry(**fields: Any) -> Geometry:
+    """Build a ``Geometry``; a bad field raises ``GeometryError`` in one sentence."""
+    try:
+        return Geometry(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "geometry"
+        what = first["msg"].removeprefix("Value error, ")
+        raise GeometryError(f"geometry: {where}: {what}") from None

@@ -1,0 +1,160 @@
+"""Running text to read: what Python itself carries, or a file of the user's. Knows nothing of facts or models."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sysconfig
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from mplus.errors import EmptyTextError, EncodingError, InputError
+
+# Parts of the standard library that not every installation has, or that hold data and tests rather than prose.
+_LEFT_OUT: Final = frozenset(
+    "test tests idlelib idle_test lib2to3 site-packages dist-packages __pycache__ turtledemo ensurepip pydoc_data _pyrepl".split()
+)
+_SHORTEST_PARAGRAPH_WORDS: Final = 5
+_PROSE_SHARE: Final = 0.8  # letters, spaces and everyday punctuation among a paragraph's characters
+_LONGEST_SENTENCE_CHARS: Final = 600
+_SENTENCE_END: Final = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[^\sa-z])|[。！？]+[”」』）]*\s*|\n[ \t]*\n\s*")
+_ABBREVIATION: Final = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|Mr|Mrs|Ms|Dr|St|No)|\b[A-Z])\.\s+$")
+
+
+@cache
+def python_text() -> str:
+    """Prose that every Python installation carries: the language reference, then docstrings of the standard library.
+
+    The text depends on the Python version only: modules are read as files, in sorted order, and none is imported.
+
+    Raises:
+        InputError: this Python was installed without its documentation and sources.
+    """
+    paragraphs: dict[str, None] = {}  # a dict keeps the order and drops repetitions
+    for document in (*_language_reference(), *_docstrings(Path(sysconfig.get_path("stdlib")))):
+        for paragraph in _prose(document):
+            paragraphs.setdefault(paragraph)
+    if not paragraphs:
+        raise InputError(
+            f"this Python has no docstrings in {sysconfig.get_path('stdlib')} and no language reference; "
+            "pass a UTF-8 text of your own with --haystack FILE"
+        )
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a UTF-8 file, line ends normalised.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+        EncodingError: it is not UTF-8.
+        EmptyTextError: it holds nothing but white space.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"there is no file '{path}'; expected a UTF-8 text file, check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"'{path}' is a directory; expected a UTF-8 text file, name a file in it") from None
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror}); expected a readable UTF-8 text file") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise EncodingError(
+            f"'{path}' is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}; "
+            "convert it first, for example with: iconv -f LATIN1 -t UTF-8"
+        ) from None
+    if not text.strip():
+        raise EmptyTextError(f"'{path}' holds no text ({len(data)} bytes, all white space); expected some text to read")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def sentences(text: str) -> list[str]:
+    """Cut text after sentence and paragraph ends; the parts, joined, are the text again.
+
+    White space stays with the sentence before it. What runs on for more than 600 characters is cut
+    at a line end, else between words.
+    """
+    parts: list[str] = []
+    start = 0
+    for match in _SENTENCE_END.finditer(text):
+        if _ABBREVIATION.search(text, max(start, match.start() - 6), match.end()) and "\n\n" not in match[0]:
+            continue
+        parts.append(text[start : match.end()])
+        start = match.end()
+    parts.append(text[start:])
+    return [piece for part in parts for piece in _bounded(part)]
+
+
+def _bounded(sentence: str) -> Iterator[str]:
+    """Pieces of at most ``_LONGEST_SENTENCE_CHARS`` characters."""
+    while len(sentence) > _LONGEST_SENTENCE_CHARS:
+        window = sentence[:_LONGEST_SENTENCE_CHARS]
+        cut = max(window.rfind("\n"), 0) or max(window.rfind(" "), 0) or len(window) - 1
+        yield sentence[: cut + 1]
+        sentence = sentence[cut + 1 :]
+    if sentence:
+        yield sentence
+
+
+def _language_reference() -> list[str]:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:  # some distributions package it apart
+        return []
+    return [topics[name] for name in sorted(topics)]
+
+
+def _docstrings(library: Path) -> Iterator[str]:
+    """Docstrings of all modules below ``library``, in the order of paths and lines."""
+    for path in sorted(library.rglob("*.py"), key=lambda path: path.relative_to(library).parts):
+        if _LEFT_OUT.isdisjoint(path.relative_to(library).parts):
+            try:
+                module = ast.parse(path.read_bytes())
+            except (OSError, SyntaxError, ValueError):
+                continue
+            yield from _docstrings_of(module)
+
+
+def _docstrings_of(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if docstring := ast.get_docstring(node, clean=False):
+            yield inspect.cleandoc(docstring)
+        for child in node.body:
+            yield from _docstrings_of(child)
+
+
+def _prose(document: str) -> Iterator[str]:
+    """Paragraphs of running English, each on one line, without markup, code and rulers."""
+    lines = (line.rstrip() for line in document.expandtabs().splitlines())
+    kept = "\n".join("" if _is_ruler(line) or line.lstrip().startswith(".. ") else line for line in lines)
+    for paragraph in re.split(r"\n\s*\n", kept):
+        text = " ".join(_without_markup(paragraph).split())
+        if _reads_like_english(text):
+            yield text
+
+
+def _is_ruler(line: str) -> bool:
+    line = line.strip()
+    return len(line) > 2 and len(set(line)) == 1 and not line[0].isalnum()
+
+
+def _without_markup(paragraph: str) -> str:
+    paragraph = re.sub(r":[a-z]+(?::[a-z]+)?:`~?([^`]*)`", r"\1", paragraph)
+    paragraph = re.sub(r"`+([^`']*)[`']+", r"\1", paragraph)
+    return re.sub(r"^\s*[*\-]\s+", "", paragraph).removesuffix("::")
+
+
+def _reads_like_english(text: str) -> bool:
+    if len(text.split()) < _SHORTEST_PARAGRAPH_WORDS or ">>>" in text or "::=" in text:
+        return False
+    if not re.search(r"[.!?:][\"')]*$", text) or (not text[0].isalnum() and text[0] not in "\"'("):
+        return False
+    everyday = sum(unicodedata.category(sign)[0] in "LZ" or sign in ",.'" for sign in text)
+    return everyday >= _PROSE_SHARE * len(text)

@@ -1,0 +1,62 @@
+"""Every exception a user can meet. Knows nothing else of the package.
+
+    MPlusError
+    ├── InputError            a text, prompt, option or file a person gave cannot be used
+    │   ├── EmptyTextError        there is nothing to write or to ask
+    │   ├── EncodingError         bytes that are not UTF-8
+    │   └── PromptTooLongError    memory, prompt and answer do not fit the model's positions
+    ├── GeometryError         sizes or policies that contradict each other
+    ├── UnsupportedModelError a decoder family this package cannot attach to
+    ├── CheckpointError       model weights: missing, extra, misshapen, not finite, damaged
+    │   └── BaseModelMissingError  the base weights are not on this machine
+    └── SnapshotError         a stored memory: missing, damaged, or of another model
+        └── WrongModelError       a memory written by a model other than this one
+
+Each message says what happened, what was got, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class MPlusError(Exception):
+    """Root of all errors raised on purpose by this package."""
+
+
+class InputError(MPlusError):
+    """A text, prompt, option or file given by the caller cannot be used."""
+
+
+class EmptyTextError(InputError):
+    """There is nothing to write or to ask."""
+
+
+class EncodingError(InputError):
+    """A file is not UTF-8 text."""
+
+
+class PromptTooLongError(InputError):
+    """Memory, prompt and answer together exceed the positions of the model."""
+
+
+class GeometryError(MPlusError):
+    """Memory sizes or policies contradict each other or the model."""
+
+
+class UnsupportedModelError(MPlusError):
+    """The decoder family is not one this package can attach memory to."""
+
+
+class CheckpointError(MPlusError):
+    """Model weights are missing, extra, misshapen, not finite or damaged."""
+
+
+class BaseModelMissingError(CheckpointError):
+    """The base weights are not on this machine and nothing may be downloaded."""
+
+
+class SnapshotError(MPlusError):
+    """A stored memory is missing, damaged or of an unknown version."""
+
+
+class WrongModelError(SnapshotError):
+    """A memory was written by another model than the one at hand."""

@@ -1,0 +1,51 @@
+"""Which short-term tokens leave at a write. Knows the pool, nothing of models.
+
+Per layer: k independent random ranks in each layer (paper section 3.1). Shared: whole blocks of neighbouring tokens, the
+same in all layers, so that what stays and what leaves are legible spans (measured: a 1:1 memory does not survive
+per-layer drops, see docs/decisions/0003).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mplus.config import Geometry
+from mplus.errors import InputError
+from mplus.memory.pool import Pool
+
+
+def choose(pool: Pool, geometry: Geometry, generator: torch.Generator, new_tokens: int) -> Tensor:
+    """Random ranks [G, k] to drop so that `new_tokens` more fit; k = 0 while the pool still grows."""
+    excess = len(pool) + new_tokens - pool.capacity_tokens
+    if excess <= 0:
+        return torch.empty(pool.drop_groups, 0, dtype=torch.int64)
+    if geometry.drop == "shared" and geometry.block_tokens > 1:
+        return _blocks(pool, geometry.block_tokens, generator, excess)
+    draws = [torch.randperm(len(pool), generator=generator)[:excess].sort().values for _ in range(pool.drop_groups)]
+    return torch.stack(draws)
+
+
+def given(pool: Pool, dropped: Tensor) -> Tensor:
+    """Check ranks chosen by the caller and bring them to [G, k], ascending."""
+    ranks = torch.as_tensor(dropped, dtype=torch.int64).cpu().sort(1).values
+    if ranks.shape[0] != pool.drop_groups:
+        if pool.drop_groups != 1 or not bool((ranks == ranks[:1]).all()):
+            raise InputError(
+                f"dropped ranks have {ranks.shape[0]} groups, this memory drops in {pool.drop_groups}; give [{pool.drop_groups}, k]"
+            )
+        ranks = ranks[:1]
+    if ranks.numel() and (int(ranks.min()) < 0 or int(ranks.max()) >= len(pool)):
+        raise InputError(f"dropped ranks must lie in 0..{len(pool) - 1}, got {int(ranks.min())}..{int(ranks.max())}")
+    return ranks
+
+
+def _blocks(pool: Pool, block: int, generator: torch.Generator, excess: int) -> Tensor:
+    ids = torch.div(pool.births[0], block, rounding_mode="floor")
+    present, counts = ids.unique(return_counts=True)
+    whole = present[counts == block]
+    needed = -(-excess // block)
+    if whole.shape[0] < needed:  # only when a pool holds hardly more than one write
+        return torch.arange(excess)[None]
+    chosen = whole[torch.randperm(whole.shape[0], generator=generator)[:needed]]
+    return torch.isin(ids, chosen).nonzero()[:, 0][None]

@@ -1,0 +1,113 @@
+"""Long-term memory: what short-term memory dropped, and who is forgotten when. Knows nothing about models.
+
+Legend: G groups (L layers, or 1 when all layers share their tokens), M rows of a group.
+Rows not yet merged (the published drop cache) stand at the end of the same store: index >= ``merged``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mplus.config import Geometry
+from mplus.memory.rows import RowLayout, Rows
+from mplus.memory.store import RamStore
+
+KEEP_ABOVE = 0.01  # published: a row stays while its recall frequency minus the decay exceeds this
+
+
+class LongTerm:
+    """One store per group plus the rule by which rows are forgotten."""
+
+    def __init__(self, layout: RowLayout, geometry: Geometry, groups: int) -> None:
+        self.layout = layout
+        self.geometry = geometry
+        self.groups = groups
+        fields = {name: (self._row_shape(name), layout.dtype) for name in layout.fields}
+        scalars = {"birth": ((), torch.int64)}
+        if geometry.eviction == "countdown":
+            scalars["frequency"] = ((), torch.float32)  # type: ignore[assignment]
+        self.stores = [RamStore({**fields, **scalars}) for _ in range(groups)]
+        self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
+        self.writes_since_merge = 0
+
+    def __len__(self) -> int:
+        return max((len(store) for store in self.stores), default=0)
+
+    @property
+    def smallest(self) -> int:
+        """Rows of the group that holds fewest."""
+        return min((len(store) for store in self.stores), default=0)
+
+    def merged(self, group: int) -> int:
+        """Rows of a group that a merge has taken in (all of them unless eviction is `countdown`)."""
+        return len(self.stores[group]) - self.waiting[group]
+
+    def take(self, dropped: Rows, births: Tensor) -> None:
+        """Add what one write dropped: fields [L or 1, k, ...], births [G, k]; then forget by the policy."""
+        for group, store in enumerate(self.stores):
+            rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
+            rows["birth"] = births[group]
+            if self.geometry.eviction == "countdown":
+                rows["frequency"] = torch.full((births.shape[1],), self.geometry.initial_recall_frequency)
+                self.waiting[group] += births.shape[1]
+            store.append(rows)
+        if self.geometry.eviction == "countdown":
+            self._count_down()
+        else:
+            block = self.geometry.block_tokens if self.geometry.retrieval == "shared" else 1
+            for store in self.stores:
+                excess = max(0, len(store) - self.geometry.ltm_capacity)
+                store.evict_oldest(-(-excess // block) * block)  # whole blocks, so that every block stays aligned
+
+    def restore(self, group: int, rows: Rows, births: Tensor, frequency: Tensor | None = None, *, waiting: int = 0) -> None:
+        """Fill an empty group with rows [M, ...] read from a file."""
+        columns = dict(rows)
+        columns["birth"] = births
+        if self.geometry.eviction == "countdown":
+            columns["frequency"] = (
+                frequency if frequency is not None else torch.full(births.shape, self.geometry.initial_recall_frequency)
+            )
+        if births.shape[0]:
+            self.stores[group].append(columns)
+        self.waiting[group] = waiting
+
+    def fork(self) -> LongTerm:
+        """A copy that shares nothing that can change."""
+        twin = LongTerm(self.layout, self.geometry, self.groups)
+        twin.stores = [store.fork() for store in self.stores]
+        twin.waiting = list(self.waiting)
+        twin.writes_since_merge = self.writes_since_merge
+        return twin
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all rows held."""
+        return sum(store.size_bytes for store in self.stores)
+
+    def _count_down(self) -> None:
+        self.writes_since_merge += 1
+        if self.writes_since_merge < self.geometry.merge_every_writes:
+            return
+        decay, floor = self.geometry.recall_decay, self.geometry.ltm_read_tokens
+        for group, store in enumerate(self.stores):
+            left = store.column("frequency") - decay
+            keep = left > KEEP_ABOVE
+            if int(keep.sum()) > floor:  # published: otherwise nothing is removed and nothing counts down
+                store.set_column("frequency", left)
+                if not bool(keep.all()):
+                    store.keep(keep)
+            self.waiting[group] = 0
+        self.writes_since_merge = 0
+
+    def _row_shape(self, name: str) -> tuple[int, ...]:
+        shape = self.layout.fields[name]
+        return shape if self.groups > 1 or self._is_common(name) else (self.layout.layers, *shape)
+
+    def _is_common(self, name: str) -> bool:
+        return name == "search" and self.layout.search_groups == 1
+
+    def _of_group(self, name: str, value: Tensor, group: int) -> Tensor:
+        if self.groups > 1:
+            return value[group]
+        return value[0] if self._is_common(name) else value.transpose(0, 1)

@@ -1,0 +1,112 @@
+"""Short-term memory: slots of all layers, overwritten in place. Knows nothing about models.
+
+Legend: L layers, N slots, G drop groups (L when every layer drops its own tokens, else 1), n tokens held.
+A token keeps its slot for life; its place in time is its rank, kept in ``order``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mplus.memory.rows import RowLayout, Rows
+
+
+class Pool:
+    """Up to N short-term tokens per layer.
+
+    Attributes:
+        rows: field tensors [L or 1, N, ...], indexed by slot.
+        order: [G, n] int64, slot of every held token from oldest to newest.
+        births: [G, n] int64, birth of every held token in the same order as ``order``.
+    """
+
+    def __init__(self, layout: RowLayout, capacity_tokens: int, drop_groups: int) -> None:
+        self.layout = layout
+        self.capacity_tokens = capacity_tokens
+        self.drop_groups = drop_groups
+        self.rows: Rows = layout.empty(0)
+        self.order = torch.empty(drop_groups, 0, dtype=torch.int64)
+        self.births = torch.empty(drop_groups, 0, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return self.order.shape[1]
+
+    def remove(self, ranks: Tensor) -> tuple[Rows, Tensor]:
+        """Take tokens out.
+
+        Args:
+            ranks: [G, k] ranks (0 = oldest held) to remove, ascending in every group.
+
+        Returns:
+            their rows in rank order (search always per drop group) and their births [G, k].
+        """
+        slots = self.order.gather(1, ranks)
+        dropped = self.at_slots(slots)
+        births = self.births.gather(1, ranks)
+        keep = torch.ones_like(self.order, dtype=torch.bool).scatter_(1, ranks, False)
+        left = len(self) - ranks.shape[1]
+        self.order = self.order[keep].view(self.drop_groups, left)
+        self.births = self.births[keep].view(self.drop_groups, left)
+        return dropped, births
+
+    def append(self, rows: Rows, births: Tensor) -> None:
+        """Add n tokens as the newest. `rows`: fields [L or 1, n, ...]; `births`: [n], the same in every layer."""
+        count = births.shape[0]
+        if len(self) + count > self.capacity_tokens:
+            raise AssertionError(f"pool of {self.capacity_tokens} holds {len(self)}, cannot take {count} more")
+        self._grow_to(len(self) + count)
+        free = self._free_slots(count)
+        for name, new in rows.items():
+            target = self.rows[name]
+            if free.shape[0] == 1:
+                target[:, free[0].to(target.device)] = new.to(target)
+            else:
+                index = free.to(target.device)[(...,) + (None,) * (new.dim() - 2)].expand(-1, -1, *new.shape[2:])
+                target.scatter_(1, index, new.to(target))
+        self.order = torch.cat([self.order, free], 1)
+        self.births = torch.cat([self.births, births[None].expand(self.drop_groups, -1)], 1)
+
+    def at_slots(self, slots: Tensor) -> Rows:
+        """Rows [L or 1, k, ...] at slots [G, k]."""
+        out: Rows = {}
+        for name, held in self.rows.items():
+            where = slots.to(held.device)
+            if where.shape[0] == 1:
+                out[name] = held[:, where[0]]
+            else:
+                out[name] = torch.stack([held[group, where[group]] for group in range(held.shape[0])])
+        return out
+
+    def newest(self, count: int) -> Rows:
+        """Rows of the `count` newest tokens, oldest of them first."""
+        return self.at_slots(self.order[:, max(0, len(self) - count) :])
+
+    def ranks_by_slot(self) -> Tensor:
+        """[G, used] rank of the token in each used slot, -1 for a slot that is free."""
+        used = self.rows[next(iter(self.rows))].shape[1]
+        ranks = torch.full((self.drop_groups, used), -1, dtype=torch.int64)
+        return ranks.scatter_(1, self.order, torch.arange(len(self)).expand(self.drop_groups, -1))
+
+    def clone(self) -> Pool:
+        """A copy that shares nothing that can change."""
+        twin = Pool(self.layout, self.capacity_tokens, self.drop_groups)
+        twin.rows = {name: value.clone() for name, value in self.rows.items()}
+        twin.order, twin.births = self.order.clone(), self.births.clone()
+        return twin
+
+    def _grow_to(self, tokens: int) -> None:
+        used = next(iter(self.rows.values())).shape[1]
+        if used >= tokens:
+            return
+        size = min(self.capacity_tokens, max(tokens, 2 * used))
+        grown = self.layout.empty(size)
+        for name, held in self.rows.items():
+            grown[name][:, :used] = held
+        self.rows = grown
+
+    def _free_slots(self, count: int) -> Tensor:
+        total = next(iter(self.rows.values())).shape[1]
+        taken = torch.zeros(self.drop_groups, total, dtype=torch.bool).scatter_(1, self.order, True)
+        free = (~taken).nonzero()[:, 1].view(self.drop_groups, -1)
+        return free[:, :count]

@@ -1,0 +1,200 @@
+"""Memories on disk: one manifest (JSON) and one data file (safetensors) in a directory. Knows nothing of models.
+
+The data file has a name of its own for every save; the manifest is replaced last, in one rename. So a reader sees the
+old state or the new one, never a mixture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mplus.config import make_geometry
+from mplus.errors import GeometryError, SnapshotError, WrongModelError
+from mplus.memory.ledger import Ledger
+
+if TYPE_CHECKING:
+    from mplus.memory.memory import Host, Memory
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+def save(memory: Memory, directory: Path) -> None:
+    """Store `memory` in `directory` (made if absent).
+
+    Raises:
+        SnapshotError: the directory holds something else, or cannot be written; what was there is unchanged.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise SnapshotError(f"{directory} is a file, a memory needs a directory of its own; choose another path")
+    if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
+        raise SnapshotError(f"{directory} holds files but no memory ({MANIFEST} is missing); choose an empty or new directory")
+    data_name = f"memory-{secrets.token_hex(8)}.safetensors"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        previous = _data_file(directory)
+        data_path = directory / data_name
+        save_file(_tensors(memory), data_path)
+        _flush(data_path)
+        manifest = _manifest(memory, data_path)
+        aside = directory / f".{MANIFEST}.{secrets.token_hex(4)}"
+        aside.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        _flush(aside)
+        os.replace(aside, directory / MANIFEST)
+        _flush(directory)
+    except (OSError, SafetensorError) as error:
+        (directory / data_name).unlink(missing_ok=True)
+        raise SnapshotError(f"memory not stored in {directory}: {error}; the previous state is unchanged") from None
+    if previous is not None and previous.name != data_name:
+        previous.unlink(missing_ok=True)
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a stored memory, checked for form and version.
+
+    Raises:
+        SnapshotError: no memory there, damaged, or of a version this package does not know.
+    """
+    path = directory / MANIFEST
+    if not directory.exists():
+        raise SnapshotError(f"no memory at {directory}; write one with `mplus write {directory} FILE`")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SnapshotError(f"{directory} is not a memory: {MANIFEST} is missing") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
+    if not isinstance(manifest, dict) or "format" not in manifest:
+        raise SnapshotError(f"{path} is not a memory's manifest; restore it from a backup")
+    if manifest["format"] != FORMAT_VERSION:
+        raise SnapshotError(
+            f"{directory} has memory format {manifest['format']!r}, this version of mplus reads {FORMAT_VERSION}; update mplus"
+        )
+    return manifest
+
+
+def load(directory: Path, model: Host) -> Memory:
+    """Open a stored memory with the model that wrote it."""
+    from mplus.memory.memory import Memory
+
+    manifest = read_manifest(directory)
+    try:
+        if manifest["model"]["fingerprint"] != model.fingerprint:
+            raise WrongModelError(
+                f"memory {directory} was written by model {manifest['model']['name']!r} "
+                f"(fingerprint {manifest['model']['fingerprint'][:12]}), this is {model.name!r} ({model.fingerprint[:12]}); "
+                "load that model or start a new memory"
+            )
+        memory = Memory(model, make_geometry(**manifest["geometry"]), manifest["memory_format"], manifest["seed"])
+        tensors = _read_data(directory, manifest["data"])
+        _restore(memory, manifest, tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError, GeometryError) as error:
+        raise SnapshotError(f"memory {directory} is damaged ({type(error).__name__}: {error}); restore it from a backup") from None
+    return memory
+
+
+def _tensors(memory: Memory) -> dict[str, Tensor]:
+    out: dict[str, Tensor] = {"stm.births": memory.pool.births, "generator": memory.generator.get_state()}
+    for name, value in memory.pool.at_slots(memory.pool.order).items():  # rank order: slots are nobody's business on disk
+        out[f"stm.{name}"] = value.contiguous()
+    if memory.tail is not None:
+        out["tail"] = memory.tail.contiguous()
+    for group, store in enumerate(memory.longterm.stores):
+        for name in store.fields:
+            for number, part in enumerate(store.parts(name)):
+                out[f"ltm.{group}.{name}.{number}"] = part.contiguous()
+    return out
+
+
+def _manifest(memory: Memory, data_path: Path) -> dict[str, Any]:
+    from mplus import __version__
+
+    return {
+        "format": FORMAT_VERSION,
+        "mplus": __version__,
+        "model": {"name": memory.host.name, "fingerprint": memory.host.fingerprint},
+        "geometry": memory.geometry.model_dump(),
+        "memory_format": memory.format,
+        "seed": memory.seed,
+        "now": memory.now,
+        "tokens_read": memory.tokens_read,
+        "initialised": memory.initialised,
+        "stm_tokens": len(memory.pool),
+        "ltm_tokens": len(memory.longterm),
+        "ltm_waiting": memory.longterm.waiting,
+        "writes_since_merge": memory.longterm.writes_since_merge,
+        "pending": [[source, ids] for source, ids in memory.pending],
+        "chunks": memory.ledger.to_json(),
+        "sources": memory.ledger.tokens_by_source(),
+        "data": {"file": data_path.name, "bytes": data_path.stat().st_size, "sha256": _sha256(data_path)},
+    }
+
+
+def _read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
+    path = directory / str(entry["file"])
+    if path.parent != directory or not path.is_file():
+        raise SnapshotError(f"memory {directory} lacks its data file {entry['file']}; restore it from a backup")
+    if path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+        raise SnapshotError(f"{path} was truncated or altered since it was saved; restore it from a backup")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
+
+
+def _restore(memory: Memory, manifest: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    from mplus.memory.longterm import LongTerm
+    from mplus.memory.pool import Pool
+
+    groups = memory.pool.drop_groups
+    memory.pool = Pool(memory.layout, memory.geometry.stm_tokens, groups)
+    memory.longterm = LongTerm(memory.layout, memory.geometry, groups)
+    births = tensors["stm.births"]
+    memory.pool.append({name: tensors[f"stm.{name}"] for name in memory.layout.fields}, births[0])
+    memory.pool.births = births
+    memory.tail = tensors["tail"].to(memory.layout.device) if "tail" in tensors else None
+    for group, store in enumerate(memory.longterm.stores):
+        number = 0
+        while f"ltm.{group}.birth.{number}" in tensors:
+            store.append({name: tensors[f"ltm.{group}.{name}.{number}"] for name in store.fields})
+            number += 1
+    memory.longterm.waiting = [int(count) for count in manifest["ltm_waiting"]]
+    memory.longterm.writes_since_merge = int(manifest["writes_since_merge"])
+    if len(memory.pool) != manifest["stm_tokens"] or len(memory.longterm) != manifest["ltm_tokens"]:
+        raise SnapshotError("the memory's token counts do not match its manifest; restore it from a backup")
+    memory.generator.set_state(tensors["generator"])
+    memory.now, memory.tokens_read = int(manifest["now"]), int(manifest["tokens_read"])
+    memory.initialised = bool(manifest["initialised"])
+    memory.pending = [(source, [int(token) for token in ids]) for source, ids in manifest["pending"]]
+    memory.ledger = Ledger.from_json(manifest["chunks"])
+
+
+def _data_file(directory: Path) -> Path | None:
+    if not (directory / MANIFEST).exists():
+        return None
+    return directory / str(read_manifest(directory)["data"]["file"])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+

@@ -1,0 +1,152 @@
+"""Long-term rows in host RAM: growable slabs of one drop group. Knows nothing about models or policies.
+
+Legend: M rows held, k rows asked for.
+A full slab never changes again, so forks share it; only the open last slab is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+FieldSpec = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
+"""Field name to (shape of one row, dtype)."""
+
+FIRST_SLAB_ROWS = 256
+SLAB_ROWS = 4096
+
+
+class Store(Protocol):
+    """Where long-term rows live. All indices count the rows held now, oldest first."""
+
+    def __len__(self) -> int: ...
+
+    def append(self, rows: Mapping[str, Tensor]) -> None:
+        """Add rows [k, ...] at the end."""
+
+    def gather(self, index: Tensor, fields: tuple[str, ...]) -> dict[str, Tensor]:
+        """Rows [k, ...] at `index` [k]."""
+
+    def column(self, field: str) -> Tensor:
+        """One field of all rows, [M, ...]; a copy unless one slab holds everything."""
+
+    def parts(self, field: str) -> Iterator[Tensor]:
+        """One field of all rows, in consecutive pieces without a copy."""
+
+    def evict_oldest(self, count: int) -> None:
+        """Forget the first `count` rows."""
+
+    def keep(self, mask: Tensor) -> None:
+        """Forget the rows where `mask` [M] is False."""
+
+    def set_column(self, field: str, values: Tensor) -> None:
+        """Replace one field of all rows."""
+
+    def fork(self) -> Store:
+        """A copy that shares nothing that can change."""
+
+
+class RamStore:
+    """Rows in slabs of at most 4096; appending never moves what is held."""
+
+    def __init__(self, fields: FieldSpec) -> None:
+        self.fields = dict(fields)
+        self._slabs: list[dict[str, Tensor]] = []
+        self._open_used = 0  # rows used in the last slab
+        self._start = 0  # evicted rows at the front of the first slab
+
+    def __len__(self) -> int:
+        if not self._slabs:
+            return 0
+        return sum(self._rows_of(slab) for slab in self._slabs[:-1]) + self._open_used - self._start
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all rows held."""
+        per_row = sum(torch.Size(shape).numel() * torch.empty((), dtype=dtype).element_size() for shape, dtype in self.fields.values())
+        return per_row * len(self)
+
+    def append(self, rows: Mapping[str, Tensor]) -> None:
+        count = next(iter(rows.values())).shape[0]
+        done = 0
+        while done < count:
+            if not self._slabs or self._open_used == self._rows_of(self._slabs[-1]):
+                self._open_slab(count - done)
+            slab = self._slabs[-1]
+            take = min(count - done, self._rows_of(slab) - self._open_used)
+            for name in self.fields:
+                slab[name][self._open_used : self._open_used + take].copy_(rows[name][done : done + take])
+            self._open_used += take
+            done += take
+
+    def gather(self, index: Tensor, fields: tuple[str, ...]) -> dict[str, Tensor]:
+        index = index.cpu() + self._start
+        bounds = torch.tensor([0] + [self._rows_of(slab) for slab in self._slabs]).cumsum(0)
+        which = torch.bucketize(index, bounds[1:], right=True)
+        out = {}
+        for name in fields:
+            shape, dtype = self.fields[name]
+            got = torch.empty(index.shape[0], *shape, dtype=dtype)
+            for number in which.unique().tolist():
+                here = which == number
+                got[here] = self._slabs[number][name][index[here] - bounds[number]]
+            out[name] = got
+        return out
+
+    def parts(self, field: str) -> Iterator[Tensor]:
+        last = len(self._slabs) - 1
+        for number, slab in enumerate(self._slabs):
+            begin = self._start if number == 0 else 0
+            end = self._open_used if number == last else self._rows_of(slab)
+            if end > begin:
+                yield slab[field][begin:end]
+
+    def column(self, field: str) -> Tensor:
+        pieces = list(self.parts(field))
+        if not pieces:
+            shape, dtype = self.fields[field]
+            return torch.empty(0, *shape, dtype=dtype)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def evict_oldest(self, count: int) -> None:
+        self._start += min(count, len(self))
+        while len(self._slabs) > 1 and self._start >= self._rows_of(self._slabs[0]):
+            self._start -= self._rows_of(self._slabs[0])
+            del self._slabs[0]
+
+    def keep(self, mask: Tensor) -> None:
+        kept = {name: self.column(name)[mask] for name in self.fields}
+        self._slabs, self._open_used, self._start = [], 0, 0
+        if int(mask.sum()):
+            self.append(kept)
+
+    def set_column(self, field: str, values: Tensor) -> None:
+        done = 0
+        for number, slab in enumerate(self._slabs):  # slabs may be shared with a fork: replace, never overwrite
+            begin = self._start if number == 0 else 0
+            end = self._open_used if number == len(self._slabs) - 1 else self._rows_of(slab)
+            fresh = slab[field].clone()
+            fresh[begin:end] = values[done : done + end - begin]
+            self._slabs[number] = {**slab, field: fresh}
+            done += end - begin
+
+    def fork(self) -> RamStore:
+        twin = RamStore(self.fields)
+        twin._slabs = [dict(slab) for slab in self._slabs]
+        if self._slabs:
+            twin._slabs[-1] = {name: value.clone() for name, value in self._slabs[-1].items()}
+        twin._open_used, twin._start = self._open_used, self._start
+        return twin
+
+    def _open_slab(self, wanted: int) -> None:
+        size = FIRST_SLAB_ROWS if not self._slabs else min(SLAB_ROWS, 2 * self._rows_of(self._slabs[-1]))
+        size = max(size, min(wanted, SLAB_ROWS))
+        self._slabs.append({name: torch.empty(size, *shape, dtype=dtype) for name, (shape, dtype) in self.fields.items()})
+        self._open_used = 0
+
+    @staticmethod
+    def _rows_of(slab: Mapping[str, Tensor]) -> int:
+        return next(iter(slab.values())).shape[0]

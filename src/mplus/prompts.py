@@ -1,0 +1,69 @@
+"""A batch of prompts as left-padded token ids. Knows nothing of memory.
+
+Legend: B prompts, T tokens of the longest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mplus.errors import EmptyTextError, InputError
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Left-padded ids [B, T] and a mask [B, T] that is False at padding."""
+
+    ids: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+    @classmethod
+    def from_texts(cls, texts: list[str], tokenizer: Any, pad_id: int, device: torch.device) -> Prompts:
+        """Tokenise without special tokens: the memory's BOS stands in front."""
+        rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        for text, row in zip(texts, rows, strict=True):
+            if not row:
+                raise EmptyTextError(f"nothing to answer: the prompt {text!r} is empty; ask something")
+        return cls.from_rows(rows, pad_id, device)
+
+    @classmethod
+    def from_rows(cls, rows: list[list[int]], pad_id: int, device: torch.device) -> Prompts:
+        """Pad rows of ids on the left."""
+        width = max(map(len, rows))
+        ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows], device=device)
+        mask = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows], device=device)
+        return cls(ids, mask)
+
+    @classmethod
+    def from_ids(cls, ids: Tensor, mask: Tensor | None, device: torch.device) -> Prompts:
+        """Check ids [B, T] and an attention mask of the same shape."""
+        if ids.dim() != 2 or not ids.numel():
+            raise EmptyTextError(f"nothing to answer: token ids have shape {list(ids.shape)}; give [prompts, tokens] with at least one token")
+        if ids.is_floating_point():
+            raise InputError(f"token ids must be whole numbers, got {ids.dtype}; tokenise the prompt first")
+        known = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        if known.shape != ids.shape:
+            raise InputError(f"attention_mask has shape {list(known.shape)}, the prompts {list(ids.shape)}; give one entry per token")
+        if not bool(known[:, -1].all()):
+            raise InputError("prompts must be padded on the left: the last token of each must be text; set padding_side='left'")
+        return cls(ids.long().to(device), known.to(device))
+
+    def after(self, earlier: list[list[int]]) -> Prompts:
+        """The prompts with plain text of their own before each (no change where there is none)."""
+        if not any(earlier):
+            return self
+        rows = [part + self.ids[row][self.mask[row]].tolist() for row, part in enumerate(earlier)]
+        wide = self.ids.shape[1] + max(map(len, earlier))
+        padded = Prompts.from_rows([*rows, [0] * wide], int(self.ids[0, 0]), self.ids.device)
+        return Prompts(padded.ids[:-1], padded.mask[:-1])
+
+    def repeated(self, times: int) -> Prompts:
+        """One prompt, several times."""
+        return Prompts(self.ids.expand(times, -1), self.mask.expand(times, -1))

@@ -1,0 +1,168 @@
+"""Finding long-term tokens: projectors, scores, choice. Knows tensors, nothing of transformers.
+
+Legend: B prompts, T prompt tokens, M long-term tokens, D width, R key width, V voting layers, F = V * R.
+
+Two ways, behind the same two acts (make keys when a token is written, choose when a prompt is read):
+
+- ``LayerRetriever`` (paper section 3.2): each layer scores its own tokens, ``mean_t sigmoid(f_q(x_t) . f_k(z_j))``.
+- ``VoteRetriever`` (ours): a few layers score together, over a pass of the prompt without memory; each prompt token takes
+  its best match inside a block of neighbours, and the blocks with the best weighted sum are read in all layers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def perceptron(width: int, key_width: int, layers: int = 2) -> nn.Module:
+    """The paper's projector: D -> 2 R -> R with SiLU, no bias; one matrix when `layers` is 1."""
+    if layers == 1:
+        return nn.Linear(width, key_width, bias=False)
+    net = nn.Sequential(nn.Linear(width, 2 * key_width, bias=False), nn.SiLU(), nn.Linear(2 * key_width, key_width, bias=False))
+    for part in (net[0], net[2]):
+        nn.init.normal_(part.weight, std=1.2 / part.in_features**0.5)  # type: ignore[union-attr]  # small weights sit on a saddle
+    return net
+
+
+class LayerRetriever(nn.Module):
+    """Per-layer projectors of the published models.
+
+    Args:
+        layers: L.
+        width: D.
+        key_width: R.
+        depth: 2, or 1 for a single matrix (``num_selector_layers`` of the published config).
+    """
+
+    def __init__(self, layers: int, width: int, key_width: int, depth: int = 2) -> None:
+        super().__init__()
+        self.key_width = key_width
+        self.query_proj = nn.ModuleList(perceptron(width, key_width, depth) for _ in range(layers))
+        self.key_proj = nn.ModuleList(perceptron(width, key_width, depth) for _ in range(layers))
+
+    def keys(self, layer: int, normed: Tensor) -> Tensor:
+        """Keys [..., R] of memory rows [..., D] that went through the layer's input norm."""
+        out: Tensor = self.key_proj[layer](normed)
+        return out
+
+    def scores(self, layer: int, normed_BTD: Tensor, text_BT: Tensor, keys_MR: Tensor) -> Tensor:
+        """Mean over the prompt's tokens of sigmoid(q . k), float32 [B, M]; `text_BT` is False at padding."""
+        queries = self.query_proj[layer](normed_BTD).float()
+        chance = torch.sigmoid(queries @ keys_MR.to(queries).T)
+        weight = text_BT.to(chance)[:, :, None]
+        return (chance * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def best_oldest_first(scores: Tensor, ages: Tensor, count: int) -> Tensor:
+    """The `count` best-scored of M tokens, oldest first; of equal ages the later in the store first (published order).
+
+    Args:
+        scores: [M]; ages: [M].
+
+    Returns:
+        [count] indices.
+    """
+    best = scores.topk(count).indices.sort().values.cpu()
+    by_age = torch.argsort(ages[best], stable=True)
+    return best[by_age].flip(0)
+
+
+def repeated_oldest_first(ages: Tensor, stored: int, count: int) -> Tensor:
+    """The published rule for fewer than K0 merged tokens: the last `count` of 0..stored-1 repeated, ordered by age."""
+    repeats = -(-count // stored)
+    index = torch.arange(stored).repeat(repeats)[-count:]
+    by_age = torch.argsort(ages[index], stable=True)
+    return index[by_age].flip(0)
+
+
+class VoteRetriever(nn.Module):
+    """A few layers vote on blocks of neighbouring tokens.
+
+    With ``key_width=None`` nothing is trained: a key is the hidden state minus the layer's mean, at unit length, and all prompt
+    tokens count the same (measured floor, RECIPE section 4). Else each voting layer has the paper's two projectors, their
+    products are summed, and a small head weighs the prompt's tokens.
+
+    Args:
+        voting: numbers of the voting layers, ascending.
+        width: D.
+        key_width: R per voting layer, or None.
+    """
+
+    def __init__(self, voting: tuple[int, ...], width: int, key_width: int | None = None) -> None:
+        super().__init__()
+        self.voting = tuple(voting)
+        self.width = width
+        self.key_width = key_width
+        if key_width is None:
+            self.register_buffer("mean", torch.zeros(len(voting), width))
+        else:
+            self.query_proj = nn.ModuleList(perceptron(width, key_width) for _ in voting)
+            self.key_proj = nn.ModuleList(perceptron(width, key_width) for _ in voting)
+            self.weigh = nn.Linear(width, 1)
+            nn.init.zeros_(self.weigh.weight)
+            nn.init.zeros_(self.weigh.bias)
+            self.scale = nn.Parameter(torch.zeros(len(voting)))
+
+    @property
+    def total_width(self) -> int:
+        """F, numbers in one token's search key."""
+        return len(self.voting) * (self.key_width or self.width)
+
+    def keys(self, features: list[Tensor]) -> Tensor:
+        """Search keys [..., F] from the voting layers' normalised hidden states, V tensors [..., D]."""
+        if self.key_width is None:
+            return torch.cat([self._centred(place, part) for place, part in enumerate(features)], -1)
+        return torch.cat([project(part) for project, part in zip(self.key_proj, features, strict=True)], -1)
+
+    def queries(self, features: list[Tensor], text_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Query vectors [B, T, F] and token weights [B, T] that sum to 1 over the prompt's own tokens."""
+        if self.key_width is None:
+            query = torch.cat([self._centred(place, part) for place, part in enumerate(features)], -1)
+            logits = torch.zeros(text_BT.shape, device=query.device)
+        else:
+            gain = (self.scale.exp() / (self.key_width * len(self.voting)) ** 0.5).to(features[0])
+            parts = [gain[place] * project(part) for place, (project, part) in enumerate(zip(self.query_proj, features, strict=True))]
+            query = torch.cat(parts, -1)
+            logits = self.weigh(features[len(features) // 2]).squeeze(-1).float()
+        weight = logits.masked_fill(~text_BT, float("-inf")).softmax(-1)
+        return query, weight
+
+    def block_scores(self, query_BTF: Tensor, weight_BT: Tensor, keys_MF: Tensor, block: int) -> Tensor:
+        """Score of every block of `block` neighbours, float32 [B, M / block]: sum_t w_t max_j q_t . k_j."""
+        prompts, tokens, _ = query_BTF.shape
+        match = (query_BTF.reshape(prompts * tokens, -1) @ keys_MF.to(query_BTF).T).view(prompts, tokens, -1, block)
+        return torch.einsum("btm,bt->bm", match.amax(-1).float(), weight_BT.float())
+
+    def _centred(self, place: int, part: Tensor) -> Tensor:
+        mean = self.get_buffer("mean")[place]
+        return functional.normalize(part.float() - mean.float(), dim=-1).to(part.dtype)
+
+
+def choose_blocks(scores: Tensor, ids: Tensor, budget: int, neighbours: int) -> Tensor:
+    """The best blocks and their neighbours in the text, until `budget` blocks are chosen.
+
+    Args:
+        scores: [m] block scores.
+        ids: [m] ascending places of the blocks in the text (neighbours differ by 1).
+        budget: blocks to read at most.
+        neighbours: blocks taken along on each side.
+
+    Returns:
+        [<=budget] indices into the blocks, oldest first.
+    """
+    total = scores.shape[0]
+    if total <= budget:
+        return torch.arange(total)
+    reach = torch.arange(-neighbours, neighbours + 1)
+    ranked = scores.topk(budget).indices.cpu()  # each hit brings at least itself
+    wanted = ids[ranked][:, None] + reach[reach.abs().argsort(stable=True)][None]  # the hit first, then outwards
+    place = torch.searchsorted(ids, wanted.flatten()).clamp(max=total - 1)
+    found = place[ids[place] == wanted.flatten()]
+    seen: dict[int, None] = {}
+    for block in found.tolist():
+        seen.setdefault(block)
+        if len(seen) == budget:
+            break
+    return torch.tensor(sorted(seen), dtype=torch.int64)
