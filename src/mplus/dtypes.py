@@ -38,7 +38,9 @@ def resolve_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtyp
 @functools.cache
 def _fastest(device_type: str) -> tuple[torch.dtype, str]:
     if device_type == "cuda":
-        return (torch.bfloat16, "GPU with bfloat16") if torch.cuda.is_bf16_supported() else (torch.float16, "GPU without bfloat16")
+        return (
+            (torch.bfloat16, "GPU with bfloat16") if torch.cuda.is_bf16_supported() else (torch.float16, "GPU without bfloat16")
+        )
     if device_type != "cpu":
         return torch.float32, f"device {device_type}"
     flags = _cpu_flags()

@@ -45,12 +45,16 @@ class Prompts:
     def from_ids(cls, ids: Tensor, mask: Tensor | None, device: torch.device) -> Prompts:
         """Check ids [B, T] and an attention mask of the same shape."""
         if ids.dim() != 2 or not ids.numel():
-            raise EmptyTextError(f"nothing to answer: token ids have shape {list(ids.shape)}; give [prompts, tokens] with at least one token")
+            raise EmptyTextError(
+                f"nothing to answer: token ids have shape {list(ids.shape)}; give [prompts, tokens] with at least one token"
+            )
         if ids.is_floating_point():
             raise InputError(f"token ids must be whole numbers, got {ids.dtype}; tokenise the prompt first")
         known = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
         if known.shape != ids.shape:
-            raise InputError(f"attention_mask has shape {list(known.shape)}, the prompts {list(ids.shape)}; give one entry per token")
+            raise InputError(
+                f"attention_mask has shape {list(known.shape)}, the prompts {list(ids.shape)}; give one entry per token"
+            )
         if not bool(known[:, -1].all()):
             raise InputError("prompts must be padded on the left: the last token of each must be text; set padding_side='left'")
         return cls(ids.long().to(device), known.to(device))

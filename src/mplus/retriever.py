@@ -20,10 +20,10 @@ def perceptron(width: int, key_width: int, layers: int = 2) -> nn.Module:
     """The paper's projector: D -> 2 R -> R with SiLU, no bias; one matrix when `layers` is 1."""
     if layers == 1:
         return nn.Linear(width, key_width, bias=False)
-    net = nn.Sequential(nn.Linear(width, 2 * key_width, bias=False), nn.SiLU(), nn.Linear(2 * key_width, key_width, bias=False))
-    for part in (net[0], net[2]):
-        nn.init.normal_(part.weight, std=1.2 / part.in_features**0.5)  # type: ignore[union-attr]  # small weights sit on a saddle
-    return net
+    first, second = nn.Linear(width, 2 * key_width, bias=False), nn.Linear(2 * key_width, key_width, bias=False)
+    for part in (first, second):
+        nn.init.normal_(part.weight, std=1.2 / part.in_features**0.5)  # small weights sit on a saddle
+    return nn.Sequential(first, nn.SiLU(), second)
 
 
 class LayerRetriever(nn.Module):
@@ -123,7 +123,9 @@ class VoteRetriever(nn.Module):
             logits = torch.zeros(text_BT.shape, device=query.device)
         else:
             gain = (self.scale.exp() / (self.key_width * len(self.voting)) ** 0.5).to(features[0])
-            parts = [gain[place] * project(part) for place, (project, part) in enumerate(zip(self.query_proj, features, strict=True))]
+            parts = [
+                gain[place] * project(part) for place, (project, part) in enumerate(zip(self.query_proj, features, strict=True))
+            ]
             query = torch.cat(parts, -1)
             logits = self.weigh(features[len(features) // 2]).squeeze(-1).float()
         weight = logits.masked_fill(~text_BT, float("-inf")).softmax(-1)

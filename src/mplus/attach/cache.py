@@ -30,7 +30,7 @@ class PrefixLayer(DynamicLayer):
     is_compileable = False
 
     def __init__(self, prefix: int, room: int, storing: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.prefix = prefix
         self.room = room
         self.storing = storing
@@ -87,7 +87,7 @@ class PrefixLayer(DynamicLayer):
         self._take(indices)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        if self.filled:
+        if self.filled and self.keys is not None:
             self._take(torch.arange(self.keys.shape[0]).repeat_interleave(repeats))
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -96,11 +96,11 @@ class PrefixLayer(DynamicLayer):
         if self.filled:
             if self.buffered:
                 self._view()
-            else:
+            elif self.keys is not None and self.values is not None:
                 self.keys, self.values = self.keys[:, :, : self.used], self.values[:, :, : self.used]
 
     def _take(self, index: Tensor) -> None:
-        if not self.filled:
+        if not self.filled or self.keys is None or self.values is None:
             return
         index = index.to(self.keys.device)
         if self.buffered:
@@ -128,3 +128,9 @@ class PrefixCache(Cache):
     def __init__(self, depth: int, prefix: int, *, room: int = GROWTH_TOKENS, storing: bool = True) -> None:
         super().__init__(layers=[PrefixLayer(prefix, room, storing) for _ in range(depth)])
         self.prefix = prefix
+
+    def at(self, layer: int) -> PrefixLayer:
+        """The cache layer of a decoder layer."""
+        found = self.layers[layer]
+        assert isinstance(found, PrefixLayer)
+        return found

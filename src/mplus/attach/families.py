@@ -80,7 +80,11 @@ class Decoder:
 
     def as_heads(self, flat: Tensor) -> Tensor:
         """[..., T, H*E] or [..., T, H, E] to [..., T, H, E]."""
-        return flat if flat.shape[-1] == self.head_width and flat.shape[-2] == self.kv_heads else flat.unflatten(-1, (self.kv_heads, -1))
+        return (
+            flat
+            if flat.shape[-1] == self.head_width and flat.shape[-2] == self.kv_heads
+            else flat.unflatten(-1, (self.kv_heads, -1))
+        )
 
     def project(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """K before rotation and V, each [..., n, H, E], of hidden states [..., n, D], with whatever adapter is on."""

@@ -5,8 +5,10 @@ Legend: b prompts of one memory, T prompt tokens, D width, M long-term tokens, k
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -88,19 +90,19 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
             raise Enough
         keys, values = bos_kv[layer]
         shape = (normed.shape[0], -1, -1, -1)
-        cache.layers[layer].fill(keys.transpose(1, 2).expand(shape), values.transpose(1, 2).expand(shape))  # type: ignore[attr-defined]
+        cache.at(layer).fill(keys.transpose(1, 2).expand(shape), values.transpose(1, 2).expand(shape))
 
     with torch.no_grad(), attached.adapters.on(None), Hooks() as hooks:
-        bos_kv = [decoder.project(layer, attached.bos[layer][None, None]) for layer in range(last)]  # position 0: rotation is nothing
+        bos_kv = [
+            decoder.project(layer, attached.bos[layer][None, None]) for layer in range(last)
+        ]  # position 0: rotation is nothing
         for layer in range(last + 1):
-            hooks.before_attention(decoder, layer, lambda cache, normed, layer=layer: attend(layer, cache, normed))
+            hooks.before_attention(decoder, layer, partial(attend, layer))
         mask = torch.cat([text_BT.new_ones(text_BT.shape[0], 1), text_BT], 1).long()
         positions = (mask.cumsum(1) - 1)[:, 1:].clamp(min=0)
         cache = PrefixCache(decoder.depth, 1, room=ids_BT.shape[1])
-        try:
+        with contextlib.suppress(Enough):
             decoder.body(input_ids=ids_BT, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
-        except Enough:
-            pass
     return [taken[layer] for layer in retriever.voting]
 
 
@@ -126,7 +128,9 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], tex
         if table is None:
             blocks = in_text
         else:
-            picked = choose_blocks(table[row][in_text], torch.div(starts[in_text], block, rounding_mode="floor"), budget, geometry.neighbour_blocks)
+            picked = choose_blocks(
+                table[row][in_text], torch.div(starts[in_text], block, rounding_mode="floor"), budget, geometry.neighbour_blocks
+            )
             blocks = in_text[picked]
         index = (blocks[:, None] * block + torch.arange(block)).flatten()
         found.append(Found(index, memory.ages(births[index]), None if table is None else table[row]))

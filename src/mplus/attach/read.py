@@ -8,6 +8,7 @@ Row b of layer l is [unused | BOS_l | k long-term, oldest first | n short-term, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -42,7 +43,9 @@ class Reading:
         ids_BT, text_BT: the prompts, left-padded, and False at padding.
     """
 
-    def __init__(self, attached: Attached, geometry: Geometry, memories: list[Memory | Written], ids_BT: Tensor, text_BT: Tensor) -> None:
+    def __init__(
+        self, attached: Attached, geometry: Geometry, memories: list[Memory | Written], ids_BT: Tensor, text_BT: Tensor
+    ) -> None:
         self.attached, self.geometry, self.memories, self.text = attached, geometry, memories, text_BT
         self.device = ids_BT.device
         self.alone = any(isinstance(memory, Written) for memory in memories)
@@ -80,7 +83,7 @@ class Reading:
         with torch.no_grad(), adapters.on(adapters.named(role)):
             self.bos_kv = [decoder.project(layer, self.attached.bos[layer][None]) for layer in range(decoder.depth)]
         for layer in range(decoder.depth):
-            hooks.before_attention(decoder, layer, lambda cache, normed, layer=layer: self._fill(layer, cache, normed))
+            hooks.before_attention(decoder, layer, partial(self._fill, layer))
 
     def retrieved(self) -> list[Retrieved]:
         """What each prompt drew, after the pass has run."""
@@ -96,9 +99,13 @@ class Reading:
             if features is None:
                 features = prompt_features(self.attached, ids_BT, text_BT)
             here = torch.tensor(rows, device=ids_BT.device)
-            for row, found in zip(rows, find_by_vote(self.attached, source, [part[here] for part in features], text_BT[here]), strict=True):
+            for row, found in zip(
+                rows, find_by_vote(self.attached, source, [part[here] for part in features], text_BT[here]), strict=True
+            ):
                 self.found[row] = [found]
-                self.gathered[row] = self._layers_first(source.longterm.stores[0].gather(found.indices, _content(source.layout.format)))
+                self.gathered[row] = self._layers_first(
+                    source.longterm.stores[0].gather(found.indices, _content(source.layout.format))
+                )
 
     def _ltm_tokens(self, row: int) -> int:
         memory = self.memories[row]
@@ -142,8 +149,8 @@ class Reading:
         return self.attached.decoder.rotation(positions, self.attached.bos)
 
     def _fill(self, layer: int, cache: PrefixCache, normed: Tensor) -> None:
-        slot = cache.layers[layer]
-        if slot.filled and slot.storing:  # type: ignore[attr-defined]
+        slot = cache.at(layer)
+        if slot.filled and slot.storing:
             return
         repeat = normed.shape[0] // len(self.memories)  # beams and several samples of one prompt
         with torch.no_grad():
@@ -152,7 +159,7 @@ class Reading:
             values = values.transpose(1, 2)
             if repeat > 1:
                 keys, values = keys.repeat_interleave(repeat, 0), values.repeat_interleave(repeat, 0)
-        slot.fill(keys, values)  # type: ignore[attr-defined]
+        slot.fill(keys, values)
 
     def _assemble(self, layer: int, longterm: dict[int, Rows]) -> tuple[Tensor, Tensor]:
         """Keys and values of all prefixes before rotation, [B, P, H, E]."""

@@ -102,11 +102,13 @@ class _Run:
         self.prefix = 0 if initial else 1 + tail.tokens - self.fill
         self.ids = torch.cat([ids[:, :1].expand(-1, self.fill), ids], 1)
         self.taken = _Taken()
-        projected_here = geometry.write_tap == "input" and geometry.memory_projection == "write"
         self.takes_kv = layout.format == "kv" and keeps_write_kv(geometry)
         retriever = attached.retriever if "search" in layout.fields else None
-        vote = isinstance(retriever, VoteRetriever)
-        self.searched = () if retriever is None else (retriever.voting if vote else tuple(range(self.decoder.depth)))  # type: ignore[union-attr]
+        self.searched: tuple[int, ...] = ()
+        if isinstance(retriever, VoteRetriever):
+            self.searched = retriever.voting
+        elif retriever is not None:
+            self.searched = tuple(range(self.decoder.depth))
         positions = torch.arange(self.prefix, device=ids.device)[None]
         self.rotation = self.decoder.rotation(positions, attached.bos) if self.prefix else None
         self.bos_kv: list[tuple[Tensor, Tensor]] = []
@@ -128,7 +130,8 @@ class _Run:
                 )
             except Enough:
                 return None
-        return out.last_hidden_state  # type: ignore[no-any-return]
+        states: Tensor = out.last_hidden_state
+        return states
 
     def install(self, hooks: Hooks, layer: int) -> None:
         """Hooks of one layer: prepare its input, fill its prefix, take what becomes memory."""
@@ -165,7 +168,7 @@ class _Run:
             self.taken.normed[layer] = normed[:, -self.new :]
         if last and self.geometry.write_tap == "input" and not self.takes_kv and not self.wants_logits:
             raise Enough
-        cache.layers[layer].fill(*self.prefix_kv(layer, normed))  # type: ignore[attr-defined]
+        cache.at(layer).fill(*self.prefix_kv(layer, normed))
 
     def prefix_kv(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated keys and values of [BOS | tail], each [B, H, P, E]."""
@@ -204,7 +207,9 @@ class _Run:
     def results(self, states: Tensor | None) -> list[Written]:
         """Split the batch into one ``Written`` per row."""
         depth, decoder = self.decoder.depth, self.decoder
-        hidden = torch.stack([self.taken.hidden[layer] for layer in range(depth)], 1) if self.taken.hidden else None  # [B, L, n, D]
+        hidden = (
+            torch.stack([self.taken.hidden[layer] for layer in range(depth)], 1) if self.taken.hidden else None
+        )  # [B, L, n, D]
         rows: Rows = {}
         if self.layout.format == "hidden":
             assert hidden is not None

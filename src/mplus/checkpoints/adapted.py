@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
 from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.loaded import Loaded
-from mplus.checkpoints.report import LoadReport
+from mplus.checkpoints.report import LoadReport, is_finite
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError, InputError, UnsupportedModelError
@@ -55,25 +56,33 @@ def load_decoder(path: str, *, dtype: torch.dtype, device: torch.device, attenti
     try:
         config = AutoConfig.from_pretrained(path)
         if config.model_type not in SUPPORTED:
-            raise UnsupportedModelError(f"memory cannot be attached to {config.model_type!r} at {path}; supported: {', '.join(SUPPORTED)}")
+            raise UnsupportedModelError(
+                f"memory cannot be attached to {config.model_type!r} at {path}; supported: {', '.join(SUPPORTED)}"
+            )
         extra = {} if attention is None else {"attn_implementation": attention}
-        model, info = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, output_loading_info=True, **extra)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, output_loading_info=True, **extra)
     except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"the base model at {path} cannot be read ({first}); give the directory of a whole transformers model") from None
+        raise CheckpointError(
+            f"the base model at {path} cannot be read ({first}); give the directory of a whole transformers model"
+        ) from None
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
             raise
         raise CheckpointError(f"the weights at {path} are damaged ({error}); fetch them again") from None
-    missing = sorted(info["missing_keys"]) if info else []
+    model: PreTrainedModel = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
     if missing:
-        raise CheckpointError(f"the base model at {path} lacks {', '.join(missing[:6])}; give the directory of a whole transformers model")
+        raise CheckpointError(
+            f"the base model at {path} lacks {', '.join(missing[:6])}; give the directory of a whole transformers model"
+        )
     for name, value in model.state_dict().items():
-        if not bool(torch.isfinite(value).all()):
+        if not is_finite(value):
             raise CheckpointError(f"the base model at {path} has NaN or infinity in {name}; get an undamaged copy")
     has_tokenizer = any((Path(path) / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
     tokenizer = AutoTokenizer.from_pretrained(path) if has_tokenizer else None
-    return model.to(device), tokenizer
+    model.to(device)  # type: ignore[arg-type]
+    return model, tokenizer
 
 
 def attach_fresh(
@@ -107,7 +116,7 @@ def attach_fresh(
         layers = voting or tuple(sorted({min(decoder.depth - 1, int(share * decoder.depth)) for share in TRAINING_FREE_VOTE}))
         retriever = VoteRetriever(layers, decoder.width, key_width)
         if key_width is None:
-            retriever.mean.copy_(mean_states(decoder, tokenizer, layers))  # type: ignore[operator,union-attr]
+            retriever.get_buffer("mean").copy_(mean_states(decoder, tokenizer, layers))
     elif geometry.reads_ltm:
         retriever = LayerRetriever(decoder.depth, decoder.width, key_width or max(8, decoder.width // 16))
     if retriever is not None:
@@ -158,9 +167,13 @@ def mean_states(decoder: Decoder, tokenizer: Any, layers: tuple[int, ...]) -> Te
 
 def _entering(decoder: Decoder, ids: Tensor) -> list[Tensor]:
     taken: dict[int, Tensor] = {}
+
+    def keep(layer: int, hidden: Tensor) -> None:
+        taken[layer] = hidden.clone()
+
     with torch.no_grad(), Hooks() as hooks:
         for layer in range(decoder.depth):
-            hooks.before_layer(decoder, layer, lambda hidden, layer=layer: taken.__setitem__(layer, hidden.clone()))
+            hooks.before_layer(decoder, layer, partial(keep, layer))
         decoder.body(input_ids=ids.to(decoder.device), use_cache=False)
     return [taken[layer] for layer in range(decoder.depth)]
 
@@ -231,7 +244,9 @@ def _fill_delta(loaded: Loaded, tensors: dict[str, Tensor], directory: Path) -> 
     report.raise_if_bad()
     for role in loaded.adapter_configs:
         prefix = f"adapter.{role}."
-        load_adapter(attached.decoder.model, role, {key.removeprefix(prefix): tensors[key] for key in targets if key.startswith(prefix)})
+        load_adapter(
+            attached.decoder.model, role, {key.removeprefix(prefix): tensors[key] for key in targets if key.startswith(prefix)}
+        )
     attached.bos.copy_(tensors["bos"])
     attached.position = None if position is None else position.to(attached.bos)
     if attached.retriever is not None:
@@ -305,7 +320,9 @@ def _save_base(loaded: Loaded, directory: Path) -> None:
     plain = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items() if ".lora_" not in name}
     if model.config.tie_word_embeddings:
         plain.pop("lm_head.weight", None)
-    save_file({name: value.contiguous() for name, value in plain.items()}, directory / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {name: value.contiguous() for name, value in plain.items()}, directory / "model.safetensors", metadata={"format": "pt"}
+    )
     model.config.save_pretrained(directory)
     if loaded.tokenizer is not None:
         loaded.tokenizer.save_pretrained(directory)

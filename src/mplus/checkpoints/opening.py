@@ -21,7 +21,12 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
 def open_checkpoint(
-    path_or_id: str, *, dtype: str | torch.dtype, device: str | torch.device | None, attention: str | None, overrides: dict[str, Any]
+    path_or_id: str,
+    *,
+    dtype: str | torch.dtype,
+    device: str | torch.device | None,
+    attention: str | None,
+    overrides: dict[str, Any],
 ) -> Loaded:
     """Open any checkpoint that has memory parts."""
     where = pick_device(device)

@@ -13,6 +13,11 @@ from mplus.errors import CheckpointError
 log = logging.getLogger(__name__)
 
 
+def is_finite(value: Tensor) -> bool:
+    """Whether a tensor is free of NaN and infinity: one float32 sum, many times quicker than a test of every number."""
+    return bool(torch.isfinite(value.detach().sum(dtype=torch.float32)))
+
+
 @dataclass
 class LoadReport:
     """Every tensor of the file is used, or unused for a named reason; every needed one was found.
@@ -36,7 +41,7 @@ class LoadReport:
         self.used.add(name)
         if shape is not None and tuple(value.shape) != shape:
             self.misshapen.append(f"{name} is {list(value.shape)}, expected {list(shape)}")
-        elif value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        elif value.is_floating_point() and not is_finite(value):
             self.not_finite.append(name)
 
     def raise_if_bad(self) -> None:

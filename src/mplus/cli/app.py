@@ -85,7 +85,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _usage_sentence(complaint: Any) -> str:
-    message = str(complaint.format_message()).strip().rstrip(".")
+    message = str(complaint.format_message()).replace("Value error, ", "").strip().rstrip(".")
     context = getattr(complaint, "ctx", None)
     command = context.command_path if context is not None else "mplus"
     return f"{message[:1].lower()}{message[1:]}; see `{command} --help`"

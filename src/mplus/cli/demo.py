@@ -2,18 +2,139 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
+from mplus.cli import terminal
+from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, ModelName, Verbose
+from mplus.errors import InputError
+
+if TYPE_CHECKING:
+    from mplus.evaluation.result import Answered, RetentionResult
+
+NAMES = {"mplus": "M+", "memoryllm": "MemoryLLM", "window": "window"}
+STAGES = {
+    "read": ("reading", "tokens"),
+    "mplus": ("asking M+", "questions"),
+    "memoryllm": ("asking MemoryLLM", "questions"),
+    "window": ("asking the window", "tokens"),
+}
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where retention.json and retention.png go.")] = Path("demo"),
+    haystack: Annotated[
+        str | None,
+        typer.Option("--haystack", metavar="FILE", help="UTF-8 text to read.", show_default="what every Python carries"),
+    ] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", min=1, help="How much to read.", show_default="164000")] = None,
+    questions: Annotated[int, typer.Option("--questions", min=1, help="Questions at each distance.")] = 16,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of names, values, places and random drops.")] = 0,
     model: ModelName = DEFAULT_NAME,
     verbose: Verbose = False,
 ) -> None:
-    """Let the model read 160,000 tokens and answer from memory, beside MemoryLLM and the plain context window."""
-    raise NotImplementedError
+    """Let the model read 160,000 tokens once and answer from memory, beside MemoryLLM and the plain context window."""
+    started = time.perf_counter()
+    _check_place(out)
+    text = _haystack(haystack)
+    from mplus.evaluation import retention
+
+    length = retention.DEFAULT_TOKENS if tokens is None else tokens
+    distances = retention.distances_within(length, questions)  # tells a text that is too short before the model is opened
+    opened = open_model(model)
+    with terminal.stage_bar(STAGES) as show:
+        result = retention.run_retention(
+            opened, haystack=text, tokens=length, distances=distances, questions=questions, seed=seed, progress=show
+        )
+    paths = _store(result, out)
+    _show_table(result)
+    _show_examples(result)
+    _show_end(result, paths, time.perf_counter() - started)
+
+
+def _haystack(file: str | None) -> str:
+    from mplus.corpus.text import python_text, read_text
+
+    if file is not None:
+        return read_text(file)
+    with terminal.waiting("collecting the text that Python carries"):
+        return python_text()
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a place where results cannot be stored before minutes of computing are spent on them."""
+    nearest = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise InputError(f"results cannot be stored in '{out}': {nearest} is a file; give another directory with --out")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"results cannot be stored in '{out}': {nearest} may not be written; give another directory with --out")
+
+
+def _store(result: RetentionResult, out: Path) -> list[Path]:
+    """Write both files aside, then rename them into place; returns their paths."""
+    from mplus.evaluation.picture import draw_retention
+
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / "retention.json", out / "retention.png"]
+    aside = [path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}") for path in paths]
+    try:
+        aside[0].write_text(result.to_text(), encoding="utf-8")
+        draw_retention(result, aside[1])
+        for path in aside:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        for written, path in zip(aside, paths, strict=True):
+            written.replace(path)
+    finally:
+        for path in aside:
+            path.unlink(missing_ok=True)
+    return paths
+
+
+def _show_table(result: RetentionResult) -> None:
+    """Share of right answers at every distance; the last column lets the untrained window model talk longer."""
+    from mplus.evaluation.result import LONG_ANSWER_TOKENS, WINDOW_LONG
+
+    columns = {**NAMES, WINDOW_LONG: f"window, {LONG_ANSWER_TOKENS} tokens"}
+    table = terminal.table("tokens back", *columns.values(), title=f"{escape(result.model)}: questions answered right")
+    counts = [result.right_and_asked(system) for system in columns]
+    for distance, *row in zip(result.distances, *counts, strict=True):
+        table.add_row(f"{distance:,}", *(f"{right / max(1, asked):.2f} ({right}/{asked})" for right, asked in row))
+    terminal.results().print(table)
+
+
+def _show_examples(result: RetentionResult) -> None:
+    """The first question of each distance, right or wrong, with every answer as it was given."""
+    console = terminal.results()
+    console.print("\n[bold]The first question of each distance, answers verbatim[/]")
+    for distance in result.distances:
+        example = next((one for one in result.answered if one.planted.distance == distance), None)
+        if example is not None:
+            fact = example.planted.fact
+            console.print(f"{distance:,} tokens back: {escape(fact.question)} ({escape(fact.value)})", soft_wrap=True)
+            console.print("    " + "   ".join(_answer(example, system) for system in NAMES), soft_wrap=True)
+
+
+def _answer(example: Answered, system: str) -> str:
+    mark = "[green]✓[/]" if example.is_right(system) else "[red]✗[/]"
+    return f"{NAMES[system]} {mark} “{escape(' '.join(example.answers[system].split()))}”"
+
+
+def _show_end(result: RetentionResult, paths: list[Path], seconds: float) -> None:
+    read_s = result.seconds["read"]
+    asked = len(result.answered) * len(NAMES)
+    console = terminal.results()
+    console.print(
+        f"\nread {result.tokens_read:,} tokens in {read_s:.0f} s ({result.tokens_read / max(read_s, 1e-9):,.0f} tokens/s), "
+        f"asked {asked:,} questions in {sum(result.seconds.values()) - read_s:.0f} s; {seconds:.0f} s in all",
+        soft_wrap=True,
+    )
+    for path in paths:
+        console.print(str(path), markup=False, soft_wrap=True)

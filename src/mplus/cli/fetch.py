@@ -35,10 +35,5 @@ def fetch(
     """Get the base weights of a model, check them and store them in the cache directory ($MPLUS_CACHE, ~/.cache/mplus)."""
     source: base.Source | None = None if origin is None else origin.value
     with terminal.waiting(f"fetching {name}") as label:
-
-        def tell(message: str) -> None:
-            label(message)
-            terminal.note(message)
-
-        found = base.fetch(name, source=source, force=force, log=tell)
+        found = base.fetch(name, source=source, force=force, log=label)
     typer.echo(found)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
@@ -64,20 +65,22 @@ def _facts(directory: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    table = terminal.table("memory", facts["memory"])
-    table.add_row("model", f"{facts['model']} ({facts['fingerprint'][:12]})")
-    table.add_row("format", f"{facts['format']}, {facts['memory_format']}")
-    table.add_row("read", f"{facts['tokens_read']:,} tokens in {facts['chunks']:,} chunks")
-    table.add_row("short-term", f"{facts['stm_tokens']:,} of {facts['stm_capacity']:,} tokens")
-    table.add_row("long-term", f"{facts['ltm_tokens']:,} of {facts['ltm_capacity']:,} tokens")
-    table.add_row("waiting for more text", f"{facts['pending_tokens']:,} tokens")
-    table.add_row("size", f"{facts['size_bytes'] / 1e6:,.1f} MB")
+    rows = {
+        "memory": facts["memory"],
+        "model": f"{facts['model']} ({facts['fingerprint'][:12]})",
+        "format": f"{facts['format']}, {facts['memory_format']}, written by mplus {facts['mplus']}",
+        "read": f"{facts['tokens_read']:,} tokens in {facts['chunks']:,} chunks",
+        "short-term": f"{facts['stm_tokens']:,} of {facts['stm_capacity']:,} tokens",
+        "long-term": f"{facts['ltm_tokens']:,} of {facts['ltm_capacity']:,} tokens",
+        "waiting": f"{facts['pending_tokens']:,} tokens, for more text",
+        "size": f"{facts['size_bytes'] / 1e6:,.1f} MB",
+    }
     if "readable_by" in facts:
-        table.add_row("readable by", facts["readable_by"])
-    terminal.results().print(table)
+        rows["readable by"] = facts["readable_by"]
+    terminal.results().print(terminal.facts(rows))
     sources = terminal.table("source", "tokens")
     for name, tokens in facts["sources"].items():
-        sources.add_row(name or "(no name)", f"{tokens:,}")
+        sources.add_row(escape(name) or "(no name)", f"{tokens:,}")
     if facts["sources"]:
         terminal.results().print()
         terminal.results().print(sources)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mplus.checkpoints.base import locate
+from mplus.checkpoints.base import BASES, locate
 from mplus.cli import terminal
 
 if TYPE_CHECKING:
     from mplus.model import MPlusModel
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"  # models whose memory parts ship inside the package
 
 
 def open_model(name: str) -> MPlusModel:
@@ -18,7 +21,8 @@ def open_model(name: str) -> MPlusModel:
         CheckpointError: there is no such model, or it is damaged or not on this machine.
     """
     with terminal.waiting(f"opening {name}"):
-        locate(name)  # a wrong name is told before seconds of imports
+        if name in BASES or not (ASSETS / name).is_dir():
+            locate(name)  # a wrong name, or a base that is not there, is told before seconds of imports
         from transformers.utils import logging
 
         if not terminal.is_verbose():

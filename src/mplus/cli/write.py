@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,8 +60,6 @@ def _read_stdin() -> str:
 
 def _check_place(directory: Path) -> None:
     """Refuse a place where no memory can be stored before minutes of reading are spent on it."""
-    import os
-
     if directory.exists() and not directory.is_dir():
         raise SnapshotError(f"{directory} is a file, a memory needs a directory of its own; choose another path")
     if directory.is_dir() and any(directory.iterdir()):
@@ -85,19 +85,28 @@ def _write_all(memory: Memory, model: MPlusModel, texts: list[tuple[str, str]]) 
     done = 0
     with terminal.token_bar("reading", total) as show:
         for source, text in texts:
-            before = done
-            done += memory.write(text, source=source, progress=lambda tokens, before=before: show(before + tokens))
+            done += memory.write(text, source=source, progress=_counted_from(done, show))
     return done
+
+
+def _counted_from(start: int, show: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda tokens: show(start + tokens)
 
 
 def _report(memory: Memory, directory: Path, tokens_read: int) -> None:
     stats = memory.stats()
-    table = terminal.table("memory", str(directory))
-    table.add_row("read now", f"{tokens_read:,} tokens")
-    table.add_row("read in all", f"{stats.tokens_read + stats.pending_tokens:,} tokens")
-    table.add_row("short-term", f"{stats.stm_tokens:,} tokens")
-    table.add_row("long-term", f"{stats.ltm_tokens:,} tokens")
+    rows = {
+        "memory": str(directory),
+        "read now": f"{tokens_read:,} tokens",
+        "read in all": f"{stats.tokens_read + stats.pending_tokens:,} tokens",
+        "short-term": f"{stats.stm_tokens:,} tokens",
+        "long-term": f"{stats.ltm_tokens:,} tokens",
+        "size": f"{_stored_bytes(directory) / 1e6:,.1f} MB",
+    }
     if stats.pending_tokens:
-        table.add_row("waiting for more text", f"{stats.pending_tokens:,} tokens")
-    table.add_row("size", f"{stats.size_bytes / 1e6:,.1f} MB")
-    terminal.results().print(table)
+        rows["waiting"] = f"{stats.pending_tokens:,} tokens, for more text"
+    terminal.results().print(terminal.facts(rows))
+
+
+def _stored_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.iterdir())

@@ -70,5 +70,7 @@ class Ledger:
                 parts = tuple((None if name is None else str(name), int(tokens)) for name, tokens in sources)
                 ledger.add(Chunk(int(first_birth), int(memory_tokens), parts))
         except (TypeError, ValueError) as error:
-            raise SnapshotError(f"the memory's manifest has a damaged source ledger ({error}); restore it from a backup") from None
+            raise SnapshotError(
+                f"the memory's manifest has a damaged source ledger ({error}); restore it from a backup"
+            ) from None
         return ledger

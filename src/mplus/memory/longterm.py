@@ -24,9 +24,9 @@ class LongTerm:
         self.geometry = geometry
         self.groups = groups
         fields = {name: (self._row_shape(name), layout.dtype) for name in layout.fields}
-        scalars = {"birth": ((), torch.int64)}
+        scalars: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"birth": ((), torch.int64)}
         if geometry.eviction == "countdown":
-            scalars["frequency"] = ((), torch.float32)  # type: ignore[assignment]
+            scalars["frequency"] = ((), torch.float32)
         self.stores = [RamStore({**fields, **scalars}) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0

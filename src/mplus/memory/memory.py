@@ -65,7 +65,9 @@ class Memory:
     Made by ``model.new_memory()``. A read never changes it; ``write`` and ``update`` do.
     """
 
-    def __init__(self, host: Host, geometry: Geometry, memory_format: MemoryFormat, seed: int, *, initialised: bool = True) -> None:
+    def __init__(
+        self, host: Host, geometry: Geometry, memory_format: MemoryFormat, seed: int, *, initialised: bool = True
+    ) -> None:
         self.host = host
         self.geometry = geometry
         self.format: MemoryFormat = memory_format
@@ -156,7 +158,9 @@ class Memory:
             self.initialised = True
         count = written.tokens
         births = torch.arange(self.now, self.now + count)
-        ranks = drops.choose(self.pool, self.geometry, self.generator, count) if dropped is None else drops.given(self.pool, dropped)
+        ranks = (
+            drops.choose(self.pool, self.geometry, self.generator, count) if dropped is None else drops.given(self.pool, dropped)
+        )
         if self.geometry.stm_ages == "frozen":
             self.pool.births += count
         self.now += count
@@ -209,7 +213,13 @@ class Memory:
     def fork(self) -> Memory:
         """A copy to write on; this one is never changed by it, nor it by this one."""
         twin = Memory.__new__(Memory)
-        twin.host, twin.geometry, twin.format, twin.seed, twin.layout = self.host, self.geometry, self.format, self.seed, self.layout
+        twin.host, twin.geometry, twin.format, twin.seed, twin.layout = (
+            self.host,
+            self.geometry,
+            self.format,
+            self.seed,
+            self.layout,
+        )
         twin._initialised_at_start = self._initialised_at_start
         twin.generator = torch.Generator()
         twin.generator.set_state(self.generator.get_state())

@@ -57,8 +57,8 @@ class Pool:
             raise AssertionError(f"pool of {self.capacity_tokens} holds {len(self)}, cannot take {count} more")
         self._grow_to(len(self) + count)
         free = self._free_slots(count)
-        for name, new in rows.items():
-            target = self.rows[name]
+        for name, target in self.rows.items():  # a chunk may carry search keys that a pool without long-term memory does not keep
+            new = rows[name]
             if free.shape[0] == 1:
                 target[:, free[0].to(target.device)] = new.to(target)
             else:

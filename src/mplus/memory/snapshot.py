@@ -98,7 +98,9 @@ def load(directory: Path, model: Host) -> Memory:
         tensors = _read_data(directory, manifest["data"])
         _restore(memory, manifest, tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, GeometryError) as error:
-        raise SnapshotError(f"memory {directory} is damaged ({type(error).__name__}: {error}); restore it from a backup") from None
+        raise SnapshotError(
+            f"memory {directory} is damaged ({type(error).__name__}: {error}); restore it from a backup"
+        ) from None
     return memory
 
 
@@ -196,5 +198,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-

@@ -66,7 +66,9 @@ class RamStore:
     @property
     def size_bytes(self) -> int:
         """Bytes of all rows held."""
-        per_row = sum(torch.Size(shape).numel() * torch.empty((), dtype=dtype).element_size() for shape, dtype in self.fields.values())
+        per_row = sum(
+            torch.Size(shape).numel() * torch.empty((), dtype=dtype).element_size() for shape, dtype in self.fields.values()
+        )
         return per_row * len(self)
 
     def append(self, rows: Mapping[str, Tensor]) -> None:

@@ -1,0 +1,204 @@
+"""What a memory asks of its model: layouts, write passes, initial rows, identity. Knows no prompts and no file format.
+
+Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mplus import chunking
+from mplus.attach.write import Tail, keeps_write_kv, project_rows, search_keys, write_pass
+from mplus.checkpoints.fingerprint import fingerprint
+from mplus.checkpoints.loaded import Loaded
+from mplus.config import Geometry, MemoryFormat
+from mplus.errors import EmptyTextError, InputError
+from mplus.memory.memory import Memory
+from mplus.memory.rows import RowLayout, Rows, Written
+from mplus.retriever import VoteRetriever
+
+
+class MemoryHost:
+    """The writing half of ``MPlusModel``; satisfies ``mplus.memory.memory.Host``."""
+
+    def __init__(self, loaded: Loaded, *, memory_format: MemoryFormat = "kv") -> None:
+        self._loaded = loaded
+        self.attached = loaded.attached
+        self.geometry = loaded.geometry
+        self.tokenizer = loaded.tokenizer
+        self.name = loaded.name
+        self.memory_format: MemoryFormat = memory_format
+        self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
+        self._fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of base, adapters and memory parts; a memory opens only with the model that wrote it."""
+        if self._fingerprint is None:
+            tensors = dict(self.attached.decoder.model.state_dict())
+            tensors["mplus.bos"] = self.attached.bos
+            if self.attached.position is not None:
+                tensors["mplus.position"] = self.attached.position
+            if self.attached.retriever is not None:
+                tensors.update({f"mplus.retriever.{name}": value for name, value in self.attached.retriever.state_dict().items()})
+            self._fingerprint = fingerprint(tensors)
+        return self._fingerprint
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.attached.decoder.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of its weights."""
+        return self.attached.decoder.dtype
+
+    def new_memory(
+        self, *, seed: int = 0, memory_format: MemoryFormat | None = None, initialised: bool = True, **geometry: Any
+    ) -> Memory:
+        """An empty memory (published models: with their initial pool).
+
+        Args:
+            seed: of the memory's own generator of random drops.
+            memory_format: "kv" or "hidden"; default: the model's.
+            initialised: False starts a published MemoryLLM without a pool; its first write makes one.
+            geometry: sizes to replace, e.g. ``stm_tokens=1536, ltm=False``.
+        """
+        chosen = self.geometry.changed(**geometry) if geometry else self.geometry
+        start = initialised and (self._loaded.initial is None or self._loaded.initial.initialised)
+        return Memory(self, chosen, memory_format or self.memory_format, seed, initialised=start)
+
+    def encode(
+        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
+    ) -> Written:
+        """Run one chunk through the write pass without changing `memory`.
+
+        Args:
+            ids: [T] token ids, T at most ``geometry.chunk_tokens``.
+            memory: whose newest tokens the chunk sees; None: a new one's.
+            tail: an earlier chunk to be seen instead, as if it had just been written.
+            logits: also keep logits and layer inputs.
+        """
+        table = torch.as_tensor(ids, dtype=torch.long)
+        return self.encode_batch(table.view(1, -1), memory, tail=tail, logits=logits)[0]
+
+    def encode_batch(
+        self, ids: Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
+    ) -> list[Written]:
+        """Several chunks of one length, [B, T], each as if written next; they do not see each other."""
+        memory = memory or self.new_memory()
+        seen = self._tail(memory) if tail is None else self._tail_of(tail)
+        initial = not memory.initialised
+        return write_pass(
+            self.attached,
+            memory.geometry,
+            memory.layout,
+            ids.to(self.device),
+            Tail() if initial else seen,
+            initial=initial,
+            logits=logits,
+        )
+
+    def cut(self, text: str) -> list[list[int]]:
+        """Token ids of a text in chunks as ``memory.write`` makes them.
+
+        Raises:
+            EmptyTextError: there is nothing but white space.
+        """
+        if not text.strip():
+            raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
+        if self.tokenizer is None:
+            raise InputError("this model was opened without a tokenizer; give token ids instead of text")
+        return chunking.cut(self.tokenizer, text, self.geometry.chunk_tokens)
+
+    def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout:
+        """Fields of one memory token."""
+        decoder, retriever = self.attached.decoder, self.attached.retriever
+        heads = (decoder.kv_heads, decoder.head_width)
+        fields: dict[str, tuple[int, ...]] = (
+            {"hidden": (decoder.width,)} if memory_format == "hidden" else {"keys": heads, "values": heads}
+        )
+        groups = 0
+        if geometry.reads_ltm and retriever is not None:
+            vote = isinstance(retriever, VoteRetriever)
+            fields["search"] = (retriever.total_width if isinstance(retriever, VoteRetriever) else retriever.key_width,)
+            groups = 1 if vote else decoder.depth
+        return RowLayout(
+            format=memory_format,
+            layers=decoder.depth,
+            fields=fields,
+            search_groups=groups,
+            dtype=decoder.dtype,
+            device=decoder.device,
+        )
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text, no special tokens added."""
+        return [token for chunk in self.cut(text) for token in chunk]
+
+    def cut_ids(self, text: str) -> list[list[int]]:
+        """See ``cut``."""
+        return self.cut(text)
+
+    def initial_rows(self, memory: Memory) -> tuple[Rows, Tensor | None] | None:
+        """Rows of the pool a published model starts with, and the tail's hidden states."""
+        initial = self._loaded.initial
+        if initial is None:
+            return None
+        key = (memory.format, "search" in memory.layout.fields)
+        if key not in self._initial:
+            self._initial[key] = self._rows_of_hidden(initial.stm.to(self.device), memory)
+        rows, tail = self._initial[key]
+        return {name: value.clone() for name, value in rows.items()}, tail
+
+    def initial_longterm(self, memory: Memory) -> list[tuple[Rows, Tensor, Tensor | None]] | None:
+        """Rows, ages and recall frequencies per layer of the long-term memory a published model starts with."""
+        initial = self._loaded.initial
+        if initial is None or not initial.ltm or not memory.geometry.ltm or not memory.initialised:
+            return None
+        return [
+            (self._longterm_rows(layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
+            for layer, (rows, keys) in enumerate(zip(initial.ltm, initial.ltm_keys, strict=True))
+        ]
+
+    def _rows_of_hidden(self, hidden: Tensor, memory: Memory) -> tuple[Rows, Tensor]:
+        """Memory rows, [L, n, ...], of hidden states [L, n, D], and the tail they leave."""
+        with torch.no_grad():
+            if memory.format == "hidden":
+                rows: Rows = {"hidden": hidden}
+            else:
+                rows = {name: value[0] for name, value in project_rows(self.attached, memory.geometry, hidden[None]).items()}
+            if "search" in memory.layout.fields:
+                retriever = self.attached.retriever
+                layers = retriever.voting if isinstance(retriever, VoteRetriever) else tuple(range(hidden.shape[0]))
+                normed = {layer: self.attached.decoder.normed(layer, hidden[layer][None]) for layer in layers}
+                rows["search"] = search_keys(self.attached, normed)[0]
+        return rows, hidden[:, -memory.geometry.new_tokens :].clone()
+
+    def _longterm_rows(self, layer: int, hidden: Tensor, keys: Tensor, memory: Memory) -> Rows:
+        rows: Rows = {"search": keys}
+        if memory.format == "hidden":
+            rows["hidden"] = hidden
+            return rows
+        role = memory.geometry.memory_projection
+        with torch.no_grad(), self.attached.adapters.on(self.attached.adapters.named(role)):
+            rows["keys"], rows["values"] = self.attached.decoder.project(layer, hidden.to(self.device))
+        return rows
+
+    def _tail(self, memory: Memory) -> Tail:
+        if memory.tail is not None:
+            return Tail(hidden=memory.tail[None])
+        if not len(memory.pool) or not keeps_write_kv(memory.geometry):
+            return Tail()
+        newest = memory.pool.newest(memory.geometry.new_tokens)
+        return Tail(keys=newest["keys"][None], values=newest["values"][None])
+
+    def _tail_of(self, written: Written) -> Tail:
+        if written.hidden is not None:
+            return Tail(hidden=written.hidden[None].to(self.device))
+        return Tail(keys=written.rows["keys"][None], values=written.rows["values"][None])

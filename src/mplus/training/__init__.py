@@ -1,0 +1,1 @@
+"""Teaching a base model to find and to read its memory."""

@@ -1,0 +1,111 @@
+"""Written chunks kept for training: their keys and values, or the hidden states that a vote is trained on.
+
+Legend: C chunks, T tokens of a chunk, L layers, H kv heads, E head width, V voting layers, D width.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mplus.attach.find import prompt_features
+from mplus.attach.parts import Attached
+from mplus.attach.write import Tail, write_pass
+from mplus.memory.rows import Written
+from mplus.model import MPlusModel
+from mplus.prompts import Prompts
+from mplus.retriever import VoteRetriever
+from mplus.training.documents import Document, Question
+
+WRITE_ROWS = 16
+
+
+class RawStates(VoteRetriever):
+    """Gives the voting layers' states themselves as search keys, so that a vote can be trained on them."""
+
+    def __init__(self, voting: tuple[int, ...], width: int) -> None:
+        super().__init__(voting, width)
+
+    def keys(self, features: list[Tensor]) -> Tensor:
+        return torch.cat(features, -1)
+
+
+class Writer:
+    """Writes batches of chunks; each row's chunk sees the row's previous chunk, as in a stream."""
+
+    def __init__(self, model: MPlusModel, retriever: VoteRetriever) -> None:
+        self.model = model
+        attached = model.attached
+        self.attached = Attached(attached.decoder, attached.adapters, attached.bos, attached.position, retriever)
+        layout = model.layout("kv", model.geometry)
+        self.layout = type(layout)(
+            format="kv",
+            layers=layout.layers,
+            fields={**layout.fields, "search": (retriever.total_width,)},
+            search_groups=1,
+            dtype=layout.dtype,
+            device=layout.device,
+        )
+        self.previous: list[Written] | None = None
+
+    def write(self, documents: list[Document]) -> list[Written]:
+        """New memory rows of each chunk."""
+        out: list[Written] = []
+        for start in range(0, len(documents), WRITE_ROWS):
+            batch = documents[start : start + WRITE_ROWS]
+            ids = torch.tensor([document.ids for document in batch])
+            written = write_pass(self.attached, self.model.geometry, self.layout, ids, self._tail(len(batch)))
+            self.previous = written
+            out += written
+        return out
+
+    def _tail(self, rows: int) -> Tail:
+        if self.previous is None or len(self.previous) < rows:
+            return Tail()
+        seen = self.previous[:rows]
+        return Tail(
+            keys=torch.stack([written.rows["keys"] for written in seen]),
+            values=torch.stack([written.rows["values"] for written in seen]),
+        )
+
+
+def chat_ids(tokenizer: Any, question: str, *, plain: bool = False) -> list[int]:
+    """Token ids of a question in the chat template (or bare), as ``model.chat`` asks it."""
+    text = question + "\n"
+    if not plain:
+        text = tokenizer.apply_chat_template([{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def question_states(model: MPlusModel, retriever: VoteRetriever, rows: list[list[int]], batch: int = 48) -> tuple[Tensor, Tensor]:
+    """The voting layers' states of prompts, [V, B, T, D], and a mask [B, T] of their own tokens; left-padded."""
+    attached = model.attached
+    raw = Attached(attached.decoder, attached.adapters, attached.bos, attached.position, retriever)
+    prompts = Prompts.from_rows(rows, 2, model.device)
+    parts = []
+    for start in range(0, len(rows), batch):
+        piece = slice(start, start + batch)
+        parts.append(torch.stack(prompt_features(raw, prompts.ids[piece], prompts.mask[piece])))
+    return torch.cat(parts, 1), prompts.mask
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and the chunk of the bank it is about."""
+
+    chunk: int
+    question: Question
+
+
+def pick(documents: list[Document], randomness: random.Random, per_chunk: int) -> list[Asked]:
+    """Up to `per_chunk` questions about every chunk."""
+    out = []
+    for number, document in enumerate(documents):
+        chosen = randomness.sample(document.questions, min(per_chunk, len(document.questions)))
+        out += [Asked(number, question) for question in chosen]
+    return out
