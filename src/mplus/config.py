@@ -75,6 +75,11 @@ class Geometry(BaseModel):
             )
         if self.new_tokens > self.stm_tokens:
             raise ValueError(f"new_tokens (K, {self.new_tokens}) exceeds stm_tokens (N, {self.stm_tokens}); raise N or lower K")
+        if self.drop == "shared" and self.block_tokens > 1 and self.stm_tokens < self.new_tokens + 2 * self.block_tokens:
+            raise ValueError(
+                f"stm_tokens (N, {self.stm_tokens}) must be at least new_tokens (K) + 2 block_tokens = "
+                f"{self.new_tokens + 2 * self.block_tokens}, so that whole blocks can always make room for a write"
+            )
         if self.retrieval == "shared" and self.drop != "shared":
             raise ValueError("retrieval='shared' reads one token in all layers, so drop must be 'shared' too")
         if self.retrieval == "shared" and self.ltm_read_tokens % self.block_tokens:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from mplus import chunking
-from mplus.attach.write import Tail, keeps_write_kv, project_rows, search_keys, write_pass
+from mplus.attach.write import Tail, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.loaded import Loaded
+from mplus.checkpoints.state import longterm_rows, rows_of_hidden
 from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory.memory import Memory
@@ -22,16 +23,20 @@ from mplus.memory.rows import RowLayout, Rows, Written
 from mplus.retriever import VoteRetriever
 
 
+RULES_OF_A_READ = ("write_tap", "memory_projection", "retrieval", "block_tokens", "inv_freq_dtype")
+"""Settings that decide what stored rows mean; a model opened with others is another model to a memory."""
+
+
 class MemoryHost:
     """The writing half of ``MPlusModel``; satisfies ``mplus.memory.memory.Host``."""
 
-    def __init__(self, loaded: Loaded, *, memory_format: MemoryFormat = "kv") -> None:
+    def __init__(self, loaded: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
         self._loaded = loaded
         self.attached = loaded.attached
         self.geometry = loaded.geometry
         self.tokenizer = loaded.tokenizer
         self.name = loaded.name
-        self.memory_format: MemoryFormat = memory_format
+        self.memory_format: MemoryFormat = memory_format or _smaller_format(loaded)
         self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
         self._fingerprint: str | None = None
 
@@ -45,7 +50,8 @@ class MemoryHost:
                 tensors["mplus.position"] = self.attached.position
             if self.attached.retriever is not None:
                 tensors.update({f"mplus.retriever.{name}": value for name, value in self.attached.retriever.state_dict().items()})
-            self._fingerprint = fingerprint(tensors)
+            rules = self.geometry.model_dump(include=set(RULES_OF_A_READ))
+            self._fingerprint = fingerprint(tensors, note=repr(sorted(rules.items())))
         return self._fingerprint
 
     @property
@@ -152,9 +158,10 @@ class MemoryHost:
             return None
         key = (memory.format, "search" in memory.layout.fields)
         if key not in self._initial:
-            self._initial[key] = self._rows_of_hidden(initial.stm.to(self.device), memory)
+            self._initial[key] = rows_of_hidden(self.attached, initial.stm.to(self.device), memory)
         rows, tail = self._initial[key]
-        return {name: value.clone() for name, value in rows.items()}, tail
+        held = memory.geometry.stm_tokens  # a pool smaller than the published one keeps the newest
+        return {name: value[:, -held:].clone() for name, value in rows.items()}, tail
 
     def initial_longterm(self, memory: Memory) -> list[tuple[Rows, Tensor, Tensor | None]] | None:
         """Rows, ages and recall frequencies per layer of the long-term memory a published model starts with."""
@@ -162,33 +169,9 @@ class MemoryHost:
         if initial is None or not initial.ltm or not memory.geometry.ltm or not memory.initialised:
             return None
         return [
-            (self._longterm_rows(layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
+            (longterm_rows(self.attached, layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
             for layer, (rows, keys) in enumerate(zip(initial.ltm, initial.ltm_keys, strict=True))
         ]
-
-    def _rows_of_hidden(self, hidden: Tensor, memory: Memory) -> tuple[Rows, Tensor]:
-        """Memory rows, [L, n, ...], of hidden states [L, n, D], and the tail they leave."""
-        with torch.no_grad():
-            if memory.format == "hidden":
-                rows: Rows = {"hidden": hidden}
-            else:
-                rows = {name: value[0] for name, value in project_rows(self.attached, memory.geometry, hidden[None]).items()}
-            if "search" in memory.layout.fields:
-                retriever = self.attached.retriever
-                layers = retriever.voting if isinstance(retriever, VoteRetriever) else tuple(range(hidden.shape[0]))
-                normed = {layer: self.attached.decoder.normed(layer, hidden[layer][None]) for layer in layers}
-                rows["search"] = search_keys(self.attached, normed)[0]
-        return rows, hidden[:, -memory.geometry.new_tokens :].clone()
-
-    def _longterm_rows(self, layer: int, hidden: Tensor, keys: Tensor, memory: Memory) -> Rows:
-        rows: Rows = {"search": keys}
-        if memory.format == "hidden":
-            rows["hidden"] = hidden
-            return rows
-        role = memory.geometry.memory_projection
-        with torch.no_grad(), self.attached.adapters.on(self.attached.adapters.named(role)):
-            rows["keys"], rows["values"] = self.attached.decoder.project(layer, hidden.to(self.device))
-        return rows
 
     def _tail(self, memory: Memory) -> Tail:
         if memory.tail is not None:
@@ -202,3 +185,9 @@ class MemoryHost:
         if written.hidden is not None:
             return Tail(hidden=written.hidden[None].to(self.device))
         return Tail(keys=written.rows["keys"][None], values=written.rows["values"][None])
+
+
+def _smaller_format(loaded: Loaded) -> MemoryFormat:
+    """K and V, unless a hidden state is smaller than both together (models without grouped heads)."""
+    decoder = loaded.attached.decoder
+    return "kv" if 2 * decoder.kv_heads * decoder.head_width <= decoder.width else "hidden"

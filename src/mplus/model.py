@@ -68,7 +68,7 @@ class MPlusModel(MemoryHost):
         *,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device | None = None,
-        memory_format: MemoryFormat = "kv",
+        memory_format: MemoryFormat | None = None,
         attn_implementation: str | None = None,
         **geometry: Any,
     ) -> MPlusModel:
@@ -77,7 +77,7 @@ class MPlusModel(MemoryHost):
         Args:
             path_or_id: name of an embedded model ("smollm2-135m"), local directory, or hub id.
             dtype: "auto" (see ``dtypes.resolve_dtype``), a name or a torch type.
-            memory_format: what new memories keep per token: "kv", or "hidden" as in the paper.
+            memory_format: what new memories keep per token: "kv", or "hidden" as in the paper; default: the smaller.
             attn_implementation: any of transformers' ("sdpa", "eager", "flash_attention_2", ...).
             geometry: fields of ``Geometry`` to replace, e.g. ``ltm=False`` for MemoryLLM.
 
@@ -100,7 +100,7 @@ class MPlusModel(MemoryHost):
         tokenizer: Any = None,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device | None = None,
-        memory_format: MemoryFormat = "kv",
+        memory_format: MemoryFormat | None = None,
         attn_implementation: str | None = None,
         **parts: Any,
     ) -> MPlusModel:
@@ -151,6 +151,7 @@ class MPlusModel(MemoryHost):
         own = prompts.ids.shape[1]
         memories = self._memories(memory, len(prompts))
         prompts = prompts.after(_pending(memories))
+        self._check_room(memories, prompts, 0)
         with torch.no_grad(), self._reading(memories, prompts) as (reading, kwargs):
             out = self.attached.decoder.model(
                 input_ids=prompts.ids, use_cache=reading is not None, output_hidden_states=output_hidden_states, **kwargs

@@ -7,6 +7,7 @@ off, which a switch in the middle of a training step must not do.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -79,7 +80,9 @@ def inject(model: PreTrainedModel, name: str, config: Mapping[str, Any], *, empt
         lora_dropout=0.0,
         target_modules=list(config.get("target_modules", TARGETS)),
     )
-    inject_adapter_in_model(lora, model, adapter_name=name, low_cpu_mem_usage=empty)
+    with warnings.catch_warnings():  # a write and a read adapter side by side are meant
+        warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute", category=UserWarning)
+        inject_adapter_in_model(lora, model, adapter_name=name, low_cpu_mem_usage=empty)
 
 
 def adapter_names(model: PreTrainedModel) -> list[str]:

@@ -55,17 +55,15 @@ def find_in_layer(attached: Attached, memory: Memory, layer: int, normed_BTD: Te
         text_BT: False at padding.
     """
     geometry, longterm = memory.geometry, memory.longterm
-    group = layer if longterm.groups > 1 else 0
-    store = longterm.stores[group]
+    store = longterm.stores[layer]
     ages = memory.ages(store.column("birth"))
-    merged = longterm.merged(group)
+    merged = longterm.merged(layer)
     if geometry.small_ltm == "repeat" and merged < geometry.ltm_read_tokens:
         index = repeated_oldest_first(ages, max(1, merged), geometry.ltm_read_tokens)
         return [Found(index, ages[index], None)] * normed_BTD.shape[0]
     assert isinstance(attached.retriever, LayerRetriever)
     scores = []
-    for part in store.parts("search"):
-        keys = part if longterm.groups > 1 or part.dim() == 2 else part[:, layer]
+    for keys in store.parts("search"):
         scores.append(attached.retriever.scores(layer, normed_BTD, text_BT, keys.to(normed_BTD.device)))
     table = torch.cat(scores, 1)
     count = planned_tokens(memory)

@@ -128,10 +128,7 @@ class Reading:
             found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text)
             for row, found in zip(rows, found_here, strict=True):
                 self.found[row] = [*self.found[row][:layer], found]
-                group = layer if source.longterm.groups > 1 else 0
-                rows_k = source.longterm.stores[group].gather(found.indices, _content(source.layout.format))
-                if source.longterm.groups == 1:
-                    rows_k = {name: value[:, layer] for name, value in rows_k.items()}
+                rows_k = source.longterm.stores[layer].gather(found.indices, _content(source.layout.format))
                 out[row] = {name: value.to(self.device) for name, value in rows_k.items()}
         return out
 

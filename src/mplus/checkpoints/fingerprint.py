@@ -11,9 +11,9 @@ from torch import Tensor
 SAMPLES = 1024
 
 
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and up to 1,024 evenly spaced values (rounded to bfloat16) of every tensor."""
-    digest = hashlib.sha256()
+def fingerprint(tensors: Mapping[str, Tensor], *, note: str = "") -> str:
+    """SHA-256 over `note` and names, shapes and up to 1,024 evenly spaced values (rounded to bfloat16) of every tensor."""
+    digest = hashlib.sha256(note.encode())
     for name in sorted(tensors):
         flat = tensors[name].detach().flatten()
         step = max(1, flat.numel() // SAMPLES)

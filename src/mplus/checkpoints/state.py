@@ -51,15 +51,21 @@ def memory_from_state(
     """
     memory = model.new_memory(seed=seed, memory_format=memory_format)
     if memory.geometry.retrieval != "per_layer":
-        raise InputError("published states name long-term rows per layer; this model's layers share them, use Memory.save and load")
+        raise InputError(
+            "published states name long-term rows per layer; this model's layers share them, use Memory.save and load"
+        )
     _check(tensors, memory, model.attached.decoder.width)
     layers, hidden = memory.layout.layers, tensors["memory"]
     rows, memory.tail = rows_of_hidden(model.attached, hidden.to(memory.layout.device, memory.layout.dtype), memory)
-    births = memory.now - 1 - tensors["memory_ages"].long().cpu() if "memory_ages" in tensors else memory.pool.births[:1].expand(layers, -1)
+    births = (
+        memory.now - 1 - tensors["memory_ages"].long().cpu()
+        if "memory_ages" in tensors
+        else memory.pool.births[:1].expand(layers, -1)
+    )
     memory.pool = Pool(memory.layout, memory.geometry.stm_tokens, groups := memory.pool.drop_groups)
     memory.pool.append(rows, births[0])
     memory.pool.births = births[:groups].clone()
-    memory.longterm = LongTerm(memory.layout, memory.geometry, memory.longterm.groups)
+    memory.longterm = LongTerm(memory.layout, memory.geometry)
     if memory.geometry.ltm:
         memory.longterm.writes_since_merge = update_step // memory.geometry.new_tokens
         for layer in range(layers):
@@ -74,7 +80,9 @@ def state_of(memory: Memory) -> dict[str, Tensor]:
         InputError: a memory of format "kv" keeps no hidden states; its layers share one long-term store.
     """
     if memory.format != "hidden":
-        raise InputError("a published state holds hidden states, this memory keeps keys and values; make it with memory_format='hidden'")
+        raise InputError(
+            "a published state holds hidden states, this memory keeps keys and values; make it with memory_format='hidden'"
+        )
     out = bookkeeping_of(memory)
     out["memory"] = memory.pool.at_slots(memory.pool.order)["hidden"].cpu().clone()
     waiting = memory.longterm.waiting
@@ -82,7 +90,9 @@ def state_of(memory: Memory) -> dict[str, Tensor]:
         merged = memory.longterm.merged(layer)
         out[f"ltm.{layer}"] = store.column("hidden")[:merged].clone()
     if memory.geometry.ltm and any(waiting):
-        out["cached_memories"] = torch.stack([store.column("hidden")[-count:] for store, count in zip(memory.longterm.stores, waiting, strict=True)])
+        out["cached_memories"] = torch.stack(
+            [store.column("hidden")[-count:] for store, count in zip(memory.longterm.stores, waiting, strict=True)]
+        )
     return out
 
 
@@ -103,7 +113,9 @@ def bookkeeping_of(memory: Memory) -> dict[str, Tensor]:
     if any(longterm.waiting):
         for name, column in {"cached_ages": "birth", "cached_keys": "search"}.items():
             if column in longterm.stores[0].fields:
-                rows = torch.stack([store.column(column)[-count:] for store, count in zip(longterm.stores, longterm.waiting, strict=True)])
+                rows = torch.stack(
+                    [store.column(column)[-count:] for store, count in zip(longterm.stores, longterm.waiting, strict=True)]
+                )
                 out[name] = memory.ages(rows) if column == "birth" else rows
     return out
 

@@ -45,7 +45,7 @@ def _blocks(pool: Pool, block: int, generator: torch.Generator, excess: int) -> 
     present, counts = ids.unique(return_counts=True)
     whole = present[counts == block]
     needed = -(-excess // block)
-    if whole.shape[0] < needed:  # only when a pool holds hardly more than one write
-        return torch.arange(excess)[None]
+    if whole.shape[0] < needed:
+        raise AssertionError(f"{needed} blocks must go, only {whole.shape[0]} are whole: Geometry should have refused this pool")
     chosen = whole[torch.randperm(whole.shape[0], generator=generator)[:needed]]
     return torch.isin(ids, chosen).nonzero()[:, 0][None]

@@ -1,6 +1,6 @@
 """Long-term memory: what short-term memory dropped, and who is forgotten when. Knows nothing about models.
 
-Legend: G groups (L layers, or 1 when all layers share their tokens), M rows of a group.
+Legend: G groups (L layers where each finds its own tokens, 1 where they read the same ones), M rows of a group.
 Rows not yet merged (the published drop cache) stand at the end of the same store: index >= ``merged``.
 """
 
@@ -19,10 +19,10 @@ KEEP_ABOVE = 0.01  # published: a row stays while its recall frequency minus the
 class LongTerm:
     """One store per group plus the rule by which rows are forgotten."""
 
-    def __init__(self, layout: RowLayout, geometry: Geometry, groups: int) -> None:
+    def __init__(self, layout: RowLayout, geometry: Geometry) -> None:
         self.layout = layout
         self.geometry = geometry
-        self.groups = groups
+        self.groups = groups = layout.layers if self._per_layer else 1
         fields = {name: (self._row_shape(name), layout.dtype) for name in layout.fields}
         scalars: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"birth": ((), torch.int64)}
         if geometry.eviction == "countdown":
@@ -44,7 +44,8 @@ class LongTerm:
         return len(self.stores[group]) - self.waiting[group]
 
     def take(self, dropped: Rows, births: Tensor) -> None:
-        """Add what one write dropped: fields [L or 1, k, ...], births [G, k]; then forget by the policy."""
+        """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy."""
+        births = births.expand(self.groups, -1)
         for group, store in enumerate(self.stores):
             rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
             rows["birth"] = births[group]
@@ -74,7 +75,7 @@ class LongTerm:
 
     def fork(self) -> LongTerm:
         """A copy that shares nothing that can change."""
-        twin = LongTerm(self.layout, self.geometry, self.groups)
+        twin = LongTerm(self.layout, self.geometry)
         twin.stores = [store.fork() for store in self.stores]
         twin.waiting = list(self.waiting)
         twin.writes_since_merge = self.writes_since_merge
@@ -102,12 +103,16 @@ class LongTerm:
 
     def _row_shape(self, name: str) -> tuple[int, ...]:
         shape = self.layout.fields[name]
-        return shape if self.groups > 1 or self._is_common(name) else (self.layout.layers, *shape)
+        return shape if self._per_layer or self._is_common(name) else (self.layout.layers, *shape)
+
+    @property
+    def _per_layer(self) -> bool:
+        return self.geometry.retrieval == "per_layer"
 
     def _is_common(self, name: str) -> bool:
         return name == "search" and self.layout.search_groups == 1
 
     def _of_group(self, name: str, value: Tensor, group: int) -> Tensor:
-        if self.groups > 1:
+        if self._per_layer:
             return value[group]
         return value[0] if self._is_common(name) else value.transpose(0, 1)

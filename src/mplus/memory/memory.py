@@ -80,7 +80,7 @@ class Memory:
         groups = self.layout.layers if self.geometry.drop == "per_layer" else 1
         self.generator = torch.Generator().manual_seed(self.seed)
         self.pool = Pool(self.layout, self.geometry.stm_tokens, groups)
-        self.longterm = LongTerm(self.layout, self.geometry, groups)
+        self.longterm = LongTerm(self.layout, self.geometry)
         self.tail: Tensor | None = None  # [L, <=K, D] hidden states of the newest tokens, where the pool does not hold them
         self.now = 0
         self.tokens_read = 0

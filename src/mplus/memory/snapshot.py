@@ -160,7 +160,7 @@ def _restore(memory: Memory, manifest: dict[str, Any], tensors: dict[str, Tensor
 
     groups = memory.pool.drop_groups
     memory.pool = Pool(memory.layout, memory.geometry.stm_tokens, groups)
-    memory.longterm = LongTerm(memory.layout, memory.geometry, groups)
+    memory.longterm = LongTerm(memory.layout, memory.geometry)
     births = tensors["stm.births"]
     memory.pool.append({name: tensors[f"stm.{name}"] for name in memory.layout.fields}, births[0])
     memory.pool.births = births

@@ -187,7 +187,7 @@ def train_reading(
     for name, value in model.attached.decoder.model.named_parameters():
         value.requires_grad_(".lora_" in name and ".read." in name)
         if value.requires_grad:
-            value.data = value.data.float()  # type: ignore[assignment]  # type: ignore[assignment]
+            value.data = value.data.float()
             trained.append(value)
     optimiser = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     randomness = random.Random(seed)
@@ -212,10 +212,10 @@ def train_reading(
         optimiser.step()
         step += 1
         recent["loss"].append(loss.item())
-        for name, value in (("exact", exact.float()), ("found", batch.found)):
+        for name, hits in (("exact", exact.float()), ("found", batch.found)):
             for kind, rows in (("facts", batch.facts), ("passages", ~batch.facts)):
                 if bool(rows.any()):
-                    recent[f"{name} {kind}"].append(value[rows].mean().item())
+                    recent[f"{name} {kind}"].append(hits[rows].mean().item())
         if step % 10 == 0:
             shown = " ".join(f"{name} {sum(values) / len(values):.3f}" for name, values in recent.items())
             log.info("step %d %.0f s: %s", step, time.time() - begun, shown)
