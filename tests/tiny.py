@@ -36,7 +36,9 @@ FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
 }
 
 
-def tiny_decoder(family: str = "llama", *, layers: int = 2, positions: int = 512, vocabulary: int = VOCABULARY) -> PreTrainedModel:
+def tiny_decoder(
+    family: str = "llama", *, layers: int = 2, positions: int = 512, vocabulary: int = VOCABULARY
+) -> PreTrainedModel:
     """A random decoder whose norms and biases are random too, so that leaving one out shows."""
     config_class, model_class = FAMILIES[family]
     with torch.random.fork_rng():
@@ -120,8 +122,10 @@ def tiny_model(family: str = "llama", setup: str = "shared", *, attention: str |
 
 
 def ids(count: int, seed: int = 0) -> Tensor:
-    """Random token ids [T], never the special ones."""
-    return torch.randint(3, VOCABULARY, (count,), generator=torch.Generator().manual_seed(seed))
+    """Random token ids [T], never the special ones; the first 98 all differ, so that no two rows score the same."""
+    generator = torch.Generator().manual_seed(seed)
+    rounds = [torch.randperm(VOCABULARY - 3, generator=generator) + 3 for _ in range(1 + count // (VOCABULARY - 3))]
+    return torch.cat(rounds)[:count]
 
 
 def filled(model: MPlusModel, tokens: int = 61, *, seed: int = 3, text_seed: int = 1, **options: Any) -> Memory:

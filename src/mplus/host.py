@@ -22,7 +22,6 @@ from mplus.memory.memory import Memory
 from mplus.memory.rows import RowLayout, Rows, Written
 from mplus.retriever import VoteRetriever
 
-
 RULES_OF_A_READ = ("write_tap", "memory_projection", "retrieval", "block_tokens", "inv_freq_dtype")
 """Settings that decide what stored rows mean; a model opened with others is another model to a memory."""
 

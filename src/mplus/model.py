@@ -27,7 +27,7 @@ from mplus.errors import EmptyTextError, InputError, PromptTooLongError
 from mplus.host import MemoryHost
 from mplus.memory.memory import Memory
 from mplus.memory.rows import Written
-from mplus.prompts import Prompts
+from mplus.prompts import OwnPrompt, Prompts
 
 log = logging.getLogger(__name__)
 
@@ -144,23 +144,26 @@ class MPlusModel(MemoryHost):
 
         Args:
             input_ids: [B, T], left-padded where `attention_mask` [B, T] is 0.
-            memory: one for all prompts or one each; a ``Written`` is read alone; None: the bare base model.
+            memory: one for all prompts, one each, or several for one prompt; a ``Written`` is read alone; None: the bare base.
             return_retrieved: give what each prompt drew from long-term memory.
+            output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
         """
         prompts = Prompts.from_ids(input_ids, attention_mask, self.device)
         own = prompts.ids.shape[1]
         memories = self._memories(memory, len(prompts))
+        if len(memories) > len(prompts):
+            prompts = prompts.repeated(len(memories))
         prompts = prompts.after(_pending(memories))
         self._check_room(memories, prompts, 0)
-        with torch.no_grad(), self._reading(memories, prompts) as (reading, kwargs):
-            out = self.attached.decoder.model(
-                input_ids=prompts.ids, use_cache=reading is not None, output_hidden_states=output_hidden_states, **kwargs
-            )
-        states = out.hidden_states if output_hidden_states else None
+        states: list[Tensor] = []
+        with torch.no_grad(), self._reading(memories, prompts) as (reading, kwargs), Hooks() as hooks:
+            if output_hidden_states:  # by hooks of our own: those of transformers would stay on the model
+                hooks.on_states(self.attached.decoder, states.append)
+            out = self.attached.decoder.model(input_ids=prompts.ids, use_cache=reading is not None, **kwargs)
         return MPlusOutput(
             out.logits[:, -own:],
             reading.retrieved() if reading is not None and return_retrieved else None,
-            None if states is None else tuple(part[:, -own:] for part in states),
+            tuple(part[:, -own:] for part in states) if output_hidden_states else None,
         )
 
     def generate(
@@ -173,7 +176,7 @@ class MPlusModel(MemoryHost):
 
         Args:
             prompt: one text, several texts, token ids [T] or [B, T] (with ``attention_mask`` if padded on the left).
-            memory: one for all prompts, one each, or None for the bare base model.
+            memory: one for all prompts, one each, several for one prompt, or None for the bare base model.
             kwargs: e.g. ``max_new_tokens``, ``do_sample``, ``num_beams``, ``streamer``.
 
         Returns:
@@ -193,9 +196,12 @@ class MPlusModel(MemoryHost):
         self._check_room(memories, prompts, room)
         storing = kwargs.get("use_cache", True) is not False
         decoder: Any = self.attached.decoder.model
+        extra = prompts.ids.shape[1] - own
+        if extra and kwargs.get("streamer") is not None:
+            kwargs["streamer"] = OwnPrompt(kwargs["streamer"], extra)
         with self._reading(memories, prompts, room=room, storing=storing) as (_, reading_kwargs):
             result = decoder.generate(prompts.ids, **{"pad_token_id": self._pad_id(), **reading_kwargs, **kwargs})
-        result = self._without_pending(result, prompts.ids.shape[1] - own, own_mask)
+        result = self._without_pending(result, extra, own_mask)
         if not isinstance(prompt, str) and not _is_texts(prompt):
             return result
         sequences = result if isinstance(result, Tensor) else result.sequences
@@ -265,6 +271,12 @@ class MPlusModel(MemoryHost):
             found = list(memory)
             if len(found) != prompts and prompts != 1:
                 raise InputError(f"{len(found)} memories for {prompts} prompts; give one memory, or one for each prompt")
+            if not found:
+                raise InputError(
+                    "the list of memories is empty; give one memory, one for each prompt, or None for the bare model"
+                )
+            if len({isinstance(one, Written) for one in found}) > 1:
+                raise InputError("a chunk is read alone with another adapter than a memory; read them in two batches")
         for one in found:
             if isinstance(one, Memory) and one.host is not self and one.host.fingerprint != self.fingerprint:
                 raise InputError(

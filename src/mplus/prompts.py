@@ -71,3 +71,25 @@ class Prompts:
     def repeated(self, times: int) -> Prompts:
         """One prompt, several times."""
         return Prompts(self.ids.expand(times, -1), self.mask.expand(times, -1))
+
+
+class OwnPrompt:
+    """A streamer that does not show the text standing before the prompt it passes on.
+
+    Args:
+        streamer: transformers' ``BaseStreamer`` or anything with ``put`` and ``end``.
+        columns: token columns before the prompt.
+    """
+
+    def __init__(self, streamer: Any, columns: int) -> None:
+        self.streamer = streamer
+        self.columns = columns
+
+    def put(self, value: Tensor) -> None:
+        """The first call brings the prompts, every later one new tokens."""
+        self.streamer.put(value[..., self.columns :])
+        self.columns = 0
+
+    def end(self) -> None:
+        """Generation is over."""
+        self.streamer.end()

@@ -52,6 +52,12 @@ class Hooks:
 
         self._handles.append(decoder.layers[layer].register_forward_pre_hook(hook, with_kwargs=True))
 
+    def on_states(self, decoder: Decoder, act: Callable[[Tensor], None]) -> None:
+        """Call ``act`` on the hidden states entering each layer in turn, then on those behind the final norm."""
+        for layer in range(decoder.depth):
+            self.before_layer(decoder, layer, act)
+        self.after(decoder.body.norm, act)
+
     def after(self, module: nn.Module, act: Callable[[Tensor], None]) -> None:
         """Call ``act(output)`` after a module; tuples give their first element."""
 

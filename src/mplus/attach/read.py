@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mplus.attach.cache import PrefixCache
 from mplus.attach.families import rotate
@@ -124,7 +125,8 @@ class Reading:
             if not isinstance(source, Memory) or planned_tokens(source) == 0:
                 continue
             here = torch.tensor(rows, device=normed.device)
-            text = self.text[here] if normed.shape[1] == self.text.shape[1] else self.text.new_ones(len(rows), normed.shape[1])
+            grown = normed.shape[1] - self.text.shape[1]  # without a cache each step brings the whole text again
+            text = functional.pad(self.text[here], (0, grown), value=True)
             found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text)
             for row, found in zip(rows, found_here, strict=True):
                 self.found[row] = [*self.found[row][:layer], found]

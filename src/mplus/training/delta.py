@@ -22,8 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=["vote", "read"])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--base", default="smollm2-135m-instruct")
+    parser.add_argument("--base", default="smollm2-135m")
     parser.add_argument("--start", type=Path, help="delta to go on from")
+    parser.add_argument("--name", default="smollm2-135m", help="name the delta carries")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -32,18 +33,21 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     torch.manual_seed(options.seed)
     if options.start is not None:
-        model = MPlusModel.from_pretrained(options.start, attn_implementation="eager")
+        model = MPlusModel.from_pretrained(options.start, attn_implementation="sdpa")
     else:
         model = MPlusModel.from_base(
             options.base, geometry=Geometry(), key_width=KEY_WIDTH, voting=VOTING, attn_implementation="sdpa"
         )
+    model._loaded.name = options.name
     makers = DocumentMaker(model.tokenizer, options.data, model.geometry.chunk_tokens, seed=options.seed)
     seconds = 60 * options.minutes
     if options.stage == "vote":
         train_vote(model, makers, seconds=seconds, out=options.out, seed=options.seed)
     else:
+        from mplus.training import attention
         from mplus.training.reading import train_reading
 
+        model.attached.decoder.model.set_attn_implementation(attention.register())
         train_reading(model, makers, seconds=seconds, out=options.out, seed=options.seed)
 
 

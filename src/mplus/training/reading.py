@@ -70,12 +70,17 @@ class Bank:
 
 
 class Step:
-    """One batch of questions with the memory each one sees."""
+    """One batch of questions with the memory each one sees.
 
-    def __init__(self, bank: Bank, questions: int, stm_tokens: int, randomness: random.Random) -> None:
+    Args:
+        ltm_tokens: what is read of the vote's finds; with 0 the right place is still in short-term memory.
+        stm_tokens: short-term tokens.
+    """
+
+    def __init__(self, bank: Bank, questions: int, ltm_tokens: int, stm_tokens: int, randomness: random.Random) -> None:
         self.bank, self.model = bank, bank.model
-        geometry = self.model.geometry
-        self.block, self.budget = geometry.block_tokens, geometry.ltm_read_tokens // geometry.block_tokens
+        self.block = self.model.geometry.block_tokens
+        self.budget = ltm_tokens // self.block
         chosen = randomness.sample(range(bank.chunks), questions)
         self.asked = [Asked(chunk, randomness.choice(bank.documents[chunk].questions)) for chunk in chosen]
         self.facts = torch.tensor([one.question.is_fact for one in self.asked])
@@ -87,7 +92,7 @@ class Step:
         self.index = self._memory(stm_tokens, randomness)
 
     def _memory(self, stm_tokens: int, randomness: random.Random) -> Tensor:
-        """[R, K0 + n] places in the bank, in reading order."""
+        """[R, k + n] places in the bank, in reading order."""
         states, mask = question_states(self.model, self.bank.vote, self.prompts)
         with torch.no_grad():
             query, weight = self.bank.vote.queries(list(states), mask)
@@ -102,8 +107,9 @@ class Step:
             last = one.chunk * per_chunk + (one.question.span[1] - 1) // self.block
             right = list(range(first, min(last, first + 7) + 1))
             short = sorted(randomness.sample(range(total), stm_tokens // self.block))
-            if randomness.random() < 0.15:  # it may still be in short-term memory
-                short = sorted(set(short[: len(short) - len(right)]) | set(right)) if short else short
+            if short and (randomness.random() < 0.15 or not self.budget):  # it may still be in short-term memory
+                kept = randomness.sample(short, len(short) - min(len(right), len(short)))
+                short = sorted(set(kept) | set(right[: len(short)]))
             table = scores[row].clone()
             table[torch.tensor(short, dtype=torch.int64)] = float("-inf")
             hit = set(choose_blocks(table, ids, self.budget, reach).tolist())
@@ -203,8 +209,11 @@ def train_reading(
             group["lr"] = learning_rate * factor
         if step % refresh_every == refresh_every - 1:
             bank.add(16)
-        stm = randomness.choice([0, 256, model.geometry.stm_tokens, model.geometry.stm_tokens])
-        batch = Step(bank, questions, stm, randomness)
+        long, short = model.geometry.ltm_read_tokens, model.geometry.stm_tokens
+        ltm, stm = randomness.choice(
+            [(long, short), (long, short), (long, 0), (long, short // 4), (long // 4, short // 4), (0, short // 4)]
+        )
+        batch = Step(bank, questions, ltm, stm, randomness)
         loss, exact = batch.loss()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -54,7 +54,7 @@ def train_vote(
     start, step, bank = time.time(), 0, 0
     recent: dict[str, collections.deque[float]] = collections.defaultdict(lambda: collections.deque(maxlen=20))
     while time.time() - start < seconds:
-        states = _Bank(model, raw, makers.make(chunks), randomness)
+        states = Bank(model, raw, makers.make(chunks), randomness)
         bank += 1
         log.info("bank %d: %d chunks, %d questions, %.0f s", bank, chunks, len(states.asked), time.time() - start)
         begun, first = time.time(), step
@@ -83,7 +83,7 @@ def train_vote(
     log.info("vote: %d steps, %d banks, %.0f s", step, bank, time.time() - start)
 
 
-class _Bank:
+class Bank:
     """States of fresh chunks and of questions about them."""
 
     def __init__(self, model: MPlusModel, raw: RawStates, documents: list[Document], randomness: random.Random) -> None:

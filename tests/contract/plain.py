@@ -1,0 +1,181 @@
+"""The slow, obvious twin of the hook path: memory rows concatenated before the text, attention written out.
+
+Uses a model's own linear layers and norms, and none of ``mplus.attach`` but its adapter switch.
+Legend: L layers, P memory rows with BOS, T text tokens, D width, H heads, E head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mplus import Memory, MPlusModel
+from mplus.retriever import LayerRetriever, VoteRetriever
+
+THETA = 10_000.0
+
+
+@dataclass
+class PlainRead:
+    """Logits [T, V], hidden states entering each layer and after the last norm, chosen long-term rows per layer."""
+
+    logits: Tensor
+    hidden: list[Tensor]
+    chosen: list[list[int]]
+
+
+class Plain:
+    """One model's layers, run row by row without cache, mask or hooks."""
+
+    def __init__(self, model: MPlusModel) -> None:
+        self.model = model
+        self.attached = model.attached
+        self.net: Any = model.attached.decoder.model
+        self.layers: list[Any] = list(self.net.model.layers)
+
+    # -- one layer -------------------------------------------------------------------------------------------------
+
+    def layer(self, number: int, memory: Tensor, text: Tensor, memory_adapter: str | None, text_adapter: str | None) -> Tensor:
+        """Output [T, D] of layer `number` for text rows [T, D] behind memory rows [P, D]."""
+        block = self.layers[number]
+        with self.attached.adapters.on(memory_adapter):
+            memory_keys, memory_values = self.keys_values(block, memory)
+        with self.attached.adapters.on(text_adapter):
+            text_keys, text_values = self.keys_values(block, text)
+            keys, values = torch.cat([memory_keys, text_keys]), torch.cat([memory_values, text_values])
+            queries = self.heads(block.self_attn.q_proj(block.input_layernorm(text)))
+            if hasattr(block.self_attn, "q_norm"):
+                queries = block.self_attn.q_norm(queries)
+            total = keys.shape[0]
+            positions = torch.arange(total)
+            queries = rotated(queries, positions[total - text.shape[0] :])
+            keys = rotated(keys, positions)
+            share = queries.shape[1] // keys.shape[1]
+            keys, values = keys.repeat_interleave(share, 1), values.repeat_interleave(share, 1)
+            scores = torch.einsum("qhe,khe->hqk", queries, keys) / queries.shape[-1] ** 0.5
+            seen = positions[None, :] <= positions[total - text.shape[0] :, None]
+            weights = scores.masked_fill(~seen, float("-inf")).softmax(-1)
+            mixed = torch.einsum("hqk,khe->qhe", weights, values).flatten(1)
+            text = text + block.self_attn.o_proj(mixed)
+            return text + block.mlp(block.post_attention_layernorm(text))  # type: ignore[no-any-return]
+
+    def keys_values(self, block: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """K before rotation and V, [n, H, E], of hidden states [n, D]."""
+        normed = block.input_layernorm(rows)
+        keys = self.heads(block.self_attn.k_proj(normed))
+        if hasattr(block.self_attn, "k_norm"):
+            keys = block.self_attn.k_norm(keys)
+        return keys, self.heads(block.self_attn.v_proj(normed))
+
+    def heads(self, flat: Tensor) -> Tensor:
+        """[n, H*E] to [n, H, E]."""
+        return flat.view(flat.shape[0], -1, self.net.config.head_dim)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """[T, D]"""
+        return self.net.model.embed_tokens(ids)  # type: ignore[no-any-return]
+
+    # -- a write ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def write(self, ids: Tensor, tail: Tensor) -> Tensor:
+        """New memory [L, n, D] of a chunk [T] that sees the newest memory tokens `tail` [L, m, D]."""
+        geometry, adapter = self.model.geometry, self.attached.adapters.write
+        output = geometry.write_tap == "output"
+        text, tokens = self.embed(ids), ids.shape[0]
+        new = min(geometry.new_tokens, tokens + (tail.shape[1] if output else 0))
+        refreshed = max(0, new - tokens)
+        found = []
+        for number in range(len(self.layers)):
+            rows = torch.cat([self.attached.bos[number][None], tail[number], text])
+            if self.attached.position is not None:
+                rows = torch.cat([rows[:-new], rows[-new:] + self.attached.position])
+            queries = refreshed + tokens
+            entered = rows[-queries:]
+            left = self.layer(number, rows[:-queries], entered, adapter, adapter)
+            found.append((left if output else entered)[-new:])
+            text = left[-tokens:]
+        return torch.stack(found)
+
+    # -- a read ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def read(self, ids: Tensor, memory: Memory) -> PlainRead:
+        """A prompt [T] that reads a memory which keeps hidden states."""
+        adapters = self.attached.adapters
+        memory_adapter = adapters.named(self.model.geometry.memory_projection)
+        short = memory.pool.at_slots(memory.pool.order)["hidden"]
+        shared = self.vote(ids, memory) if memory.geometry.retrieval == "shared" else None
+        text, hidden, chosen = self.embed(ids), [], []
+        for number in range(len(self.layers)):
+            picked = self.search(number, text, memory) if shared is None else shared
+            long = longterm_hidden(memory, number)[picked]
+            hidden.append(text)
+            chosen.append(picked)
+            prefix = torch.cat([self.attached.bos[number][None], long, short[number]])
+            text = self.layer(number, prefix, text, memory_adapter, adapters.read)
+        final = self.net.model.norm(text)
+        return PlainRead(self.net.lm_head(final), [*hidden, final], chosen)
+
+    def search(self, number: int, text: Tensor, memory: Memory) -> list[int]:
+        """Indices of the best rows of one layer, oldest first, scored one by one (paper section 3.2)."""
+        retriever, geometry = self.attached.retriever, memory.geometry
+        store = memory.longterm.stores[number]
+        if not geometry.reads_ltm or not len(store):
+            return []
+        assert isinstance(retriever, LayerRetriever)
+        queries = retriever.query_proj[number](self.layers[number].input_layernorm(text))
+        rows = longterm_hidden(memory, number)
+        keys = [retriever.key_proj[number](self.layers[number].input_layernorm(row)) for row in rows]
+        scores = [sum(float(torch.sigmoid(query @ key)) for query in queries) / len(queries) for key in keys]
+        best = sorted(range(len(scores)), key=lambda row: -scores[row])[: geometry.ltm_read_tokens]
+        births = store.column("birth").tolist()
+        return sorted(best, key=lambda row: (births[row], -row))  # oldest first; of equal ages the later row first
+
+    def vote(self, ids: Tensor, memory: Memory) -> list[int]:
+        """Indices of the best blocks' rows, oldest first, scored block by block over a pass without memory."""
+        retriever, geometry, store = self.attached.retriever, memory.geometry, memory.longterm.stores[0]
+        assert isinstance(retriever, VoteRetriever)
+        text, features = self.embed(ids), {}
+        for number, block in enumerate(self.layers):
+            features[number] = block.input_layernorm(text)
+            text = self.layer(number, self.attached.bos[number][None], text, None, None)
+        query = torch.cat(
+            [unit(features[number] - mean) for number, mean in zip(retriever.voting, retriever.get_buffer("mean"), strict=True)], -1
+        )
+        size, keys, births = geometry.block_tokens, store.column("search"), store.column("birth").tolist()
+        blocks = {}
+        for start in range(0, len(births), size):
+            matches = query @ keys[start : start + size].T
+            blocks[births[start] // size] = (float(matches.amax(1).mean()), start)
+        budget, wanted = geometry.ltm_read_tokens // size, list[int]()
+        for place in sorted(blocks, key=lambda place: -blocks[place][0]):
+            near = [place, *(place + side * step for step in range(1, geometry.neighbour_blocks + 1) for side in (-1, 1))]
+            wanted += [other for other in near if other in blocks and other not in wanted]
+        starts = [blocks[place][1] for place in sorted(wanted[:budget])]
+        return [start + row for start in starts for row in range(size)]
+
+
+def longterm_hidden(memory: Memory, number: int) -> Tensor:
+    """[M, D] hidden states of one layer's long-term rows."""
+    stores = memory.longterm.stores
+    shared = memory.geometry.retrieval == "shared"
+    rows: Tensor = stores[0].column("hidden")[:, number] if shared else stores[number].column("hidden")
+    return rows
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows at length 1."""
+    return rows / rows.norm(dim=-1, keepdim=True)
+
+
+def rotated(rows: Tensor, positions: Tensor) -> Tensor:
+    """Half-split rotary embedding of [n, H, E] at positions [n]."""
+    half = rows.shape[-1] // 2
+    angle = positions[:, None].float() * THETA ** (-torch.arange(half).float() / half)
+    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+    first, second = rows[..., :half], rows[..., half:]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)

@@ -1,0 +1,341 @@
+"""One contract for all decoder families and both ways of dropping, finding and tapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from mplus import Memory, MPlusModel
+from mplus.attach.families import SUPPORTED
+from mplus.errors import UnsupportedModelError
+from tests.conftest import TinyModel
+from tests.contract.plain import Plain
+from tests.tiny import FAMILIES, SETUPS, contents, filled, ids, same_contents, tiny_geometry
+
+ATOL = 1e-4  # logits of these models reach 20
+
+
+def close(got: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(got, expected, atol=ATOL, rtol=1e-4)
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=sorted(SETUPS))
+def setup(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def model(tiny_model: TinyModel, family: str, setup: str) -> Iterator[MPlusModel]:
+    """A model that every test leaves as it was."""
+    found = tiny_model(family, setup)
+    before = {name: value.clone() for name, value in found.attached.decoder.model.state_dict().items()}
+    yield found
+    assert hooks_of(found) == 0, "hooks were left on the model"
+    after = found.attached.decoder.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name].view(torch.uint8), after[name].view(torch.uint8)) for name in before)
+
+
+@pytest.fixture
+def memory(model: MPlusModel) -> Iterator[Memory]:
+    """A memory with long-term rows, which no test of this file changes."""
+    found = filled(model)
+    assert len(found.longterm) > model.geometry.ltm_read_tokens
+    before = contents(found)
+    yield found
+    assert same_contents(before, contents(found)), "reading changed the memory"
+
+
+def hooks_of(model: MPlusModel) -> int:
+    """Hooks on any module of the decoder."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(module, kind)) for module in model.attached.decoder.model.modules() for kind in kinds)
+
+
+def padded(rows: list[Tensor], pad: int = 0) -> tuple[Tensor, Tensor]:
+    """Left-padded ids [B, T] and their mask."""
+    width = max(len(row) for row in rows)
+    table = torch.full((len(rows), width), pad)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for number, row in enumerate(rows):
+        table[number, width - len(row) :] = row
+        mask[number, width - len(row) :] = 1
+    return table, mask
+
+
+# -- the hook path is plain concatenation ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 8, "longest"])
+def test_write_equals_plain_concatenation(model: MPlusModel, tokens: int | str) -> None:
+    chunk = ids(model.geometry.chunk_tokens if tokens == "longest" else int(tokens), seed=21)
+    memory = filled(model, memory_format="hidden")
+    tail = memory.pool.newest(model.geometry.new_tokens)["hidden"]
+    assert tail.shape[1] == model.geometry.new_tokens
+    written = model.encode(chunk, memory)
+    assert written.hidden is not None
+    close(written.hidden, Plain(model).write(chunk, tail))
+
+
+def test_first_write_sees_nothing_but_bos(model: MPlusModel) -> None:
+    chunk = ids(6, seed=22)
+    memory = model.new_memory(memory_format="hidden")
+    written = model.encode(chunk, memory)
+    assert written.hidden is not None
+    close(written.hidden, Plain(model).write(chunk, torch.zeros(2, 0, 32)))
+
+
+def test_read_equals_plain_concatenation(model: MPlusModel) -> None:
+    memory, prompt = filled(model, tokens=60, memory_format="hidden"), ids(7, seed=23)
+    plain = Plain(model).read(prompt, memory)
+    out = model(prompt[None], memory=memory, return_retrieved=True, output_hidden_states=True)
+    assert out.retrieved is not None and out.hidden_states is not None
+    layers = out.retrieved[0].indices
+    assert (layers * len(plain.chosen) if len(layers) == 1 else layers) == plain.chosen
+    for got, expected in zip(out.hidden_states, plain.hidden, strict=True):
+        close(got[0], expected)
+    close(out.logits[0], plain.logits)
+
+
+def test_read_of_a_memory_that_still_grows_equals_plain_concatenation(model: MPlusModel) -> None:
+    memory, prompt = filled(model, tokens=10, memory_format="hidden"), ids(5, seed=24)
+    assert len(memory.pool) < model.geometry.stm_tokens and not len(memory.longterm)
+    close(model(prompt[None], memory=memory).logits[0], Plain(model).read(prompt, memory).logits)
+
+
+def test_read_without_memory_is_the_bare_base(model: MPlusModel) -> None:
+    prompt = ids(9, seed=25)
+    with model.untouched() as base, torch.no_grad():
+        expected = base(prompt[None]).logits
+    assert torch.equal(model(prompt[None]).logits, expected)
+
+
+# -- batches -------------------------------------------------------------------------------------------------------
+
+
+def test_batch_of_three_prompts_equals_three_singles(model: MPlusModel, memory: Memory) -> None:
+    prompts = torch.stack([ids(6, seed) for seed in (31, 32, 33)])
+    together = model(prompts, memory=memory, return_retrieved=True)
+    alone = [model(prompt[None], memory=memory, return_retrieved=True) for prompt in prompts]
+    close(together.logits, torch.cat([one.logits for one in alone]))
+    assert [found.indices for found in together.retrieved or []] == [(one.retrieved or [])[0].indices for one in alone]
+
+
+def test_left_padded_batch_equals_unpadded_prompts(model: MPlusModel, memory: Memory) -> None:
+    rows = [ids(length, seed) for length, seed in ((3, 41), (9, 42), (6, 43))]
+    table, mask = padded(rows)
+    together = model(table, mask, memory=memory, return_retrieved=True)
+    for number, row in enumerate(rows):
+        alone = model(row[None], memory=memory, return_retrieved=True)
+        close(together.logits[number, -len(row) :], alone.logits[0])
+        assert (together.retrieved or [])[number].indices == (alone.retrieved or [])[0].indices
+
+
+def test_what_stands_under_padding_does_not_matter(model: MPlusModel, memory: Memory) -> None:
+    rows = [ids(3, 44), ids(9, 45)]
+    (first, mask), (second, _) = padded(rows, pad=0), padded(rows, pad=77)
+    got, expected = model(first, mask, memory=memory).logits, model(second, mask, memory=memory).logits
+    close(got[0, -3:], expected[0, -3:])
+    close(got[1], expected[1])
+
+
+def test_memories_of_different_sizes_in_one_batch_equal_one_by_one(model: MPlusModel) -> None:
+    memories = [filled(model, tokens, seed=tokens) for tokens in (5, 61, 20, 33)] + [model.new_memory()]
+    rows = [ids(length, seed) for length, seed in ((4, 51), (7, 52), (7, 53), (2, 54), (5, 55))]
+    table, mask = padded(rows)
+    together = model(table, mask, memory=memories)
+    for number, (row, one) in enumerate(zip(rows, memories, strict=True)):
+        close(together.logits[number, -len(row) :], model(row[None], memory=one).logits[0])
+
+
+def test_several_memories_read_one_prompt(model: MPlusModel) -> None:
+    memories, prompt = [filled(model), filled(model, 20)], ids(5, 87)[None]
+    together = model(prompt, memory=memories).logits
+    close(together, torch.cat([model(prompt, memory=one).logits for one in memories]))
+
+
+def test_both_memory_formats_in_one_batch_equal_one_by_one(model: MPlusModel) -> None:
+    memories = [filled(model, 45, memory_format="kv"), filled(model, 33, memory_format="hidden")]
+    prompts = torch.stack([ids(6, 56), ids(6, 57)])
+    together = model(prompts, memory=memories).logits
+    close(together, torch.cat([model(row[None], memory=one).logits for row, one in zip(prompts, memories, strict=True)]))
+
+
+def test_chunks_written_as_a_batch_equal_chunks_written_alone(model: MPlusModel, memory: Memory) -> None:
+    chunks = torch.stack([ids(5, 58), ids(5, 59)])
+    for one, chunk in zip(model.encode_batch(chunks, memory), chunks, strict=True):
+        alone = model.encode(chunk, memory)
+        assert one.rows.keys() == alone.rows.keys()
+        for name, rows in one.rows.items():
+            close(rows, alone.rows[name])
+
+
+# -- formats and back ends -------------------------------------------------------------------------------------------
+
+
+def test_keys_and_values_equal_hidden_states(model: MPlusModel) -> None:
+    hidden, kv = (filled(model, memory_format=memory_format) for memory_format in ("hidden", "kv"))
+    prompts = torch.stack([ids(6, 61), ids(6, 62)])
+    first, second = (model(prompts, memory=one, return_retrieved=True) for one in (hidden, kv))
+    close(first.logits, second.logits)
+    assert [found.indices for found in first.retrieved or []] == [found.indices for found in second.retrieved or []]
+    assert torch.equal(hidden.pool.births, kv.pool.births)
+
+
+@pytest.mark.parametrize("memory_format", ["hidden", "kv"])
+def test_a_chunk_sees_an_earlier_one_as_if_it_had_been_written(model: MPlusModel, memory_format: Any) -> None:
+    memory = model.new_memory(memory_format=memory_format)
+    first, second = ids(8, 63), ids(7, 64)
+    written = model.encode(first, memory)
+    ahead = model.encode(second, memory, tail=written)
+    memory.update(written)
+    for name, rows in model.encode(second, memory).rows.items():
+        close(ahead.rows[name], rows)
+
+
+@pytest.mark.parametrize("memory_format", ["hidden", "kv"])
+def test_a_chunk_read_alone_equals_a_memory_that_holds_only_it(tiny_model: TinyModel, family: str, memory_format: Any) -> None:
+    model = tiny_model(family, "per_layer")  # no adapters: else a chunk alone is read with the write adapter, as published
+    memory, prompt = model.new_memory(memory_format=memory_format), ids(5, 65)[None]
+    written = model.encode(ids(8, 66), memory)
+    alone = model(prompt, memory=written).logits
+    memory.update(written)
+    close(alone, model(prompt, memory=memory).logits)
+
+
+def test_eager_attention_equals_sdpa(tiny_model: TinyModel, family: str, setup: str) -> None:
+    sdpa, eager = tiny_model(family, setup), tiny_model(family, setup, attention="eager")
+    assert eager.attached.decoder.config._attn_implementation == "eager"
+    table, mask = padded([ids(4, 71), ids(8, 72)])
+    first = sdpa(table, mask, memory=[filled(sdpa), filled(sdpa, 20)]).logits
+    second = eager(table, mask, memory=[filled(eager), filled(eager, 20)]).logits
+    close(first[0, -4:], second[0, -4:])
+    close(first[1], second[1])
+
+
+# -- generation ----------------------------------------------------------------------------------------------------
+
+
+def test_greedy_batch_equals_greedy_singles(model: MPlusModel, memory: Memory) -> None:
+    rows = [ids(length, seed) for length, seed in ((3, 81), (8, 82), (5, 83))]
+    table, mask = padded(rows)
+    together = model.generate(table, memory=memory, attention_mask=mask, max_new_tokens=6, do_sample=False)
+    for number, row in enumerate(rows):
+        alone = model.generate(row[None], memory=memory, max_new_tokens=6, do_sample=False)
+        assert together[number, table.shape[1] :].tolist() == alone[0, len(row) :].tolist()
+
+
+def test_greedy_generation_equals_repeated_argmax(model: MPlusModel) -> None:
+    """Retrieval happens once, from the prompt, so the twin reads a memory whose every long-term row is read anyway."""
+    memory = filled(model, tokens=24)
+    assert len(memory.longterm) <= model.geometry.ltm_read_tokens
+    text = ids(5, 84)[None]
+    got = model.generate(text, memory=memory, max_new_tokens=5, do_sample=False)
+    for _ in range(5):
+        text = torch.cat([text, model(text, memory=memory).logits[:, -1:].argmax(-1)], 1)
+    assert got.tolist() == text.tolist()
+
+
+def test_generation_without_cache_equals_generation_with_it(model: MPlusModel) -> None:
+    memory = filled(model, tokens=24)
+    table, mask = padded([ids(3, 85), ids(7, 86)])
+    with_cache, without = (
+        model.generate(table, memory=memory, attention_mask=mask, max_new_tokens=5, do_sample=False, use_cache=use_cache)
+        for use_cache in (True, False)
+    )
+    assert with_cache.tolist() == without.tolist()
+
+
+def test_generation_without_cache_of_padded_prompts_equals_singles(model: MPlusModel, memory: Memory) -> None:
+    rows = [ids(3, 85), ids(9, 86)]
+    table, mask = padded(rows)
+    options: dict[str, Any] = {"memory": memory, "max_new_tokens": 4, "do_sample": False, "use_cache": False}
+    together = model.generate(table, attention_mask=mask, **options)
+    for number, row in enumerate(rows):
+        assert together[number, 9:].tolist() == model.generate(row[None], **options)[0, len(row) :].tolist()
+
+
+def test_several_memories_answer_one_prompt(model: MPlusModel) -> None:
+    memories, prompt = [filled(model), filled(model, 20)], ids(5, 87)
+    together = model.generate(prompt, memory=memories, max_new_tokens=4, do_sample=False)
+    for row, one in zip(together, memories, strict=True):
+        assert row.tolist() == model.generate(prompt, memory=one, max_new_tokens=4, do_sample=False)[0].tolist()
+
+
+def test_beams_equal_beams_of_each_prompt_alone(model: MPlusModel, memory: Memory) -> None:
+    table, mask = padded([ids(4, 88), ids(6, 89)])
+    options: dict[str, Any] = {"max_new_tokens": 4, "num_beams": 3, "do_sample": False}
+    together = model.generate(table, memory=memory, attention_mask=mask, **options)
+    assert together[0, 6:].tolist() == model.generate(table[:1, 2:], memory=memory, **options)[0, 4:].tolist()
+    assert together[1, 6:].tolist() == model.generate(table[1:], memory=memory, **options)[0, 6:].tolist()
+
+
+def test_samples_of_one_prompt_differ_and_repeat_with_the_seed(model: MPlusModel, memory: Memory) -> None:
+    draws = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        draws.append(
+            model.generate(ids(5, 90), memory=memory, max_new_tokens=6, do_sample=True, num_return_sequences=3, temperature=2.0)
+        )
+    assert draws[0].shape == (3, 11)
+    assert torch.equal(*draws)
+    assert len({tuple(row) for row in draws[0].tolist()}) > 1
+
+
+def test_streamer_sees_every_token(model: MPlusModel, memory: Memory) -> None:
+    streamer = Collect()
+    out = model.generate(ids(5, 91), memory=memory, max_new_tokens=4, do_sample=False, streamer=streamer)
+    assert streamer.tokens == out[0].tolist()
+    assert streamer.ended
+
+
+class Collect:
+    """A streamer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.ended = False
+
+    def put(self, value: Tensor) -> None:
+        self.tokens += value.flatten().tolist()
+
+    def end(self) -> None:
+        self.ended = True
+
+
+# -- nothing is left behind ------------------------------------------------------------------------------------------
+
+
+def test_a_failing_read_leaves_no_hook_and_no_adapter(model: MPlusModel, memory: Memory) -> None:
+    adapters = model.attached.adapters
+    with pytest.raises(IndexError):
+        model(torch.tensor([[model.attached.decoder.config.vocab_size]]), memory=memory)
+    assert hooks_of(model) == 0
+    assert adapters._current is None
+
+
+def test_a_failing_write_leaves_no_hook_and_no_change(model: MPlusModel) -> None:
+    memory = filled(model)
+    before = contents(memory)
+    with pytest.raises(IndexError):
+        model.encode(torch.tensor([model.attached.decoder.config.vocab_size] * 4), memory)
+    assert hooks_of(model) == 0
+    assert same_contents(before, contents(memory))
+
+
+def test_unsupported_architecture_names_the_supported_ones() -> None:
+    other = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=16, n_layer=1, n_head=2, n_positions=64))
+    with pytest.raises(UnsupportedModelError) as caught:
+        MPlusModel.from_base(other, geometry=tiny_geometry())
+    assert "gpt2" in str(caught.value)
+    assert all(name in str(caught.value) for name in SUPPORTED)

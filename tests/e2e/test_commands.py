@@ -1,0 +1,65 @@
+"""The commands as a user types them, on the real base model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def mplus(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mplus.cli", *arguments], capture_output=True, text=True, check=False, timeout=500
+    )
+
+
+def test_written_text_is_answered_about_in_another_process(base_name: str, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text(
+        "The harbour master of Brightmoor is Oliver Quade. He keeps a parrot at home. The lighthouse was built in 1874, and its "
+        "lamp was lit for the first time in spring. The gate code of the old mill is 5527.\n",
+        encoding="utf-8",
+    )
+    memory = tmp_path / "memory"
+    wrote = mplus("write", str(memory), str(text))
+    assert wrote.returncode == 0, wrote.stderr
+    told = mplus("info", str(memory), "--json")
+    assert told.returncode == 0, told.stderr
+    assert str(text) in told.stdout or "notes.txt" in told.stdout
+    asked = mplus("ask", str(memory), "What is the gate code of the old mill?", "--max-new-tokens", "10")
+    assert asked.returncode == 0, asked.stderr
+    assert "5527" in asked.stdout
+
+
+def test_demo_stores_its_numbers_and_its_picture(base_name: str, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    ran = mplus("demo", "--out", str(out), "--tokens", "3000", "--questions", "3")
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads((out / "retention.json").read_text(encoding="utf-8"))
+    assert result["schema"] == 1
+    assert result["tokens_read"] >= 3000
+    assert set(result["systems"]) >= {"mplus", "memoryllm", "window"}
+    for system in result["systems"].values():
+        assert len(system["accuracy"]) == len(system["asked"]) == len(result["distances"])
+        assert all(0 <= share <= 1 for share in system["accuracy"])
+    assert (out / "retention.png").stat().st_size > 10_000
+    assert "tokens back" in ran.stdout
+
+
+def test_memory_of_another_model_is_refused_in_one_line(base_name: str, tmp_path: Path) -> None:
+    from mplus import Geometry, MPlusModel
+
+    geometry = Geometry(new_tokens=64, chunk_tokens=64, stm_tokens=128, ltm_read_tokens=64)
+    other = MPlusModel.from_base(base_name, geometry=geometry)
+    memory = other.new_memory()
+    memory.write("A memory that the default model cannot read, since another one wrote it in another way.")
+    memory.save(tmp_path / "foreign")
+    asked = mplus("ask", str(tmp_path / "foreign"), "Who wrote it?")
+    assert asked.returncode == 2
+    assert len(asked.stderr.strip().splitlines()) == 1
+    assert "written by" in asked.stderr

@@ -1,0 +1,77 @@
+"""What the delta is trained on: right places are where the answers are, nothing of the held-out split appears."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from mplus import Geometry, MPlusModel
+from mplus.training.bank import RawStates, Writer
+from mplus.training.documents import DocumentMaker
+from mplus.training.vote import Bank
+
+pytestmark = pytest.mark.e2e
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def data() -> Path:
+    if not DATA.is_dir():
+        if os.environ.get("MPLUS_REQUIRE_SHARED") == "1":
+            pytest.fail(f"{DATA} is missing, and this run must not skip")
+        pytest.skip(f"needs the public data in {DATA}")
+    return DATA
+
+
+@pytest.fixture(scope="module")
+def model(base_name: str) -> MPlusModel:
+    return MPlusModel.from_base(base_name, geometry=Geometry(), key_width=16, voting=(2, 5))
+
+
+@pytest.fixture(scope="module")
+def makers(model: MPlusModel, data: Path) -> DocumentMaker:
+    return DocumentMaker(model.tokenizer, data, 256, seed=1)
+
+
+def test_every_answer_stands_in_its_span_of_its_chunk(model: MPlusModel, makers: DocumentMaker) -> None:
+    for document in makers.make(60):
+        assert len(document.ids) == 256
+        for question in document.questions:
+            first, last = question.span
+            assert 0 <= first < last <= 256
+            assert question.answer in model.tokenizer.decode(document.ids[first:last])
+
+
+def test_some_steps_of_the_vote_lower_its_loss_on_one_bank(model: MPlusModel, makers: DocumentMaker) -> None:
+    import random
+
+    retriever = model.attached.retriever
+    assert retriever is not None
+    vote = retriever.float().requires_grad_(True)
+    torch.manual_seed(0)
+    bank = Bank(model, RawStates((2, 5), model.attached.decoder.width), makers.make(12), random.Random(0))
+    optimiser = torch.optim.AdamW(vote.parameters(), lr=2e-3)
+    losses = []
+    for step in range(40):
+        loss, _, _ = bank.step(vote, 12, 12, 16, torch.Generator().manual_seed(step), random.Random(step))  # type: ignore[arg-type]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_writing_a_bank_gives_the_rows_that_a_memory_would_get(model: MPlusModel, makers: DocumentMaker) -> None:
+    documents = makers.make(2)
+    writer = Writer(model, RawStates((2, 5), model.attached.decoder.width))
+    first, second = (writer.write([document])[0] for document in documents)
+    memory = model.new_memory()
+    for document, mine in zip(documents, (first, second), strict=True):
+        written = model.encode(document.ids, memory)
+        memory.update(written)
+        for name in ("keys", "values"):
+            torch.testing.assert_close(mine.rows[name], written.rows[name])
