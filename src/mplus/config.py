@@ -39,7 +39,12 @@ class Geometry(BaseModel):
     )
     drop: Policy = "shared"
     retrieval: Policy = "shared"
-    block_tokens: int = Field(16, ge=1, description="neighbours that are dropped and found together")
+    block_tokens: int = Field(16, ge=1, description="neighbours that are found together")
+    drop_tokens: int = Field(
+        0,
+        ge=0,
+        description="neighbours that leave short-term memory together; 0: four blocks where N has room for that, else one",
+    )
     neighbour_blocks: int = Field(1, ge=0, description="blocks read on each side of a found block")
 
     eviction: Literal["oldest", "countdown"] = "oldest"
@@ -75,10 +80,12 @@ class Geometry(BaseModel):
             )
         if self.new_tokens > self.stm_tokens:
             raise ValueError(f"new_tokens (K, {self.new_tokens}) exceeds stm_tokens (N, {self.stm_tokens}); raise N or lower K")
-        if self.drop == "shared" and self.block_tokens > 1 and self.stm_tokens < self.new_tokens + 2 * self.block_tokens:
+        if self.drop_tokens % self.block_tokens:
+            raise ValueError(f"drop_tokens ({self.drop_tokens}) must be a multiple of block_tokens ({self.block_tokens})")
+        if self.drop == "shared" and self.drop_span > 1 and self.stm_tokens < self.new_tokens + 2 * self.drop_span:
             raise ValueError(
-                f"stm_tokens (N, {self.stm_tokens}) must be at least new_tokens (K) + 2 block_tokens = "
-                f"{self.new_tokens + 2 * self.block_tokens}, so that whole blocks can always make room for a write"
+                f"stm_tokens (N, {self.stm_tokens}) must be at least new_tokens (K) + 2 drop_tokens = "
+                f"{self.new_tokens + 2 * self.drop_span}, so that whole spans can always make room for a write"
             )
         if self.retrieval == "shared" and self.drop != "shared":
             raise ValueError("retrieval='shared' reads one token in all layers, so drop must be 'shared' too")
@@ -86,7 +93,16 @@ class Geometry(BaseModel):
             raise ValueError(
                 f"ltm_read_tokens (K0, {self.ltm_read_tokens}) must be a multiple of block_tokens ({self.block_tokens})"
             )
+        if self.retrieval == "shared" and self.stm_ages != "since_written":
+            raise ValueError("retrieval='shared' knows neighbours by when they were written, so stm_ages must be 'since_written'")
         return self
+
+    @property
+    def drop_span(self) -> int:
+        """Neighbouring tokens that leave short-term memory together when drops are shared."""
+        if self.drop_tokens or self.block_tokens == 1:
+            return self.drop_tokens or 1
+        return (4 if self.stm_tokens >= self.new_tokens + 8 * self.block_tokens else 1) * self.block_tokens
 
     @property
     def reads_ltm(self) -> bool:

@@ -6,7 +6,7 @@ Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.state import longterm_rows, rows_of_hidden
 from mplus.config import Geometry, MemoryFormat
-from mplus.errors import EmptyTextError, InputError
+from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory.memory import Memory
 from mplus.memory.rows import RowLayout, Rows, Written
 from mplus.retriever import VoteRetriever
@@ -62,6 +62,11 @@ class MemoryHost:
     def dtype(self) -> torch.dtype:
         """Type of its weights."""
         return self.attached.decoder.dtype
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model knows."""
+        return self.attached.decoder.vocabulary
 
     def new_memory(
         self, *, seed: int = 0, memory_format: MemoryFormat | None = None, initialised: bool = True, **geometry: Any
@@ -122,7 +127,13 @@ class MemoryHost:
         return chunking.cut(self.tokenizer, text, self.geometry.chunk_tokens)
 
     def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout:
-        """Fields of one memory token."""
+        """Fields of one memory token.
+
+        Raises:
+            GeometryError: `geometry` changes what belongs to the model, or asks for a search the model cannot do.
+            InputError: the format is not known.
+        """
+        self._check_belongs(memory_format, geometry)
         decoder, retriever = self.attached.decoder, self.attached.retriever
         heads = (decoder.kv_heads, decoder.head_width)
         fields: dict[str, tuple[int, ...]] = (
@@ -141,6 +152,20 @@ class MemoryHost:
             dtype=decoder.dtype,
             device=decoder.device,
         )
+
+    def _check_belongs(self, memory_format: MemoryFormat, geometry: Geometry) -> None:
+        if memory_format not in get_args(MemoryFormat):
+            raise InputError(f"memory_format {memory_format!r} is not known; choose {' or '.join(get_args(MemoryFormat))}")
+        for name in RULES_OF_A_READ:
+            own, asked = getattr(self.geometry, name), getattr(geometry, name)
+            if own != asked:
+                raise GeometryError(
+                    f"{name} belongs to the model ({own!r}), a memory cannot have {asked!r}; open the model with it"
+                )
+        if geometry.reads_ltm and self.attached.retriever is None:
+            raise GeometryError(
+                "this model was opened without long-term memory (ltm), so nothing can be found; open it with ltm=True"
+            )
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a text, no special tokens added."""

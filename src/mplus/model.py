@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from mplus.attach.find import planned_tokens
 from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
 from mplus.checkpoints import opening
@@ -148,7 +149,7 @@ class MPlusModel(MemoryHost):
             return_retrieved: give what each prompt drew from long-term memory.
             output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
         """
-        prompts = Prompts.from_ids(input_ids, attention_mask, self.device)
+        prompts = Prompts.from_ids(input_ids, attention_mask, self.device, self.vocabulary)
         own = prompts.ids.shape[1]
         memories = self._memories(memory, len(prompts))
         if len(memories) > len(prompts):
@@ -290,16 +291,15 @@ class MPlusModel(MemoryHost):
                 raise InputError("this model was opened without a tokenizer; give token ids instead of text")
             texts = [prompt] if isinstance(prompt, str) else list(prompt)
             return Prompts.from_texts(texts, self.tokenizer, self._pad_id(), self.device), isinstance(prompt, str)
-        ids = torch.as_tensor(prompt)
-        return Prompts.from_ids(ids.view(1, -1) if ids.dim() == 1 else ids, mask, self.device), ids.dim() == 1
+        try:
+            ids = torch.as_tensor(prompt)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"a prompt is a text, texts, or token ids of one length; got {prompt!r:.80}") from None
+        table = ids.view(1, -1) if ids.dim() == 1 else ids
+        return Prompts.from_ids(table, mask, self.device, self.vocabulary), ids.dim() == 1
 
     def _check_room(self, memories: list[Readable], prompts: Prompts, new_tokens: int) -> None:
-        slots = 0
-        if memories:
-            ltm = self.geometry.ltm_read_tokens if self.geometry.ltm else 0
-            slots = 1 + max(
-                (len(one.pool) + ltm * bool(one.geometry.ltm) if isinstance(one, Memory) else one.tokens) for one in memories
-            )
+        slots = 1 + max(map(_slots, memories)) if memories else 0
         needed, limit = slots + prompts.ids.shape[1] + new_tokens, self.attached.decoder.positions
         if needed > limit:
             raise PromptTooLongError(
@@ -331,6 +331,11 @@ class MPlusModel(MemoryHost):
 
 def _pending(memories: list[Readable]) -> list[list[int]]:
     return [memory.pending_ids if isinstance(memory, Memory) else [] for memory in memories]
+
+
+def _slots(memory: Readable) -> int:
+    """Memory tokens a prompt will see."""
+    return len(memory.pool) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens
 
 
 def _is_texts(prompt: Any) -> bool:

@@ -42,14 +42,18 @@ class Prompts:
         return cls(ids, mask)
 
     @classmethod
-    def from_ids(cls, ids: Tensor, mask: Tensor | None, device: torch.device) -> Prompts:
-        """Check ids [B, T] and an attention mask of the same shape."""
+    def from_ids(cls, ids: Tensor, mask: Tensor | None, device: torch.device, vocabulary: int) -> Prompts:
+        """Check ids [B, T], each below `vocabulary`, and an attention mask of the same shape."""
         if ids.dim() != 2 or not ids.numel():
             raise EmptyTextError(
                 f"nothing to answer: token ids have shape {list(ids.shape)}; give [prompts, tokens] with at least one token"
             )
         if ids.is_floating_point():
             raise InputError(f"token ids must be whole numbers, got {ids.dtype}; tokenise the prompt first")
+        if int(ids.min()) < 0 or int(ids.max()) >= vocabulary:
+            raise InputError(
+                f"token ids must lie in 0..{vocabulary - 1}, got {int(ids.min())}..{int(ids.max())}; use this model's tokenizer"
+            )
         known = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
         if known.shape != ids.shape:
             raise InputError(

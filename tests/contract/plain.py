@@ -144,7 +144,8 @@ class Plain:
             features[number] = block.input_layernorm(text)
             text = self.layer(number, self.attached.bos[number][None], text, None, None)
         query = torch.cat(
-            [unit(features[number] - mean) for number, mean in zip(retriever.voting, retriever.get_buffer("mean"), strict=True)], -1
+            [unit(features[number] - mean) for number, mean in zip(retriever.voting, retriever.get_buffer("mean"), strict=True)],
+            -1,
         )
         size, keys, births = geometry.block_tokens, store.column("search"), store.column("birth").tolist()
         blocks = {}
@@ -169,7 +170,8 @@ def longterm_hidden(memory: Memory, number: int) -> Tensor:
 
 def unit(rows: Tensor) -> Tensor:
     """Rows at length 1."""
-    return rows / rows.norm(dim=-1, keepdim=True)
+    scaled: Tensor = rows / rows.norm(dim=-1, keepdim=True)
+    return scaled
 
 
 def rotated(rows: Tensor, positions: Tensor) -> Tensor:
@@ -178,4 +180,5 @@ def rotated(rows: Tensor, positions: Tensor) -> Tensor:
     angle = positions[:, None].float() * THETA ** (-torch.arange(half).float() / half)
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]
     first, second = rows[..., :half], rows[..., half:]
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+    turned: Tensor = torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+    return turned

@@ -203,6 +203,15 @@ def test_a_chunk_sees_an_earlier_one_as_if_it_had_been_written(model: MPlusModel
         close(ahead.rows[name], rows)
 
 
+def test_a_chunk_that_kept_hidden_states_can_be_seen_by_one_that_keeps_keys_and_values(model: MPlusModel) -> None:
+    hidden, kv = (model.new_memory(memory_format=memory_format) for memory_format in ("hidden", "kv"))
+    first, second = ids(8, 63), ids(7, 64)
+    ahead = model.encode(second, kv, tail=model.encode(first, hidden))
+    kv.update(model.encode(first, kv))
+    for name, rows in model.encode(second, kv).rows.items():
+        close(ahead.rows[name], rows)
+
+
 @pytest.mark.parametrize("memory_format", ["hidden", "kv"])
 def test_a_chunk_read_alone_equals_a_memory_that_holds_only_it(tiny_model: TinyModel, family: str, memory_format: Any) -> None:
     model = tiny_model(family, "per_layer")  # no adapters: else a chunk alone is read with the write adapter, as published
@@ -316,20 +325,38 @@ class Collect:
 # -- nothing is left behind ------------------------------------------------------------------------------------------
 
 
-def test_a_failing_read_leaves_no_hook_and_no_adapter(model: MPlusModel, memory: Memory) -> None:
-    adapters = model.attached.adapters
-    with pytest.raises(IndexError):
-        model(torch.tensor([[model.attached.decoder.config.vocab_size]]), memory=memory)
-    assert hooks_of(model) == 0
-    assert adapters._current is None
+class Broken(Exception):
+    """Raised in the middle of a pass."""
 
 
-def test_a_failing_write_leaves_no_hook_and_no_change(model: MPlusModel) -> None:
-    memory = filled(model)
-    before = contents(memory)
-    with pytest.raises(IndexError):
-        model.encode(torch.tensor([model.attached.decoder.config.vocab_size] * 4), memory)
+def break_last_layer(model: MPlusModel, patch: pytest.MonkeyPatch) -> None:
+    def forward(*args: Any, **kwargs: Any) -> None:
+        raise Broken
+
+    patch.setattr(model.attached.decoder.layers[-1].self_attn.k_proj, "forward", forward)
+
+
+@pytest.mark.parametrize("method", ["__call__", "generate"])
+def test_a_failing_read_leaves_no_hook_and_no_adapter(
+    model: MPlusModel, memory: Memory, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_last_layer(model, monkeypatch)
+    with pytest.raises(Broken):
+        getattr(model, method)(ids(5, 92)[None], memory=memory)
     assert hooks_of(model) == 0
+    assert model.attached.adapters._current is None
+
+
+def test_a_failing_write_leaves_no_hook_and_loses_no_text(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = filled(model, tokens=24)
+    before, chunk = contents(memory), ids(8, 93)
+    break_last_layer(model, monkeypatch)
+    with pytest.raises(Broken):
+        memory.write(chunk)
+    assert hooks_of(model) == 0
+    assert model.attached.adapters._current is None
+    assert memory.pending_ids == chunk.tolist()
+    memory.pending = []
     assert same_contents(before, contents(memory))
 
 

@@ -54,6 +54,11 @@ class Decoder:
         return cast(Tensor, self.body.embed_tokens.weight).dtype
 
     @property
+    def vocabulary(self) -> int:
+        """Rows of the embedding table."""
+        return int(self.body.embed_tokens.num_embeddings)
+
+    @property
     def positions(self) -> int:
         """How many positions a row may have: the trained range, or the sliding window where one is on."""
         limit = int(self.config.max_position_embeddings)

@@ -111,13 +111,13 @@ class _Run:
             self.searched = tuple(range(self.decoder.depth))
         positions = torch.arange(self.prefix, device=ids.device)[None]
         self.rotation = self.decoder.rotation(positions, attached.bos) if self.prefix else None
-        self.bos_kv: list[tuple[Tensor, Tensor]] = []
+        self.seen_kv: list[tuple[Tensor, Tensor]] = []
 
     def forward(self) -> Tensor | None:
         """Run the decoder's layers with the hooks on; the last hidden states, or None when the pass could stop early."""
         decoder = self.decoder
         if not self.initial:  # before the hooks: they must see the chunk's projections only
-            self.bos_kv = [decoder.project(layer, self.attached.bos[layer][None, None]) for layer in range(decoder.depth)]
+            self.seen_kv = [self.project_seen(layer) for layer in range(decoder.depth)]
         cache = PrefixCache(decoder.depth, self.prefix, room=self.ids.shape[1])
         mask = torch.ones(self.batch, self.prefix + self.ids.shape[1], dtype=torch.long, device=self.ids.device)
         positions = torch.arange(self.prefix, mask.shape[1], device=self.ids.device)[None].expand(self.batch, -1)
@@ -170,29 +170,29 @@ class _Run:
             raise Enough
         cache.at(layer).fill(*self.prefix_kv(layer, normed))
 
+    def project_seen(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys before rotation and values of [BOS | tail], each [B or 1, P, H, E]."""
+        decoder, seen = self.decoder, self.prefix - 1
+        keys, values = decoder.project(layer, self.attached.bos[layer][None, None])
+        if not seen:
+            return keys, values
+        if self.tail.hidden is not None:
+            tail_keys, tail_values = decoder.project(layer, self.tail.hidden[:, layer, :seen])
+        else:
+            assert self.tail.keys is not None and self.tail.values is not None
+            tail_keys, tail_values = self.tail.keys[:, layer, :seen], self.tail.values[:, layer, :seen]
+        each = (tail_keys.shape[0], -1, -1, -1)
+        return torch.cat([keys.expand(each), tail_keys], 1), torch.cat([values.expand(each), tail_values], 1)
+
     def prefix_kv(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated keys and values of [BOS | tail], each [B, H, P, E]."""
-        decoder = self.decoder
         if self.rotation is None:
-            empty = like.new_empty(self.batch, decoder.kv_heads, 0, decoder.head_width)
+            empty = like.new_empty(self.batch, self.decoder.kv_heads, 0, self.decoder.head_width)
             return empty, empty
-        keys, values = self.bos_kv[layer]
-        seen = self.prefix - 1
-        if seen:
-            tail_keys, tail_values = self.tail_kv(layer, seen)
-            rows = tail_keys.shape[0]
-            keys = torch.cat([keys.expand(rows, -1, -1, -1), tail_keys], 1)
-            values = torch.cat([values.expand(rows, -1, -1, -1), tail_values], 1)
+        keys, values = self.seen_kv[layer]
         keys = rotate(keys, *self.rotation)
         expand = (self.batch, -1, -1, -1)
         return keys.transpose(1, 2).expand(expand), values.transpose(1, 2).expand(expand)
-
-    def tail_kv(self, layer: int, seen: int) -> tuple[Tensor, Tensor]:
-        """Keys and values, [B or 1, seen, H, E], of the tail's first `seen` tokens."""
-        if self.tail.hidden is not None:
-            return self.decoder.project(layer, self.tail.hidden[:, layer, :seen])
-        assert self.tail.keys is not None and self.tail.values is not None
-        return self.tail.keys[:, layer, :seen], self.tail.values[:, layer, :seen]
 
     def take(self, into: dict[int, Tensor], layer: int, out: Tensor) -> None:
         """After the key or value projection: the chunk's own rows, before rotation."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -224,7 +225,7 @@ def load_own(
         read_lora=configs.get("read"),
         write_lora=configs.get("write"),
     )
-    loaded.base_name = base_name
+    loaded.base_name = str(base_path) if base_name == "." else base_name
     _fill_delta(loaded, read_tensors(directory, "delta"), directory)
     return loaded
 
@@ -240,7 +241,11 @@ def _fill_delta(loaded: Loaded, tensors: dict[str, Tensor], directory: Path) -> 
     position = tensors.get("position")
     if position is not None:
         report.check_tensor("position", position, (attached.decoder.width,))
-    report.extra = sorted(set(tensors) - report.used)
+    if not loaded.geometry.reads_ltm:
+        report.unused = dict.fromkeys(
+            (name for name in tensors if name.startswith("retriever.")), "long-term memory is switched off"
+        )
+    report.extra = sorted(set(tensors) - report.used - set(report.unused))
     report.raise_if_bad()
     for role in loaded.adapter_configs:
         prefix = f"adapter.{role}."
@@ -273,8 +278,15 @@ def save_own(loaded: Loaded, directory: Path, *, include_base: bool, dtype: torc
     """Store the memory parts, atomically; with `include_base` everything needed to open them.
 
     Raises:
-        InputError: `directory` holds something that is not a delta.
+        InputError: `directory` holds something that is not a delta, or the model is a published one, which has no delta.
+        CheckpointError: it cannot be written; what was there is unchanged.
     """
+    if loaded.initial is not None:
+        raise InputError(
+            f"{loaded.name!r} is a published model, whose files are the only form it has; copy its directory instead"
+        )
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file, a model needs a directory of its own; choose another path")
     if directory.exists() and any(directory.iterdir()) and not is_own(directory):
         raise InputError(f"{directory} holds files but no delta; choose an empty or new directory")
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -287,15 +299,26 @@ def save_own(loaded: Loaded, directory: Path, *, include_base: bool, dtype: torc
         text = json.dumps(_manifest(loaded, include_base), indent=1)
         (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
         aside.chmod(0o755)
-        if directory.exists():
-            old = directory.with_name(f".{directory.name}.old")
-            os.replace(directory, old)
-            os.replace(aside, directory)
-            shutil.rmtree(old)
-        else:
-            os.replace(aside, directory)
+        _swap(aside, directory)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"model not stored in {directory}: {error}; what was there is unchanged") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _swap(aside: Path, directory: Path) -> None:
+    """Put a directory in the place of another; a failure puts the old one back."""
+    if not directory.exists():
+        os.replace(aside, directory)
+        return
+    old = directory.with_name(f"{aside.name}.old")
+    os.replace(directory, old)
+    try:
+        os.replace(aside, directory)
+    except OSError:
+        os.replace(old, directory)
+        raise
+    shutil.rmtree(old)
 
 
 def _manifest(loaded: Loaded, include_base: bool) -> dict[str, Any]:

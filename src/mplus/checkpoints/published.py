@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -21,7 +22,7 @@ from mplus.checkpoints.loaded import InitialMemory, Loaded
 from mplus.checkpoints.report import LoadReport
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.config import Geometry, make_geometry
-from mplus.errors import CheckpointError
+from mplus.errors import CheckpointError, GeometryError
 from mplus.retriever import LayerRetriever
 
 WRITE, READ = "default", "decoder_adapter"
@@ -31,6 +32,8 @@ OWN_KEYS = (
     "num_ltm_blocks num_memory_tokens num_selector_layers num_tokens selector_hidden_dim update_ltm_frequency update_ltm_mode "
     "architectures torch_dtype transformers_version"
 ).split()
+SENSELESS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, GeometryError, StrictDataclassError)
+"""What a senseless ``config.json`` makes of the code that reads it."""
 TRAINED_ROTARY_BF16_WIDTH = 4096  # the 8B model is the one that was run with rounded frequencies
 
 
@@ -78,12 +81,20 @@ def load_published(directory: Path, *, dtype: torch.dtype, device: torch.device,
         CheckpointError: any tensor missing, unknown, misshapen or not finite (all are listed).
     """
     config = read_json(directory / "config.json")
-    geometry = geometry_of(config).changed(**overrides)
     tensors = read_tensors(directory)
     report = LoadReport(str(directory))
-    model = _empty_model(config, tensors)
-    depth, width = model.config.num_hidden_layers, model.config.hidden_size
-    retriever = _empty_retriever(config, depth, width) if geometry.ltm else None
+    try:
+        own = geometry_of(config)
+        model = _empty_model(config, tensors)
+        depth, width = model.config.num_hidden_layers, model.config.hidden_size
+        retriever = _empty_retriever(config, depth, width) if own.ltm else None
+    except SENSELESS as error:
+        first = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{directory / 'config.json'} does not describe a published model ({type(error).__name__}: {first}); get an undamaged copy"
+        ) from None
+    geometry = own.changed(**overrides)
+    retriever = retriever if geometry.ltm else None
     _fill_model(model, tensors, report, dtype, device)
     if retriever is not None:
         _fill_retriever(retriever, tensors, report, dtype, device)
@@ -152,7 +163,7 @@ def _fill_retriever(
         value = _take(tensors, report, f"model.layers.{layer}.self_attn.{kind}.{rest}", tuple(empty.shape), dtype, device)
         if value is not None:
             state[name] = value
-    if len(state) == len(retriever.state_dict()):
+    if not report.missing and not report.misshapen:
         retriever.load_state_dict(state, assign=True, strict=True)
         retriever.eval().requires_grad_(False)
 
@@ -172,13 +183,13 @@ def _initial_memory(
         return None
     initial = InitialMemory(stm)
     if "initialized" in tensors:
-        report.used.add("initialized")
-        initial.initialised = bool(tensors["initialized"].item())
+        report.check_tensor("initialized", tensors["initialized"], ())
+        initial.initialised = bool(tensors["initialized"].any())
     if not geometry.ltm:
         return initial
     for layer in range(depth):
         rows = _take(tensors, report, f"ltm.{layer}", None, dtype, cpu)
-        count = 0 if rows is None else rows.shape[0]
+        count = rows.shape[0] if rows is not None and rows.dim() else 0
         key_width = int(config["selector_hidden_dim"])
         keys = _take(tensors, report, f"ltm_keys.{layer}", (count, key_width), dtype, cpu)
         ages = _take(tensors, report, f"ltm_ages.{layer}", (count,), torch.int64, cpu)

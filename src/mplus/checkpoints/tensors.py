@@ -37,8 +37,11 @@ def read_tensors(directory: Path, stem: str = "model") -> dict[str, Tensor]:
     """
     index = directory / f"{stem}.safetensors.index.json"
     if index.exists():
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
-        files = [directory / name for name in names]
+        weight_map = read_json(index).get("weight_map")
+        named = weight_map.values() if isinstance(weight_map, dict) else [None]
+        if not all(isinstance(name, str) and Path(name).name == name for name in named):
+            raise CheckpointError(f"{index} does not name files beside it; get an undamaged copy")
+        files = [directory / name for name in sorted(set(named))]
     else:
         files = [directory / f"{stem}.safetensors"]
     tensors: dict[str, Tensor] = {}

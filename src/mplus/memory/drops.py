@@ -20,14 +20,18 @@ def choose(pool: Pool, geometry: Geometry, generator: torch.Generator, new_token
     excess = len(pool) + new_tokens - pool.capacity_tokens
     if excess <= 0:
         return torch.empty(pool.drop_groups, 0, dtype=torch.int64)
-    if geometry.drop == "shared" and geometry.block_tokens > 1:
-        return _blocks(pool, geometry.block_tokens, generator, excess)
+    if geometry.drop == "shared" and geometry.drop_span > 1:
+        return _spans(pool, geometry.drop_span, generator, excess)
     draws = [torch.randperm(len(pool), generator=generator)[:excess].sort().values for _ in range(pool.drop_groups)]
     return torch.stack(draws)
 
 
-def given(pool: Pool, dropped: Tensor) -> Tensor:
-    """Check ranks chosen by the caller and bring them to [G, k], ascending."""
+def given(pool: Pool, dropped: Tensor, block: int = 1) -> Tensor:
+    """Check ranks chosen by the caller and bring them to [G, k], ascending.
+
+    Args:
+        block: neighbours that must leave together, because they will be found together.
+    """
     ranks = torch.as_tensor(dropped, dtype=torch.int64).cpu().sort(1).values
     if ranks.shape[0] != pool.drop_groups:
         if pool.drop_groups != 1 or not bool((ranks == ranks[:1]).all()):
@@ -37,15 +41,20 @@ def given(pool: Pool, dropped: Tensor) -> Tensor:
         ranks = ranks[:1]
     if ranks.numel() and (int(ranks.min()) < 0 or int(ranks.max()) >= len(pool)):
         raise InputError(f"dropped ranks must lie in 0..{len(pool) - 1}, got {int(ranks.min())}..{int(ranks.max())}")
+    if bool((ranks.diff() == 0).any()):
+        raise InputError("a dropped rank is named twice; name each token that leaves once")
+    births = pool.births.gather(1, ranks)
+    if block > 1 and bool((births.div(block, rounding_mode="floor").unique(return_counts=True)[1] != block).any()):
+        raise InputError(f"this memory finds blocks of {block} neighbours, so whole blocks must leave; the ranks cut one in two")
     return ranks
 
 
-def _blocks(pool: Pool, block: int, generator: torch.Generator, excess: int) -> Tensor:
-    ids = torch.div(pool.births[0], block, rounding_mode="floor")
+def _spans(pool: Pool, span: int, generator: torch.Generator, excess: int) -> Tensor:
+    ids = torch.div(pool.births[0], span, rounding_mode="floor")
     present, counts = ids.unique(return_counts=True)
-    whole = present[counts == block]
-    needed = -(-excess // block)
+    whole = present[counts == span]
+    needed = -(-excess // span)
     if whole.shape[0] < needed:
-        raise AssertionError(f"{needed} blocks must go, only {whole.shape[0]} are whole: Geometry should have refused this pool")
+        raise AssertionError(f"{needed} spans must go, only {whole.shape[0]} are whole: Geometry should have refused this pool")
     chosen = whole[torch.randperm(whole.shape[0], generator=generator)[:needed]]
     return torch.isin(ids, chosen).nonzero()[:, 0][None]

@@ -27,7 +27,8 @@ class LongTerm:
         scalars: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"birth": ((), torch.int64)}
         if geometry.eviction == "countdown":
             scalars["frequency"] = ((), torch.float32)
-        self.stores = [RamStore({**fields, **scalars}) for _ in range(groups)]
+        self.block = 1 if self._per_layer else geometry.block_tokens
+        self.stores = [RamStore({**fields, **scalars}, row_multiple=self.block) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
 
@@ -56,10 +57,9 @@ class LongTerm:
         if self.geometry.eviction == "countdown":
             self._count_down()
         else:
-            block = self.geometry.block_tokens if self.geometry.retrieval == "shared" else 1
             for store in self.stores:
                 excess = max(0, len(store) - self.geometry.ltm_capacity)
-                store.evict_oldest(-(-excess // block) * block)  # whole blocks, so that every block stays aligned
+                store.evict_oldest(-(-excess // self.block) * self.block)  # whole blocks, so that every block stays aligned
 
     def restore(self, group: int, rows: Rows, births: Tensor, frequency: Tensor | None = None, *, waiting: int = 0) -> None:
         """Fill an empty group with rows [M, ...] read from a file."""

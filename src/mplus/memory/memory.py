@@ -35,6 +35,8 @@ class Host(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def name(self) -> str: ...
+    @property
+    def vocabulary(self) -> int: ...
     def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout: ...
     def encode(self, ids: Sequence[int] | Tensor, memory: Memory) -> Written: ...
     def tokenize(self, text: str) -> list[int]: ...
@@ -73,7 +75,7 @@ class Memory:
         self.format: MemoryFormat = memory_format
         self.seed = seed
         self.layout = host.layout(memory_format, geometry)
-        self._initialised_at_start = initialised
+        self.initialised_at_start = initialised
         self._reset()
 
     def _reset(self) -> None:
@@ -86,7 +88,7 @@ class Memory:
         self.tokens_read = 0
         self.ledger = Ledger()
         self.pending: list[tuple[str | None, list[int]]] = []
-        self.initialised = self._initialised_at_start
+        self.initialised = self.initialised_at_start
         initial = self.host.initial_rows(self) if self.initialised else None
         if initial is not None:
             rows, self.tail = initial
@@ -155,12 +157,10 @@ class Memory:
     ) -> None:
         if written.initial:
             written = self._tiled(written)
-            self.initialised = True
+        ranks = self._leaving(written, dropped, keep_dropped)
+        self.initialised = True
         count = written.tokens
         births = torch.arange(self.now, self.now + count)
-        ranks = (
-            drops.choose(self.pool, self.geometry, self.generator, count) if dropped is None else drops.given(self.pool, dropped)
-        )
         if self.geometry.stm_ages == "frozen":
             self.pool.births += count
         self.now += count
@@ -176,6 +176,23 @@ class Memory:
         self.ledger.add(Chunk(int(births[0]), count, sources))
         log.debug("wrote %d tokens: STM %d, LTM %d", written.text_tokens, len(self.pool), len(self.longterm))
 
+    def _leaving(self, written: Written, dropped: Tensor | None, keep_dropped: bool) -> Tensor:
+        """Ranks [G, k] that make room for a write pass; whatever is wrong with it is found here, before anything changes."""
+        missing = sorted(set(self.layout.fields) - set(written.rows))
+        if missing:
+            raise InputError(
+                f"this chunk was written for a memory of another form (it lacks {', '.join(missing)}); encode it with this memory"
+            )
+        if dropped is None:
+            ranks = drops.choose(self.pool, self.geometry, self.generator, written.tokens)
+        else:
+            finds_blocks = keep_dropped and self.geometry.reads_ltm and self.geometry.retrieval == "shared"
+            ranks = drops.given(self.pool, dropped, self.geometry.block_tokens if finds_blocks else 1)
+        room = self.pool.capacity_tokens - len(self.pool) + ranks.shape[1]
+        if written.tokens > room:
+            raise InputError(f"{written.tokens} new tokens do not fit into the {room} places that are or become free; drop more")
+        return ranks
+
     def _tiled(self, written: Written) -> Written:
         """The published first write: its m rows are copied until they fill the pool, the rest taken from their end."""
         count, size = written.tokens, self.geometry.stm_tokens
@@ -189,6 +206,11 @@ class Memory:
         if isinstance(text, str):
             return self.host.cut_ids(text)
         ids = text.flatten().tolist() if isinstance(text, Tensor) else [int(token) for token in text]
+        wrong = next((token for token in ids if not 0 <= token < self.host.vocabulary), None)
+        if wrong is not None:
+            raise InputError(
+                f"token id {wrong} is not of this model, whose ids are 0..{self.host.vocabulary - 1}; use its tokenizer"
+            )
         size = self.geometry.chunk_tokens
         return [ids[start : start + size] for start in range(0, len(ids), size)]
 
@@ -220,7 +242,7 @@ class Memory:
             self.seed,
             self.layout,
         )
-        twin._initialised_at_start = self._initialised_at_start
+        twin.initialised_at_start = self.initialised_at_start
         twin.generator = torch.Generator()
         twin.generator.set_state(self.generator.get_state())
         twin.pool, twin.longterm, twin.ledger = self.pool.clone(), self.longterm.fork(), self.ledger.clone()

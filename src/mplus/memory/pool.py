@@ -82,12 +82,6 @@ class Pool:
         """Rows of the `count` newest tokens, oldest of them first."""
         return self.at_slots(self.order[:, max(0, len(self) - count) :])
 
-    def ranks_by_slot(self) -> Tensor:
-        """[G, used] rank of the token in each used slot, -1 for a slot that is free."""
-        used = self.rows[next(iter(self.rows))].shape[1]
-        ranks = torch.full((self.drop_groups, used), -1, dtype=torch.int64)
-        return ranks.scatter_(1, self.order, torch.arange(len(self)).expand(self.drop_groups, -1))
-
     def clone(self) -> Pool:
         """A copy that shares nothing that can change."""
         twin = Pool(self.layout, self.capacity_tokens, self.drop_groups)

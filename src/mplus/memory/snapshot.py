@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mplus.config import make_geometry
-from mplus.errors import GeometryError, SnapshotError, WrongModelError
+from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
 from mplus.memory.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+OURS = re.compile(r"memory-[0-9a-f]{16}\.safetensors|\.?manifest\.json(\.[0-9a-f]+)?")
+DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, GeometryError, InputError)
+"""What a manifest or data of a senseless form makes of the code that reads it."""
 
 
 def save(memory: Memory, directory: Path) -> None:
@@ -36,26 +40,27 @@ def save(memory: Memory, directory: Path) -> None:
     """
     if directory.exists() and not directory.is_dir():
         raise SnapshotError(f"{directory} is a file, a memory needs a directory of its own; choose another path")
-    if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
+    if directory.is_dir() and not (directory / MANIFEST).exists() and any(not _is_ours(path) for path in directory.iterdir()):
         raise SnapshotError(f"{directory} holds files but no memory ({MANIFEST} is missing); choose an empty or new directory")
-    data_name = f"memory-{secrets.token_hex(8)}.safetensors"
+    mark = secrets.token_hex(8)
+    data_path, aside = directory / f"memory-{mark}.safetensors", directory / f".{MANIFEST}.{mark}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        previous = _data_file(directory)
-        data_path = directory / data_name
+        if (directory / MANIFEST).exists():
+            read_manifest(directory)  # what is not a memory of this version is not replaced
         save_file(_tensors(memory), data_path)
         _flush(data_path)
-        manifest = _manifest(memory, data_path)
-        aside = directory / f".{MANIFEST}.{secrets.token_hex(4)}"
-        aside.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        aside.write_text(json.dumps(_manifest(memory, data_path), indent=1), encoding="utf-8")
         _flush(aside)
         os.replace(aside, directory / MANIFEST)
         _flush(directory)
     except (OSError, SafetensorError) as error:
-        (directory / data_name).unlink(missing_ok=True)
+        for path in (aside, data_path):
+            path.unlink(missing_ok=True)
         raise SnapshotError(f"memory not stored in {directory}: {error}; the previous state is unchanged") from None
-    if previous is not None and previous.name != data_name:
-        previous.unlink(missing_ok=True)
+    for path in directory.iterdir():  # the state before this one, and what a crash may have left
+        if _is_ours(path) and path.name not in (MANIFEST, data_path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -94,10 +99,15 @@ def load(directory: Path, model: Host) -> Memory:
                 f"(fingerprint {manifest['model']['fingerprint'][:12]}), this is {model.name!r} ({model.fingerprint[:12]}); "
                 "load that model or start a new memory"
             )
-        memory = Memory(model, make_geometry(**manifest["geometry"]), manifest["memory_format"], manifest["seed"])
-        tensors = _read_data(directory, manifest["data"])
-        _restore(memory, manifest, tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, GeometryError) as error:
+        geometry = make_geometry(**manifest["geometry"])
+        try:
+            memory = Memory(
+                model, geometry, manifest["memory_format"], manifest["seed"], initialised=manifest["initialised_at_start"]
+            )
+        except GeometryError as error:
+            raise WrongModelError(f"memory {directory} cannot be read by this model: {error}") from None
+        _restore(memory, manifest, _read_data(directory, manifest["data"]))
+    except DAMAGE as error:
         raise SnapshotError(
             f"memory {directory} is damaged ({type(error).__name__}: {error}); restore it from a backup"
         ) from None
@@ -130,6 +140,7 @@ def _manifest(memory: Memory, data_path: Path) -> dict[str, Any]:
         "now": memory.now,
         "tokens_read": memory.tokens_read,
         "initialised": memory.initialised,
+        "initialised_at_start": memory.initialised_at_start,
         "stm_tokens": len(memory.pool),
         "ltm_tokens": len(memory.longterm),
         "ltm_waiting": memory.longterm.waiting,
@@ -162,13 +173,20 @@ def _restore(memory: Memory, manifest: dict[str, Any], tensors: dict[str, Tensor
     memory.pool = Pool(memory.layout, memory.geometry.stm_tokens, groups)
     memory.longterm = LongTerm(memory.layout, memory.geometry)
     births = tensors["stm.births"]
-    memory.pool.append({name: tensors[f"stm.{name}"] for name in memory.layout.fields}, births[0])
-    memory.pool.births = births
-    memory.tail = tensors["tail"].to(memory.layout.device) if "tail" in tensors else None
+    expected = {name: (memory.layout.groups(name), births.shape[1], *shape) for name, shape in memory.layout.fields.items()}
+    memory.pool.append({name: _shaped(tensors, f"stm.{name}", shape) for name, shape in expected.items()}, births[0])
+    memory.pool.births = _shaped(tensors, "stm.births", (groups, births.shape[1]))
+    memory.tail = tensors["tail"].to(memory.layout.device, memory.layout.dtype) if "tail" in tensors else None
     for group, store in enumerate(memory.longterm.stores):
         number = 0
         while f"ltm.{group}.birth.{number}" in tensors:
-            store.append({name: tensors[f"ltm.{group}.{name}.{number}"] for name in store.fields})
+            count = tensors[f"ltm.{group}.birth.{number}"].shape[0]
+            store.append(
+                {
+                    name: _shaped(tensors, f"ltm.{group}.{name}.{number}", (count, *shape))
+                    for name, (shape, _) in store.fields.items()
+                }
+            )
             number += 1
     memory.longterm.waiting = [int(count) for count in manifest["ltm_waiting"]]
     memory.longterm.writes_since_merge = int(manifest["writes_since_merge"])
@@ -181,10 +199,14 @@ def _restore(memory: Memory, manifest: dict[str, Any], tensors: dict[str, Tensor
     memory.ledger = Ledger.from_json(manifest["chunks"])
 
 
-def _data_file(directory: Path) -> Path | None:
-    if not (directory / MANIFEST).exists():
-        return None
-    return directory / str(read_manifest(directory)["data"]["file"])
+def _shaped(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+    if tuple(tensors[name].shape) != shape:
+        raise ValueError(f"{name} is {list(tensors[name].shape)}, expected {list(shape)}")
+    return tensors[name]
+
+
+def _is_ours(path: Path) -> bool:
+    return OURS.fullmatch(path.name) is not None
 
 
 def _sha256(path: Path) -> str:

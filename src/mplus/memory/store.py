@@ -50,10 +50,15 @@ class Store(Protocol):
 
 
 class RamStore:
-    """Rows in slabs of at most 4096; appending never moves what is held."""
+    """Rows in slabs of about 4096 at most; appending never moves what is held.
 
-    def __init__(self, fields: FieldSpec) -> None:
+    Args:
+        row_multiple: every slab holds a multiple of so many rows, so that no block of neighbours is cut in two.
+    """
+
+    def __init__(self, fields: FieldSpec, row_multiple: int = 1) -> None:
         self.fields = dict(fields)
+        self.row_multiple = row_multiple
         self._slabs: list[dict[str, Tensor]] = []
         self._open_used = 0  # rows used in the last slab
         self._start = 0  # evicted rows at the front of the first slab
@@ -136,7 +141,7 @@ class RamStore:
             done += end - begin
 
     def fork(self) -> RamStore:
-        twin = RamStore(self.fields)
+        twin = RamStore(self.fields, self.row_multiple)
         twin._slabs = [dict(slab) for slab in self._slabs]
         if self._slabs:
             twin._slabs[-1] = {name: value.clone() for name, value in self._slabs[-1].items()}
@@ -146,6 +151,7 @@ class RamStore:
     def _open_slab(self, wanted: int) -> None:
         size = FIRST_SLAB_ROWS if not self._slabs else min(SLAB_ROWS, 2 * self._rows_of(self._slabs[-1]))
         size = max(size, min(wanted, SLAB_ROWS))
+        size = -(-size // self.row_multiple) * self.row_multiple
         self._slabs.append({name: torch.empty(size, *shape, dtype=dtype) for name, (shape, dtype) in self.fields.items()})
         self._open_used = 0
 

@@ -106,7 +106,7 @@ class Step:
             first = one.chunk * per_chunk + one.question.span[0] // self.block
             last = one.chunk * per_chunk + (one.question.span[1] - 1) // self.block
             right = list(range(first, min(last, first + 7) + 1))
-            short = sorted(randomness.sample(range(total), stm_tokens // self.block))
+            short = self._spans(total, stm_tokens, randomness)
             if short and (randomness.random() < 0.15 or not self.budget):  # it may still be in short-term memory
                 kept = randomness.sample(short, len(short) - min(len(right), len(short)))
                 short = sorted(set(kept) | set(right[: len(short)]))
@@ -122,6 +122,12 @@ class Step:
             blocks = (blocks * 2)[:wanted] if len(blocks) < wanted else blocks[:wanted]
             rows.append((torch.tensor(blocks)[:, None] * self.block + torch.arange(self.block)).flatten())
         return torch.stack(rows)
+
+    def _spans(self, total: int, tokens: int, randomness: random.Random) -> list[int]:
+        """Blocks of short-term memory: whole random spans, as shared drops leave them."""
+        per_span = self.model.geometry.drop_span // self.block
+        chosen = randomness.sample(range(total // per_span), tokens // self.block // per_span)
+        return sorted(block for span in chosen for block in range(span * per_span, (span + 1) * per_span))
 
     def loss(self) -> tuple[Tensor, Tensor]:
         """Mean loss over answer tokens, and whether each whole answer is right by the largest logits [R]."""

@@ -1,0 +1,57 @@
+"""Laws of sizes: what contradicts itself is refused in one sentence that names the field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mplus import Geometry, MPlusModel
+from mplus.config import make_geometry
+from mplus.errors import GeometryError
+from tests.tiny import tiny_decoder, tiny_geometry
+
+
+def test_default_sizes_are_consistent() -> None:
+    assert make_geometry() == Geometry()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"ltm_capacity": 4}, "ltm_capacity"),
+        ({"chunk_tokens": 9}, "chunk_tokens"),
+        ({"min_write_tokens": 9}, "min_write_tokens"),
+        ({"stm_tokens": 7}, "stm_tokens"),
+        ({"stm_tokens": 11}, "stm_tokens"),
+        ({"drop": "per_layer"}, "drop"),
+        ({"ltm_read_tokens": 7}, "ltm_read_tokens"),
+        ({"stm_ages": "frozen"}, "stm_ages"),
+        ({"new_tokens": 0}, "new_tokens"),
+        ({"write_tap": "both"}, "write_tap"),
+        ({"colour": "red"}, "colour"),
+        ({"stm_tokens": "many"}, "stm_tokens"),
+    ],
+)
+def test_contradiction_is_one_sentence_that_names_the_field(changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(GeometryError, match=told) as caught:
+        tiny_geometry(**changed)
+    assert "\n" not in str(caught.value)
+
+
+def test_changing_a_field_validates_again() -> None:
+    assert tiny_geometry().changed(stm_tokens=32).stm_tokens == 32
+    with pytest.raises(GeometryError, match="stm_tokens"):
+        tiny_geometry().changed(stm_tokens=3)
+
+
+def test_sizes_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        tiny_geometry().stm_tokens = 3  # type: ignore[misc]
+
+
+def test_memory_that_does_not_fit_the_models_positions_is_refused() -> None:
+    with pytest.raises(GeometryError, match="32"):
+        MPlusModel.from_base(tiny_decoder(positions=32), geometry=tiny_geometry())
+    MPlusModel.from_base(tiny_decoder(positions=33), geometry=tiny_geometry())
