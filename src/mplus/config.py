@@ -45,6 +45,10 @@ class Geometry(BaseModel):
         ge=0,
         description="neighbours that leave short-term memory together; 0: four blocks where N has room for that, else one",
     )
+    read_order: Literal["age", "score"] = Field(
+        "age",
+        description="`age`: LTM oldest first, then STM (paper); `score`: STM, then the found spans, the best beside the prompt",
+    )
     neighbour_blocks: int = Field(1, ge=0, description="blocks read on each side of a found block")
 
     eviction: Literal["oldest", "countdown"] = "oldest"
@@ -89,6 +93,8 @@ class Geometry(BaseModel):
             )
         if self.retrieval == "shared" and self.drop != "shared":
             raise ValueError("retrieval='shared' reads one token in all layers, so drop must be 'shared' too")
+        if self.retrieval == "per_layer" and self.read_order != "age":
+            raise ValueError("read_order='score' orders whole spans, so retrieval must be 'shared'")
         if self.retrieval == "shared" and self.ltm_read_tokens % self.block_tokens:
             raise ValueError(
                 f"ltm_read_tokens (K0, {self.ltm_read_tokens}) must be a multiple of block_tokens ({self.block_tokens})"

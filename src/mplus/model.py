@@ -32,6 +32,8 @@ from mplus.prompts import OwnPrompt, Prompts
 
 log = logging.getLogger(__name__)
 
+TRANSFORMERS_DEFAULT_TOKENS = 20
+
 Readable = Memory | Written
 Messages = Sequence[dict[str, str]]
 
@@ -193,11 +195,17 @@ class MPlusModel(MemoryHost):
             prompts, single = prompts.repeated(len(memories)), False
         own_mask = prompts.mask
         prompts = prompts.after(_pending(memories))
-        room = int(kwargs.get("max_new_tokens") or 64)
+        room = _new_tokens(kwargs, own)
+        if room < 1:
+            raise InputError(
+                f"nothing to generate: {own} prompt tokens leave room for {room} new ones; raise max_new_tokens or max_length"
+            )
         self._check_room(memories, prompts, room)
         storing = kwargs.get("use_cache", True) is not False
         decoder: Any = self.attached.decoder.model
         extra = prompts.ids.shape[1] - own
+        if extra and kwargs.get("max_length") is not None:
+            kwargs["max_length"] += extra
         if extra and kwargs.get("streamer") is not None:
             kwargs["streamer"] = OwnPrompt(kwargs["streamer"], extra)
         with self._reading(memories, prompts, room=room, storing=storing) as (_, reading_kwargs):
@@ -331,6 +339,17 @@ class MPlusModel(MemoryHost):
 
 def _pending(memories: list[Readable]) -> list[list[int]]:
     return [memory.pending_ids if isinstance(memory, Memory) else [] for memory in memories]
+
+
+def _new_tokens(kwargs: dict[str, Any], prompt_tokens: int) -> int:
+    """How many tokens a call of ``generate`` makes at most, as transformers reads its arguments."""
+    config = kwargs.get("generation_config")
+    for source in (kwargs, {} if config is None else vars(config)):
+        if source.get("max_new_tokens") is not None:
+            return int(source["max_new_tokens"])
+        if source.get("max_length") is not None:
+            return int(source["max_length"]) - prompt_tokens
+    return TRANSFORMERS_DEFAULT_TOKENS
 
 
 def _slots(memory: Readable) -> int:

@@ -168,3 +168,20 @@ def choose_blocks(scores: Tensor, ids: Tensor, budget: int, neighbours: int) -> 
         if len(seen) == budget:
             break
     return torch.tensor(sorted(seen), dtype=torch.int64)
+
+
+def best_span_last(chosen: Tensor, scores: Tensor, ids: Tensor) -> Tensor:
+    """Chosen blocks in spans of neighbours, the span with the best block last; in a span the order of the text.
+
+    Args:
+        chosen: [k] ascending indices into the blocks.
+        scores, ids: [m] as for ``choose_blocks``.
+    """
+    if not chosen.numel():
+        return chosen
+    breaks = ids[chosen].diff() != 1
+    span = torch.cat([breaks.new_zeros(1), breaks]).cumsum(0)
+    best = torch.full((int(span[-1]) + 1,), float("-inf")).scatter_reduce(0, span, scores[chosen].float().cpu(), "amax")
+    order = best.argsort(stable=True)
+    rank = torch.empty_like(order).scatter_(0, order, torch.arange(order.shape[0]))
+    return chosen[rank[span].argsort(stable=True)]

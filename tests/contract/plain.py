@@ -115,7 +115,8 @@ class Plain:
             long = longterm_hidden(memory, number)[picked]
             hidden.append(text)
             chosen.append(picked)
-            prefix = torch.cat([self.attached.bos[number][None], long, short[number]])
+            rows = [short[number], long] if memory.geometry.read_order == "score" else [long, short[number]]
+            prefix = torch.cat([self.attached.bos[number][None], *rows])
             text = self.layer(number, prefix, text, memory_adapter, adapters.read)
         final = self.net.model.norm(text)
         return PlainRead(self.net.lm_head(final), [*hidden, final], chosen)
@@ -136,7 +137,7 @@ class Plain:
         return sorted(best, key=lambda row: (births[row], -row))  # oldest first; of equal ages the later row first
 
     def vote(self, ids: Tensor, memory: Memory) -> list[int]:
-        """Indices of the best blocks' rows, oldest first, scored block by block over a pass without memory."""
+        """Indices of the best blocks' rows in reading order, scored block by block over a pass without memory."""
         retriever, geometry, store = self.attached.retriever, memory.geometry, memory.longterm.stores[0]
         assert isinstance(retriever, VoteRetriever)
         text, features = self.embed(ids), {}
@@ -156,7 +157,12 @@ class Plain:
         for place in sorted(blocks, key=lambda place: -blocks[place][0]):
             near = [place, *(place + side * step for step in range(1, geometry.neighbour_blocks + 1) for side in (-1, 1))]
             wanted += [other for other in near if other in blocks and other not in wanted]
-        starts = [blocks[place][1] for place in sorted(wanted[:budget])]
+        spans: list[list[int]] = []
+        for place in sorted(wanted[:budget]):
+            spans = [*spans[:-1], [*spans[-1], place]] if spans and spans[-1][-1] == place - 1 else [*spans, [place]]
+        if geometry.read_order == "score":
+            spans.sort(key=lambda span: max(blocks[place][0] for place in span))
+        starts = [blocks[place][1] for span in spans for place in span]
         return [start + row for start in starts for row in range(size)]
 
 

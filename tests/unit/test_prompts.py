@@ -12,7 +12,6 @@ from mplus.errors import EmptyTextError, InputError, PromptTooLongError
 from tests.conftest import TinyModel
 from tests.tiny import byte_tokenizer, filled, ids, text_model, tiny_decoder, tiny_geometry
 
-
 # -- forms of a prompt -----------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from mplus.retriever import LayerRetriever, VoteRetriever, best_oldest_first, choose_blocks, perceptron, repeated_oldest_first
+from mplus.retriever import (
+    LayerRetriever,
+    VoteRetriever,
+    best_oldest_first,
+    best_span_last,
+    choose_blocks,
+    perceptron,
+    repeated_oldest_first,
+)
 
 WIDTH, KEYS = 6, 4
 
@@ -168,3 +176,12 @@ def test_best_block_is_always_read() -> None:
     for seed in range(20):
         scores = random(30, seed=seed)
         assert int(scores.argmax()) in choose_blocks(scores, torch.arange(30), 1, 3).tolist()
+
+
+def test_best_span_comes_last_and_keeps_the_order_of_its_text() -> None:
+    places = torch.tensor([3, 4, 5, 9, 10, 20])
+    scores = torch.tensor([0.1, 0.9, 0.2, 0.3, 0.4, 0.5])
+    chosen = torch.arange(6)
+    assert best_span_last(chosen, scores, places).tolist() == [3, 4, 5, 0, 1, 2]
+    assert best_span_last(torch.tensor([0, 5]), scores, places).tolist() == [0, 5]
+    assert best_span_last(torch.empty(0, dtype=torch.int64), scores, places).tolist() == []

@@ -17,7 +17,7 @@ from mplus.attach.cache import PrefixCache
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
 from mplus.memory.memory import Memory
-from mplus.retriever import LayerRetriever, VoteRetriever, best_oldest_first, choose_blocks, repeated_oldest_first
+from mplus.retriever import LayerRetriever, VoteRetriever, best_oldest_first, best_span_last, choose_blocks, repeated_oldest_first
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +113,9 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], tex
     budget = geometry.ltm_read_tokens // block
     starts = births[::block]
     in_text = starts.argsort()
+    places = torch.div(starts[in_text], block, rounding_mode="floor")
     table: Tensor | None = None
-    if total > budget:
+    if total > budget or geometry.read_order == "score":
         retriever = attached.retriever
         assert isinstance(retriever, VoteRetriever)
         with torch.no_grad():
@@ -123,13 +124,11 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], tex
         table = torch.cat(parts, 1).cpu()
     found = []
     for row in range(text_BT.shape[0]):
-        if table is None:
-            blocks = in_text
-        else:
-            picked = choose_blocks(
-                table[row][in_text], torch.div(starts[in_text], block, rounding_mode="floor"), budget, geometry.neighbour_blocks
-            )
-            blocks = in_text[picked]
+        blocks = in_text
+        if table is not None:
+            scores = table[row][in_text]
+            picked = choose_blocks(scores, places, budget, geometry.neighbour_blocks)
+            blocks = in_text[best_span_last(picked, scores, places) if geometry.read_order == "score" else picked]
         index = (blocks[:, None] * block + torch.arange(block)).flatten()
         found.append(Found(index, memory.ages(births[index]), None if table is None else table[row]))
     log.debug("vote: %d of %d blocks for %d prompts", min(budget, total), total, len(found))

@@ -3,6 +3,7 @@
 Legend: B prompts, T prompt tokens, P prefix slots, L layers, H kv heads, E head width, n short-term tokens, k long-term tokens.
 
 Row b of layer l is [unused | BOS_l | k long-term, oldest first | n short-term, oldest first | prompt]; positions count from BOS.
+With ``read_order="score"`` it is [unused | BOS_l | n short-term, oldest first | k long-term, best span last | prompt].
 """
 
 from __future__ import annotations
@@ -168,17 +169,18 @@ class Reading:
         for source, rows in zip(self.sources, self.rows_of, strict=True):
             short_keys, short_values = self._project(layer, _stm_rows(source, layer))
             count = short_keys.shape[0]
-            here = torch.tensor(rows, device=self.device)
-            if count:
-                keys[here, self.prefix - count :] = short_keys.to(keys)
-                values[here, self.prefix - count :] = short_values.to(values)
+            found_last = isinstance(source, Memory) and source.geometry.read_order == "score"
             for row in rows:
-                end = self.prefix - count
-                start = end - self.ltm_tokens[row]
+                first = self.prefix - self.lengths[row]
+                found = self.ltm_tokens[row]
+                short = slice(first + 1 + (0 if found_last else found), self.prefix - (found if found_last else 0))
+                keys[row, first], values[row, first] = bos_keys[0], bos_values[0]
+                if count:
+                    keys[row, short], values[row, short] = short_keys.to(keys), short_values.to(values)
                 if row in longterm:
+                    long = slice(short.stop, short.stop + found) if found_last else slice(first + 1, first + 1 + found)
                     long_keys, long_values = self._project(layer, longterm[row])
-                    keys[row, start:end], values[row, start:end] = long_keys.to(keys), long_values.to(values)
-                keys[row, start - 1], values[row, start - 1] = bos_keys[0], bos_values[0]
+                    keys[row, long], values[row, long] = long_keys.to(keys), long_values.to(values)
         return keys, values
 
     def _project(self, layer: int, rows: Rows) -> tuple[Tensor, Tensor]:

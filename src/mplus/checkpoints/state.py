@@ -197,7 +197,7 @@ def _check(tensors: Mapping[str, Tensor], memory: Memory, width: int) -> None:
             need(f"ltm_ages.{layer}", count)
             need(f"ltm_recall_frequencies.{layer}", count)
         if any(name in tensors for name in CACHED):
-            waiting = next(tensors[name] for name in CACHED if name in tensors).shape[1]
+            waiting = max((tensors[name].shape[1] for name in CACHED if name in tensors and tensors[name].dim() > 1), default=0)
             need("cached_memories", layers, waiting, width)
             need("cached_keys", layers, waiting, key_width)
             need("cached_ages", layers, waiting)

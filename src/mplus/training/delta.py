@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ from mplus.training.vote import train_vote
 
 VOTING = (4, 9, 13, 17, 20, 23)
 KEY_WIDTH = 64
+SIZES: dict[str, Any] = {"stm_tokens": 512, "ltm_read_tokens": 256, "read_order": "score"}  # little read, the best beside the prompt
 
 
 def main() -> None:
@@ -33,10 +35,10 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     torch.manual_seed(options.seed)
     if options.start is not None:
-        model = MPlusModel.from_pretrained(options.start, attn_implementation="sdpa")
+        model = MPlusModel.from_pretrained(options.start, attn_implementation="sdpa", **SIZES)
     else:
         model = MPlusModel.from_base(
-            options.base, geometry=Geometry(), key_width=KEY_WIDTH, voting=VOTING, attn_implementation="sdpa"
+            options.base, geometry=Geometry().changed(**SIZES), key_width=KEY_WIDTH, voting=VOTING, attn_implementation="sdpa"
         )
     model._loaded.name = options.name
     makers = DocumentMaker(model.tokenizer, options.data, model.geometry.chunk_tokens, seed=options.seed)

@@ -2,8 +2,8 @@
 
 Legend: C chunks, T tokens of a chunk, R questions of a step, P prefix slots, L layers, H kv heads, E head width.
 
-Each question sees what it will see at inference: ``[BOS | blocks the vote found, oldest first | short-term memory | prompt]``.
-The right block is put in if the vote missed it; short-term memory is random whole blocks of other chunks.
+Each question sees what it will see at inference: ``[BOS | short-term memory | spans the vote found, best last | prompt]``.
+The right block is put in if the vote missed it; short-term memory is random whole spans of other chunks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mplus.attach.cache import PrefixCache
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever, choose_blocks
+from mplus.retriever import VoteRetriever, best_span_last, choose_blocks
 from mplus.training.bank import Asked, Writer, chat_ids, question_states
 from mplus.training.documents import Document, DocumentMaker
 
@@ -112,14 +112,16 @@ class Step:
                 short = sorted(set(kept) | set(right[: len(short)]))
             table = scores[row].clone()
             table[torch.tensor(short, dtype=torch.int64)] = float("-inf")
-            hit = set(choose_blocks(table, ids, self.budget, reach).tolist())
-            self.found[row] = float(set(right) <= hit | set(short))
-            if not set(right) <= hit | set(short):
-                table[torch.tensor(right)] = float("inf")
-                hit = set(choose_blocks(table, ids, self.budget, reach).tolist())
-            blocks = sorted(hit - set(short)) + short
+            hit = choose_blocks(table, ids, self.budget, reach)
+            missing = not set(right) <= set(hit.tolist()) | set(short)
+            self.found[row] = float(not missing)
+            if missing:  # put in, at the rank of a random find
+                table[torch.tensor(right)] = float(table[hit].amax()) + 1e-3 if len(hit) else 0.0
+                hit = choose_blocks(table, ids, self.budget, reach)
+                table[torch.tensor(right)] = float(table[hit[int(randomness.random() * len(hit))]]) if len(hit) else 0.0
+            blocks = short + best_span_last(hit, table, ids).tolist()
             wanted = self.budget + stm_tokens // self.block
-            blocks = (blocks * 2)[:wanted] if len(blocks) < wanted else blocks[:wanted]
+            blocks = (blocks[: wanted - len(blocks)] + blocks if len(blocks) < wanted else blocks)[-wanted:]
             rows.append((torch.tensor(blocks)[:, None] * self.block + torch.arange(self.block)).flatten())
         return torch.stack(rows)
 
@@ -217,7 +219,7 @@ def train_reading(
             bank.add(16)
         long, short = model.geometry.ltm_read_tokens, model.geometry.stm_tokens
         ltm, stm = randomness.choice(
-            [(long, short), (long, short), (long, 0), (long, short // 4), (long // 4, short // 4), (0, short // 4)]
+            [(long, short), (long, short), (long, short), (2 * long, short), (long // 2, short // 4), (0, short // 4)]
         )
         batch = Step(bank, questions, ltm, stm, randomness)
         loss, exact = batch.loss()
