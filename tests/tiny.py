@@ -37,27 +37,28 @@ FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
 
 
 def tiny_decoder(
-    family: str = "llama", *, layers: int = 2, positions: int = 512, vocabulary: int = VOCABULARY
+    family: str = "llama", *, layers: int = 2, positions: int = 512, vocabulary: int = VOCABULARY, **config_fields: Any
 ) -> PreTrainedModel:
     """A random decoder whose norms and biases are random too, so that leaving one out shows."""
     config_class, model_class = FAMILIES[family]
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        config = config_class(
-            vocab_size=vocabulary,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=layers,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=8,
-            max_position_embeddings=positions,
-            initializer_range=0.25,
-            tie_word_embeddings=False,
-            bos_token_id=1,
-            eos_token_id=None,
-            pad_token_id=None,
-        )
+        fields: dict[str, Any] = {
+            "vocab_size": vocabulary,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "max_position_embeddings": positions,
+            "initializer_range": 0.25,
+            "tie_word_embeddings": False,
+            "bos_token_id": 1,
+            "eos_token_id": None,
+            "pad_token_id": None,
+        }
+        config = config_class(**{**fields, **config_fields})
         model: PreTrainedModel = model_class(config).eval()
         with torch.no_grad():
             for name, value in model.named_parameters():

@@ -12,10 +12,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from mplus import Memory, MPlusModel
 from mplus.attach.families import SUPPORTED
-from mplus.errors import UnsupportedModelError
+from mplus.errors import GeometryError, PromptTooLongError, UnsupportedModelError
 from tests.conftest import TinyModel
 from tests.contract.plain import Plain
-from tests.tiny import FAMILIES, SETUPS, contents, filled, ids, same_contents, tiny_geometry
+from tests.tiny import FAMILIES, SETUPS, contents, filled, ids, same_contents, tiny_decoder, tiny_geometry
 
 ATOL = 1e-4  # logits of these models reach 20
 
@@ -366,3 +366,38 @@ def test_unsupported_architecture_names_the_supported_ones() -> None:
         MPlusModel.from_base(other, geometry=tiny_geometry())
     assert "gpt2" in str(caught.value)
     assert all(name in str(caught.value) for name in SUPPORTED)
+
+
+# -- limits of a family ----------------------------------------------------------------------------------------------
+
+SLIDING: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": 64},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1},
+    "qwen3": {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1},
+}
+
+
+@pytest.mark.parametrize("sliding", sorted(SLIDING))
+def test_sliding_window_is_the_limit_and_inside_it_nothing_changes(sliding: str) -> None:
+    model = MPlusModel.from_base(tiny_decoder(sliding, **SLIDING[sliding]), geometry=tiny_geometry())
+    assert model.attached.decoder.positions == 64
+    memory = filled(model, tokens=64, memory_format="hidden")
+    room = 64 - 1 - len(memory.pool) - model.geometry.ltm_read_tokens
+    prompt = ids(room, 94)
+    close(model(prompt[None], memory=memory).logits[0], Plain(model).read(prompt, memory).logits)
+    got = model.generate(prompt[: room - 6], memory=memory, max_new_tokens=6, do_sample=False)
+    assert got.shape[1] == room
+    with pytest.raises(PromptTooLongError, match="64 positions"):
+        model(ids(room + 1, 94)[None], memory=memory)
+    with pytest.raises(GeometryError, match="64"):
+        MPlusModel.from_base(tiny_decoder(sliding, **SLIDING[sliding]), geometry=tiny_geometry(stm_tokens=48))
+
+
+def test_window_that_is_switched_off_is_no_limit() -> None:
+    for name in ("qwen2", "qwen3"):
+        decoder = tiny_decoder(name, use_sliding_window=False, sliding_window=64)
+        assert MPlusModel.from_base(decoder, geometry=tiny_geometry()).attached.decoder.positions == 512
+    assert (
+        MPlusModel.from_base(tiny_decoder("mistral", sliding_window=None), geometry=tiny_geometry()).attached.decoder.positions
+        == 512
+    )

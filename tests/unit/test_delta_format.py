@@ -126,6 +126,17 @@ def test_whole_model_opens_after_its_base_is_gone(tmp_path: Path) -> None:
     assert again.generate("Anna", max_new_tokens=3, do_sample=False) == model.generate("Anna", max_new_tokens=3, do_sample=False)
 
 
+@pytest.mark.parametrize("include_base", [False, True])
+def test_tied_embeddings_stay_tied(tmp_path: Path, include_base: bool) -> None:
+    tiny_decoder(tie_word_embeddings=True).save_pretrained(tmp_path / "base")
+    model = made(tmp_path / "base")
+    model.save_pretrained(tmp_path / "m", include_base=include_base)
+    again = opened(tmp_path / "m")
+    assert again.fingerprint == model.fingerprint
+    decoder = again.attached.decoder.model
+    assert decoder.get_parameter("lm_head.weight") is decoder.get_parameter("model.embed_tokens.weight")
+
+
 def test_delta_of_a_whole_model_names_that_model_as_its_base(base: Path, tmp_path: Path) -> None:
     made(base).save_pretrained(tmp_path / "whole", include_base=True)
     whole = opened(tmp_path / "whole")

@@ -8,22 +8,25 @@ import pytest
 import torch
 
 from mplus import Memory, MPlusModel
+from mplus.config import MemoryFormat
 from tests import tiny
 from tests.tiny import SETUPS, contents, filled, ids
 
 
 def opened(tmp_path: Path, setup: str, dtype: str) -> MPlusModel:
-    fields, parts = SETUPS[setup]
-    base = tmp_path / "base"
-    if not base.exists():
-        tiny.tiny_decoder().bfloat16().save_pretrained(base)
-    torch.manual_seed(3)
-    return MPlusModel.from_base(base, geometry=tiny.tiny_geometry(**fields), dtype=dtype, device="cpu", **parts)
+    """The same stored model in the number type asked for."""
+    if not (tmp_path / "m").exists():
+        tiny.tiny_decoder().bfloat16().save_pretrained(tmp_path / "base")
+        fields, parts = SETUPS[setup]
+        geometry = tiny.tiny_geometry(**fields)
+        made = MPlusModel.from_base(tmp_path / "base", geometry=geometry, dtype="float32", device="cpu", **parts)
+        made.save_pretrained(tmp_path / "m")
+    return MPlusModel.from_pretrained(tmp_path / "m", dtype=dtype, device="cpu")
 
 
 @pytest.mark.parametrize("memory_format", ["hidden", "kv"])
 @pytest.mark.parametrize("setup", sorted(SETUPS))
-def test_bfloat16_model_does_all_that_a_float32_model_does(tmp_path: Path, setup: str, memory_format: str) -> None:
+def test_bfloat16_model_does_all_that_a_float32_model_does(tmp_path: Path, setup: str, memory_format: MemoryFormat) -> None:
     half, full = opened(tmp_path, setup, "bfloat16"), opened(tmp_path, setup, "float32")
     memory = filled(half, tokens=20, memory_format=memory_format)
     twin = filled(full, tokens=20, memory_format=memory_format)
@@ -32,20 +35,22 @@ def test_bfloat16_model_does_all_that_a_float32_model_does(tmp_path: Path, setup
     assert got.dtype is torch.bfloat16
     assert torch.nn.functional.cosine_similarity(got.float().flatten(), expected.flatten(), dim=0) > 0.99
     memory.write(ids(60, 2))
-    assert all(value.dtype in (torch.bfloat16, torch.int64) for name, value in contents(memory).items() if name[:3] in ("stm", "ltm"))
-    memory.save(tmp_path / "m")
-    loaded = Memory.load(tmp_path / "m", half)
+    assert all(
+        value.dtype in (torch.bfloat16, torch.int64) for name, value in contents(memory).items() if name[:3] in ("stm", "ltm")
+    )
+    memory.save(tmp_path / "anna")
+    loaded = Memory.load(tmp_path / "anna", half)
     first, second = (half.generate(prompt, memory=one, max_new_tokens=4, do_sample=False) for one in (memory, loaded))
     assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("setup", sorted(SETUPS))
 @pytest.mark.parametrize("memory_format", ["hidden", "kv"])
-def test_memory_opens_in_another_number_type(tmp_path: Path, setup: str, memory_format: str) -> None:
+def test_memory_opens_in_another_number_type(tmp_path: Path, setup: str, memory_format: MemoryFormat) -> None:
     half, full = opened(tmp_path, setup, "bfloat16"), opened(tmp_path, setup, "float32")
     assert half.fingerprint == full.fingerprint
     for writer, reader in ((half, full), (full, half)):
-        filled(writer, memory_format=memory_format).save(tmp_path / "m")
-        memory = Memory.load(tmp_path / "m", reader)
+        filled(writer, memory_format=memory_format).save(tmp_path / "anna")
+        memory = Memory.load(tmp_path / "anna", reader)
         memory.write(ids(20, 3))
         assert reader(ids(5, 4)[None], memory=memory).logits.isfinite().all()

@@ -116,24 +116,6 @@ def test_pool_that_waits_for_its_first_write_is_remembered(tmp_path: Path) -> No
     assert not again.initialised and len(again.pool) == 0
 
 
-@pytest.mark.parametrize("setup", ["shared", "output"])
-def test_memory_opens_in_another_number_type(tiny_model: TinyModel, tmp_path: Path, setup: str) -> None:
-    model = tiny_model("llama", setup)
-    filled(model, memory_format="hidden").save(tmp_path / "m")
-    from tests import tiny
-
-    half = tiny.tiny_model("llama", setup)
-    half.attached.decoder.model.to(torch.bfloat16)  # type: ignore[arg-type]
-    half.attached.bos = half.attached.bos.bfloat16()
-    if half.attached.position is not None:
-        half.attached.position = half.attached.position.bfloat16()
-    if half.attached.retriever is not None:
-        half.attached.retriever.to(torch.bfloat16)
-    loaded = Memory.load(tmp_path / "m", half)
-    loaded.write(ids(20, 3))
-    assert torch.isfinite(half(ids(5, 4)[None], memory=loaded).logits).all()
-
-
 # -- whole or not at all ---------------------------------------------------------------------------------------------
 
 

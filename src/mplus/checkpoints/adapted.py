@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from mplus.attach.adapters import Adapters, inject, load_adapter
+from mplus.attach.adapters import Adapters, adapter_names, inject, load_adapter
 from mplus.attach.families import SUPPORTED, Decoder, round_rotary_to_bfloat16
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
@@ -105,6 +105,8 @@ def attach_fresh(
         read_lora, write_lora: ``{"r": ..., "lora_alpha": ...}`` of fresh adapters; None for none.
     """
     decoder = Decoder(model)
+    if adapter_names(model):
+        raise InputError("the base model carries LoRA adapters already; load it afresh, or merge them first (merge_and_unload)")
     geometry = geometry or Geometry()
     check_fits(geometry, decoder)
     base_print = fingerprint(model.state_dict())
