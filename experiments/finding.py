@@ -29,9 +29,7 @@ def main() -> None:
     text = python_text() if options.haystack is None else read_text(options.haystack)
     count = lambda part: len(model.tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"])  # noqa: E731
     distances = [distance for distance in DEFAULT_DISTANCES if distance * 1.02 < options.tokens]
-    stream = build_stream(
-        text, count, tokens=options.tokens, distances=distances, questions=options.questions, seed=options.seed
-    )
+    stream = build_stream(text, count, tokens=options.tokens, distances=distances, questions=options.questions, seed=options.seed)
     memory = model.new_memory(seed=options.seed)
     start = time.time()
     for piece in stream.pieces:

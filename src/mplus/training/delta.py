@@ -16,7 +16,11 @@ from mplus.training.vote import train_vote
 
 VOTING = (4, 9, 13, 17, 20, 23)
 KEY_WIDTH = 64
-SIZES: dict[str, Any] = {"stm_tokens": 512, "ltm_read_tokens": 256, "read_order": "score"}  # little read, the best beside the prompt
+SIZES: dict[str, Any] = {
+    "stm_tokens": 512,
+    "ltm_read_tokens": 256,
+    "read_order": "score",
+}  # little read, the best beside the prompt
 
 
 def main() -> None:
