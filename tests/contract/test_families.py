@@ -289,6 +289,25 @@ def test_beams_equal_beams_of_each_prompt_alone(model: MPlusModel, memory: Memor
     assert together[1, 6:].tolist() == model.generate(table[1:], memory=memory, **options)[0, 6:].tolist()
 
 
+@pytest.mark.parametrize("beams", [2, 3])
+def test_beams_with_cache_equal_beams_without(model: MPlusModel, beams: int) -> None:
+    """Without a cache nothing has to be reordered. The memories are small, so that both ways read all of them."""
+    memories = [filled(model, tokens=24), filled(model, tokens=24, text_seed=9)]
+    prompts = torch.stack([ids(5, 95), ids(5, 96)])
+    options: dict[str, Any] = {"memory": memories, "max_new_tokens": 6, "num_beams": beams, "do_sample": False}
+    with_cache, without = (model.generate(prompts, use_cache=use_cache, **options) for use_cache in (True, False))
+    assert with_cache.tolist() == without.tolist()
+
+
+def test_each_sample_reads_the_memory_of_its_own_prompt(model: MPlusModel) -> None:
+    """The best token alone is drawn, so every sample of a prompt is its greedy answer."""
+    memories = [filled(model), filled(model, text_seed=9)]
+    prompts = torch.stack([ids(5, 97), ids(5, 98)])
+    samples = model.generate(prompts, memory=memories, max_new_tokens=4, do_sample=True, top_k=1, num_return_sequences=2)
+    greedy = model.generate(prompts, memory=memories, max_new_tokens=4, do_sample=False)
+    assert samples.tolist() == greedy.repeat_interleave(2, 0).tolist()
+
+
 def test_samples_of_one_prompt_differ_and_repeat_with_the_seed(model: MPlusModel, memory: Memory) -> None:
     draws = []
     for _ in range(2):

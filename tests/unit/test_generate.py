@@ -9,7 +9,6 @@ import torch
 from transformers import GenerationConfig
 
 from mplus import Memory, MPlusModel
-from mplus.attach.cache import GROWTH_TOKENS
 from mplus.errors import InputError, PromptTooLongError
 from tests.tiny import filled, ids
 
@@ -29,8 +28,8 @@ def greedy(model: MPlusModel, memory: Memory, **options: Any) -> list[int]:
     return got[0].tolist()  # type: ignore[no-any-return]
 
 
-def test_more_tokens_than_were_reserved_are_generated_all_the_same(model: MPlusModel, memory: Memory) -> None:
-    count = 2 * GROWTH_TOKENS + 10
+def test_generation_config_means_what_its_fields_mean_as_arguments(model: MPlusModel, memory: Memory) -> None:
+    count = 70
     config = GenerationConfig(max_new_tokens=count, pad_token_id=0)
     assert greedy(model, memory, generation_config=config) == greedy(model, memory, max_new_tokens=count)
 
