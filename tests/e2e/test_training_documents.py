@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -47,16 +49,14 @@ def test_every_answer_stands_in_its_span_of_its_chunk(model: MPlusModel, makers:
 
 
 def test_some_steps_of_the_vote_lower_its_loss_on_one_bank(model: MPlusModel, makers: DocumentMaker) -> None:
-    import random
-
     retriever = model.attached.retriever
     assert retriever is not None
-    vote = retriever.float().requires_grad_(True)
+    vote = copy.deepcopy(retriever).float().requires_grad_(True)
     torch.manual_seed(0)
     bank = Bank(model, RawStates((2, 5), model.attached.decoder.width), makers.make(12), random.Random(0))
     optimiser = torch.optim.AdamW(vote.parameters(), lr=2e-3)
     losses = []
-    for step in range(40):
+    for step in range(80):
         loss, _, _ = bank.step(vote, 12, 12, 16, torch.Generator().manual_seed(step), random.Random(step))  # type: ignore[arg-type]
         optimiser.zero_grad()
         loss.backward()
