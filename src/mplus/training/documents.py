@@ -65,7 +65,6 @@ class DocumentMaker:
         self.random = random.Random(seed)
         self.running = self._running_text(data)
         self.passages = self._passages(data)
-        self._maker_uses = 0
         self._facts: list[Fact] = []
 
     def make(self, count: int) -> list[Document]:
