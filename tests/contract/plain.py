@@ -112,10 +112,12 @@ class Plain:
         text, hidden, chosen = self.embed(ids), [], []
         for number in range(len(self.layers)):
             picked = self.search(number, text, memory) if shared is None else shared
-            long = longterm_hidden(memory, number)[picked]
+            held, kept = longterm_hidden(memory, number), torch.ones(short.shape[1], dtype=torch.bool)
+            kept[[row - len(held) for row in picked if row >= len(held)]] = False
+            long, left = torch.cat([held, short[number]])[picked], short[number][kept]
             hidden.append(text)
             chosen.append(picked)
-            rows = [short[number], long] if memory.geometry.read_order == "score" else [long, short[number]]
+            rows = [left, long] if memory.geometry.read_order == "score" else [long, left]
             prefix = torch.cat([self.attached.bos[number][None], *rows])
             text = self.layer(number, prefix, text, memory_adapter, adapters.read)
         final = self.net.model.norm(text)
@@ -149,21 +151,32 @@ class Plain:
             -1,
         )
         size, keys, births = geometry.block_tokens, store.column("search"), store.column("birth").tolist()
-        blocks = {}
-        for start in range(0, len(births), size):
-            matches = query @ keys[start : start + size].T
-            blocks[births[start] // size] = (float(matches.amax(1).mean()), start)
+        if geometry.read_order == "score":  # short-term memory is searched too; its rows are numbered behind the store's
+            pool = memory.pool.at_slots(memory.pool.order)["search"][0]
+            keys, births = torch.cat([keys, pool]), births + memory.pool.births[0].tolist()
+        row_of = {birth: row for row, birth in enumerate(births)}
+        places = sorted({birth // size for birth in births})
+        score = {}
+        for place in places:
+            window = [place + step for step in range(retriever.window)]
+            inside = window[: next((step for step, other in enumerate(window) if other not in places), len(window))]
+            rows = [row_of[birth] for birth in range(inside[0] * size, (inside[-1] + 1) * size) if birth in row_of]
+            score[place] = float((query @ keys[rows].T).amax(1).mean())
         budget, wanted = geometry.ltm_read_tokens // size, list[int]()
-        for place in sorted(blocks, key=lambda place: -blocks[place][0]):
-            near = [place, *(place + side * step for step in range(1, geometry.neighbour_blocks + 1) for side in (-1, 1))]
-            wanted += [other for other in near if other in blocks and other not in wanted]
+        for place in sorted(places, key=lambda place: -score[place]):
+            near = [place + step for step in range(retriever.window)]
+            near += [
+                near[side] + sign * step for step in range(1, geometry.neighbour_blocks + 1) for side, sign in ((0, -1), (-1, 1))
+            ]
+            wanted += [other for other in near if other in places and other not in wanted]
+        wanted = places if geometry.read_order == "age" and len(places) <= budget else wanted[:budget]
         spans: list[list[int]] = []
-        for place in sorted(wanted[:budget]):
+        for place in sorted(wanted):
             spans = [*spans[:-1], [*spans[-1], place]] if spans and spans[-1][-1] == place - 1 else [*spans, [place]]
         if geometry.read_order == "score":
-            spans.sort(key=lambda span: max(blocks[place][0] for place in span))
-        starts = [blocks[place][1] for span in spans for place in span]
-        return [start + row for start in starts for row in range(size)]
+            spans.sort(key=lambda span: max(score[place] for place in span))
+        found = [place for span in spans for place in span]
+        return [row_of[birth] for place in found for birth in range(place * size, (place + 1) * size) if birth in row_of]
 
 
 def longterm_hidden(memory: Memory, number: int) -> Tensor:

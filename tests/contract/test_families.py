@@ -12,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from mplus import Memory, MPlusModel
 from mplus.attach.families import SUPPORTED
+from mplus.attach.find import find_by_vote
 from mplus.errors import GeometryError, PromptTooLongError, UnsupportedModelError
 from tests.conftest import TinyModel
 from tests.contract.plain import Plain
@@ -101,7 +102,8 @@ def test_read_equals_plain_concatenation(model: MPlusModel) -> None:
     out = model(prompt[None], memory=memory, return_retrieved=True, output_hidden_states=True)
     assert out.retrieved is not None and out.hidden_states is not None
     layers = out.retrieved[0].indices
-    assert (layers * len(plain.chosen) if len(layers) == 1 else layers) == plain.chosen
+    long = [[row for row in rows if row < len(memory.longterm)] for rows in plain.chosen]  # what follows is short-term
+    assert (layers * len(long) if len(layers) == 1 else layers) == long
     for got, expected in zip(out.hidden_states, plain.hidden, strict=True):
         close(got[0], expected)
     close(out.logits[0], plain.logits)
@@ -244,9 +246,20 @@ def test_greedy_batch_equals_greedy_singles(model: MPlusModel, memory: Memory) -
         assert together[number, table.shape[1] :].tolist() == alone[0, len(row) :].tolist()
 
 
-def test_greedy_generation_equals_repeated_argmax(model: MPlusModel) -> None:
-    """Retrieval happens once, from the prompt, so the twin reads a memory whose every long-term row is read anyway."""
+def test_greedy_generation_equals_repeated_argmax(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retrieval happens once, from the prompt, so the twin reads a memory whose every long-term row is read anyway.
+
+    Where found rows stand in the order of their scores, the twin is given the order that the prompt alone found.
+    """
     memory = filled(model, tokens=24)
+    first: list[Any] = []
+
+    def found_once(*arguments: Any) -> Any:
+        if not first:
+            first.append(find_by_vote(*arguments))
+        return first[0]
+
+    monkeypatch.setattr("mplus.attach.read.find_by_vote", found_once)
     assert len(memory.longterm) <= model.geometry.ltm_read_tokens
     text = ids(5, 84)[None]
     got = model.generate(text, memory=memory, max_new_tokens=5, do_sample=False)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import os
-import random
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ import torch
 from mplus import Geometry, MPlusModel
 from mplus.training.bank import RawStates, Writer
 from mplus.training.documents import DocumentMaker
-from mplus.training.vote import Bank
 
 pytestmark = pytest.mark.e2e
 
@@ -46,23 +43,6 @@ def test_every_answer_stands_in_its_span_of_its_chunk(model: MPlusModel, makers:
             first, last = question.span
             assert 0 <= first < last <= 256
             assert question.answer in model.tokenizer.decode(document.ids[first:last])
-
-
-def test_some_steps_of_the_vote_lower_its_loss_on_one_bank(model: MPlusModel, makers: DocumentMaker) -> None:
-    retriever = model.attached.retriever
-    assert retriever is not None
-    vote = copy.deepcopy(retriever).float().requires_grad_(True)
-    torch.manual_seed(0)
-    bank = Bank(model, RawStates((2, 5), model.attached.decoder.width), makers.make(12), random.Random(0))
-    optimiser = torch.optim.AdamW(vote.parameters(), lr=2e-3)
-    losses = []
-    for step in range(80):
-        loss, _, _ = bank.step(vote, 12, 12, 16, torch.Generator().manual_seed(step), random.Random(step))  # type: ignore[arg-type]
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
 def test_writing_a_bank_gives_the_rows_that_a_memory_would_get(model: MPlusModel, makers: DocumentMaker) -> None:

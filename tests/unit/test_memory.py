@@ -72,7 +72,7 @@ def test_memory_without_ltm_is_memoryllm(each: MPlusModel) -> None:
     prompt = ids(6, 99)[None]
     out = each(prompt, memory=without, return_retrieved=True)
     assert out.retrieved is not None and out.retrieved[0].layers == []
-    with_ltm.longterm = without.longterm
+    with_ltm.geometry, with_ltm.longterm = without.geometry, without.longterm
     torch.testing.assert_close(out.logits, each(prompt, memory=with_ltm).logits, atol=1e-5, rtol=1e-5)
 
 

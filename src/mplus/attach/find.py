@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -24,17 +24,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Found:
-    """Long-term tokens one prompt reads, in reading order (oldest first).
+    """Tokens one prompt reads because it found them, in reading order.
 
     Attributes:
         indices: [k] places in the store of the layer (or of all layers).
         ages: [k] memory tokens written since.
         scores: score of every token (per layer) or block (shared) of the store, float32; None where none were needed.
+        short: [j] ranks of short-term tokens that were found too and are read with the long-term ones instead of at their place
+            in time (``read_order="score"`` only).
+        order: [k + j] reading order of ``indices`` followed by ``short``; None: as they stand.
     """
 
     indices: Tensor
     ages: Tensor
     scores: Tensor | None
+    short: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    order: Tensor | None = None
 
 
 def planned_tokens(memory: Memory) -> int:
@@ -45,6 +50,13 @@ def planned_tokens(memory: Memory) -> int:
     if geometry.small_ltm == "repeat":
         return geometry.ltm_read_tokens
     return min(geometry.ltm_read_tokens, longterm.smallest)
+
+
+def searches(memory: Memory) -> bool:
+    """Whether a prompt's place in the text of this memory is looked for at all."""
+    if memory.geometry.read_order == "score":
+        return memory.geometry.reads_ltm and len(memory.pool) > 0
+    return planned_tokens(memory) > 0
 
 
 def find_in_layer(attached: Attached, memory: Memory, layer: int, normed_BTD: Tensor, text_BT: Tensor) -> list[Found]:
@@ -105,31 +117,95 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
 
 
 def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], text_BT: Tensor) -> list[Found]:
-    """Each prompt's blocks of neighbouring tokens, the same in all layers."""
+    """Each prompt's blocks of neighbouring tokens, the same in all layers.
+
+    With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half
+    has been dropped is judged and read as a whole, and what answers stands beside the prompt wherever it was kept.
+    """
     geometry = memory.geometry
-    store, block = memory.longterm.stores[0], geometry.block_tokens
-    births = store.column("birth")
-    total = births.shape[0] // block
-    budget = geometry.ltm_read_tokens // block
-    starts = births[::block]
-    in_text = starts.argsort()
-    places = torch.div(starts[in_text], block, rounding_mode="floor")
+    places = Places.of(memory, with_short_term=geometry.read_order == "score")
+    budget = geometry.ltm_read_tokens // geometry.block_tokens
     table: Tensor | None = None
-    if total > budget or geometry.read_order == "score":
-        retriever = attached.retriever
-        assert isinstance(retriever, VoteRetriever)
-        with torch.no_grad():
-            query, weight = retriever.queries(features, text_BT)
-            parts = [retriever.block_scores(query, weight, part.to(query.device), block) for part in store.parts("search")]
-        table = torch.cat(parts, 1).cpu()
+    retriever = attached.retriever
+    assert isinstance(retriever, VoteRetriever)
+    if places.long > budget or geometry.read_order == "score":
+        table = _vote(retriever, memory, places, features, text_BT)
     found = []
     for row in range(text_BT.shape[0]):
-        blocks = in_text
+        blocks = torch.arange(places.ids.shape[0])
         if table is not None:
-            scores = table[row][in_text]
-            picked = choose_blocks(scores, places, budget, geometry.neighbour_blocks)
-            blocks = in_text[best_span_last(picked, scores, places) if geometry.read_order == "score" else picked]
-        index = (blocks[:, None] * block + torch.arange(block)).flatten()
-        found.append(Found(index, memory.ages(births[index]), None if table is None else table[row]))
-    log.debug("vote: %d of %d blocks for %d prompts", min(budget, total), total, len(found))
+            blocks = choose_blocks(table[row], places.ids, budget, geometry.neighbour_blocks, retriever.window)
+            if geometry.read_order == "score":
+                blocks = best_span_last(blocks, table[row], places.ids)
+        found.append(places.found(blocks, memory, None if table is None else table[row]))
+    log.debug("vote: %d of %d blocks for %d prompts", min(budget, len(places.ids)), len(places.ids), text_BT.shape[0])
     return found
+
+
+def _vote(retriever: VoteRetriever, memory: Memory, places: Places, features: list[Tensor], text_BT: Tensor) -> Tensor:
+    """[B, m] scores of all blocks in the order of the text, float32 on the CPU."""
+    block = memory.geometry.block_tokens
+    with torch.no_grad():
+        query, weight = retriever.queries(features, text_BT)
+        parts = [retriever.matches(query, part.to(query.device), block) for part in memory.longterm.stores[0].parts("search")]
+        if places.short:
+            keys = memory.pool.rows["search"][0]
+            parts.append(retriever.matches(query, keys[memory.pool.order[0].to(keys.device)], block))
+        match = torch.cat(parts, -1)[..., places.in_text.to(query.device)]
+        return retriever.window_scores(match, weight, places.follows).cpu()
+
+
+@dataclass(frozen=True)
+class Places:
+    """All blocks that can be found, in the order of the text: first numbered as the store holds them, then the pool's.
+
+    Attributes:
+        in_text: [m] block numbers in the order of the text.
+        ids: [m] ascending places in the text (neighbours differ by 1).
+        long, short: blocks of the store and of the pool; the pool's newest may be shorter than the others.
+        births: [M] of the store.
+    """
+
+    in_text: Tensor
+    ids: Tensor
+    long: int
+    short: int
+    births: Tensor
+    block: int
+
+    @classmethod
+    def of(cls, memory: Memory, *, with_short_term: bool) -> Places:
+        """Those of a memory whose drops are shared."""
+        block = memory.geometry.block_tokens
+        births = memory.longterm.stores[0].column("birth")
+        starts = births[::block]
+        long = starts.shape[0]
+        if with_short_term:
+            starts = torch.cat([starts, memory.pool.births[0][::block]])
+        in_text = starts.argsort()
+        ids = torch.div(starts[in_text], block, rounding_mode="floor")
+        return cls(in_text, ids, long, starts.shape[0] - long, births, block)
+
+    @property
+    def follows(self) -> Tensor:
+        """[m] whether the next block is the next one of the text."""
+        return torch.cat([self.ids.diff() == 1, torch.zeros(min(1, len(self.ids)), dtype=torch.bool)])
+
+    def found(self, blocks: Tensor, memory: Memory, scores: Tensor | None) -> Found:
+        """What reading `blocks` [k], indices into the order of the text, means for store and pool."""
+        numbers = self.in_text[blocks]
+        rows = (numbers[:, None] * self.block + torch.arange(self.block)).flatten()
+        is_short = rows >= self.long * self.block
+        ranks = rows[is_short] - self.long * self.block
+        real = ranks < (len(memory.pool) if self.short else 0)
+        kept = torch.ones_like(is_short)
+        kept[is_short] = real
+        is_short = is_short[kept]
+        order = torch.cat([(~is_short).nonzero()[:, 0], is_short.nonzero()[:, 0]]).argsort() if self.short else None
+        index = rows[kept][~is_short]
+        by_store = None if scores is None else torch.empty(self.long).scatter_(0, *self._of_store(scores))
+        return Found(index, memory.ages(self.births[index]), by_store, ranks[real], order)
+
+    def _of_store(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        held = self.in_text < self.long
+        return self.in_text[held], scores[held]

@@ -3,7 +3,8 @@
 Legend: B prompts, T prompt tokens, P prefix slots, L layers, H kv heads, E head width, n short-term tokens, k long-term tokens.
 
 Row b of layer l is [unused | BOS_l | k long-term, oldest first | n short-term, oldest first | prompt]; positions count from BOS.
-With ``read_order="score"`` it is [unused | BOS_l | n short-term, oldest first | k long-term, best span last | prompt].
+With ``read_order="score"`` it is [unused | BOS_l | n short-term, oldest first | k found, best span last | prompt]; short-term
+tokens that were found stand among the found ones, and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from mplus.attach.cache import PrefixCache
 from mplus.attach.families import rotate
-from mplus.attach.find import Found, find_by_vote, find_in_layer, planned_tokens, prompt_features
+from mplus.attach.find import Found, find_by_vote, find_in_layer, planned_tokens, prompt_features, searches
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
 from mplus.config import Geometry
@@ -58,8 +59,9 @@ class Reading:
         self.shared = geometry.retrieval == "shared"
         if self.shared:
             self._vote(ids_BT, text_BT)
-        self.ltm_tokens = [self._ltm_tokens(row) for row in range(len(memories))]
-        self.lengths = [1 + count + _stm_tokens(memory) for count, memory in zip(self.ltm_tokens, memories, strict=True)]
+        self.found_tokens = [self._found_tokens(row) for row in range(len(memories))]
+        self.left_short = [self._left_short(row) for row in range(len(memories))]
+        self.lengths = [1 + found + self._short_tokens(row) for row, found in enumerate(self.found_tokens)]
         self.prefix = max(self.lengths)
         self.bos_kv: list[tuple[Tensor, Tensor]] = []
         self.rotation = self._rotation()
@@ -96,7 +98,7 @@ class Reading:
     def _vote(self, ids_BT: Tensor, text_BT: Tensor) -> None:
         features: list[Tensor] | None = None
         for source, rows in zip(self.sources, self.rows_of, strict=True):
-            if not isinstance(source, Memory) or planned_tokens(source) == 0:
+            if not isinstance(source, Memory) or not searches(source):
                 continue
             if features is None:
                 features = prompt_features(self.attached, ids_BT, text_BT)
@@ -105,17 +107,41 @@ class Reading:
                 rows, find_by_vote(self.attached, source, [part[here] for part in features], text_BT[here]), strict=True
             ):
                 self.found[row] = [found]
-                self.gathered[row] = self._layers_first(
-                    source.longterm.stores[0].gather(found.indices, _content(source.layout.format))
-                )
+                self.gathered[row] = self._drawn(source, found)
 
-    def _ltm_tokens(self, row: int) -> int:
+    def _drawn(self, source: Memory, found: Found) -> Rows:
+        """Rows [L, k, ...] that were found by the vote, in reading order."""
+        names = _content(source.layout.format)
+        rows = self._layers_first(source.longterm.stores[0].gather(found.indices, names))
+        if found.short.numel():
+            pool = source.pool.at_slots(source.pool.order[:, found.short])
+            rows = {name: torch.cat([value, pool[name].to(value)], 1) for name, value in rows.items()}
+        if found.order is not None:
+            order = found.order.to(self.device)
+            rows = {name: value[:, order] for name, value in rows.items()}
+        return rows
+
+    def _found_tokens(self, row: int) -> int:
         memory = self.memories[row]
         if not isinstance(memory, Memory):
             return 0
         if self.shared:
-            return self.found[row][0].indices.shape[0] if self.found[row] else 0
+            return sum(found.indices.shape[0] + found.short.shape[0] for found in self.found[row])
         return planned_tokens(memory)
+
+    def _left_short(self, row: int) -> Tensor | None:
+        """Ranks of the short-term tokens that stay at their place in time; None: all of them."""
+        if not self.shared or not self.found[row] or not self.found[row][0].short.numel():
+            return None
+        memory = self.memories[row]
+        assert isinstance(memory, Memory)
+        stays = torch.ones(len(memory.pool), dtype=torch.bool)
+        stays[self.found[row][0].short] = False
+        return stays.nonzero()[:, 0].to(self.device)
+
+    def _short_tokens(self, row: int) -> int:
+        left = self.left_short[row]
+        return _stm_tokens(self.memories[row]) if left is None else left.shape[0]
 
     def _longterm(self, layer: int, normed: Tensor, repeat: int) -> dict[int, Rows]:
         """Rows [k, ...] of one layer per prompt."""
@@ -168,15 +194,13 @@ class Reading:
         keys, values = bos_keys.new_zeros(shape), bos_values.new_zeros(shape)
         for source, rows in zip(self.sources, self.rows_of, strict=True):
             short_keys, short_values = self._project(layer, _stm_rows(source, layer))
-            count = short_keys.shape[0]
             found_last = isinstance(source, Memory) and source.geometry.read_order == "score"
             for row in rows:
-                first = self.prefix - self.lengths[row]
-                found = self.ltm_tokens[row]
+                first, found, left = self.prefix - self.lengths[row], self.found_tokens[row], self.left_short[row]
                 short = slice(first + 1 + (0 if found_last else found), self.prefix - (found if found_last else 0))
                 keys[row, first], values[row, first] = bos_keys[0], bos_values[0]
-                if count:
-                    keys[row, short], values[row, short] = short_keys.to(keys), short_values.to(values)
+                keys[row, short] = (short_keys if left is None else short_keys[left]).to(keys)
+                values[row, short] = (short_values if left is None else short_values[left]).to(values)
                 if row in longterm:
                     long = slice(short.stop, short.stop + found) if found_last else slice(first + 1, first + 1 + found)
                     long_keys, long_values = self._project(layer, longterm[row])

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 MANIFEST, DELTA = "mplus.json", "delta.safetensors"
 TRAINING_FREE_VOTE = (0.8, 0.87, 0.94)  # depths whose centred states find best untrained (RECIPE section 4: layers 24-29 of 30)
+WINDOW_BLOCKS = 2
 CALIBRATION = (
     "The harbour town had two markets. Every Tuesday the fishermen sold their catch before sunrise, and by nine o'clock only the "
     "bakers were still calling out prices. A function returns the value of its last expression unless a statement says otherwise; "
@@ -94,6 +95,7 @@ def attach_fresh(
     name: str,
     key_width: int | None = None,
     voting: tuple[int, ...] | None = None,
+    window: int = WINDOW_BLOCKS,
     read_lora: dict[str, Any] | None = None,
     write_lora: dict[str, Any] | None = None,
 ) -> Loaded:
@@ -102,6 +104,7 @@ def attach_fresh(
     Args:
         key_width: R of a trainable retriever; None for the training-free search (shared retrieval only).
         voting: layers that vote (shared retrieval); default: three late ones.
+        window: neighbouring blocks the vote judges together.
         read_lora, write_lora: ``{"r": ..., "lora_alpha": ...}`` of fresh adapters; None for none.
     """
     decoder = Decoder(model)
@@ -117,7 +120,7 @@ def attach_fresh(
     retriever: LayerRetriever | VoteRetriever | None = None
     if geometry.reads_ltm and geometry.retrieval == "shared":
         layers = voting or tuple(sorted({min(decoder.depth - 1, int(share * decoder.depth)) for share in TRAINING_FREE_VOTE}))
-        retriever = VoteRetriever(layers, decoder.width, key_width)
+        retriever = VoteRetriever(layers, decoder.width, key_width, window)
         if key_width is None:
             retriever.get_buffer("mean").copy_(mean_states(decoder, tokenizer, layers))
     elif geometry.reads_ltm:
@@ -224,9 +227,11 @@ def load_own(
         name=name,
         key_width=None if vote is None else vote["key_width"],
         voting=None if vote is None or vote["kind"] != "vote" else tuple(vote["voting"]),
+        window=1 if vote is None else vote.get("window", 1),
         read_lora=configs.get("read"),
         write_lora=configs.get("write"),
     )
+    loaded.use_chat_template(manifest.get("chat_template"))
     loaded.base_name = str(base_path) if base_name == "." else base_name
     _fill_delta(loaded, read_tensors(directory, "delta"), directory)
     return loaded
@@ -327,7 +332,7 @@ def _manifest(loaded: Loaded, include_base: bool) -> dict[str, Any]:
     retriever = loaded.attached.retriever
     kind: dict[str, Any] | None = None
     if isinstance(retriever, VoteRetriever):
-        kind = {"kind": "vote", "voting": list(retriever.voting), "key_width": retriever.key_width}
+        kind = {"kind": "vote", "voting": list(retriever.voting), "key_width": retriever.key_width, "window": retriever.window}
     elif retriever is not None:
         kind = {"kind": "per_layer", "key_width": retriever.key_width}
     return {
@@ -337,6 +342,7 @@ def _manifest(loaded: Loaded, include_base: bool) -> dict[str, Any]:
         "geometry": loaded.geometry.model_dump(),
         "adapters": loaded.adapter_configs,
         "retriever": kind,
+        **({} if loaded.chat_template is None else {"chat_template": loaded.chat_template}),
     }
 
 

@@ -38,6 +38,7 @@ class Loaded:
     Attributes:
         base_name: what the base weights are called, for a delta to name.
         base_fingerprint: of the bare decoder.
+        chat_template: Jinja text that a delta was trained with, where it is not the base's own.
     """
 
     attached: Attached
@@ -49,3 +50,10 @@ class Loaded:
     report: LoadReport
     initial: InitialMemory | None = None
     adapter_configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    chat_template: str | None = None
+
+    def use_chat_template(self, template: str | None) -> None:
+        """Ask questions as a delta learned them; None leaves the base's own way."""
+        self.chat_template = template
+        if template is not None and self.tokenizer is not None:
+            self.tokenizer.chat_template = template

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -63,6 +63,10 @@ class Writer:
             out += written
         return out
 
+    def load_tail(self, rows: list[dict[str, Tensor]] | None) -> None:
+        """Go on behind chunks written before."""
+        self.previous = None if rows is None else [Written(dict(one), one["keys"].shape[1]) for one in rows]
+
     def _tail(self, rows: int) -> Tail:
         if self.previous is None or len(self.previous) < rows:
             return Tail()
@@ -73,11 +77,17 @@ class Writer:
         )
 
 
-def chat_ids(tokenizer: Any, question: str, *, plain: bool = False) -> list[int]:
-    """Token ids of a question in the chat template (or bare), as ``model.chat`` asks it."""
-    text = question + "\n"
-    if not plain:
-        text = tokenizer.apply_chat_template([{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True)
+SYSTEM = "You are a helpful assistant."
+
+
+def chat_ids(tokenizer: Any, question: str, *, form: Literal["chat", "system", "plain"] = "chat") -> list[int]:
+    """Token ids of a question as ``model.chat`` asks it, with a system turn before it, or as a plain prompt to be continued."""
+    text = f"Question: {question}\nAnswer:"
+    if form != "plain":
+        turns = [{"role": "system", "content": SYSTEM}] if form == "system" else []
+        text = tokenizer.apply_chat_template(
+            [*turns, {"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
+        )
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 

@@ -1,0 +1,117 @@
+"""The loss of answers behind a given memory. Knows a model and rows of keys and values, not how they were chosen.
+
+Legend: R rows, T tokens of prompt and answer, P memory slots, L layers, H kv heads, E head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mplus.attach.cache import PrefixCache
+from mplus.attach.families import rotate
+from mplus.attach.hooks import Hooks
+from mplus.model import MPlusModel
+
+RowsOfLayer = Callable[[int], tuple[Tensor, Tensor]]
+
+PAD = 2
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Mean loss over answer tokens, whether each whole answer is right by the largest logits [R], tokens computed."""
+
+    loss: Tensor
+    exact: Tensor
+    tokens: int
+
+
+def padded(prompts: list[list[int]], answers: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, mask and targets [R, T], padded on the right; only answers are targets."""
+    rows = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), PAD)
+    target, mask = torch.full_like(ids, IGNORED), torch.zeros_like(ids)
+    for row, (both, answer) in enumerate(zip(rows, answers, strict=True)):
+        ids[row, : len(both)] = torch.tensor(both)
+        mask[row, : len(both)] = 1
+        target[row, len(both) - len(answer) : len(both)] = torch.tensor(answer)
+    return ids, mask, target
+
+
+def answer_loss(
+    model: MPlusModel, prompts: list[list[int]], answers: list[list[int]], memory: RowsOfLayer | None = None, slots: int = 0
+) -> Answered:
+    """Loss of `answers` to `prompts`, each row behind BOS and its memory, as a read of the model sees them.
+
+    Args:
+        memory: gives a layer's keys and values, [R, P, H, E] each, before rotation and without gradient; None: no memory, the
+            bare prompt with the read adapter on.
+        slots: P.
+    """
+    ids, mask, target = (part.to(model.device) for part in padded(prompts, answers))
+    states = read_states(model, ids, mask, memory, slots)
+    predicts = torch.zeros_like(target, dtype=torch.bool)
+    predicts[:, :-1] = target[:, 1:] != IGNORED
+    logits = model.attached.decoder.model.lm_head(states[predicts]).float()
+    wanted = target[:, 1:][predicts[:, :-1]]
+    row_of = torch.arange(len(prompts), device=model.device)[:, None].expand_as(predicts)[predicts]
+    wrong = torch.zeros(len(prompts), device=model.device).index_add_(0, row_of, (logits.argmax(-1) != wanted).float())
+    return Answered(functional.cross_entropy(logits, wanted), wrong == 0, int(mask.sum()))
+
+
+def text_loss(model: MPlusModel, ids: Tensor, behind: int, memory: RowsOfLayer, slots: int) -> Tensor:
+    """How far reading changes the language model: mean KL divergence, in nats, of the base's next token, which sees the whole
+    chunk in plain context, from that of the model, which has the chunk's beginning in memory only.
+
+    Args:
+        ids: [R, T] chunks; behind: tokens of each that are the end of its memory, the rest is the prompt.
+    """
+    with torch.no_grad(), model.untouched() as base:
+        sure = base(input_ids=ids.to(model.device), use_cache=False).logits[:, behind:-1].float().log_softmax(-1)
+    prompt = ids[:, behind:].to(model.device)
+    states = read_states(model, prompt, torch.ones_like(prompt), memory, slots)
+    logits = model.attached.decoder.model.lm_head(states[:, :-1])
+    return functional.kl_div(logits.float().log_softmax(-1), sure, log_target=True, reduction="none").sum(-1).mean()
+
+
+def read_states(model: MPlusModel, ids: Tensor, mask: Tensor, memory: RowsOfLayer | None, slots: int) -> Tensor:
+    """Last hidden states [R, T, D] of right-padded prompts behind BOS and memory, with the read adapter on."""
+    attached, device = model.attached, model.device
+    decoder = attached.decoder
+    rows, width = ids.shape
+    prefix = 0 if memory is None else 1 + slots
+    rotation = decoder.rotation(torch.arange(prefix, device=device)[None], attached.bos) if prefix else None
+
+    def attend(layer: int, cache: PrefixCache, normed: Tensor) -> None:
+        assert memory is not None and rotation is not None
+        with torch.no_grad():
+            keys, values = memory(layer)
+            bos_keys, bos_values = (part[None].expand(rows, -1, -1, -1) for part in bos_kv[layer])
+            own_keys = torch.cat([bos_keys, keys.to(bos_keys)], 1)
+            own_values = torch.cat([bos_values, values.to(bos_values)], 1)
+            cache.at(layer).fill(rotate(own_keys, *rotation).transpose(1, 2), own_values.transpose(1, 2))
+
+    with torch.no_grad(), attached.adapters.on(attached.adapters.named(model.geometry.memory_projection)):
+        bos_kv = [decoder.project(layer, attached.bos[layer][None]) for layer in range(decoder.depth)]
+    kwargs: dict[str, Any] = {}
+    with attached.adapters.on(attached.adapters.read), Hooks() as hooks:
+        if prefix:
+            for layer in range(decoder.depth):
+                hooks.before_attention(decoder, layer, partial(attend, layer))
+            kwargs = {"past_key_values": PrefixCache(decoder.depth, prefix, storing=False), "use_cache": True}
+        states: Tensor = decoder.body(
+            input_ids=ids,
+            attention_mask=torch.cat([mask.new_ones(rows, prefix), mask], 1),
+            position_ids=torch.arange(prefix, prefix + width, device=device)[None].expand(rows, -1),
+            **kwargs,
+        ).last_hidden_state
+    return states

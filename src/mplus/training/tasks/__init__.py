@@ -1,0 +1,1 @@
+"""Objectives that recipes can name, one file each."""

@@ -1,0 +1,231 @@
+"""Training of the read adapter on what a read really sees. RECIPE section 4, last part.
+
+Each question stands behind ``[BOS | short-term memory | what the vote found, best last]``; with `source` short_term the same
+budget is all short-term memory (MemoryLLM), with prompt the passage stands in plain context (a fine-tuned base to compare with).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from mplus.errors import TrainingError
+from mplus.model import MPlusModel
+from mplus.retriever import VoteRetriever
+from mplus.training.answering import answer_loss, text_loss
+from mplus.training.bank import chat_ids
+from mplus.training.documents import DocumentMaker
+from mplus.training.shelf import Asked, Shelf
+from mplus.training.task import Outcome, ParameterGroup, Task
+from mplus.training.views import Shape, found_view, places, short_term, short_view
+
+
+class Settings(BaseModel):
+    """Settings of task kind `read`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field("../shared/data", description="directory with books, squad, squadshifts and natural_questions")
+    chat_template: str | None = Field(None, description="Jinja text to ask with, kept in the delta; null: what the model brings")
+    source: Literal["vote", "short_term", "prompt"] = Field("vote", description="where what is read comes from")
+    chunks: int = Field(224, ge=8, description="chunks on the shelf")
+    fresh_chunks: int = Field(16, ge=1, description="chunks written at a time")
+    fresh_every: int = Field(4, ge=1, description="steps between them")
+    questions: int = Field(32, ge=1, description="questions of a step")
+    per_chunk: int = Field(3, ge=1, description="questions prepared for each chunk at most")
+    fact_share: float = Field(0.6, ge=0, le=1, description="share of chunks with generated facts")
+    fresh_share: float = Field(0.15, ge=0, le=1, description="share of questions about the chunk written last")
+    text_share: float = Field(0.1, ge=0, lt=1, description="share of steps that keep the language model as it was")
+    text_rows: int = Field(12, ge=1, description="chunks of such a step")
+    forms: dict[Literal["chat", "system", "plain"], float] = Field(
+        default={"chat": 0.75, "system": 0.1, "plain": 0.15}, description="shares of ways to ask"
+    )
+    found: list[float] = Field([1, 1, 1, 0.5, 0.25, 1.5], description="K0 of a step, drawn from these shares of the model's")
+    short: list[float] = Field([1, 1, 0.75, 0.5], description="N of a step, drawn from these shares of the model's")
+
+
+def build(model: MPlusModel, settings: Settings, seed: int) -> ReadTask:
+    """See ``training.registry``."""
+    return ReadTask(model, settings, seed)
+
+
+@dataclass
+class Batch:
+    """Questions with the blocks each one reads [R, b]; or, without questions, chunks to go on with, and their memories."""
+
+    asked: list[Asked]
+    chunks: list[int]
+    blocks: Tensor
+    complete: list[bool]
+
+
+class ReadTask(Task):
+    """Trains a model's read adapter; everything else is frozen."""
+
+    def __init__(self, model: MPlusModel, settings: Settings, seed: int) -> None:
+        super().__init__()
+        if not isinstance(model.attached.retriever, VoteRetriever):
+            raise TrainingError("task read trains on what a shared retriever finds; start from a delta that task vote has stored")
+        if model.attached.adapters.read is None:
+            raise TrainingError("task read trains the read adapter; give model.read_adapter")
+        self.model, self.settings = model, settings
+        model._loaded.use_chat_template(settings.chat_template or model._loaded.chat_template)
+        self.net = model.attached.decoder.model
+        for name, value in self.net.named_parameters():
+            value.requires_grad_(".lora_" in name and f".{model.attached.adapters.read}." in name)
+        makers = DocumentMaker(
+            model.tokenizer, Path(settings.data), model.geometry.chunk_tokens, seed=seed, fact_share=settings.fact_share
+        )
+        self.random = random.Random(seed)
+        self.shelf = Shelf(model, makers, settings.chunks, settings.per_chunk, dict(settings.forms), self.random)
+        self.per_chunk = model.geometry.chunk_tokens // model.geometry.block_tokens
+        self.places = places(settings.chunks, self.per_chunk)
+        self.follows = torch.cat([self.places.diff() == 1, torch.zeros(1, dtype=torch.bool)])
+        self.steps = 0
+
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup("read", [(name, value) for name, value in self.net.named_parameters() if value.requires_grad])]
+
+    def prepare(self) -> None:
+        self.shelf.add(self.settings.chunks)
+
+    def finish_step(self, progress: float) -> None:
+        self.steps += 1
+        if self.steps % self.settings.fresh_every == 0:
+            self.shelf.add(self.settings.fresh_chunks)
+
+    # -- batches ---------------------------------------------------------------------------------------------------
+
+    def draw(self) -> Batch:
+        shape = self._shape()
+        if self.settings.source == "vote" and self.random.random() < self.settings.text_share:
+            return self._text(shape)
+        answerable = [chunk for chunk, asked in enumerate(self.shelf.asked) if asked]
+        chunks = self.random.sample(answerable, min(self.settings.questions, len(answerable)))
+        asked = [self.random.choice(self.shelf.asked[chunk]) for chunk in chunks]
+        scores = self._scores(asked) if self.settings.source == "vote" else None
+        views = []
+        for row, (chunk, one) in enumerate(zip(chunks, asked, strict=True)):
+            block = self.model.geometry.block_tokens
+            right = [chunk * self.per_chunk + place for place in range(one.span[0] // block, (one.span[1] - 1) // block + 1)]
+            newest = chunk if self.random.random() < self.settings.fresh_share else self._other(chunk)
+            if scores is None:
+                views.append(short_view(right, newest, shape, len(self.places), self.random))
+            else:
+                views.append(found_view(scores[row], self.places, right, newest, shape, self.random))
+        return Batch(asked, chunks, torch.tensor([view.blocks for view in views]), [view.complete for view in views])
+
+    def share(self, batch: Batch, process: int, processes: int) -> Batch:
+        rows = slice(process, None, processes)
+        return Batch(batch.asked[rows], batch.chunks[rows], batch.blocks[rows], batch.complete[rows])
+
+    def forward(self, batch: Batch) -> Outcome:
+        if not batch.asked:
+            return self._text_outcome(batch)
+        prompts = [one.prompt for one in batch.asked]
+        answers = [one.answer for one in batch.asked]
+        if self.settings.source == "prompt":
+            tokenizer = self.model.tokenizer
+            texts = [tokenizer.decode(self.shelf.ids[chunk]).strip() for chunk in batch.chunks]
+            asked = zip(texts, batch.asked, strict=True)
+            prompts = [chat_ids(tokenizer, f"{text}\n\n{one.text}", form=one.form) for text, one in asked]
+            out = answer_loss(self.model, prompts, answers)
+        else:
+            index = self._rows(batch.blocks)
+            out = answer_loss(self.model, prompts, answers, lambda layer: self._memory(layer, index), index.shape[1])
+        facts = torch.tensor([one.is_fact for one in batch.asked])
+        metrics = {}
+        for name, hits in (("exact", out.exact.cpu()), ("found", torch.tensor(batch.complete))):
+            metrics[f"{name} facts"] = (float(hits[facts].sum()), float(facts.sum()))
+            metrics[f"{name} passages"] = (float(hits[~facts].sum()), float((~facts).sum()))
+        return Outcome(out.loss, len(prompts), out.tokens, metrics)
+
+    def _text(self, shape: Shape) -> Batch:
+        """Chunks of which three quarters are the newest of their memory; the rest is to be read on."""
+        chunks = self.random.sample(range(self.settings.chunks), self.settings.text_rows)
+        rows = []
+        for chunk in chunks:
+            spans = short_term(chunk, shape, len(self.places), self.random)[: -self.per_chunk or None]
+            noise = short_term(self._other(chunk), shape, len(self.places), self.random, without=set(spans))[-shape.found :]
+            first = chunk * self.per_chunk
+            rows.append(spans + (noise if shape.found else []) + list(range(first, first + self._begun)))
+        return Batch([], chunks, torch.tensor(rows), [])
+
+    def _text_outcome(self, batch: Batch) -> Outcome:
+        index = self._rows(batch.blocks)
+        behind = self._begun * self.model.geometry.block_tokens
+        loss = text_loss(
+            self.model, self.shelf.ids[batch.chunks], behind, lambda layer: self._memory(layer, index), index.shape[1]
+        )
+        rows = len(batch.chunks)
+        return Outcome(loss, rows, rows * self.shelf.tokens, {"divergence": (loss.item() * rows, rows)})
+
+    @property
+    def _begun(self) -> int:
+        return self.per_chunk * 3 // 4
+
+    def _shape(self) -> Shape:
+        geometry = self.model.geometry
+        block = geometry.block_tokens
+        retriever = self.model.attached.retriever
+        assert isinstance(retriever, VoteRetriever)
+        found = geometry.ltm_read_tokens * self.random.choice(self.settings.found)
+        short = geometry.stm_tokens * self.random.choice(self.settings.short)
+        if self.settings.source != "vote":
+            found, short = 0, geometry.stm_tokens + geometry.ltm_read_tokens
+        return Shape(
+            self.per_chunk,
+            geometry.drop_span // block,
+            max(self.per_chunk, int(short) // block),
+            int(found) // block,
+            geometry.neighbour_blocks,
+            retriever.window,
+        )
+
+    def _other(self, chunk: int) -> int:
+        return (chunk + self.random.randrange(1, self.settings.chunks)) % self.settings.chunks
+
+    def _scores(self, asked: list[Asked]) -> Tensor:
+        """[R, m] as ``find_by_vote`` scores; prompts are padded on the left, as there."""
+        retriever, block = self.shelf.vote, self.model.geometry.block_tokens
+        length = max(one.states.shape[1] for one in asked)
+        states = asked[0].states.new_zeros(asked[0].states.shape[0], len(asked), length, asked[0].states.shape[2])
+        mask = torch.zeros(len(asked), length, dtype=torch.bool)
+        for row, one in enumerate(asked):
+            states[:, row, length - one.states.shape[1] :] = one.states
+            mask[row, length - one.states.shape[1] :] = True
+        with torch.no_grad():
+            query, weight = retriever.queries(list(states), mask)
+            return retriever.block_scores(query, weight, self.shelf.search, block, self.follows)
+
+    def _rows(self, blocks: Tensor) -> Tensor:
+        block = self.model.geometry.block_tokens
+        return (blocks[:, :, None] * block + torch.arange(block)).flatten(1)
+
+    def _memory(self, layer: int, index: Tensor) -> tuple[Tensor, Tensor]:
+        return self.shelf.keys[layer][index], self.shelf.values[layer][index]
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "steps": self.steps,
+            "random": self.random.getstate(),
+            "makers": self.shelf.makers.state(),
+            "shelf": self.shelf.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.steps = int(state["steps"])
+        self.random.setstate(state["random"])
+        self.shelf.makers.load_state(state["makers"])
+        self.shelf.load_state(state["shelf"])
+
+    def save(self, directory: Path) -> None:
+        self.model.save_pretrained(directory)

@@ -1,0 +1,124 @@
+"""The two tasks that train the default model: losses fall, a run goes on bit for bit, and nothing but the named parts changes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from mplus import Geometry, MPlusModel
+from mplus.training.task import Outcome, Task
+from mplus.training.tasks import read, vote
+
+pytestmark = pytest.mark.e2e
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+GEOMETRY = Geometry().changed(stm_tokens=512, ltm_read_tokens=256, read_order="score")
+
+
+@pytest.fixture(scope="module")
+def data() -> str:
+    if not DATA.is_dir():
+        if os.environ.get("MPLUS_REQUIRE_SHARED") == "1":
+            pytest.fail(f"{DATA} is missing, and this run must not skip")
+        pytest.skip(f"needs the public data in {DATA}")
+    return str(DATA)
+
+
+def fresh(base_name: str, read_lora: dict[str, int] | None = None) -> MPlusModel:
+    torch.manual_seed(3)
+    return MPlusModel.from_base(base_name, geometry=GEOMETRY, key_width=16, voting=(2, 5), read_lora=read_lora)
+
+
+def vote_task(base_name: str, data: str) -> vote.VoteTask:
+    settings = vote.Settings(data=data, chunks=12, banks=2, bank_steps=60, step_chunks=12, questions=12)
+    return vote.build(fresh(base_name), settings, 1)
+
+
+def read_task(base_name: str, data: str, **changes: object) -> read.ReadTask:
+    settings = read.Settings.model_validate(
+        {
+            "data": data,
+            "chunks": 12,
+            "fresh_chunks": 4,
+            "fresh_every": 2,
+            "questions": 4,
+            "text_rows": 2,
+            "text_share": 0.3,
+            **changes,
+        }
+    )
+    return read.build(fresh(base_name, {"r": 4, "lora_alpha": 8}), settings, 1)
+
+
+def steps(task: Task, count: int, rate: float = 2e-3) -> list[Outcome]:
+    for group in task.groups():
+        for _, value in group.parameters:
+            value.data = value.data.float()
+    optimiser = torch.optim.AdamW([value for group in task.groups() for _, value in group.parameters], lr=rate)
+    out = []
+    for number in range(count):
+        outcome = task(task.share(task.draw(), 0, 1))
+        optimiser.zero_grad()
+        outcome.loss.backward()
+        optimiser.step()
+        task.finish_step(number / count)
+        out.append(outcome)
+    return out
+
+
+def test_the_vote_learns_a_bank_and_nothing_else_moves(base_name: str, data: str) -> None:
+    task = vote_task(base_name, data)
+    before = {name: value.clone() for name, value in task.model.attached.decoder.model.state_dict().items()}
+    task.prepare()
+    losses = [outcome.loss.item() for outcome in steps(task, 50)]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    for name, value in task.model.attached.decoder.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_right_window_covers_the_statement(base_name: str, data: str) -> None:
+    task = vote_task(base_name, data)
+    task.prepare()
+    batch = task.draw()
+    right, known = task._targets(task.banks[0], batch)
+    assert bool((right & known).any(1).all()) and bool((~right & known).any(1).all())
+    for row, number in enumerate(batch.questions):
+        one = task.banks[0].asked[number]
+        first, last = one.question.span
+        chunk = batch.chunks.tolist().index(one.chunk)
+        for window in right[row].nonzero()[:, 0].tolist():
+            assert window // 16 == chunk
+            start = window % 16 * 16
+            held = min(last, start + 32) - max(first, start)
+            assert held >= min(0.8 * (last - first), 16)
+
+
+@pytest.mark.parametrize("source", ["vote", "short_term", "prompt"])
+def test_a_reading_task_gives_losses_and_only_the_adapter_learns(base_name: str, data: str, source: str) -> None:
+    task = read_task(base_name, data, source=source)
+    assert {name for group in task.groups() for name, _ in group.parameters} == {
+        name for name, _ in task.net.named_parameters() if ".lora_" in name
+    }
+    task.prepare()
+    outcomes = steps(task, 3, 1e-4)
+    assert all(bool(torch.isfinite(outcome.loss)) and outcome.samples > 0 for outcome in outcomes)
+
+
+@pytest.mark.parametrize("kind", ["vote", "read"])
+def test_a_task_goes_on_bit_for_bit(base_name: str, data: str, kind: str) -> None:
+    make = vote_task if kind == "vote" else read_task
+    task: Task = make(base_name, data)
+    twin: Task = make(base_name, data)
+    task.prepare()
+    for number in range(3):
+        task(task.share(task.draw(), 0, 1))
+        task.finish_step(number / 10)
+    twin.load_state(task.state())
+    for number in range(4):
+        left, right = (one(one.share(one.draw(), 0, 1)) for one in (task, twin))
+        assert left.loss.item() == right.loss.item() and left.metrics == right.metrics
+        task.finish_step(number / 10)
+        twin.finish_step(number / 10)

@@ -1,0 +1,68 @@
+"""What a question sees in training is what a read would show it: sizes, order, the right place."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import torch
+
+from mplus.training.views import Shape, found_view, places, short_term, short_view
+
+CHUNKS, PER_CHUNK = 12, 16
+SHAPE = Shape(per_chunk=PER_CHUNK, span=4, short=32, found=16, neighbours=1, window=2)
+IDS = places(CHUNKS, PER_CHUNK)
+
+
+def is_whole_spans(blocks: list[int]) -> bool:
+    return all(len({*range(block // 4 * 4, block // 4 * 4 + 4)} & set(blocks)) == 4 for block in blocks)
+
+
+def test_blocks_of_two_chunks_are_no_neighbours() -> None:
+    gaps = IDS.diff().tolist()
+    assert [gap for gap in gaps if gap != 1] == [2] * (CHUNKS - 1)
+    assert all(gaps[chunk * PER_CHUNK - 1] == 2 for chunk in range(1, CHUNKS))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_short_term_memory_is_whole_spans_with_the_newest_chunk_last(seed: int) -> None:
+    blocks = short_term(3, SHAPE, len(IDS), Random(seed))
+    assert len(blocks) == len(set(blocks)) == 32
+    assert blocks[-16:] == list(range(48, 64))
+    assert is_whole_spans(blocks)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_stands_twice_and_the_best_span_is_last(seed: int) -> None:
+    randomness = Random(seed)
+    scores = torch.rand(len(IDS), generator=torch.Generator().manual_seed(seed))
+    right = [40, 41]
+    view = found_view(scores, IDS, right, randomness.randrange(CHUNKS), SHAPE, randomness)
+    assert len(view.blocks) == len(set(view.blocks)) == 48
+    assert set(right) <= set(view.blocks)
+    if view.complete:
+        assert int(scores.argmax()) in view.blocks[-16:]
+
+
+def test_a_right_place_that_was_missed_is_put_in_and_said_so() -> None:
+    scores = torch.zeros(len(IDS))
+    scores[:20] = 1.0
+    view = found_view(scores, IDS, [100, 101], 0, SHAPE, Random(1))
+    assert not view.complete and {100, 101} <= set(view.blocks[-16:])
+
+
+def test_a_found_place_of_the_newest_chunk_leaves_its_place_in_time() -> None:
+    scores = torch.zeros(len(IDS))
+    scores[52] = 5.0
+    view = found_view(scores, IDS, [52, 53], 3, SHAPE, Random(1))
+    assert view.complete and view.blocks.count(52) == 1 and 52 in view.blocks[-16:]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_memoryllm_reads_short_term_memory_with_the_right_place_still_in_it(seed: int) -> None:
+    shape = Shape(per_chunk=PER_CHUNK, span=4, short=48, found=0, neighbours=1, window=2)
+    for newest in (2, 6):
+        view = short_view([100, 101], newest, shape, len(IDS), Random(seed))
+        assert len(view.blocks) == len(set(view.blocks)) == 48
+        assert {100, 101} <= set(view.blocks)
+        assert view.blocks[-16:] == list(range(newest * 16, newest * 16 + 16))
