@@ -54,9 +54,13 @@ def _relation(subjects: tuple[str, ...], lines: list[str]) -> Relation:
 
 def worded(wording: str, subject: str, value: str = "") -> str:
     """A wording with subject and value put in, articles and capitals right."""
-    article = "an" if _starts_with_vowel_sound(value) else "a"
-    capital = subject[:1].upper() + subject[1:]
-    return wording.format(s=subject, S=capital, v=value, a=article, A=article.capitalize())
+    capital, before = subject[:1].upper() + subject[1:], article(value)
+    return wording.format(s=subject, S=capital, v=value, a=before, A=before.capitalize())
+
+
+def article(value: str) -> str:
+    """What stands before a value that can be counted: "a" or "an", by its sound."""
+    return "an" if _starts_with_vowel_sound(value) else "a"
 
 
 def _starts_with_vowel_sound(word: str) -> bool:

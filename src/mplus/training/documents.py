@@ -1,179 +1,193 @@
-"""Chunks to be written and questions about them: generated facts in running text, passages with questions.
+"""Chunks to be written and questions about them: facts in running text, conversations, passages with questions.
 
 Knows a tokenizer and files, no model. Legend: T tokens of a chunk.
 """
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-import json
-import random
-from dataclasses import dataclass
+import math
+from collections import deque
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, Final
 
-from mplus.corpus.facts import Fact, FactMaker
-from mplus.corpus.text import sentences
+from mplus.corpus.wide.teller import Teller, Told
 from mplus.errors import InputError
+from mplus.training.data.conversation import Conversations
+from mplus.training.data.document import Continuation, Document, Kind, Question
+from mplus.training.data.draft import BEFORE_ANSWER, Draft, Place, documents
+from mplus.training.data.passages import Part, Passage, read_passages, read_small_talk
+from mplus.training.data.running import BOOKS, DOCSTRING_CHARACTERS, DOCUMENTED_PACKAGES, RunningText, book_texts, docstrings
 
-BOOKS = ("pride_and_prejudice", "moby_dick", "frankenstein")
-DOCUMENTED_PACKAGES = (
-    "torch",
-    "transformers",
-    "numpy",
-    "peft",
-    "matplotlib",
-)  # docstrings; the demo reads the standard library's
-DOCSTRING_CHARACTERS = 1_500_000
-LONGEST_ANSWER = 60  # characters
-BEFORE_ANSWER, AFTER_ANSWER = 24, 8  # tokens around an answer that count as the right place (RECIPE section 4)
+__all__ = ["Continuation", "Document", "DocumentMaker", "Kind", "Question"]
 
-
-@dataclass(frozen=True)
-class Question:
-    """Asked about one chunk. `span`: first and one-past-last token of the right place in it."""
-
-    text: str
-    answer: str
-    span: tuple[int, int]
-    is_fact: bool
-
-
-@dataclass(frozen=True)
-class Document:
-    """One chunk of exactly T tokens and what can be asked about it."""
-
-    ids: list[int]
-    questions: list[Question]
+FEWEST_TOKENS, MOST_TOKENS = 300, 30  # tokens per fact, at the thinnest and at the densest
+REMEMBERED_KEYS: Final = 2_000  # first-person facts of earlier calls that are not told again; about 25 calls of 192 chunks
+_SAMPLE_CHARACTERS: Final = 20_000
+_LONGEST_SKIP: Final = 48  # tokens left out before a chunk that begins anywhere
+_CHAT_SHARE: Final = 0.15  # of chunks with facts
+_SHARE_FROM_START: Final = 0.6  # of chunks that begin where a sentence begins, as in a stream
 
 
 class DocumentMaker:
     """Endless fresh chunks.
 
     Args:
-        data: directory of ``shared/data`` form (books, squad, squadshifts, natural_questions).
+        tokenizer: a fast one (it must tell where its tokens stand).
+        data: directory of ``shared/data`` form (books, squad, squadshifts; natural_questions and instructions if there).
+        tokens: T.
+        seed: the same seed and the same calls give the same documents.
         fact_share: share of chunks that carry generated facts; the rest carry a passage with questions.
+        part: which published passages; ``dev`` holds those kept back from training.
+
+    Raises:
+        InputError: there is no such directory, a file is missing in it, or the tokenizer gives no offsets.
     """
 
-    def __init__(self, tokenizer: Any, data: Path, tokens: int, *, seed: int, fact_share: float = 0.6) -> None:
+    def __init__(
+        self, tokenizer: Any, data: Path, tokens: int, *, seed: int, fact_share: float = 0.6, part: Part = "train"
+    ) -> None:
         if not data.is_dir():
             raise InputError(
                 f"training data directory {data} does not exist; give --data with books, squad and squadshifts in it"
             )
         self.tokenizer, self.tokens, self.fact_share = tokenizer, tokens, fact_share
-        self.random = random.Random(seed)
-        self.running = self._running_text(data)
-        self.passages = self._passages(data)
-        self._facts: list[Fact] = []
+        self.random = Random(seed)
+        books = book_texts(data)
+        self.running = RunningText([*books, docstrings(DOCUMENTED_PACKAGES, DOCSTRING_CHARACTERS)])
+        self.passages = read_passages(data, part)
+        self._conversations = Conversations(tokenizer, read_small_talk(data))
+        sample = books[0][:_SAMPLE_CHARACTERS]
+        self.characters_per_token = len(sample) / len(tokenizer(sample, add_special_tokens=False, verbose=False)["input_ids"])
+        self._told_before: deque[str] = deque(maxlen=REMEMBERED_KEYS)
+        self._facts: list[Told] = []
 
     def make(self, count: int) -> list[Document]:
-        """`count` new chunks; facts of one call share names and relations."""
-        maker = FactMaker(self.random.randrange(1 << 30), "train", facts_per_subject=self.random.choice([1.5, 3.0, 5.0]))
-        self._facts = maker.make(6 * count)
-        self.random.shuffle(self._facts)
-        return [self._with_facts() if self.random.random() < self.fact_share else self._with_passage() for _ in range(count)]
+        """`count` new chunks, each with something to ask; facts of one call share names and relations on purpose."""
+        teller = self._teller()
+        self._facts = []
+        done: list[Document] = []
+        while len(done) < count:
+            drafts = [self._draft(teller) for _ in range(count - len(done))]
+            done += [document for document in documents(self.tokenizer, drafts, self.tokens) if document is not None]
+        return done
 
-    def _with_facts(self) -> Document:
-        facts = [self._facts.pop() for _ in range(self.random.randint(1, 6))]
-        parts = [self._ids(" " + fact.statement) for fact in facts]
-        room = self.tokens - sum(map(len, parts))
-        filler = self._filler(room)
-        cuts = sorted(self.random.randint(0, len(filler)) for _ in parts)
-        ids: list[int] = []
-        questions = []
-        done = 0
-        for cut, part, fact in zip(cuts, parts, facts, strict=True):
-            for sentence in filler[done:cut]:
-                ids += sentence
-            done = cut
-            questions.append(Question(fact.question, fact.value, (len(ids), len(ids) + len(part)), True))
-            ids += part
-        for sentence in filler[done:]:
-            ids += sentence
-        return Document(ids, questions)
+    def make_text(self, count: int, continuation: int | None = None) -> list[Continuation]:
+        """`count` chunks of plain text from the novels, each with the `continuation` tokens (None: T) that follow it."""
+        wanted = self.tokens if continuation is None else continuation
+        done: list[Continuation] = []
+        while len(done) < count:
+            skips = [self._skip() for _ in range(count - len(done))]
+            texts = [
+                "".join(self.running.take(self.random, self._room(skip + self.tokens + wanted), among=len(BOOKS)))
+                for skip in skips
+            ]
+            rows = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+            for skip, row in zip(skips, rows, strict=True):
+                end = skip + self.tokens
+                if len(row) >= end + wanted:
+                    done.append(Continuation(row[skip:end], row[end : end + wanted]))
+        return done
 
-    def _with_passage(self) -> Document:
-        while True:
-            passage, asked = self.random.choice(self.passages)
-            own = self._ids(" " + passage)
-            if len(own) <= self.tokens - 8:
+    def state(self) -> dict[str, Any]:
+        """The random state, so that another maker with the same arguments goes on with the same documents."""
+        version, numbers, gauss = self.random.getstate()
+        return {"random": [version, list(numbers), gauss], "told_before": list(self._told_before)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        version, numbers, gauss = state["random"]
+        self.random.setstate((version, tuple(numbers), gauss))
+        self._told_before = deque(state["told_before"], maxlen=REMEMBERED_KEYS)
+
+    def _teller(self) -> Teller:
+        return Teller(
+            Random(self.random.getrandbits(64)),
+            facts_per_subject=self.random.choice([1.5, 3.0, 5.0]),
+            relation_share=self.random.uniform(0.35, 0.75),
+            focus=self.random.choice([0.2, 0.5, 0.8]),
+            told_before=self._told_before,
+        )
+
+    def _draft(self, teller: Teller) -> Draft:
+        if self.random.random() >= self.fact_share and self.passages:
+            return self._with_passage()
+        return self._chat(teller) if self.random.random() < _CHAT_SHARE else self._with_facts(teller)
+
+    def _with_facts(self, teller: Teller) -> Draft:
+        """Facts between sentences of running text; the text is longer than the chunk, so that facts fall across its end."""
+        draft, around = self._empty()
+        room = int((self.tokens + draft.skip) * self.characters_per_token)
+        places = sorted(self.random.uniform(0, room) for _ in range(self._fact_count(draft.skip)))
+        if self.random.random() < 0.2:  # all in one place, as in a list
+            places = [places[0] * 0.7] * len(places)
+        facts = self._next_facts(teller, len(places))
+        after = self.random.choices((" ", "\n\n", "\n"), (85, 8, 7))[0]
+        for sentence in self.running.take(self.random, around):
+            while facts and len(draft.text) + len(sentence) / 2 >= places[-len(facts)]:
+                fact = facts.pop(0)
+                draft.add_asked(fact.statement + after, fact.question, fact.value, fact.kind)
+            draft.add(sentence)
+        return draft
+
+    def _chat(self, teller: Teller) -> Draft:
+        draft, around = self._empty()
+        facts = self._next_facts(teller, self._fact_count(draft.skip)) + teller.make_own(self.random.randint(0, 2))
+        names = teller.speakers()
+        self._conversations.fill(draft, self.random, facts, around, names)
+        return draft
+
+    def _with_passage(self) -> Draft:
+        draft, around = self._empty()
+        passage = self._passage()
+        text = passage.text
+        room = int(self.tokens * self.characters_per_token) - len(text)
+        before = self.random.uniform(0, max(0, room)) + draft.skip * self.characters_per_token
+        start: int | None = None
+        for sentence in self.running.take(self.random, around):
+            if start is None and len(draft.text) + len(sentence) / 2 >= before:
+                start = draft.add(text + self.random.choice((" ", "\n\n")))
+            draft.add(sentence)
+        assert start is not None
+        within = (start, start + len(text))
+        for question, answer, at in self.random.sample(passage.asked, min(4, len(passage.asked))):
+            first = start + at
+            draft.places.append(Place(question, answer, passage.kind, first, first + len(answer), within))
+        return draft
+
+    def _passage(self) -> Passage:
+        """One that fits into a chunk, nearly always."""
+        longest = self.tokens * self.characters_per_token * 0.95
+        for _ in range(20):
+            passage = self.random.choice(self.passages)
+            if len(passage.text) <= longest:
                 break
-        filler = self._filler(self.tokens - len(own))
-        cut = self.random.randint(0, len(filler))
-        before = [token for sentence in filler[:cut] for token in sentence]
-        ids = before + own + [token for sentence in filler[cut:] for token in sentence]
-        first, last = len(before), len(before) + len(own)
-        questions = []
-        for text, answer in self.random.sample(asked, min(4, len(asked))):
-            wanted = self._ids(" " + answer)
-            at = next((spot for spot in range(first, last - len(wanted) + 1) if ids[spot : spot + len(wanted)] == wanted), None)
-            if at is not None:
-                span = (max(first, at - BEFORE_ANSWER), min(last, at + len(wanted) + AFTER_ANSWER))
-                questions.append(Question(text, answer, span, False))
-        return Document(ids, questions) if questions else self._with_passage()
+        return passage
 
-    def _filler(self, room: int) -> list[list[int]]:
-        """Consecutive sentences of exactly `room` tokens together; the last one may be cut."""
-        text = self.random.choice(self.running)
-        at = self.random.randrange(len(text))
-        out: list[list[int]] = []
-        while room > 0:
-            sentence = text[at % len(text)][:room]
-            out.append(sentence)
-            room -= len(sentence)
-            at += 1
-        return out
+    def _empty(self) -> tuple[Draft, int]:
+        """A draft without text, and the characters of running text that surely fill its chunk."""
+        skip = self._skip()
+        return Draft(skip=skip), self._room(skip + self.tokens)
 
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+    def _skip(self) -> int:
+        """Tokens to leave out: none where a chunk begins with a sentence."""
+        return 0 if self.random.random() < _SHARE_FROM_START else self.random.randint(1, min(_LONGEST_SKIP, self.tokens))
 
-    def _running_text(self, data: Path) -> list[list[list[int]]]:
-        texts = [(data / "haystack" / "books" / f"{book}.txt").read_text(encoding="utf-8") for book in BOOKS]
-        texts.append(docstrings(DOCUMENTED_PACKAGES, DOCSTRING_CHARACTERS))
-        out = []
-        for text in texts:
-            parts = [part for part in sentences(text) if part.strip()]
-            out.append([ids for ids in self.tokenizer(parts, add_special_tokens=False)["input_ids"] if ids])
-        return out
+    def _room(self, tokens: int) -> int:
+        """Characters that nearly always make `tokens` tokens."""
+        return int((tokens + BEFORE_ANSWER) * self.characters_per_token * 1.25)
 
-    def _passages(self, data: Path) -> list[tuple[str, list[tuple[str, str]]]]:
-        found = []
-        for name in ("squadshifts/new_wiki_v1.0.json", "squad/train-v1.1-slice.json"):
-            for article in json.loads((data / name).read_text(encoding="utf-8"))["data"]:
-                for paragraph in article["paragraphs"]:
-                    asked = [(qa["question"], qa["answers"][0]["text"]) for qa in paragraph["qas"] if qa["answers"]]
-                    found.append((paragraph["context"], asked))
-        for line in (data / "natural_questions" / "nq-open-oracle-part.jsonl").read_text(encoding="utf-8").splitlines():
-            item = json.loads(line)
-            for context in item["ctxs"][:1]:
-                asked = [
-                    (item["question"].capitalize() + "?", answer) for answer in item["answers"] if answer in context["text"]
-                ][:1]
-                found.append((context["text"], asked))
-        short = [(text, [pair for pair in asked if len(pair[1]) <= LONGEST_ANSWER]) for text, asked in found]
-        return [(text, asked) for text, asked in short if asked]
+    def _fact_count(self, skip: int) -> int:
+        """At least one; as many as a density between the thinnest and the densest gives, even on a logarithmic scale."""
+        per_token = math.exp(self.random.uniform(math.log(1 / FEWEST_TOKENS), math.log(1 / MOST_TOKENS)))
+        wanted = per_token * (self.tokens + skip)
+        return max(1, int(wanted) + (self.random.random() < wanted % 1))
 
-
-def docstrings(packages: tuple[str, ...], characters: int) -> str:
-    """Documentation of installed packages, read from source without importing them."""
-    pieces: list[str] = []
-    for package in packages:
-        spec = importlib.util.find_spec(package)
-        root = Path(spec.origin).parent if spec is not None and spec.origin else None
-        size = 0
-        for path in sorted(root.rglob("*.py")) if root is not None else []:
-            if size > characters / len(packages):
-                break
-            try:
-                tree = ast.parse(path.read_text(encoding="utf-8"))
-            except (SyntaxError, UnicodeDecodeError, ValueError):
-                continue
-            for node in ast.walk(tree):
-                if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-                    text = ast.get_docstring(node)
-                    if text and len(text) > 200:
-                        pieces.append(text)
-                        size += len(text)
-    return "\n\n".join(pieces)
+    def _next_facts(self, teller: Teller, count: int) -> list[Told]:
+        """Facts of this call: mixed, so that those of one subject lie in many chunks, or a run that shares subjects."""
+        if self.random.random() < 0.25:
+            return teller.make(count)
+        if len(self._facts) < count:
+            self._facts = teller.make(max(400, count))
+            self.random.shuffle(self._facts)
+        return [self._facts.pop() for _ in range(count)]

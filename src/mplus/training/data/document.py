@@ -1,0 +1,40 @@
+"""A chunk to be written and what can be asked about it. Knows nothing of where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["fact", "generic", "passage", "chat", "nq", "dolly"]
+FACT_KINDS = frozenset(("fact", "generic", "chat"))
+
+
+@dataclass(frozen=True)
+class Question:
+    """Asked about one chunk. `span`: first and one-past-last token of the right place in it.
+
+    `is_fact`: the right place is all that tells the answer (the rest of a passage may help, the rest of a fact's chunk does not).
+    `kind`: ``fact`` a named relation, ``generic`` any attribute or event, ``chat`` told in a conversation; or the published source.
+    """
+
+    text: str
+    answer: str
+    span: tuple[int, int]
+    is_fact: bool
+    kind: Kind = "fact"
+
+
+@dataclass(frozen=True)
+class Document:
+    """One chunk of exactly T tokens and what can be asked about it."""
+
+    ids: list[int]
+    questions: list[Question]
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A chunk of exactly T tokens of plain text and the tokens that follow it in its book."""
+
+    ids: list[int]
+    continuation: list[int]

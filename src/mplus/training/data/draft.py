@@ -1,0 +1,93 @@
+"""One joined text with places in it that can be asked about, and the chunk that is cut from its tokens.
+
+Knows a tokenizer. Tokens are those of the whole text, as in a stream: a fact's first token carries the space before it and a fact
+may lie across a chunk's edge (then it is not asked). Legend: T tokens of a chunk.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from typing import Any
+
+from mplus.errors import InputError
+from mplus.training.data.document import FACT_KINDS, Document, Kind, Question
+
+BEFORE_ANSWER, AFTER_ANSWER = 24, 8  # tokens around an answer that count as the right place (RECIPE section 4)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A question and where its answer stands, in characters of a text.
+
+    `first`, `last`: the right place; `within`: the passage that a widened right place must not leave (None: not widened).
+    """
+
+    question: str
+    answer: str
+    kind: Kind
+    first: int
+    last: int
+    within: tuple[int, int] | None = None
+
+
+@dataclass
+class Draft:
+    """Text that grows, with its places; `skip`: tokens to leave out before the chunk begins."""
+
+    text: str = ""
+    places: list[Place] = field(default_factory=list)
+    skip: int = 0
+
+    def add(self, text: str) -> int:
+        """Append text between sentences, a space before it where there is none; gives where it starts."""
+        if self.text and not self.text[-1].isspace():
+            self.text += " "
+        start = len(self.text)
+        self.text += text
+        return start
+
+    def add_asked(self, text: str, question: str, answer: str, kind: Kind) -> None:
+        """Append a sentence that is the right place for a question."""
+        start = self.add(text)
+        self.places.append(Place(question, answer, kind, start, start + len(text.rstrip())))
+
+
+def documents(tokenizer: Any, drafts: list[Draft], tokens: int) -> list[Document | None]:
+    """Chunks of exactly `tokens` tokens, cut from drafts tokenised together.
+
+    Returns:
+        per draft its chunk; None if the draft is too short or nothing that can be asked lies wholly in the chunk.
+
+    Raises:
+        InputError: the tokenizer cannot tell where its tokens stand in the text.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f"training documents need a fast tokenizer that gives offsets, got {type(tokenizer).__name__}; "
+            "load the model's tokenizer with use_fast=True"
+        )
+    if not drafts:
+        return []
+    encoded = tokenizer([draft.text for draft in drafts], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return [
+        _cut(draft, ids, offsets, tokens)
+        for draft, ids, offsets in zip(drafts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    ]
+
+
+def _cut(draft: Draft, ids: list[int], offsets: list[tuple[int, int]], tokens: int) -> Document | None:
+    skip = draft.skip
+    if len(ids) < skip + tokens:
+        return None
+    begins, ends = [begin for begin, _ in offsets], [end for _, end in offsets]
+    questions = []
+    for place in draft.places:
+        first, last = bisect_right(ends, place.first) - skip, bisect_left(begins, place.last) - skip
+        if first < 0 or last > tokens:
+            continue
+        if place.within is not None:
+            low, high = bisect_right(ends, place.within[0]) - skip, bisect_left(begins, place.within[1]) - skip
+            first, last = max(0, low, first - BEFORE_ANSWER), min(tokens, high, last + AFTER_ANSWER)
+        questions.append(Question(place.question, place.answer, (first, last), place.kind in FACT_KINDS, place.kind))
+    return Document(ids[skip : skip + tokens], questions) if questions else None

@@ -1,0 +1,119 @@
+"""Published passages with questions whose answers stand in them, apart by title into training and dev. Knows files, no tokenizer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from mplus.corpus.splits import is_dev, nq_split
+from mplus.errors import InputError
+from mplus.training.data.document import Kind
+
+Part = Literal["train", "dev"]
+LONGEST_ANSWER: Final = 60  # characters
+_SQUAD_FILES: Final = ("squadshifts/new_wiki_v1.0.json", "squad/train-v1.1-slice.json")
+_MEASURING_FILES: Final = ("squad/dev-v2.0-part.json", "squad/xquad-en-dev-v1.1-part.json")
+_NQ_FILE: Final = "natural_questions/nq-open-oracle-part.jsonl"
+_DOLLY_FILE: Final = "instructions/dolly-15k-cut5000.jsonl"
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Text and questions as (question, answer, character where the answer starts)."""
+
+    title: str
+    text: str
+    asked: tuple[tuple[str, str, int], ...]
+    kind: Kind
+
+
+def read_passages(data: Path, part: Part) -> list[Passage]:
+    """All passages of one part of the training files; articles that measure elsewhere are in neither.
+
+    Args:
+        data: directory of ``shared/data`` form; dolly and NaturalQuestions may be missing, the SQuAD files not.
+
+    Raises:
+        InputError: a SQuAD file is missing.
+    """
+    found = [*_squad(data), *_natural_questions(data), *_dolly(data)]
+    wanted = (passage for passage in found if is_dev(passage.title) == (part == "dev"))
+    short = (Passage(p.title, p.text, tuple(one for one in p.asked if 0 < len(one[1]) <= LONGEST_ANSWER), p.kind) for p in wanted)
+    return [passage for passage in short if passage.asked]
+
+
+def read_small_talk(data: Path) -> list[tuple[str, str]]:
+    """Short requests and replies of the training part that need no context; none if the file is missing."""
+    pairs = ((item["instruction"].strip(), item["response"].strip(), item) for item in _lines(data / _DOLLY_FILE))
+    return [
+        (request, reply)
+        for request, reply, item in pairs
+        if not item["context"].strip() and len(request) <= 160 and 0 < len(reply) <= 400 and not is_dev(_dolly_title(item))
+    ]
+
+
+def _squad(data: Path) -> Iterator[Passage]:
+    measuring = {
+        _plain(article["title"]) for name in _MEASURING_FILES if (data / name).is_file() for article in _articles(data / name)
+    }
+    for name in _SQUAD_FILES:
+        if not (data / name).is_file():
+            raise InputError(f"training data directory {data} lacks {name}; give the directory that holds it")
+        for article in _articles(data / name):
+            if _plain(article["title"]) in measuring:
+                continue
+            for paragraph in article["paragraphs"]:
+                text = paragraph["context"]
+                asked = ((qa["question"].strip(), qa["answers"][0]) for qa in paragraph["qas"] if qa["answers"])
+                found = ((question, answer["text"], answer["answer_start"]) for question, answer in asked)
+                right = tuple((q, a, at) for q, a, at in found if text[at : at + len(a)] == a)
+                yield Passage(article["title"], text, right, "passage")
+
+
+def _natural_questions(data: Path) -> Iterator[Passage]:
+    for item in _lines(data / _NQ_FILE):
+        for context in item["ctxs"][:1]:
+            if nq_split(context["title"]) != "train":
+                continue
+            text = context["text"]
+            question = item["question"].strip().removesuffix("?")
+            found = ((answer, _place(text, answer)) for answer in item["answers"])
+            asked = [(question[:1].upper() + question[1:] + "?", answer, at) for answer, at in found if at is not None]
+            yield Passage(context["title"], text, tuple(asked[:1]), "nq")
+
+
+def _dolly(data: Path) -> Iterator[Passage]:
+    for item in _lines(data / _DOLLY_FILE):
+        text, answer = item["context"].strip(), item["response"].strip().rstrip(".")
+        at = _place(text, answer)
+        if at is not None and len(answer) <= LONGEST_ANSWER and len(text) > 4 * len(answer):
+            yield Passage(_dolly_title(item), text, ((item["instruction"].strip(), answer, at),), "dolly")
+
+
+def _place(text: str, answer: str) -> int | None:
+    """Where an answer first stands in a text as whole words, None if nowhere."""
+    found = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text) if answer else None
+    return found.start() if found else None
+
+
+def _dolly_title(item: dict[str, Any]) -> str:
+    return f"dolly {item['id']}"
+
+
+def _articles(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["data"]
+    return found
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.is_file():
+        with path.open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+
+def _plain(title: str) -> str:
+    return title.replace("_", " ").casefold()
