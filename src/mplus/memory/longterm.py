@@ -11,24 +11,30 @@ from torch import Tensor
 
 from mplus.config import Geometry
 from mplus.memory.rows import RowLayout, Rows
-from mplus.memory.store import RamStore
+from mplus.memory.stores.protocol import Storage, Store
+from mplus.memory.stores.ram import RamStorage
 
 KEEP_ABOVE = 0.01  # published: a row stays while its recall frequency minus the decay exceeds this
 
 
 class LongTerm:
-    """One store per group plus the rule by which rows are forgotten."""
+    """One store per group plus the rule by which rows are forgotten.
 
-    def __init__(self, layout: RowLayout, geometry: Geometry) -> None:
+    Args:
+        storage: where the rows live; RAM by default.
+    """
+
+    def __init__(self, layout: RowLayout, geometry: Geometry, storage: Storage | None = None) -> None:
         self.layout = layout
         self.geometry = geometry
+        self.storage = storage or RamStorage()
         self.groups = groups = layout.layers if self._per_layer else 1
         fields = {name: (self._row_shape(name), layout.dtype) for name in layout.fields}
         scalars: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"birth": ((), torch.int64)}
         if geometry.eviction == "countdown":
             scalars["frequency"] = ((), torch.float32)
         self.block = 1 if self._per_layer else geometry.block_tokens
-        self.stores = [RamStore({**fields, **scalars}, row_multiple=self.block) for _ in range(groups)]
+        self.stores: list[Store] = [self.storage.new_store({**fields, **scalars}, self.block) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
 
@@ -43,6 +49,20 @@ class LongTerm:
     def merged(self, group: int) -> int:
         """Rows of a group that a merge has taken in (all of them unless eviction is `countdown`)."""
         return len(self.stores[group]) - self.waiting[group]
+
+    def settle(self) -> None:
+        """Make room, so that the next ``take`` cannot fail for want of it.
+
+        Raises:
+            StoreError: there is no room; the rows held are as before.
+        """
+        for store in self.stores:
+            store.settle()
+
+    def close(self) -> None:
+        """Let go of all rows and of the files that hold them."""
+        for store in self.stores:
+            store.close()
 
     def take(self, dropped: Rows, births: Tensor) -> None:
         """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy."""
@@ -75,7 +95,7 @@ class LongTerm:
 
     def fork(self) -> LongTerm:
         """A copy that shares nothing that can change."""
-        twin = LongTerm(self.layout, self.geometry)
+        twin = LongTerm(self.layout, self.geometry, self.storage)
         twin.stores = [store.fork() for store in self.stores]
         twin.waiting = list(self.waiting)
         twin.writes_since_merge = self.writes_since_merge

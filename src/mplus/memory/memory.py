@@ -23,6 +23,8 @@ from mplus.memory.ledger import Chunk, Ledger
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
 from mplus.memory.rows import RowLayout, Rows, Written
+from mplus.memory.stores.disk import storage_at
+from mplus.memory.stores.protocol import Storage
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int], None]
@@ -68,7 +70,14 @@ class Memory:
     """
 
     def __init__(
-        self, host: Host, geometry: Geometry, memory_format: MemoryFormat, seed: int, *, initialised: bool = True
+        self,
+        host: Host,
+        geometry: Geometry,
+        memory_format: MemoryFormat,
+        seed: int,
+        *,
+        initialised: bool = True,
+        store: Storage | str | Path = "ram",
     ) -> None:
         self.host = host
         self.geometry = geometry
@@ -76,13 +85,14 @@ class Memory:
         self.seed = seed
         self.layout = host.layout(memory_format, geometry)
         self.initialised_at_start = initialised
+        self.storage = storage_at(store)
         self._reset()
 
     def _reset(self) -> None:
         groups = self.layout.layers if self.geometry.drop == "per_layer" else 1
         self.generator = torch.Generator().manual_seed(self.seed)
         self.pool = Pool(self.layout, self.geometry.stm_tokens, groups)
-        self.longterm = LongTerm(self.layout, self.geometry)
+        self.longterm = LongTerm(self.layout, self.geometry, self.storage)
         self.tail: Tensor | None = None  # [L, <=K, D] hidden states of the newest tokens, where the pool does not hold them
         self.now = 0
         self.tokens_read = 0
@@ -157,6 +167,7 @@ class Memory:
     ) -> None:
         if written.initial:
             written = self._tiled(written)
+        self.longterm.settle()
         ranks = self._leaving(written, dropped, keep_dropped)
         self.initialised = True
         count = written.tokens
@@ -224,6 +235,7 @@ class Memory:
             part = labelled[start : start + size]
             sources = tuple((name, len(list(run))) for name, run in groupby(part, key=lambda pair: pair[0]))
             try:
+                self.longterm.settle()
                 written = self.host.encode([token for _, token in part], self)
             except BaseException:  # nothing of what was read may be lost: it waits again
                 self.pending = [(source, [token]) for source, token in labelled[start:]]
@@ -242,7 +254,7 @@ class Memory:
             self.seed,
             self.layout,
         )
-        twin.initialised_at_start = self.initialised_at_start
+        twin.initialised_at_start, twin.storage = self.initialised_at_start, self.storage
         twin.generator = torch.Generator()
         twin.generator.set_state(self.generator.get_state())
         twin.pool, twin.longterm, twin.ledger = self.pool.clone(), self.longterm.fork(), self.ledger.clone()
@@ -253,6 +265,7 @@ class Memory:
 
     def clear(self) -> None:
         """Forget everything; the memory is again as ``model.new_memory(seed=...)`` made it."""
+        self.longterm.close()
         self._reset()
 
     def stats(self) -> MemoryStats:
@@ -285,15 +298,24 @@ class Memory:
         snapshot.save(self, Path(directory))
 
     @staticmethod
-    def load(directory: str | Path, model: Host) -> Memory:
+    def load(
+        directory: str | Path, model: Host, *, store: Storage | str | Path | None = None, check_rows: bool = False
+    ) -> Memory:
         """Open a stored memory.
+
+        Args:
+            store: where its long-term rows live from now on: "ram", or a directory for more than RAM holds (`directory`
+                itself goes on in place). None leaves rows that were saved as segments where they are, whatever their size,
+                and keeps new ones in RAM.
+            check_rows: compare every segment with its SHA-256, which reads all of them; else only their sizes are checked.
 
         Raises:
             SnapshotError: missing, damaged or of an unknown version.
+            StoreError: `store` is in use, full, read-only or something else.
             WrongModelError: written by another model.
         """
         from mplus.memory import snapshot
 
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
-        return snapshot.load(Path(directory), model)
+        return snapshot.load(Path(directory), model, store, check_rows=check_rows)

@@ -1,4 +1,5 @@
-"""Memories on disk: one manifest (JSON) and one data file (safetensors) in a directory. Knows nothing of models.
+"""Memories on disk: one manifest (JSON), one data file (safetensors) and, of rows that outgrew RAM, immutable segments in a
+directory. Knows nothing of models.
 
 The data file has a name of its own for every save; the manifest is replaced last, in one rename. So a reader sees the
 old state or the new one, never a mixture.
@@ -20,13 +21,17 @@ from torch import Tensor
 
 from mplus.config import make_geometry
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
+from mplus.memory import sealed
 from mplus.memory.ledger import Ledger
+from mplus.memory.stores.disk import DiskStorage, storage_at
+from mplus.memory.stores.home import LOCK, MANIFEST, SegmentHome, is_segment, nobody_writes
+from mplus.memory.stores.protocol import Storage
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Host, Memory
 
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
+PLAIN, WITH_SEGMENTS = FORMATS = (1, 2)
+"""Version of a memory without segments, and with them; so a package that knows no segments still opens what has none."""
 OURS = re.compile(r"memory-[0-9a-f]{16}\.safetensors|\.?manifest\.json(\.[0-9a-f]+)?")
 DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, GeometryError, InputError)
 """What a manifest or data of a senseless form makes of the code that reads it."""
@@ -42,25 +47,42 @@ def save(memory: Memory, directory: Path) -> None:
         raise SnapshotError(f"{directory} is a file, a memory needs a directory of its own; choose another path")
     if directory.is_dir() and not (directory / MANIFEST).exists() and any(not _is_ours(path) for path in directory.iterdir()):
         raise SnapshotError(f"{directory} holds files but no memory ({MANIFEST} is missing); choose an empty or new directory")
+    home = _own_home(memory, directory)
+    if home is None:
+        with nobody_writes(directory):
+            _save(memory, directory, None)
+    else:
+        _save(memory, directory, home)
+
+
+def _save(memory: Memory, directory: Path, home: SegmentHome | None) -> None:
     mark = secrets.token_hex(8)
     data_path, aside = directory / f"memory-{mark}.safetensors", directory / f".{MANIFEST}.{mark}"
+    groups = [sealed.sealed_of(store) for store in memory.longterm.stores]
+    linked: list[Path] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if (directory / MANIFEST).exists():
             read_manifest(directory)  # what is not a memory of this version is not replaced
+        if home is None:
+            linked = sealed.link_into(groups, directory)
         save_file(_tensors(memory), data_path)
         _flush(data_path)
-        aside.write_text(json.dumps(_manifest(memory, data_path), indent=1), encoding="utf-8")
+        aside.write_text(json.dumps(_manifest(memory, data_path, groups), indent=1), encoding="utf-8")
         _flush(aside)
         os.replace(aside, directory / MANIFEST)
         _flush(directory)
     except (OSError, SafetensorError) as error:
-        for path in (aside, data_path):
+        for path in (aside, data_path, *linked):
             path.unlink(missing_ok=True)
         raise SnapshotError(f"memory not stored in {directory}: {error}; the previous state is unchanged") from None
+    names = [segment.name for group in groups for segment in group.segments]
+    wanted = {MANIFEST, LOCK, data_path.name, *names}
     for path in directory.iterdir():  # the state before this one, and what a crash may have left
-        if _is_ours(path) and path.name not in (MANIFEST, data_path.name):
+        if _is_ours(path) and path.name not in wanted and not (home and is_segment(path.name)):
             path.unlink(missing_ok=True)
+    if home is not None:
+        home.set_saved(names)
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -80,15 +102,16 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise SnapshotError(f"{path} is not a memory's manifest; restore it from a backup")
-    if manifest["format"] != FORMAT_VERSION:
+    if manifest["format"] not in FORMATS:
         raise SnapshotError(
-            f"{directory} has memory format {manifest['format']!r}, this version of mplus reads {FORMAT_VERSION}; update mplus"
+            f"{directory} has memory format {manifest['format']!r}, this version of mplus reads {PLAIN} and {WITH_SEGMENTS}; "
+            "update mplus"
         )
     return manifest
 
 
-def load(directory: Path, model: Host) -> Memory:
-    """Open a stored memory with the model that wrote it."""
+def load(directory: Path, model: Host, store: Storage | str | Path | None = None, *, check_rows: bool = False) -> Memory:
+    """Open a stored memory with the model that wrote it; see ``Memory.load``."""
     from mplus.memory.memory import Memory
 
     manifest = read_manifest(directory)
@@ -100,13 +123,23 @@ def load(directory: Path, model: Host) -> Memory:
                 "load that model or start a new memory"
             )
         geometry = make_geometry(**manifest["geometry"])
+        groups = sealed.from_json(manifest["ltm_segments"], directory) if manifest["format"] == WITH_SEGMENTS else []
+        if check_rows:
+            for segment in (segment for group in groups for segment in group.segments):
+                segment.check_content()
+        tensors = _read_data(directory, manifest["data"])
         try:
             memory = Memory(
-                model, geometry, manifest["memory_format"], manifest["seed"], initialised=manifest["initialised_at_start"]
+                model,
+                geometry,
+                manifest["memory_format"],
+                manifest["seed"],
+                initialised=manifest["initialised_at_start"],
+                store=_storage(store, directory, groups),
             )
         except GeometryError as error:
             raise WrongModelError(f"memory {directory} cannot be read by this model: {error}") from None
-        _restore(memory, manifest, _read_data(directory, manifest["data"]))
+        _restore(memory, manifest, tensors, groups, in_place=store is None)
     except DAMAGE as error:
         raise SnapshotError(
             f"memory {directory} is damaged ({type(error).__name__}: {error}); restore it from a backup"
@@ -121,17 +154,16 @@ def _tensors(memory: Memory) -> dict[str, Tensor]:
     if memory.tail is not None:
         out["tail"] = memory.tail.contiguous()
     for group, store in enumerate(memory.longterm.stores):
-        for name in store.fields:
-            for number, part in enumerate(store.parts(name)):
-                out[f"ltm.{group}.{name}.{number}"] = part.contiguous()
+        out.update(sealed.loose_tensors(store, group))
     return out
 
 
-def _manifest(memory: Memory, data_path: Path) -> dict[str, Any]:
+def _manifest(memory: Memory, data_path: Path, groups: list[sealed.Sealed]) -> dict[str, Any]:
     from mplus import __version__
 
+    segments = {"ltm_segments": sealed.to_json(groups)} if any(group.segments for group in groups) else {}
     return {
-        "format": FORMAT_VERSION,
+        "format": WITH_SEGMENTS if segments else PLAIN,
         "mplus": __version__,
         "model": {"name": memory.host.name, "fingerprint": memory.host.fingerprint},
         "geometry": memory.geometry.model_dump(),
@@ -148,6 +180,7 @@ def _manifest(memory: Memory, data_path: Path) -> dict[str, Any]:
         "pending": [[source, ids] for source, ids in memory.pending],
         "chunks": memory.ledger.to_json(),
         "sources": memory.ledger.tokens_by_source(),
+        **segments,
         "data": {"file": data_path.name, "bytes": data_path.stat().st_size, "sha256": _sha256(data_path)},
     }
 
@@ -165,18 +198,22 @@ def _read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
         raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
 
 
-def _restore(memory: Memory, manifest: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _restore(
+    memory: Memory, manifest: dict[str, Any], tensors: dict[str, Tensor], groups_sealed: list[sealed.Sealed], *, in_place: bool
+) -> None:
     from mplus.memory.longterm import LongTerm
     from mplus.memory.pool import Pool
 
     groups = memory.pool.drop_groups
     memory.pool = Pool(memory.layout, memory.geometry.stm_tokens, groups)
-    memory.longterm = LongTerm(memory.layout, memory.geometry)
+    memory.longterm.close()
+    memory.longterm = LongTerm(memory.layout, memory.geometry, memory.storage)
     births = tensors["stm.births"]
     expected = {name: (memory.layout.groups(name), births.shape[1], *shape) for name, shape in memory.layout.fields.items()}
     memory.pool.append({name: _shaped(tensors, f"stm.{name}", shape) for name, shape in expected.items()}, births[0])
     memory.pool.births = _shaped(tensors, "stm.births", (groups, births.shape[1]))
     memory.tail = tensors["tail"].to(memory.layout.device, memory.layout.dtype) if "tail" in tensors else None
+    sealed.restore(memory.longterm, groups_sealed, tensors, in_place=in_place)
     for group, store in enumerate(memory.longterm.stores):
         number = 0
         while f"ltm.{group}.birth.{number}" in tensors:
@@ -205,8 +242,24 @@ def _shaped(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Te
     return tensors[name]
 
 
+def _own_home(memory: Memory, directory: Path) -> SegmentHome | None:
+    """The home of a memory's segments, if it is saved into the very directory they lie in."""
+    if not isinstance(memory.storage, DiskStorage) or not directory.is_dir():
+        return None
+    home = memory.storage.home
+    return home if directory.samefile(home.path) else None
+
+
+def _storage(store: Storage | str | Path | None, directory: Path, groups: list[sealed.Sealed]) -> Storage:
+    if store is None:
+        return storage_at("ram")
+    if isinstance(store, (str, Path)) and store != "ram" and Path(store).is_dir() and Path(store).samefile(directory):
+        return DiskStorage(directory, saved=[segment.name for group in groups for segment in group.segments])
+    return storage_at(store)
+
+
 def _is_ours(path: Path) -> bool:
-    return OURS.fullmatch(path.name) is not None
+    return OURS.fullmatch(path.name) is not None or is_segment(path.name) or path.name == LOCK
 
 
 def _sha256(path: Path) -> str:

@@ -7,46 +7,21 @@ A full slab never changes again, so forks share it; only the open last slab is c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-FieldSpec = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
-"""Field name to (shape of one row, dtype)."""
+from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
 
 FIRST_SLAB_ROWS = 256
 SLAB_ROWS = 4096
 
 
-class Store(Protocol):
-    """Where long-term rows live. All indices count the rows held now, oldest first."""
+class RamStorage:
+    """Every store in this process's memory."""
 
-    def __len__(self) -> int: ...
-
-    def append(self, rows: Mapping[str, Tensor]) -> None:
-        """Add rows [k, ...] at the end."""
-
-    def gather(self, index: Tensor, fields: tuple[str, ...]) -> dict[str, Tensor]:
-        """Rows [k, ...] at `index` [k]."""
-
-    def column(self, field: str) -> Tensor:
-        """One field of all rows, [M, ...]; a copy unless one slab holds everything."""
-
-    def parts(self, field: str) -> Iterator[Tensor]:
-        """One field of all rows, in consecutive pieces without a copy."""
-
-    def evict_oldest(self, count: int) -> None:
-        """Forget the first `count` rows."""
-
-    def keep(self, mask: Tensor) -> None:
-        """Forget the rows where `mask` [M] is False."""
-
-    def set_column(self, field: str, values: Tensor) -> None:
-        """Replace one field of all rows."""
-
-    def fork(self) -> Store:
-        """A copy that shares nothing that can change."""
+    def new_store(self, fields: FieldSpec, row_multiple: int) -> RamStore:
+        return RamStore(fields, row_multiple)
 
 
 class RamStore:
@@ -71,10 +46,10 @@ class RamStore:
     @property
     def size_bytes(self) -> int:
         """Bytes of all rows held."""
-        per_row = sum(
-            torch.Size(shape).numel() * torch.empty((), dtype=dtype).element_size() for shape, dtype in self.fields.values()
-        )
-        return per_row * len(self)
+        return bytes_per_row(self.fields) * len(self)
+
+    def settle(self) -> None:
+        """Nothing to do: appending takes what RAM there is."""
 
     def append(self, rows: Mapping[str, Tensor]) -> None:
         count = next(iter(rows.values())).shape[0]
@@ -147,6 +122,9 @@ class RamStore:
             twin._slabs[-1] = {name: value.clone() for name, value in self._slabs[-1].items()}
         twin._open_used, twin._start = self._open_used, self._start
         return twin
+
+    def close(self) -> None:
+        self._slabs, self._open_used, self._start = [], 0, 0
 
     def _open_slab(self, wanted: int) -> None:
         size = FIRST_SLAB_ROWS if not self._slabs else min(SLAB_ROWS, 2 * self._rows_of(self._slabs[-1]))

@@ -1,0 +1,165 @@
+"""A directory of segments that one process writes to: its lock, and which files are still wanted. Knows no row.
+
+A file stays while a store holds it or the saved memory of this directory names it. What was never saved ends with the process,
+as a memory in RAM does; what a killed process left is cleared when the directory is opened the next time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from torch import Tensor
+
+from mplus.errors import StoreError
+from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
+from mplus.memory.stores.segments import ASIDE, NAME, Segment, link_segment, write_segment
+
+log = logging.getLogger(__name__)
+MANIFEST = "manifest.json"
+LOCK = ".store.lock"
+
+
+class SegmentHome:
+    """The sole writer of one directory, until it is garbage or the process ends.
+
+    Args:
+        path: made if absent.
+        saved: names of the segments that the memory saved in `path` needs; None when no saved memory is expected there.
+
+    Raises:
+        StoreError: in use, not a directory, not to be written, holding something else, or holding a saved memory that the
+            caller does not know of. What was there is unchanged.
+    """
+
+    def __init__(self, path: Path, saved: Iterable[str] | None = None) -> None:
+        self.path = path
+        _check_content(path, saved is not None)
+        self._lock = _locked(path)
+        self._claims = Counter(saved or ())
+        self._saved = list(self._claims)
+        self._process = os.getpid()
+        self._unlock = weakref.finalize(self, self._lock.release, force=True)
+        left = [entry for entry in path.iterdir() if is_segment(entry.name) and entry.name not in self._claims]
+        for entry in left:
+            entry.unlink(missing_ok=True)
+        if left:
+            log.warning("removed %d segments of a memory that was not saved from %s", len(left), path)
+
+    def write(self, rows: Mapping[str, Tensor], fields: FieldSpec) -> Segment:
+        """A new segment of rows [M, ...], claimed for the caller.
+
+        Raises:
+            StoreError: the directory cannot take it.
+        """
+        count = next(iter(rows.values())).shape[0]
+        try:
+            segment = write_segment(self.path, rows, fields)
+        except (OSError, SafetensorError) as error:
+            needed_bytes = count * bytes_per_row(fields)
+            raise StoreError(
+                f"{count:,} rows ({needed_bytes / 1e6:.1f} MB) cannot be stored in {self.path}: {_reason(error)}; "
+                "they stay in RAM and nothing is lost, make room there and write again"
+            ) from None
+        self.claim([segment])
+        log.debug("stored %d rows in %s", count, segment.path)
+        return segment
+
+    def adopt(self, segments: Iterable[Segment]) -> list[Segment]:
+        """Segments of another directory, linked into this one and claimed for the caller.
+
+        Raises:
+            StoreError: the directory cannot take them; none is left in it.
+        """
+        taken: list[Segment] = []
+        try:
+            for segment in segments:
+                own = link_segment(segment, self.path)
+                self.claim([own])
+                taken.append(own)
+        except OSError as error:
+            self.release(taken)
+            raise StoreError(f"segment {segment.path} cannot be taken into {self.path}: {_reason(error)}") from None
+        return taken
+
+    def claim(self, segments: Iterable[Segment]) -> None:
+        """One more holder of each."""
+        self._claims.update(segment.name for segment in segments)
+
+    def release(self, segments: Iterable[Segment]) -> None:
+        """One holder less of each; a file that nobody holds is removed (who has it mapped keeps its content)."""
+        self._release(segment.name for segment in segments)
+
+    def set_saved(self, names: Iterable[str]) -> None:
+        """The memory saved in this directory now needs these segments and no others."""
+        before, self._saved = self._saved, list(names)
+        self._claims.update(self._saved)
+        self._release(before)
+
+    def _release(self, names: Iterable[str]) -> None:
+        if os.getpid() != self._process:  # a forked process drops its copies of our objects: the files are not its own
+            return
+        for name in names:
+            self._claims[name] -= 1
+            if self._claims[name] <= 0:
+                del self._claims[name]
+                with contextlib.suppress(OSError):  # left behind at worst, and cleared when the directory is opened again
+                    (self.path / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def nobody_writes(path: Path) -> Iterator[None]:
+    """Hold the lock of a directory that has one, so that no store works in it meanwhile."""
+    lock = _locked(path) if (path / LOCK).exists() else None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def is_segment(name: str) -> bool:
+    """Whether a file of this name is a segment, or what a crash left of one."""
+    return bool(NAME.fullmatch(name) or ASIDE.fullmatch(name))
+
+
+def _check_content(path: Path, resumes: bool) -> None:
+    if path.exists() and not path.is_dir():
+        raise StoreError(f"{path} is a file, a long-term store needs a directory of its own; choose another path")
+    if not path.is_dir() or resumes:
+        return
+    if (path / MANIFEST).exists():
+        raise StoreError(
+            f"{path} holds a saved memory; go on with it by Memory.load(path, model, store=path), "
+            "or choose an empty or new directory for a new one"
+        )
+    foreign = next((entry.name for entry in path.iterdir() if entry.name != LOCK and not is_segment(entry.name)), None)
+    if foreign is not None:
+        raise StoreError(f"{path} holds files that are no long-term store ({foreign}); choose an empty or new directory")
+
+
+def _locked(path: Path) -> FileLock:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / LOCK, thread_local=False)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(
+            f"the long-term store {path} is in use by another memory or process; choose another directory or end that one"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise StoreError(
+            f"the long-term store {path} cannot be made or locked: {_reason(error)}; choose a directory that you may write"
+        ) from None
+    return lock
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
