@@ -4,13 +4,16 @@
     ├── InputError            a text, prompt, option or file a person gave cannot be used
     │   ├── EmptyTextError        there is nothing to write or to ask
     │   ├── EncodingError         bytes that are not UTF-8
-    │   └── PromptTooLongError    memory, prompt and answer do not fit the model's positions
+    │   ├── PromptTooLongError    memory, prompt and answer do not fit the model's positions
+    │   └── RecipeError           a training recipe: not readable, an unknown key, a wrong value
     ├── GeometryError         sizes or policies that contradict each other
     ├── UnsupportedModelError a decoder family this package cannot attach to
     ├── CheckpointError       model weights: missing, extra, misshapen, not finite, damaged
     │   └── BaseModelMissingError  the base weights are not on this machine
+    ├── TrainingError         a training run: cannot be started, resumed, stored or continued (NaN)
     └── SnapshotError         a stored memory: missing, damaged, or of another model
-        └── WrongModelError       a memory written by a model other than this one
+        ├── WrongModelError       a memory written by a model other than this one
+        └── StoreError            the directory of a long-term store: in use, full, read-only, damaged
 
 Each message says what happened, what was got, what was expected and what to do next.
 """
@@ -38,6 +41,10 @@ class PromptTooLongError(InputError):
     """Memory, prompt and answer together exceed the positions of the model."""
 
 
+class RecipeError(InputError):
+    """A training recipe cannot be read, has an unknown key or a value that does not fit."""
+
+
 class GeometryError(MPlusError):
     """Memory sizes or policies contradict each other or the model."""
 
@@ -54,9 +61,17 @@ class BaseModelMissingError(CheckpointError):
     """The base weights are not on this machine and nothing may be downloaded."""
 
 
+class TrainingError(MPlusError):
+    """A training run cannot be started, resumed, stored, or gave numbers that are not finite."""
+
+
 class SnapshotError(MPlusError):
     """A stored memory is missing, damaged or of an unknown version."""
 
 
 class WrongModelError(SnapshotError):
     """A memory was written by another model than the one at hand."""
+
+
+class StoreError(SnapshotError):
+    """The directory of a long-term store is in use, full, damaged, not to be written, or something else."""

@@ -15,7 +15,7 @@ ROOT = Path(mplus.__file__).parent
 
 ORDER: list[set[str]] = [
     {"errors"},
-    {"config", "dtypes", "chunking", "prompts", "corpus"},
+    {"config", "dtypes", "chunking", "prompts", "corpus", "circumstances"},
     {"memory"},
     {"retriever"},
     {"attach"},
@@ -26,6 +26,7 @@ ORDER: list[set[str]] = [
     {"benchmark"},
     {"server"},
     {"cli"},
+    {"__main__"},
 ]
 """Rooms from the ground up: each may import itself and what stands on a lower line, never its neighbours."""
 

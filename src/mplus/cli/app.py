@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mplus.cli import ask, demo, fetch, info, terminal, write
+from mplus.cli import ask, demo, export, fetch, info, terminal, train, write
+from mplus.cli import eval as evaluation
 from mplus.cli.options import Verbose
 from mplus.errors import MPlusError
 
@@ -33,6 +34,9 @@ app.command("write")(write.write)
 app.command("ask")(ask.ask)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)
+app.add_typer(evaluation.app, name="eval")
+app.command("train")(train.train)
+app.command("export")(export.export)
 
 
 def _show_version(value: bool) -> None:

@@ -1,0 +1,153 @@
+"""`mplus train`: train memory parts as a recipe says, with a bar on a terminal and plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from mplus.cli import terminal
+from mplus.cli.options import Verbose
+from mplus.errors import MPlusError
+
+if TYPE_CHECKING:
+    from mplus.training.journal import Line, Watch
+    from mplus.training.loop import Ended
+    from mplus.training.recipe import Recipe
+
+INTERRUPTED = 130
+
+
+def train(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="A YAML file, e.g. recipes/smollm2-135m/vote.yaml.", show_default=False)
+    ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, e.g. optimiser.rate=1e-3; may be given again."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the resolved settings and what would be trained; train nothing.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Directory of the run.", show_default="runs/NAME")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Train memory parts: log, curves and checkpoints go into a directory, what was learned into its `delta`."""
+    from mplus.training.recipe_file import read_recipe
+
+    place = [] if out is None else [f"out={_quoted(str(out))}"]
+    with terminal.waiting(f"reading {recipe}"):
+        settings = read_recipe(recipe, [*(changes or []), *place])
+    if dry_run:
+        _show_plan(settings)
+        return
+    main = os.environ.get("RANK", "0") == "0"
+    _quiet()
+    from mplus.training.run import run
+
+    with _watching(settings) as watch:
+        ended = run(settings, resume=resume, watch=watch if main else None)
+    if main:
+        _show_end(ended)
+    if ended.reason != "done":
+        if main:
+            again = _again(recipe, changes or [], out)
+            terminal.note(f"stopped by {ended.reason} at step {ended.step}, stored in {ended.checkpoint}; go on with: {again}")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _quoted(text: str) -> str:
+    """As a YAML string, so that a directory called 1 stays a name."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
+
+
+def _again(recipe: Path, changes: list[str], out: Path | None) -> str:
+    parts = ["mplus", "train", str(recipe), *(word for change in changes for word in ("--set", change))]
+    return shlex.join([*parts, *(["--out", str(out)] if out else []), "--resume"])
+
+
+def _quiet() -> None:
+    if not terminal.is_verbose():
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
+def _show_plan(settings: Recipe) -> None:
+    from mplus.training.recipe_file import write_recipe
+
+    typer.echo(write_recipe(settings.resolved()), nl=False)
+    _quiet()
+    try:
+        with terminal.waiting("opening model and data, to count what is trained"):
+            from mplus.training.run import plan
+
+            found = plan(settings)
+    except MPlusError as error:
+        typer.echo(f"# trained parameters: not counted ({' '.join(str(error).split())})")
+    else:
+        for name, count, rate in found.groups:
+            typer.echo(f"# {name}: {count:,} parameters, rate {rate:g}")
+        typer.echo(f"# trained parameters: {found.count:,}")
+    steps = f"{settings.steps:,} steps of {settings.accumulation} batches" if settings.steps else ""
+    minutes = f"{settings.minutes:g} minutes" if settings.minutes else ""
+    typer.echo(f"# planned: {' or '.join(filter(None, (steps, minutes)))}, in {settings.directory}")
+
+
+def _show_end(ended: Ended) -> None:
+    typer.echo(f"{ended.step:,} steps, {ended.seconds:,.0f} s")
+    if ended.line is not None:
+        typer.echo(str(ended.line))
+    typer.echo(ended.delta)
+
+
+@contextlib.contextmanager
+def _watching(settings: Recipe) -> Iterator[Watch]:
+    from mplus.training.journal import Watch
+
+    shown = sys.stderr.isatty()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.percentage:>3.0f}% {task.fields[told]}"),
+    )
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not shown) as progress:
+        bar = progress.add_task(settings.name, total=1.0, told="")
+
+        class Show(Watch):
+            """A bar on a terminal, else a line for each logged step."""
+
+            def began(self, text: str) -> None:
+                if shown:
+                    progress.update(bar, told=text)
+                else:
+                    terminal.note(text)
+
+            def stepped(self, line: Line) -> None:
+                progress.update(bar, completed=line.progress, told=_short(line))
+
+            def logged(self, line: Line) -> None:
+                if not shown:
+                    terminal.note(str(line))
+
+        yield Show()
+
+
+def _short(line: Line) -> str:
+    """As much as fits beside a bar."""
+    metrics = " ".join(f"{name} {value:.2f}" for name, value in list(line.metrics.items())[:4])
+    left = "" if line.left_s is None else f", {line.left_s / 60:.0f} min left"
+    return f"step {line.step} loss {line.loss:.3f} {metrics} {line.tokens_per_s:,.0f} tokens/s{left}"

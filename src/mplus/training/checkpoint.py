@@ -1,0 +1,157 @@
+"""Checkpoints of a run: directories ``step-000120`` that appear whole or not at all. Knows files, no model and no task.
+
+``state.json`` (format, step, clock, structure) and ``state.safetensors`` (every tensor it names). Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mplus.checkpoints.tensors import read_json, read_tensors
+from mplus.errors import CheckpointError, TrainingError
+from mplus.training.tree import Tensors, flatten, restore
+
+FORMAT_VERSION = 1
+NAME = re.compile(r"step-(\d{6,})")
+
+
+@dataclass
+class Checkpoint:
+    """Everything a run needs to go on as if it had not stopped.
+
+    Attributes:
+        parameters: trained parameters by name.
+        optimiser: per parameter name what the optimiser keeps of it.
+        randomness: global generators, one entry per process.
+        task: the task's own state.
+        journal: sums of the log line that was being collected.
+        recipe: resolved settings.
+    """
+
+    step: int
+    elapsed_s: float
+    recipe: dict[str, Any]
+    parameters: Tensors
+    optimiser: dict[str, dict[str, Tensor]]
+    randomness: list[Any]
+    task: dict[str, Any]
+    journal: dict[str, Any] = field(default_factory=dict)
+
+
+def write_checkpoint(directory: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Store a checkpoint in `directory` and then remove all but the newest `keep`.
+
+    Raises:
+        TrainingError: it cannot be stored (disk full, no permission); earlier checkpoints are unchanged.
+    """
+    final = directory / f"step-{checkpoint.step:06d}"
+    aside: Path | None = None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=directory))
+        _fill(aside, checkpoint)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(aside, final)
+        _flush(directory)
+    except (OSError, SafetensorError) as error:
+        before = newest(directory)
+        good = f"the last good checkpoint is {before}" if before else "there is no earlier checkpoint"
+        reason = getattr(error, "strerror", None) or error
+        raise TrainingError(
+            f"checkpoint of step {checkpoint.step} not stored in {directory}: {reason}; {good}; "
+            "make room there and go on with --resume"
+        ) from None
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+    for _, old in _all(directory)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def newest(directory: Path) -> Path | None:
+    """The checkpoint of the highest step, if there is one."""
+    found = _all(directory)
+    return found[-1][1] if found else None
+
+
+def clear_leftovers(directory: Path) -> None:
+    """Remove what a killed process was writing."""
+    for place in directory.glob(".step-*"):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Open a checkpoint.
+
+    Raises:
+        TrainingError: damaged, or of another version.
+    """
+    try:
+        described = read_json(path / "state.json")
+        if described.get("format") != FORMAT_VERSION:
+            raise TrainingError(
+                f"{path} has checkpoint format {described.get('format')!r}, this version of mplus reads {FORMAT_VERSION}; "
+                "go on with the version that wrote it"
+            )
+        tree = restore(described["state"], read_tensors(path, "state"))
+        return Checkpoint(**tree)
+    except (CheckpointError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"checkpoint {path} is damaged ({error}); remove that directory to go on from the one before"
+        ) from None
+
+
+def _fill(directory: Path, checkpoint: Checkpoint) -> None:
+    tensors: Tensors = {}
+    tree = {name: flatten(value, name, tensors) for name, value in vars(checkpoint).items()}
+    tensors = {**_own_storage(tensors), "format": torch.tensor(FORMAT_VERSION)}  # never empty: a safetensors file needs one
+    save_file(tensors, directory / "state.safetensors")
+    text = json.dumps({"format": FORMAT_VERSION, "state": tree})
+    (directory / "state.json").write_text(text + "\n", encoding="utf-8")
+    for file in directory.iterdir():
+        _flush(file)
+    directory.chmod(0o755)
+    _flush(directory)
+
+
+def _own_storage(tensors: Tensors) -> Tensors:
+    """Each tensor contiguous in a storage of its own, as safetensors wants it; copied only where it is not so already."""
+    seen: set[int] = set()
+    out: Tensors = {}
+    for name, value in tensors.items():
+        storage = value.untyped_storage()
+        alone = value.is_contiguous() and storage.nbytes() == value.nbytes and storage.data_ptr() not in seen
+        out[name] = value if alone else value.clone(memory_format=torch.contiguous_format)
+        seen.add(storage.data_ptr())
+    return out
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():  # some systems flush no directory
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _all(directory: Path) -> list[tuple[int, Path]]:
+    if not directory.is_dir():
+        return []
+    matched = ((NAME.fullmatch(place.name), place) for place in directory.iterdir())
+    return sorted((int(match[1]), place) for match, place in matched if match is not None)
