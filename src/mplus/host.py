@@ -6,6 +6,7 @@ Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -20,6 +21,7 @@ from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory.memory import Memory
 from mplus.memory.rows import RowLayout, Rows, Written
+from mplus.memory.stores.protocol import Storage
 from mplus.retriever import VoteRetriever
 
 RULES_OF_A_READ = ("write_tap", "memory_projection", "retrieval", "block_tokens", "inv_freq_dtype")
@@ -69,7 +71,13 @@ class MemoryHost:
         return self.attached.decoder.vocabulary
 
     def new_memory(
-        self, *, seed: int = 0, memory_format: MemoryFormat | None = None, initialised: bool = True, **geometry: Any
+        self,
+        *,
+        seed: int = 0,
+        memory_format: MemoryFormat | None = None,
+        initialised: bool = True,
+        store: Storage | str | Path = "ram",
+        **geometry: Any,
     ) -> Memory:
         """An empty memory (published models: with their initial pool).
 
@@ -77,11 +85,16 @@ class MemoryHost:
             seed: of the memory's own generator of random drops.
             memory_format: "kv" or "hidden"; default: the model's.
             initialised: False starts a published MemoryLLM without a pool; its first write makes one.
+            store: where long-term rows live: "ram", or a directory of their own for more than RAM holds. Without ``save``
+                they end with the process either way.
             geometry: sizes to replace, e.g. ``stm_tokens=1536, ltm=False``.
+
+        Raises:
+            StoreError: the directory is in use, not to be written, or holds something else.
         """
         chosen = self.geometry.changed(**geometry) if geometry else self.geometry
         start = initialised and (self._loaded.initial is None or self._loaded.initial.initialised)
-        return Memory(self, chosen, memory_format or self.memory_format, seed, initialised=start)
+        return Memory(self, chosen, memory_format or self.memory_format, seed, initialised=start, store=store)
 
     def encode(
         self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False

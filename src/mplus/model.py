@@ -180,7 +180,8 @@ class MPlusModel(MemoryHost):
         Args:
             prompt: one text, several texts, token ids [T] or [B, T] (with ``attention_mask`` if padded on the left).
             memory: one for all prompts, one each, several for one prompt, or None for the bare base model.
-            kwargs: e.g. ``max_new_tokens``, ``do_sample``, ``num_beams``, ``streamer``.
+            kwargs: e.g. ``max_new_tokens``, ``do_sample``, ``num_beams``, ``streamer``. Ours: ``retrieved``, a list to which is
+                appended what each prompt drew from long-term memory.
 
         Returns:
             for text, the new text (a list for several); for ids, what transformers returns, prompts included.
@@ -189,6 +190,7 @@ class MPlusModel(MemoryHost):
             EmptyTextError, PromptTooLongError, InputError.
         """
         prompts, single = self._prompts(prompt, kwargs.pop("attention_mask", None))
+        retrieved: list[Retrieved] | None = kwargs.pop("retrieved", None)
         own = prompts.ids.shape[1]
         memories = self._memories(memory, len(prompts))
         if len(memories) > len(prompts) == 1:
@@ -208,8 +210,10 @@ class MPlusModel(MemoryHost):
             kwargs["max_length"] += extra
         if extra and kwargs.get("streamer") is not None:
             kwargs["streamer"] = OwnPrompt(kwargs["streamer"], extra)
-        with self._reading(memories, prompts, room=room, storing=storing) as (_, reading_kwargs):
+        with self._reading(memories, prompts, room=room, storing=storing) as (reading, reading_kwargs):
             result = decoder.generate(prompts.ids, **{"pad_token_id": self._pad_id(), **reading_kwargs, **kwargs})
+        if retrieved is not None and reading is not None:
+            retrieved += reading.retrieved()
         result = self._without_pending(result, extra, own_mask)
         if not isinstance(prompt, str) and not _is_texts(prompt):
             return result

@@ -42,8 +42,8 @@ def demo(
 ) -> None:
     """Let the model read 160,000 tokens once and answer from memory, beside MemoryLLM and the plain context window."""
     started = time.perf_counter()
-    _check_place(out)
-    text = _haystack(haystack)
+    check_place(out)
+    text = read_haystack(haystack)
     from mplus.evaluation import retention
 
     length = retention.DEFAULT_TOKENS if tokens is None else tokens
@@ -59,7 +59,7 @@ def demo(
     _show_end(result, paths, time.perf_counter() - started)
 
 
-def _haystack(file: str | None) -> str:
+def read_haystack(file: str | None) -> str:
     from mplus.corpus.text import python_text, read_text
 
     if file is not None:
@@ -68,7 +68,7 @@ def _haystack(file: str | None) -> str:
         return python_text()
 
 
-def _check_place(out: Path) -> None:
+def check_place(out: Path) -> None:
     """Refuse a place where results cannot be stored before minutes of computing are spent on them."""
     nearest = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
     if not nearest.is_dir():

@@ -1,16 +1,16 @@
-"""The main job: read far more than a window holds, then answer about facts at growing distances. Prints nothing."""
+"""The demo's job: read far more than a window holds, then answer about facts at growing distances. Prints nothing."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from mplus.circumstances import circumstances
 from mplus.corpus.stream import Stream, build_stream, shortest_stream
 from mplus.errors import InputError
-from mplus.evaluation.circumstances import circumstances
+from mplus.evaluation.protocol import RemembersText
 from mplus.evaluation.result import LONG_ANSWER_TOKENS, WINDOW_LONG, Answered, RetentionResult
 from mplus.evaluation.window import answer_from_window
 
@@ -21,24 +21,6 @@ MAX_NEW_TOKENS: Final = 10
 _CHAT_BATCH: Final = 8
 
 Progress = Callable[[str, int, int], None]
-
-
-class RemembersText(Protocol):
-    """What the job needs of ``mplus.MPlusModel``."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def dtype(self) -> Any: ...
-    @property
-    def tokenizer(self) -> Any: ...
-    @property
-    def geometry(self) -> Any: ...
-    def new_memory(self, **changes: Any) -> Any: ...
-    def cut(self, text: str) -> Sequence[Any]: ...
-    def encode(self, ids: Any, memory: Any) -> Any: ...
-    def chat(self, messages: Any, *, memory: Any, **generate: Any) -> Any: ...
-    def untouched(self) -> AbstractContextManager[Any]: ...
 
 
 def distances_within(tokens: int, questions: int = DEFAULT_QUESTIONS) -> list[int]:

@@ -1,0 +1,100 @@
+"""The systems of a run, made anew for every stream: no memory outlives one. Knows models, no task."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mplus.errors import InputError
+from mplus.evaluation.protocol import RemembersText
+from mplus.evaluation.systems import SYSTEMS, MemoryReader, MemorySystem, PassageSystem, Reader, System, WindowSystem
+
+
+def known_systems(names: Sequence[str]) -> list[str]:
+    """The names, each once.
+
+    Raises:
+        InputError: one is not known; the nearest is named.
+    """
+    for name in names:
+        if name not in SYSTEMS:
+            near = difflib.get_close_matches(name, SYSTEMS, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise InputError(f"there is no system '{name}'; {hint}known: {', '.join(SYSTEMS)}")
+    if not names:
+        raise InputError(f"no system was named; give one or more of {', '.join(SYSTEMS)}")
+    return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """How systems are made.
+
+    Attributes:
+        model: whose memory is measured; also the base of the plain systems.
+        systems: names of ``SYSTEMS``.
+        geometry: sizes of the memory to replace; MemoryLLM gets the same read budget, N + K0, as short-term tokens.
+        memoryllm_model: weights trained without long-term memory; None: those of ``model``.
+        passage_model: plain model for the ``passage`` system; None: the untouched base.
+        store: a directory for long-term memories on disk; None: in RAM.
+    """
+
+    model: RemembersText
+    systems: Sequence[str]
+    geometry: dict[str, Any] = field(default_factory=dict)
+    memoryllm_model: RemembersText | None = None
+    passage_model: Any = None
+    store: Path | None = None
+
+    @property
+    def sizes(self) -> Any:
+        """The geometry that is measured."""
+        return self.model.geometry.changed(**self.geometry) if self.geometry else self.model.geometry
+
+    @property
+    def read_budget_tokens(self) -> int:
+        """Memory tokens a prompt reads: N + K0."""
+        return int(self.sizes.stm_tokens + self.sizes.ltm_read_tokens)
+
+    def make(self, *, seed: int, nearest: int, label: str) -> tuple[list[Reader], list[System]]:
+        """Fresh systems.
+
+        Args:
+            seed: of the memories' random drops.
+            nearest: smallest distance, the one the ``passage`` system is asked at.
+            label: of the stream; names its directory where memories are on disk.
+        """
+        readers: list[Reader] = []
+        systems: list[System] = []
+        own: list[MemorySystem] = []
+        for name in self.systems:
+            if name == "window":
+                window = WindowSystem(self.model)
+                readers.append(window)
+                systems.append(window)
+            elif name == "passage":
+                systems.append(PassageSystem(self.model, nearest, self.passage_model))
+            else:
+                system = self._mplus(seed, label) if name == "mplus" else self._memoryllm(seed)
+                systems.append(system)
+                if system.model is self.model:
+                    own.append(system)
+                else:
+                    readers.append(MemoryReader(system.model, [system]))
+        if own:
+            own.sort(key=lambda system: system.name != "mplus")  # chunks are encoded for the memory that is measured
+            readers.append(MemoryReader(self.model, own))
+        return readers, systems
+
+    def _mplus(self, seed: int, label: str) -> MemorySystem:
+        where = {} if self.store is None else {"store": self.store / label}
+        return MemorySystem("mplus", self.model, self.model.new_memory(seed=seed, **self.geometry, **where))
+
+    def _memoryllm(self, seed: int) -> MemorySystem:
+        model = self.memoryllm_model or self.model
+        kept = {name: value for name, value in self.geometry.items() if name not in ("stm_tokens", "ltm", "ltm_capacity")}
+        memory = model.new_memory(seed=seed, **{**kept, "stm_tokens": self.read_budget_tokens, "ltm": False})
+        return MemorySystem("memoryllm", model, memory)

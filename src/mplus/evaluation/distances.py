@@ -1,0 +1,55 @@
+"""Distances in tokens: as a person types them, as a picture shows them, and how exactly they are kept. Knows nothing of models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from mplus.errors import InputError
+
+AT_ONCE_TOKENS: Final = 64  # distance 0 is asked with at most so much text behind the passage
+_SHARE: Final = 0.05
+_NEAR_TOKENS: Final = 1000
+_UNIT: Final = {"": 1, "k": 1000, "m": 1_000_000}
+_ONE: Final = re.compile(r"(\d+(?:\.\d+)?)([km]?)")
+
+
+def parse_distances(text: str, *, smallest: int = 0) -> list[int]:
+    """Distances from a list like "0,4k,16k,1m" ("4k" is 4,000), ascending, each once.
+
+    Raises:
+        InputError: an entry is no distance, or below ``smallest``.
+    """
+    found = set()
+    for entry in text.split(","):
+        match = _ONE.fullmatch(entry.strip().lower().replace("_", ""))
+        if match is None:
+            raise InputError(f"distance '{entry.strip()}' is no number of tokens; expected a list like {smallest},4k,16k,160k")
+        distance = round(float(match[1]) * _UNIT[match[2]])
+        if distance < smallest:
+            raise InputError(f"distance {distance} is too small, expected {smallest} tokens or more")
+        found.add(distance)
+    return sorted(found)
+
+
+def short(tokens: int) -> str:
+    """How a distance is written: 500, 4k, 1m."""
+    if tokens >= 1_000_000:
+        return f"{tokens / 1_000_000:.3g}m"
+    return f"{tokens / 1000:.3g}k" if tokens >= 1000 else str(tokens)
+
+
+def passage_tolerance(distance: int) -> int:
+    """Tokens that the text behind a passage may be off: 5 %, and 64 tokens at distance 0."""
+    return max(int(_SHARE * distance), AT_ONCE_TOKENS if distance < AT_ONCE_TOKENS / _SHARE else 0)
+
+
+def fact_tolerance(distance: int) -> int:
+    """Tokens that the text behind a generated fact may be off: 5 %, and 25 % up to 1,000 tokens."""
+    return int((0.25 if distance <= _NEAR_TOKENS else _SHARE) * distance)
+
+
+def within(distances: Sequence[int], tokens: int) -> list[int]:
+    """The distances of at most so many tokens."""
+    return [distance for distance in distances if distance <= tokens]

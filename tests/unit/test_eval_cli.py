@@ -1,0 +1,123 @@
+"""Laws of `mplus eval`: files and a table where all is well, one line on stderr and code 2 where it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mplus import MPlusModel
+from mplus.cli import eval as command
+from mplus.cli import main
+from tests import tiny
+from tests.evaluating import squad_file
+
+
+@pytest.fixture(scope="module")
+def model() -> MPlusModel:
+    """One token per byte, with room for questions."""
+    return tiny.text_model(ltm_capacity=3000)
+
+
+@pytest.fixture
+def data(tmp_path: Path, model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of questions; any model that is named is the tiny one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(command, "open_model", lambda name: model)
+    return str(squad_file(tmp_path / "dev.json", articles=4, paragraphs=2))
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("mplus: ")
+    return err
+
+
+def test_retention_shows_a_table_and_stores_what_it_promises(
+    capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
+) -> None:
+    options = ["--distances", "0,1k", "--limit", "2", "--max-answer-tokens", "9", "--max-new-tokens", "3", "--out", "out"]
+    assert (
+        main(["eval", "retention", "--data", data, *options, "--set-geometry", "K0=32", "--systems", "mplus,memoryllm,passage"])
+        == 0
+    )
+    shown = capsys.readouterr().out
+    assert "MemoryLLM" in shown and "1k" in shown and "summary.json" in shown
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["schema"] == 1 and set(summary["systems"]) == {"mplus", "memoryllm", "passage"}
+    assert summary["systems"]["mplus"]["asked"] == [2, 2] and summary["systems"]["passage"]["distances"] == [0]
+    assert summary["geometry"]["ltm_read_tokens"] == 32 and summary["read_budget_tokens"] == 96
+    assert summary["settings"]["distances"] == [0, 1000] and summary["fingerprints"]["mplus"]
+    drawn = summary["retrieval"]["mplus"]
+    assert drawn["distances"] == [0, 1000] and len(drawn["right_share"][1]) == len(drawn["chance"][1]) == 1
+    assert 0 < drawn["chance"][1][0] < 0.1
+    assert (tmp_path / "out" / "retention.png").stat().st_size > 10_000
+
+
+def test_facts_shows_a_table_over_seeds_and_raises_the_capacity(
+    capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
+) -> None:
+    haystack = tmp_path / "text.txt"
+    haystack.write_text(" ".join(f"It rains for {number} days now." for number in range(300)), encoding="utf-8")
+    options = ["--distances", "400,3k,90k", "--tokens", "3000", "--questions", "2", "--seeds", "0,4", "--max-new-tokens", "2"]
+    assert main(["eval", "facts", "--haystack", str(haystack), *options, "--out", "out"]) == 0
+    assert "seed" not in capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    system = summary["systems"]["mplus"]
+    assert system["distances"] == [400, 3000] and system["asked"] == [4, 4]
+    assert list(system["streams"]) == ["seed 0", "seed 4"] and len(system["mean"]) == len(system["spread"]) == 2
+    assert summary["geometry"]["ltm_capacity"] == max(summary["tokens_read"].values()) > 3000
+    assert (tmp_path / "out" / "facts.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (["--distances", "near"], "distance 'near' is no number of tokens"),
+        (["--limit", "0"], "--limit"),
+        (["--systems", "mplus,bm26"], "there is no system 'bm26'"),
+        (["--systems", "memorylm"], "did you mean 'memoryllm'"),
+        (["--set-geometry", "K0"], "expected KEY=VALUE like K0=512"),
+        (["--set-geometry", "rooms=3"], "geometry: rooms"),
+        (["--set-geometry", "N=many"], "geometry: stm_tokens"),
+        (["--store", "tape"], "--store is 'tape', expected ram or disk"),
+        (["--nq-half", "best"], "--nq-half is 'best', expected eval or all"),
+        (["--distractors", "none.txt"], "there is no file 'none.txt'"),
+        (["--data", "none.json"], "there is no file 'none.json'"),
+        (["--max-answer-tokens", "1"], "no question with an answer of at most 1 tokens"),
+        (["--passage-adapter", ".", "--systems", "passage"], "holds no PEFT adapter"),
+        (["--out", "dev.json"], "dev.json is a file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_stores_nothing(
+    capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path, changed: list[str], expected: str
+) -> None:
+    usual = ["eval", "retention", "--data", data, "--distances", "0", "--limit", "1", "--out", "out", *changed]
+    assert expected in mistake(capsys, *usual)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (["--seeds", "0,one"], "seeds are '0,one', expected whole numbers"),
+        (["--distances", "100"], "distance 100 is too small"),
+        (["--tokens", "500"], "no distance is left within 500 tokens"),
+        (["--haystack", "none.txt"], "there is no file 'none.txt'"),
+        (["--questions", "0"], "--questions"),
+    ],
+)
+def test_a_mistake_about_facts_is_one_line(
+    capsys: pytest.CaptureFixture[str], data: str, changed: list[str], expected: str
+) -> None:
+    assert expected in mistake(capsys, "eval", "facts", "--out", "out", *changed)
+
+
+def test_help_names_both_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "--help"]) == 0
+    shown: Any = capsys.readouterr().out
+    assert "retention" in shown and "facts" in shown
