@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 
-import torch
 
 from mplus import MPlusModel
-from mplus.attach.find import find_by_vote, prompt_features
+from mplus.attach.find import Places, find_by_vote, prompt_features, vote
 from mplus.corpus.stream import build_stream
 from mplus.corpus.text import python_text, read_text
 from mplus.evaluation.retention import DEFAULT_DISTANCES
 from mplus.prompts import Prompts
+from mplus.retriever import VoteRetriever
 from mplus.training.bank import chat_ids
 
 
@@ -24,8 +24,12 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=16)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--haystack", default=None)
+    parser.add_argument("--window", type=int, default=None, help="blocks judged together, if not those of the model")
     options = parser.parse_args()
     model = MPlusModel.from_pretrained(options.model)
+    retriever = model.attached.retriever
+    assert isinstance(retriever, VoteRetriever)
+    retriever.window = options.window or retriever.window
     text = python_text() if options.haystack is None else read_text(options.haystack)
     count = lambda part: len(model.tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"])  # noqa: E731
     distances = [distance for distance in DEFAULT_DISTANCES if distance * 1.02 < options.tokens]
@@ -36,10 +40,10 @@ def main() -> None:
         for ids in model.cut(piece):
             memory.update(model.encode(ids, memory))
     print(f"read {stream.tokens} tokens in {time.time() - start:.0f} s ({stream.tokens / (time.time() - start):.0f} tokens/s)")
-    store, block = memory.longterm.stores[0], model.geometry.block_tokens
-    births = store.column("birth")
+    block = model.geometry.block_tokens
     in_stm = set(memory.pool.births[0].tolist())
-    by_distance: dict[int, list[tuple[bool, bool, bool, int]]] = {}
+    places = Places.of(memory, with_short_term=True)
+    by_distance: dict[int, list[tuple[bool, bool, int]]] = {}
     start = time.time()
     for planted in stream.planted:
         prompts = Prompts.from_rows([chat_ids(model.tokenizer, planted.fact.question)], 2, model.device)
@@ -48,23 +52,23 @@ def main() -> None:
         length = count(" " + planted.fact.statement)
         end = memory.now - planted.tokens_back
         wanted = set(range(end - length, end))
-        read = set(births[found.indices].tolist())
-        rank = -1
-        if found.scores is not None:
-            order = found.scores.argsort(descending=True)
-            first = births[::block][order]
-            right = torch.tensor([bool(wanted & set(range(begin, begin + block))) for begin in first[:200].tolist()])
-            rank = int(right.nonzero()[0, 0]) if bool(right.any()) else 999
+        read = set(places.births[found.indices].tolist()) | in_stm
+        best = places.ids[vote(retriever, memory, places, features, prompts.mask)[0].argsort(descending=True)[:200]]
+        windows = [set(range(first, first + retriever.window * block)) for first in (best * block).tolist()]
+        rank = next((place for place, window in enumerate(windows) if len(wanted & window) >= 0.5 * length), 999)
         by_distance.setdefault(planted.distance, []).append(
-            (len(wanted & (read | in_stm)) >= 0.9 * len(wanted), len(wanted & in_stm) >= 0.9 * len(wanted), rank == 0, rank)
+            (len(wanted & read) >= 0.9 * len(wanted), len(wanted & in_stm) >= 0.9 * len(wanted), rank)
         )
     print(f"asked {len(stream.planted)} in {time.time() - start:.0f} s")
     for distance, rows in sorted(by_distance.items()):
-        ranks = sorted(row[3] for row in rows)
+        ranks = sorted(row[2] for row in rows)
         print(
             f"{distance:>7}: read {sum(row[0] for row in rows) / len(rows):.2f}  still short-term {sum(row[1] for row in rows) / len(rows):.2f}  "
-            f"best block right {sum(row[2] for row in rows) / len(rows):.2f}  ranks {ranks}"
+            f"best window right {sum(rank == 0 for rank in ranks) / len(rows):.2f}  ranks {ranks}"
         )
+    every = [row[2] for rows in by_distance.values() for row in rows]
+    shares = "  ".join(f"first {top} {sum(rank < top for rank in every) / len(every):.3f}" for top in (1, 2, 4, 8))
+    print(f"all {len(every)}: a right window among the {shares}")
 
 
 if __name__ == "__main__":

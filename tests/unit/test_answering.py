@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from mplus import Memory, MPlusModel
 from mplus.attach.find import find_by_vote, prompt_features
-from mplus.training.answering import answer_loss, padded, read_states
+from mplus.training.answering import Answered, answer_loss, by_length, joined, padded, read_states
 from tests.tiny import filled, ids, tiny_model
 
 
@@ -57,6 +57,25 @@ def test_the_loss_is_the_mean_over_answer_tokens_and_padding_changes_nothing(mod
             losses += list(functional.cross_entropy(logits, torch.tensor(answer), reduction="none"))
     torch.testing.assert_close(got.loss, torch.stack(losses).mean(), atol=1e-5, rtol=1e-5)
     assert got.tokens == 5 + 3 + 9 + 2
+    groups = by_length(prompts, answers, 1)
+    with torch.no_grad():
+        alone = [
+            answer_loss(
+                model, [prompts[row]], [answers[row]], lambda layer: (keys[layer][None], values[layer][None]), keys.shape[1]
+            )
+            for (row,) in groups
+        ]
+    again = joined(alone, groups)
+    torch.testing.assert_close(again.loss, got.loss, atol=1e-5, rtol=1e-5)
+
+
+def test_groups_hold_every_row_once_in_the_order_of_lengths() -> None:
+    prompts, answers = [[0] * length for length in (9, 2, 7, 4, 5)], [[0]] * 5
+    groups = by_length(prompts, answers, 2)
+    assert groups == [[1, 3], [4, 2], [0]]
+    exact = torch.tensor([True, False, True, False, True])
+    parts = [Answered(torch.tensor(1.0), exact[rows], 0, len(rows)) for rows in groups]
+    assert joined(parts, groups).exact.tolist() == exact.tolist()
 
 
 def test_a_bare_prompt_needs_no_memory(model: MPlusModel) -> None:

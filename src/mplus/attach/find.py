@@ -129,7 +129,7 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], tex
     retriever = attached.retriever
     assert isinstance(retriever, VoteRetriever)
     if places.long > budget or geometry.read_order == "score":
-        table = _vote(retriever, memory, places, features, text_BT)
+        table = vote(retriever, memory, places, features, text_BT)
     found = []
     for row in range(text_BT.shape[0]):
         blocks = torch.arange(places.ids.shape[0])
@@ -142,7 +142,7 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], tex
     return found
 
 
-def _vote(retriever: VoteRetriever, memory: Memory, places: Places, features: list[Tensor], text_BT: Tensor) -> Tensor:
+def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: list[Tensor], text_BT: Tensor) -> Tensor:
     """[B, m] scores of all blocks in the order of the text, float32 on the CPU."""
     block = memory.geometry.block_tokens
     with torch.no_grad():

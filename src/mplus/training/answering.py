@@ -27,11 +27,28 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Answered:
-    """Mean loss over answer tokens, whether each whole answer is right by the largest logits [R], tokens computed."""
+    """Mean loss over answer tokens, whether each whole answer is right by the largest logits [R], tokens computed, answer tokens."""
 
     loss: Tensor
     exact: Tensor
     tokens: int
+    targets: int
+
+
+def by_length(prompts: list[list[int]], answers: list[list[int]], rows: int) -> list[list[int]]:
+    """Rows in groups of about the same length, so that little is computed for padding."""
+    lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    return [order[start : start + rows] for start in range(0, len(order), rows)]
+
+
+def joined(parts: list[Answered], groups: list[list[int]]) -> Answered:
+    """Groups of ``by_length`` put together again: the same mean over all answer tokens, rows in their first order."""
+    total = sum(part.targets for part in parts)
+    loss = torch.stack([part.loss * (part.targets / total) for part in parts]).sum()
+    exact = torch.cat([part.exact for part in parts])
+    back = torch.tensor([row for group in groups for row in group], device=exact.device).argsort()
+    return Answered(loss, exact[back], sum(part.tokens for part in parts), total)
 
 
 def padded(prompts: list[list[int]], answers: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +82,7 @@ def answer_loss(
     wanted = target[:, 1:][predicts[:, :-1]]
     row_of = torch.arange(len(prompts), device=model.device)[:, None].expand_as(predicts)[predicts]
     wrong = torch.zeros(len(prompts), device=model.device).index_add_(0, row_of, (logits.argmax(-1) != wanted).float())
-    return Answered(functional.cross_entropy(logits, wanted), wrong == 0, int(mask.sum()))
+    return Answered(functional.cross_entropy(logits, wanted), wrong == 0, int(mask.sum()), len(wanted))
 
 
 def text_loss(model: MPlusModel, ids: Tensor, behind: int, memory: RowsOfLayer, slots: int) -> Tensor:

@@ -18,12 +18,14 @@ from torch import Tensor
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
 from mplus.retriever import VoteRetriever
-from mplus.training.answering import answer_loss, text_loss
+from mplus.training.answering import Answered, answer_loss, by_length, joined, text_loss
 from mplus.training.bank import chat_ids
 from mplus.training.documents import DocumentMaker
 from mplus.training.shelf import Asked, Shelf
 from mplus.training.task import Outcome, ParameterGroup, Task
 from mplus.training.views import Shape, found_view, places, short_term, short_view
+
+GROUP_ROWS = 16
 
 
 class Settings(BaseModel):
@@ -135,16 +137,21 @@ class ReadTask(Task):
             texts = [tokenizer.decode(self.shelf.ids[chunk]).strip() for chunk in batch.chunks]
             asked = zip(texts, batch.asked, strict=True)
             prompts = [chat_ids(tokenizer, f"{text}\n\n{one.text}", form=one.form) for text, one in asked]
-            out = answer_loss(self.model, prompts, answers)
-        else:
-            index = self._rows(batch.blocks)
-            out = answer_loss(self.model, prompts, answers, lambda layer: self._memory(layer, index), index.shape[1])
+        groups = by_length(prompts, answers, GROUP_ROWS)
+        out = joined([self._answers(batch, prompts, answers, rows) for rows in groups], groups)
         facts = torch.tensor([one.is_fact for one in batch.asked])
         metrics = {}
         for name, hits in (("exact", out.exact.cpu()), ("found", torch.tensor(batch.complete))):
             metrics[f"{name} facts"] = (float(hits[facts].sum()), float(facts.sum()))
             metrics[f"{name} passages"] = (float(hits[~facts].sum()), float((~facts).sum()))
         return Outcome(out.loss, len(prompts), out.tokens, metrics)
+
+    def _answers(self, batch: Batch, prompts: list[list[int]], answers: list[list[int]], rows: list[int]) -> Answered:
+        own = [prompts[row] for row in rows], [answers[row] for row in rows]
+        if self.settings.source == "prompt":
+            return answer_loss(self.model, *own)
+        index = self._rows(batch.blocks[rows])
+        return answer_loss(self.model, *own, lambda layer: self._memory(layer, index), index.shape[1])
 
     def _text(self, shape: Shape) -> Batch:
         """Chunks of which three quarters are the newest of their memory; the rest is to be read on."""
