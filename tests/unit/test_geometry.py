@@ -21,7 +21,6 @@ def test_default_sizes_are_consistent() -> None:
     ("changed", "told"),
     [
         ({"ltm_capacity": 4}, "ltm_capacity"),
-        ({"chunk_tokens": 9}, "chunk_tokens"),
         ({"min_write_tokens": 9}, "min_write_tokens"),
         ({"stm_tokens": 7}, "stm_tokens"),
         ({"stm_tokens": 11}, "stm_tokens"),

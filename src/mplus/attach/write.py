@@ -2,12 +2,16 @@
 
 Legend: B rows, T text tokens, K new tokens at most, L layers, D width, H kv heads, E head width, n tail tokens.
 
-``input`` tap: what enters a layer is its memory token, one per text token. ``output`` tap (published): what leaves a layer at
-the last K rows; a chunk shorter than K is left-filled by the newest old memory tokens, which are refreshed with it.
+``input`` tap: what enters a layer is its memory token, one per text token, or K spread over the chunk where K is smaller
+(``Geometry.kept_positions``). ``output`` tap (published): what leaves a layer at the last K rows; a chunk shorter than K is
+left-filled by the newest old memory tokens, which are refreshed with it.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +21,7 @@ from mplus.attach.cache import PrefixCache
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
+from mplus.attach.recompute import recomputed
 from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.memory.rows import RowLayout, Rows, Written
@@ -63,6 +68,9 @@ def write_pass(
     *,
     initial: bool = False,
     logits: bool = False,
+    grad: bool = False,
+    states: tuple[int, ...] = (),
+    recompute: tuple[int, ...] = (),
 ) -> list[Written]:
     """Run one chunk per row; rows do not see each other.
 
@@ -71,6 +79,10 @@ def write_pass(
         tail: the newest tokens of the memory (or of each row's memory).
         initial: the first write of a pool that does not exist yet: no BOS, no tail (MemoryLLM, ``initialized`` = 0).
         logits: also give logits and the text's layer inputs.
+        grad: keep the graph, so that a loss on what reads the new rows trains what wrote them (paper section 3.4).
+        states: layers whose normalised states are given too, as ``rows["states"]`` [len(states), n, D], without gradient; what
+            a retriever is trained on.
+        recompute: layers that keep only their input for the backward pass; see ``recompute.taken_over``.
 
     Returns:
         one ``Written`` per row.
@@ -81,16 +93,25 @@ def write_pass(
     text = ids.shape[1]
     if text > geometry.chunk_tokens:
         raise InputError(f"one write takes at most {geometry.chunk_tokens} tokens, got {text}; use memory.write, which cuts text")
-    run = _Run(attached, geometry, layout, ids, tail, initial, logits)
-    with torch.no_grad():
+    with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
+        run = _Run(attached, geometry, layout, ids, tail, initial, logits, states, recompute)
         with attached.adapters.on(attached.adapters.write):
-            states = run.forward()
-        return run.results(states)
+            final = run.forward()
+        return run.results(final)
 
 
 class _Run:
     def __init__(
-        self, attached: Attached, geometry: Geometry, layout: RowLayout, ids: Tensor, tail: Tail, initial: bool, logits: bool
+        self,
+        attached: Attached,
+        geometry: Geometry,
+        layout: RowLayout,
+        ids: Tensor,
+        tail: Tail,
+        initial: bool,
+        logits: bool,
+        states: tuple[int, ...],
+        recompute: tuple[int, ...],
     ) -> None:
         self.attached, self.geometry, self.layout, self.tail = attached, geometry, layout, tail
         self.decoder = attached.decoder
@@ -99,6 +120,10 @@ class _Run:
         room = max(0, geometry.new_tokens - self.text) if geometry.write_tap == "output" else 0
         self.fill = min(room, tail.tokens)
         self.new = min(geometry.new_tokens, self.text + self.fill)
+        self.kept: slice | Tensor = slice(-self.new, None)
+        if geometry.write_tap == "input" and geometry.new_tokens < geometry.chunk_tokens:
+            self.kept = torch.tensor(geometry.kept_positions(self.text), device=ids.device)
+            self.new = self.kept.shape[0]
         self.prefix = 0 if initial else 1 + tail.tokens - self.fill
         self.ids = torch.cat([ids[:, :1].expand(-1, self.fill), ids], 1)
         self.taken = _Taken()
@@ -109,6 +134,8 @@ class _Run:
             self.searched = retriever.voting
         elif retriever is not None:
             self.searched = tuple(range(self.decoder.depth))
+        self.states, self.recompute = states, recompute
+        self.may_stop = not logits and not (recompute and torch.is_grad_enabled())
         positions = torch.arange(self.prefix, device=ids.device)[None]
         self.rotation = self.decoder.rotation(positions, attached.bos) if self.prefix else None
         self.seen_kv: list[tuple[Tensor, Tensor]] = []
@@ -118,10 +145,10 @@ class _Run:
         decoder = self.decoder
         if not self.initial:  # before the hooks: they must see the chunk's projections only
             self.seen_kv = [self.project_seen(layer) for layer in range(decoder.depth)]
-        cache = PrefixCache(decoder.depth, self.prefix, room=self.ids.shape[1])
+        cache = PrefixCache(decoder.depth, self.prefix, room=self.ids.shape[1], storing=not torch.is_grad_enabled())
         mask = torch.ones(self.batch, self.prefix + self.ids.shape[1], dtype=torch.long, device=self.ids.device)
         positions = torch.arange(self.prefix, mask.shape[1], device=self.ids.device)[None].expand(self.batch, -1)
-        with Hooks() as hooks:
+        with Hooks() as hooks, recomputed(decoder, self.recompute, self.again):
             for layer in range(decoder.depth):
                 self.install(hooks, layer)
             try:
@@ -132,6 +159,16 @@ class _Run:
                 return None
         states: Tensor = out.last_hidden_state
         return states
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Hooks and adapter once more, for a layer that gradient checkpointing recomputes; what they take is thrown away."""
+        twin = copy.copy(self)
+        twin.taken = _Taken()
+        with self.attached.adapters.on(self.attached.adapters.write), Hooks() as hooks:
+            for layer in range(self.decoder.depth):
+                twin.install(hooks, layer)
+            yield
 
     def install(self, hooks: Hooks, layer: int) -> None:
         """Hooks of one layer: prepare its input, fill its prefix, take what becomes memory."""
@@ -154,26 +191,26 @@ class _Run:
             assert self.tail.hidden is not None
             hidden[:, : self.fill] = self.tail.hidden[:, layer, self.tail.tokens - self.fill :]
         if self.attached.position is not None:
-            hidden[:, -self.new :] += self.attached.position
+            hidden[:, self.kept] += self.attached.position.to(hidden.dtype)
             if self.initial and layer:  # the published first write edits the previous layer's output in place
-                self.taken.hidden[layer - 1] = hidden[:, -self.new :].clone()
+                self.taken.hidden[layer - 1] = hidden[:, self.kept].clone()
         if self.geometry.write_tap == "input" and not self.takes_kv:
-            self.taken.hidden[layer] = hidden[:, -self.new :].clone()
+            self.taken.hidden[layer] = hidden[:, self.kept].clone()
         return hidden
 
     def attend(self, layer: int, cache: PrefixCache, normed: Tensor) -> None:
         """Before attention: the prefix goes into the cache; with the input tap this is also where search keys come from."""
         last = layer == self.decoder.depth - 1
-        if self.geometry.write_tap == "input" and layer in self.searched:
-            self.taken.normed[layer] = normed[:, -self.new :]
-        if last and self.geometry.write_tap == "input" and not self.takes_kv and not self.wants_logits:
+        if self.geometry.write_tap == "input" and (layer in self.searched or layer in self.states):
+            self.taken.normed[layer] = normed[:, self.kept]
+        if last and self.geometry.write_tap == "input" and not self.takes_kv and self.may_stop:
             raise Enough
         cache.at(layer).fill(*self.prefix_kv(layer, normed))
 
     def project_seen(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys before rotation and values of [BOS | tail], each [B or 1, P, H, E]."""
         decoder, seen = self.decoder, self.prefix - 1
-        keys, values = decoder.project(layer, self.attached.bos[layer][None, None])
+        keys, values = decoder.project(layer, self.attached.bos[layer][None, None].to(decoder.dtype))
         if not seen:
             return keys, values
         if self.tail.hidden is not None:
@@ -196,13 +233,13 @@ class _Run:
 
     def take(self, into: dict[int, Tensor], layer: int, out: Tensor) -> None:
         """After the key or value projection: the chunk's own rows, before rotation."""
-        into[layer] = self.decoder.as_heads(out)[:, -self.new :]
-        if layer == self.decoder.depth - 1 and into is self.taken.values and not self.wants_logits:
+        into[layer] = self.decoder.as_heads(out)[:, self.kept]
+        if layer == self.decoder.depth - 1 and into is self.taken.values and self.may_stop:
             raise Enough
 
     def leave(self, layer: int, out: Tensor) -> None:
         """After a layer: the output tap."""
-        self.taken.hidden[layer] = out[:, -self.new :].clone()
+        self.taken.hidden[layer] = out[:, self.kept].clone()
 
     def results(self, states: Tensor | None) -> list[Written]:
         """Split the batch into one ``Written`` per row."""
@@ -222,6 +259,8 @@ class _Run:
             rows.update(project_rows(self.attached, self.geometry, hidden))
         if self.searched:
             rows["search"] = self.search_keys(hidden)
+        if self.states:
+            rows["states"] = torch.stack([value for _, value in sorted(self.normed(self.states, hidden).items())], 1).detach()
         logits = None if states is None or not self.wants_logits else decoder.model.lm_head(states[:, self.fill :])
         out = []
         for row in range(self.batch):
@@ -235,12 +274,14 @@ class _Run:
 
     def search_keys(self, hidden: Tensor | None) -> Tensor:
         """[B, L or 1, n, R] retriever keys of the new rows."""
+        return search_keys(self.attached, self.normed(self.searched, hidden))
+
+    def normed(self, layers: tuple[int, ...], hidden: Tensor | None) -> dict[int, Tensor]:
+        """Normalised states of the new rows, [B, n, D] per layer."""
         if self.geometry.write_tap == "input":
-            normed = {layer: self.taken.normed[layer] for layer in self.searched}
-        else:
-            assert hidden is not None
-            normed = {layer: self.decoder.normed(layer, hidden[:, layer]) for layer in self.searched}
-        return search_keys(self.attached, normed)
+            return {layer: self.taken.normed[layer] for layer in layers}
+        assert hidden is not None
+        return {layer: self.decoder.normed(layer, hidden[:, layer]) for layer in layers}
 
 
 def keeps_write_kv(geometry: Geometry) -> bool:

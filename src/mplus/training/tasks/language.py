@@ -66,6 +66,7 @@ class Settings(BaseModel):
     bank_on_cpu: bool = Field(False, description="keep older memories off the accelerator")
     others: int = Field(32, ge=0, description="older chunks that stand in one sample's memory beside the wrong ones of its step")
     wrong: int = Field(8, ge=0, description="older chunks a step's search learns against")
+    right: int = Field(4, ge=1, description="chunks of its own document a sample's search learns from, drawn at random")
     ltm_choice: LtmChoice = Field("retriever", description="who chooses long-term tokens; random, recent, none for comparison")
     put_in_share: float = Field(0.5, ge=0, le=1, description="samples whose right tokens are read whatever the search says")
     retriever_loss: RetrieverLoss = "contrastive"
@@ -93,6 +94,7 @@ class LanguageTask(Task):
         self.scribe = Scribe(model, searches=searches)
         device = torch.device("cpu") if settings.bank_on_cpu else model.device
         self.older = Older(self.scribe, max(settings.bank_chunks, 1), device)
+        self._check_blocks()
         self.randomness = random.Random(seed)
         self.maker = Maker(self.corpus, self.older, self._rules(), self.randomness)
         self.groups_of_drops = model.attached.decoder.depth if model.geometry.drop == "per_layer" else 1
@@ -239,7 +241,10 @@ class LanguageTask(Task):
             return None
         rows = self.scribe.rows_per_chunk
         wrong = self._whole_blocks([(place * rows, rows) for place in batch.wrong])
-        own = [self._whole_blocks(written.columns(row, sample, rows)) for row, sample in enumerate(batch.samples)]
+        own = []
+        for row, sample in enumerate(batch.samples):
+            asked = written.columns(row, sample, rows)
+            own.append(self._whole_blocks(random.Random(sample.seed).sample(asked, min(len(asked), settings.right))))
         return search.loss(settings.retriever_loss, wrong, own, settings.retriever_layers)
 
     def _whole_blocks(self, chunks: list[tuple[int, int]]) -> list[Tensor]:
@@ -273,6 +278,15 @@ class LanguageTask(Task):
             raise GeometryError(
                 f"memory takes {slots} positions and task.read_tokens is {settings.read_tokens}, the model has {positions}; "
                 "lower task.read_tokens, N or K0"
+            )
+
+    def _check_blocks(self) -> None:
+        geometry, rows = self.model.geometry, self.scribe.rows_per_chunk
+        learns = "retriever" in self.trained.parts and self.settings.retriever_loss != "none"
+        if learns and geometry.retrieval == "shared" and rows < geometry.block_tokens:
+            raise GeometryError(
+                f"a chunk makes {rows} memory tokens, fewer than the {geometry.block_tokens} of a block, so the search has nothing whole to "
+                "learn from; lower block_tokens, raise new_tokens (K), or set task.retriever_loss=none"
             )
 
     def _rules(self) -> Rules:

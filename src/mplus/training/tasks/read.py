@@ -44,7 +44,8 @@ class Settings(BaseModel):
     fact_share: float = Field(0.6, ge=0, le=1, description="share of chunks with generated facts")
     fresh_share: float = Field(0.15, ge=0, le=1, description="share of questions about the chunk written last")
     text_share: float = Field(0.1, ge=0, lt=1, description="share of steps that keep the language model as it was")
-    text_rows: int = Field(12, ge=1, description="chunks of such a step")
+    text_rows: int = Field(5, ge=1, description="chunks of such a step")
+    text_weight: float = Field(1.0, gt=0, description="factor on the loss of such a step")
     forms: dict[Literal["chat", "system", "plain"], float] = Field(
         default={"chat": 0.75, "system": 0.1, "plain": 0.15}, description="shares of ways to ask"
     )
@@ -171,7 +172,8 @@ class ReadTask(Task):
             self.model, self.shelf.ids[batch.chunks], behind, lambda layer: self._memory(layer, index), index.shape[1]
         )
         rows = len(batch.chunks)
-        return Outcome(loss, rows, rows * self.shelf.tokens, {"divergence": (loss.item() * rows, rows)})
+        metrics = {"divergence": (loss.item() * rows, float(rows))}
+        return Outcome(loss * self.settings.text_weight, rows, rows * self.shelf.tokens, metrics)
 
     @property
     def _begun(self) -> int:
