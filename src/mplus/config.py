@@ -50,6 +50,11 @@ class Geometry(BaseModel):
         description="`age`: LTM oldest first, then STM (paper); `score`: STM, then the found spans, the best beside the prompt",
     )
     neighbour_blocks: int = Field(1, ge=0, description="blocks read on each side of a found block")
+    choice: Literal["best", "recent", "random"] = Field(
+        "best",
+        description="which K0 long-term tokens a prompt reads: `best` (M+) by score; for comparison `recent`, those written last, "
+        "or `random` ones",
+    )
 
     eviction: Literal["oldest", "countdown"] = "oldest"
     merge_every_writes: int = Field(1, ge=1, description="countdown: writes between two merges")
@@ -72,11 +77,6 @@ class Geometry(BaseModel):
             raise ValueError(
                 f"ltm_capacity (M) is {self.ltm_capacity}, smaller than ltm_read_tokens (K0) {self.ltm_read_tokens}; "
                 "raise M or lower K0"
-            )
-        if self.write_tap == "input" and self.new_tokens < self.chunk_tokens:
-            raise ValueError(
-                f"with write_tap='input' each chunk token becomes a memory token, so chunk_tokens ({self.chunk_tokens}) "
-                f"may not exceed new_tokens (K, {self.new_tokens})"
             )
         if self.min_write_tokens > self.chunk_tokens:
             raise ValueError(
@@ -102,6 +102,18 @@ class Geometry(BaseModel):
         if self.retrieval == "shared" and self.stm_ages != "since_written":
             raise ValueError("retrieval='shared' knows neighbours by when they were written, so stm_ages must be 'since_written'")
         return self
+
+    def kept_positions(self, text_tokens: int) -> list[int]:
+        """Positions of a chunk whose layer inputs become memory tokens with the input tap, ascending.
+
+        With K >= chunk_tokens every token is kept (1:1). Else the last one of each group of chunk_tokens / K neighbours is, so
+        that rows spread over the chunk and each has seen its whole group; a chunk of T tokens gives ceil(T * K / chunk_tokens)
+        rows, the last of them at its last token.
+        """
+        if self.new_tokens >= self.chunk_tokens:
+            return list(range(text_tokens))
+        count = -(-text_tokens * self.new_tokens // self.chunk_tokens)
+        return [min((row + 1) * self.chunk_tokens // self.new_tokens, text_tokens) - 1 for row in range(count)]
 
     @property
     def drop_span(self) -> int:

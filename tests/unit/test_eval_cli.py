@@ -74,6 +74,84 @@ def test_facts_shows_a_table_over_seeds_and_raises_the_capacity(
     assert (tmp_path / "out" / "facts.png").exists()
 
 
+QUICK = ["--distances", "0,400", "--limit", "2", "--max-answer-tokens", "9", "--max-new-tokens", "2", "--out", "out"]
+
+
+def test_variants_stand_beside_the_others_everywhere(capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path) -> None:
+    variants = ["--variant", "k0-8:K0=8", "--variant", "random:choice=random,neighbour_blocks=0", "--variant", "n-128:N=128"]
+    assert main(["eval", "retention", "--data", data, *QUICK, "--systems", "mplus", *variants]) == 0
+    shown = capsys.readouterr().out
+    assert "right long-term tokens read (chance)" in shown and shown.count("n-128") == 2 and "[95 %]" in shown
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert list(summary["systems"]) == ["mplus", "k0-8", "random", "n-128"]
+    assert summary["variants"]["random"] == {"choice": "random", "neighbour_blocks": 0}
+    assert summary["variants"]["n-128"] == {"stm_tokens": 128} and summary["geometry"]["choice"] == "best"
+    assert all(one["asked"] == [2, 2] for one in summary["systems"].values())
+    at = summary["retrieval"]["mplus"]["distances"].index(400)
+    assert summary["retrieval"]["k0-8"]["chance"][at][0] == pytest.approx(
+        summary["retrieval"]["mplus"]["chance"][at][0] / 2, abs=1e-3
+    )
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert "| k0-8 | random | n-128 |" in table and "`n-128`: M+ with stm_tokens 128." in table
+
+
+def test_a_finished_run_is_replaced_only_when_told(capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path) -> None:
+    usual = ["eval", "retention", "--data", data, *QUICK, "--store", "disk"]
+    assert main(usual) == 0
+    capsys.readouterr()
+    path = tmp_path / "out" / "summary.json"
+    before = path.read_bytes()
+    assert "'out' holds a finished run; give another --out, or --overwrite" in mistake(capsys, *usual)
+    assert path.read_bytes() == before
+    assert main([*usual, "--seed", "1", "--overwrite"]) == 0
+    assert json.loads(path.read_text(encoding="utf-8"))["settings"]["seed"] == 1
+
+
+def test_a_run_that_ends_early_does_not_look_finished(
+    capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = ["eval", "retention", "--data", data, *QUICK]
+    assert main(usual) == 0
+
+    def stop(*given: Any, **named: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mplus.evaluation.job.run_script", stop)
+        assert main([*usual, "--overwrite"]) == 130
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["samples.jsonl"]
+    assert main(usual) == 0  # nothing has to be said to begin again
+
+
+def test_report_joins_seeds_and_stores_table_and_picture(capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path) -> None:
+    usual = ["eval", "retention", "--data", data, *QUICK[:-1]]
+    for seed in ("0", "1"):
+        assert main([*usual, f"run{seed}", "--seed", seed, "--systems", "mplus"]) == 0
+    capsys.readouterr()
+    assert main(["eval", "report", "run0", "run1", "--out", "joined/all.md", "--out", "joined/all.png"]) == 0
+    shown = capsys.readouterr().out
+    assert "M+, 2 seeds" in shown and "joined/all.png" in shown
+    assert "M+: run0, run1." in (tmp_path / "joined" / "all.md").read_text(encoding="utf-8")
+    assert (tmp_path / "joined" / "all.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in (tmp_path / "joined").iterdir()) == ["all.md", "all.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nowhere"], "'nowhere' holds no finished run (summary.json is missing)"),
+        (["dev.json"], "'dev.json' holds no finished run"),
+        (["nowhere", "--out", "all.svg"], "neither a picture nor a table"),
+        (["nowhere", "--out", "dev.json/all.md"], "is a file"),
+        ([], "missing argument 'DIR...'"),
+    ],
+)
+def test_a_mistake_about_a_report_is_one_line(
+    capsys: pytest.CaptureFixture[str], data: str, arguments: list[str], expected: str
+) -> None:
+    assert expected in mistake(capsys, "eval", "report", *arguments)
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -82,8 +160,15 @@ def test_facts_shows_a_table_over_seeds_and_raises_the_capacity(
         (["--systems", "mplus,bm26"], "there is no system 'bm26'"),
         (["--systems", "memorylm"], "did you mean 'memoryllm'"),
         (["--set-geometry", "K0"], "expected KEY=VALUE like K0=512"),
-        (["--set-geometry", "rooms=3"], "geometry: rooms"),
+        (["--set-geometry", "rooms=3"], "the memory has no setting 'rooms'"),
         (["--set-geometry", "N=many"], "geometry: stm_tokens"),
+        (["--set-geometry", "N=4000"], "memory needs"),
+        (["--variant", "k0"], "'k0' is no variant"),
+        (["--variant", "k0:rooms=3"], "the memory has no setting 'rooms'"),
+        (["--variant", "k0:K0=7"], "variant 'k0': geometry: "),
+        (["--variant", "big:N=4000"], "variant 'big': memory needs"),
+        (["--variant", "other:block_tokens=2"], "variant 'other': block_tokens belongs to the model"),
+        (["--variant", "other:retrieval=per_layer"], "variant 'other': retrieval belongs to the model"),
         (["--store", "tape"], "--store is 'tape', expected ram or disk"),
         (["--nq-half", "best"], "--nq-half is 'best', expected eval or all"),
         (["--distractors", "none.txt"], "there is no file 'none.txt'"),
@@ -117,7 +202,7 @@ def test_a_mistake_about_facts_is_one_line(
     assert expected in mistake(capsys, "eval", "facts", "--out", "out", *changed)
 
 
-def test_help_names_both_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "--help"]) == 0
     shown: Any = capsys.readouterr().out
-    assert "retention" in shown and "facts" in shown
+    assert "retention" in shown and "facts" in shown and "report" in shown

@@ -9,6 +9,7 @@ import contextlib
 import logging
 from dataclasses import dataclass, field
 from functools import partial
+from random import Random
 
 import torch
 from torch import Tensor
@@ -53,10 +54,27 @@ def planned_tokens(memory: Memory) -> int:
 
 
 def searches(memory: Memory) -> bool:
-    """Whether a prompt's place in the text of this memory is looked for at all."""
-    if memory.geometry.read_order == "score":
+    """Whether anything is found for a prompt at all."""
+    if _finds_short_term(memory):
         return memory.geometry.reads_ltm and len(memory.pool) > 0
     return planned_tokens(memory) > 0
+
+
+def _finds_short_term(memory: Memory) -> bool:
+    """Whether short-term tokens may be found too; what is not chosen by score is taken from long-term memory alone."""
+    return memory.geometry.read_order == "score" and memory.geometry.choice == "best"
+
+
+def _without_scores(memory: Memory, total: int, count: int, layer: int = 0) -> Tensor:
+    """Which `count` of `total` tokens or blocks, ascending from oldest to newest, are read where no score decides.
+
+    `recent` are the last; `random` ones are drawn by the memory's seed and how much it has read, so that reading twice gives
+    the same, every layer of per-layer retrieval draws its own, and reading leaves the memory's own generator alone.
+    """
+    if memory.geometry.choice == "recent" or total <= count:
+        return torch.arange(max(0, total - count), total)
+    draw = Random(f"mplus random choice {memory.seed} {memory.now} {layer}")
+    return torch.tensor(sorted(draw.sample(range(total), count)), dtype=torch.int64)
 
 
 def find_in_layer(attached: Attached, memory: Memory, layer: int, normed_BTD: Tensor, text_BT: Tensor) -> list[Found]:
@@ -72,6 +90,10 @@ def find_in_layer(attached: Attached, memory: Memory, layer: int, normed_BTD: Te
     merged = longterm.merged(layer)
     if geometry.small_ltm == "repeat" and merged < geometry.ltm_read_tokens:
         index = repeated_oldest_first(ages, max(1, merged), geometry.ltm_read_tokens)
+        return [Found(index, ages[index], None)] * normed_BTD.shape[0]
+    if geometry.choice != "best":
+        oldest_first = torch.argsort(ages, stable=True).flip(0)  # equal ages in the order of ``best_oldest_first``
+        index = oldest_first[_without_scores(memory, len(ages), planned_tokens(memory), layer)]
         return [Found(index, ages[index], None)] * normed_BTD.shape[0]
     assert isinstance(attached.retriever, LayerRetriever)
     scores = []
@@ -120,11 +142,15 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], tex
     """Each prompt's blocks of neighbouring tokens, the same in all layers.
 
     With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half
-    has been dropped is judged and read as a whole, and what answers stands beside the prompt wherever it was kept.
+    has been dropped is judged and read as a whole, and what answers stands beside the prompt wherever it was kept. With a
+    ``choice`` other than "best" nothing is scored: blocks of long-term memory are read, oldest first.
     """
     geometry = memory.geometry
-    places = Places.of(memory, with_short_term=geometry.read_order == "score")
+    places = Places.of(memory, with_short_term=_finds_short_term(memory))
     budget = geometry.ltm_read_tokens // geometry.block_tokens
+    if geometry.choice != "best":
+        blocks = _without_scores(memory, places.long, budget)
+        return [places.found(blocks, memory, None)] * text_BT.shape[0]
     table: Tensor | None = None
     retriever = attached.retriever
     assert isinstance(retriever, VoteRetriever)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,19 +10,20 @@ from rich.markup import escape
 
 from mplus.cli import terminal
 from mplus.cli.demo import check_place, read_haystack
+from mplus.cli.eval_report import report
 from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, ModelName, Verbose
-from mplus.errors import InputError
+from mplus.errors import GeometryError, InputError
 
 if TYPE_CHECKING:
     from mplus.evaluation.bench import Bench
     from mplus.evaluation.job import Job
     from mplus.evaluation.summary import Summary
+    from mplus.evaluation.variants import Variant
     from mplus.model import MPlusModel
 
 app = typer.Typer(help="Measure what a memory is worth: accuracy over distance, against baselines.", no_args_is_help=True)
-
-SYMBOLS = {"K": "new_tokens", "N": "stm_tokens", "K0": "ltm_read_tokens", "M": "ltm_capacity"}
+app.command("report")(report)
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where summary.json, samples.jsonl, a picture and a table go.")]
 Systems = Annotated[str, typer.Option("--systems", metavar="LIST", help="Of mplus, memoryllm, window (slow), passage.")]
@@ -39,6 +39,15 @@ SetGeometry = Annotated[
     typer.Option("--set-geometry", metavar="KEY=VALUE", help="A size of the memory: K0, N, M or a field's name. Repeatable."),
 ]
 StoreKind = Annotated[str, typer.Option("--store", metavar="ram|disk", help="Where long-term memory lives; disk: below --out.")]
+Variants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--variant",
+        metavar="NAME:KEY=VALUE,...",
+        help="A further M+ memory with a changed geometry, like k0-128:K0=128. Repeatable.",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished run in --out.")]
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer.")]
 
 
@@ -62,16 +71,18 @@ def retention(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of samples, their order and random drops.")] = 0,
     max_new_tokens: NewTokens = 10,
     set_geometry: SetGeometry = None,
+    variant: Variants = None,
     memoryllm_model: MemoryLLM = None,
     passage_adapter: Adapter = None,
     store: StoreKind = "ram",
+    overwrite: Overwrite = False,
     model: ModelName = DEFAULT_NAME,
     verbose: Verbose = False,
 ) -> None:
     """The paper's experiment: a passage, then text of other articles, then a question about the passage."""
-    check_place(out)
+    _check_out(out, overwrite)
     _choice("--nq-half", nq_half, ("eval", "all"))
-    names, sizes = _systems(systems), _geometry(set_geometry)
+    names, (sizes, variants) = _systems(systems), _memories(set_geometry, variant)
     from mplus.evaluation.distances import parse_distances
     from mplus.evaluation.job import Job, Stream
     from mplus.evaluation.passages import read_passages
@@ -89,7 +100,7 @@ def retention(
         seed=seed,
     )
     opened = open_model(model)
-    bench = _bench(opened, names, sizes, memoryllm_model, passage_adapter, store, out)
+    bench = _bench(opened, names, sizes, variants, memoryllm_model, passage_adapter, store, out)
     with terminal.waiting("planning the stream"):
         scripts = task.scripts(_encoder(opened), chunk_tokens=bench.sizes.chunk_tokens, min_tokens=bench.sizes.min_write_tokens)
     streams = [Stream(name=f"pass {n} of {len(scripts)}", seed=seed, script=script) for n, script in enumerate(scripts, 1)]
@@ -139,15 +150,17 @@ def facts(
     systems: Systems = "mplus,memoryllm",
     max_new_tokens: NewTokens = 10,
     set_geometry: SetGeometry = None,
+    variant: Variants = None,
     memoryllm_model: MemoryLLM = None,
     passage_adapter: Adapter = None,
     store: StoreKind = "ram",
+    overwrite: Overwrite = False,
     model: ModelName = DEFAULT_NAME,
     verbose: Verbose = False,
 ) -> None:
     """Generated facts in running text, asked at many distances as the stream goes by."""
-    check_place(out)
-    names, sizes, wanted_seeds = _systems(systems), _geometry(set_geometry), _seeds(seeds)
+    _check_out(out, overwrite)
+    names, (sizes, variants), wanted_seeds = _systems(systems), _memories(set_geometry, variant), _seeds(seeds)
     from mplus.corpus.text import read_text
     from mplus.evaluation.distances import parse_distances, within
     from mplus.evaluation.job import Job, Stream
@@ -173,7 +186,7 @@ def facts(
     longest = max(stream.script.tokens for stream in streams)
     if opened.geometry.ltm_capacity < longest:
         sizes.setdefault("ltm_capacity", longest)
-    bench = _bench(opened, names, sizes, memoryllm_model, passage_adapter, store, out)
+    bench = _bench(opened, names, sizes, variants, memoryllm_model, passage_adapter, store, out)
     settings = {
         "haystack": [str(file) for file in haystack or []],
         "distances": wanted,
@@ -201,18 +214,18 @@ def _systems(text: str) -> list[str]:
     return known_systems([name.strip() for name in text.split(",") if name.strip()])
 
 
-def _geometry(pairs: list[str] | None) -> dict[str, Any]:
-    """Sizes to replace, from entries like "K0=512"."""
-    sizes: dict[str, Any] = {}
-    for pair in pairs or []:
-        name, equals, value = pair.partition("=")
-        if not equals or not value:
-            raise InputError(f"'{pair}' is no setting of the memory; expected KEY=VALUE like K0=512")
-        try:
-            sizes[SYMBOLS.get(name.strip(), name.strip())] = json.loads(value)
-        except ValueError:
-            sizes[SYMBOLS.get(name.strip(), name.strip())] = value.strip()
-    return sizes
+def _memories(set_geometry: list[str] | None, variants: list[str] | None) -> tuple[dict[str, Any], list[Variant]]:
+    """Sizes to replace in the measured memory, and the further memories."""
+    from mplus.evaluation.variants import parse_sizes, parse_variants
+
+    return parse_sizes(set_geometry or []), parse_variants(variants or [])
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    """Refuse a place that cannot be written, or that holds a finished run nobody said may go."""
+    check_place(out)
+    if not overwrite and (out / "summary.json").exists():
+        raise InputError(f"'{out}' holds a finished run; give another --out, or --overwrite to replace it")
 
 
 def _seeds(text: str) -> list[int]:
@@ -231,6 +244,7 @@ def _bench(
     model: MPlusModel,
     systems: list[str],
     sizes: dict[str, Any],
+    variants: list[Variant],
     memoryllm_model: str | None,
     adapter: Path | None,
     store: str,
@@ -240,14 +254,30 @@ def _bench(
     from mplus.evaluation.plain import open_adapted
 
     _choice("--store", store, ("ram", "disk"))
-    return Bench(
+    bench = Bench(
         model=model,
         systems=systems,
+        variants=variants,
         geometry=sizes,
         memoryllm_model=open_model(memoryllm_model) if memoryllm_model and "memoryllm" in systems else None,
         passage_model=open_adapted(model, adapter) if adapter is not None and "passage" in systems else None,
         store=out / "memory" if store == "disk" else None,
     )
+    _check_memories(bench, model)
+    return bench
+
+
+def _check_memories(bench: Bench, model: MPlusModel) -> None:
+    """Refuse what the model cannot do or hold before minutes of reading are spent on it."""
+    from mplus.checkpoints.adapted import check_fits
+
+    varied = {variant.name for variant in bench.variants}
+    for name, geometry in bench.geometries.items():
+        try:
+            model.layout(model.memory_format, geometry)
+            check_fits(geometry, model.attached.decoder)
+        except GeometryError as error:
+            raise GeometryError(f"variant '{name}': {error}" if name in varied else str(error)) from None
 
 
 def _encoder(model: MPlusModel) -> Any:
@@ -261,12 +291,16 @@ def _run(job: Job, out: Path) -> None:
 
 
 def _show(summary: Summary, paths: list[Path]) -> None:
-    headings, rows = summary.rows()
-    table = terminal.table(*headings, title=f"{escape(summary.model)}: {summary.task}, share answered right [95 %]")
-    for row in rows:
-        table.add_row(*map(escape, row))
+    from mplus.evaluation.summary import RETRIEVAL
+
     console = terminal.results()
-    console.print(table)
+    tables = [(f"{summary.task}, share answered right [95 %]", summary.rows()), (RETRIEVAL, summary.retrieval_rows())]
+    for title, (headings, rows) in tables:
+        if len(headings) > 1:
+            table = terminal.table(*headings, title=f"{escape(summary.model)}: {title}")
+            for row in rows:
+                table.add_row(*map(escape, row))
+            console.print(table)
     context = summary.context
     read, seconds = sum(context["tokens_read"].values()), context["seconds_of"]
     console.print(

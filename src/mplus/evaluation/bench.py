@@ -10,7 +10,17 @@ from typing import Any
 
 from mplus.errors import InputError
 from mplus.evaluation.protocol import RemembersText
-from mplus.evaluation.systems import SYSTEMS, MemoryReader, MemorySystem, PassageSystem, Reader, System, WindowSystem
+from mplus.evaluation.systems import (
+    SYSTEMS,
+    MemoryReader,
+    MemorySystem,
+    OtherReading,
+    PassageSystem,
+    Reader,
+    System,
+    WindowSystem,
+)
+from mplus.evaluation.variants import Variant
 
 
 def known_systems(names: Sequence[str]) -> list[str]:
@@ -40,10 +50,13 @@ class Bench:
         memoryllm_model: weights trained without long-term memory; None: those of ``model``.
         passage_model: plain model for the ``passage`` system; None: the untouched base.
         store: a directory for long-term memories on disk; None: in RAM.
+        variants: further M+ memories. All memories of one model take the same write passes, whose chunks see the newest tokens of
+            the M+ memory. A variant that only reads differently needs no memory of its own.
     """
 
     model: RemembersText
     systems: Sequence[str]
+    variants: Sequence[Variant] = ()
     geometry: dict[str, Any] = field(default_factory=dict)
     memoryllm_model: RemembersText | None = None
     passage_model: Any = None
@@ -59,6 +72,18 @@ class Bench:
         """Memory tokens a prompt reads: N + K0."""
         return int(self.sizes.stm_tokens + self.sizes.ltm_read_tokens)
 
+    @property
+    def geometries(self) -> dict[str, Any]:
+        """Of every memory that is asked, by system.
+
+        Raises:
+            GeometryError: a variant's contradicts itself.
+        """
+        found = {"mplus": self.sizes} if "mplus" in self.systems else {}
+        if "memoryllm" in self.systems:
+            found["memoryllm"] = self.sizes.changed(**self._changes_of_memoryllm)
+        return found | {variant.name: variant.geometry(self.sizes) for variant in self.variants}
+
     def make(self, *, seed: int, nearest: int, label: str) -> tuple[list[Reader], list[System]]:
         """Fresh systems.
 
@@ -69,7 +94,7 @@ class Bench:
         """
         readers: list[Reader] = []
         systems: list[System] = []
-        own: list[MemorySystem] = []
+        own: dict[str, MemorySystem] = {}
         for name in self.systems:
             if name == "window":
                 window = WindowSystem(self.model)
@@ -81,20 +106,33 @@ class Bench:
                 system = self._mplus(seed, label) if name == "mplus" else self._memoryllm(seed)
                 systems.append(system)
                 if system.model is self.model:
-                    own.append(system)
+                    own[name] = system
                 else:
                     readers.append(MemoryReader(system.model, [system]))
+        for variant in self.variants:
+            if "mplus" in own and variant.only_reads_differently(self.sizes):
+                systems.append(OtherReading(variant.name, own["mplus"], variant.geometry(self.sizes)))
+            else:
+                own[variant.name] = self._mplus(seed, f"{label}-{variant.name}", variant)
+                systems.append(own[variant.name])
         if own:
-            own.sort(key=lambda system: system.name != "mplus")  # chunks are encoded for the memory that is measured
-            readers.append(MemoryReader(self.model, own))
+            # chunks are encoded for the memory that is measured, and with search keys if any memory wants them
+            geometries = self.geometries
+            first = sorted(own, key=lambda name: (not geometries[name].reads_ltm, name != "mplus"))
+            readers.append(MemoryReader(self.model, [own[name] for name in first]))
         return readers, systems
 
-    def _mplus(self, seed: int, label: str) -> MemorySystem:
+    def _mplus(self, seed: int, label: str, variant: Variant | None = None) -> MemorySystem:
         where = {} if self.store is None else {"store": self.store / label}
-        return MemorySystem("mplus", self.model, self.model.new_memory(seed=seed, **self.geometry, **where))
+        changes = self.geometry if variant is None else {**self.geometry, **variant.changes}
+        memory = self.model.new_memory(seed=seed, **changes, **where)
+        return MemorySystem("mplus" if variant is None else variant.name, self.model, memory)
 
     def _memoryllm(self, seed: int) -> MemorySystem:
         model = self.memoryllm_model or self.model
         kept = {name: value for name, value in self.geometry.items() if name not in ("stm_tokens", "ltm", "ltm_capacity")}
-        memory = model.new_memory(seed=seed, **{**kept, "stm_tokens": self.read_budget_tokens, "ltm": False})
-        return MemorySystem("memoryllm", model, memory)
+        return MemorySystem("memoryllm", model, model.new_memory(seed=seed, **{**kept, **self._changes_of_memoryllm}))
+
+    @property
+    def _changes_of_memoryllm(self) -> dict[str, Any]:
+        return {"stm_tokens": self.read_budget_tokens, "ltm": False}

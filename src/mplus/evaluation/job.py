@@ -13,7 +13,7 @@ from mplus.evaluation.bench import Bench
 from mplus.evaluation.curves import draw_curves
 from mplus.evaluation.run import DEFAULT_MAX_NEW_TOKENS, IsRight, Journal, run_script
 from mplus.evaluation.script import Script
-from mplus.evaluation.summary import Summary, store
+from mplus.evaluation.summary import SUMMARY, TABLE, Summary, store
 
 Progress = Callable[[str, int, int], None]
 
@@ -59,6 +59,8 @@ class Job:
             the summary and the paths of what was stored.
         """
         directory.mkdir(parents=True, exist_ok=True)
+        for earlier in (SUMMARY, TABLE, f"{self.task}.png"):  # else an unfinished run would look like a finished one
+            (directory / earlier).unlink(missing_ok=True)
         nearest = min(due.distance for stream in self.streams for asked in stream.script.due.values() for due in asked)
         seconds: dict[str, float] = {}
         with Journal(directory / "samples.jsonl") as journal:
@@ -85,6 +87,7 @@ class Job:
         return {
             "fingerprints": {name: getattr(model, "fingerprint", None) for name, model in models.items() if model is not None},
             "geometry": bench.sizes.model_dump(),
+            "variants": {variant.name: variant.changes for variant in bench.variants},
             "read_budget_tokens": bench.read_budget_tokens,
             "tokens_read": {stream.name: stream.script.tokens for stream in self.streams},
             "seeds": {stream.name: stream.seed for stream in self.streams},

@@ -21,6 +21,8 @@ from mplus.evaluation.run import Sample
 from mplus.evaluation.score import clustered_interval
 
 SCHEMA = 1
+SUMMARY, TABLE = "summary.json", "table.md"
+RETRIEVAL = "right long-term tokens read (chance); answer read as a whole"
 NAMES = {"mplus": "M+", "memoryllm": "MemoryLLM", "window": "plain window", "passage": "passage in the prompt"}
 
 
@@ -114,28 +116,38 @@ class Summary:
         return made
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
-        """Headings and cells: a row per distance, a column per system, then what was retrieved where it was measured."""
+        """Headings and cells: a row per distance, a column per system."""
         data = self.to_json()
         distances = sorted({sample.distance for sample in self.samples})
         headings = ["distance", *(NAMES.get(system, system) for system in data["systems"])]
         table = [[short(distance), *(_cell(one, distance) for one in data["systems"].values())] for distance in distances]
-        for system, drawn in data["retrieval"].items():
-            name = NAMES.get(system, system)
-            headings += [f"{name}: right tokens read (chance)", f"{name}: answer read"]
-            for row, distance in zip(table, distances, strict=True):
-                row += _retrieval_cells(drawn, distance)
         return headings, table
 
+    def retrieval_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The same for what was retrieved (see ``RETRIEVAL``), with a column per system where that was measured."""
+        retrieval = self.to_json()["retrieval"]
+        distances = sorted({distance for drawn in retrieval.values() for distance in drawn["distances"]})
+        headings = ["distance", *(NAMES.get(system, system) for system in retrieval)]
+        return headings, [[short(one), *(_retrieval_cell(drawn, one) for drawn in retrieval.values())] for one in distances]
+
     def to_markdown(self) -> str:
-        """The table as Markdown, with what it must be read with."""
-        headings, table = self.rows()
+        """The tables as Markdown, with what they must be read with."""
         lines = [f"# {self.task}: {self.model}", "", "Share of right answers, 95 % interval, right/asked.", ""]
-        lines += ["| " + " | ".join(headings) + " |", "|---:" * len(headings) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in table]
+        lines += markdown_table(*self.rows())
+        if len((drawn := self.retrieval_rows())[0]) > 1:
+            lines += ["", RETRIEVAL[:1].upper() + RETRIEVAL[1:] + ".", "", *markdown_table(*drawn)]
+        for name, changes in self.context.get("variants", {}).items():
+            lines += [*([""] if lines[-1].startswith("|") else []), f"`{name}`: M+ with {_listed(changes)}.  "]
         settings = self.context.get("settings", {})
         if settings:
-            lines += ["", "Settings: " + ", ".join(f"{name} {value}" for name, value in settings.items()) + "."]
+            lines += ["", "Settings: " + _listed(settings) + "."]
         return "\n".join(lines) + "\n"
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table in Markdown."""
+    table = ["| " + " | ".join(headings) + " |", "|---:" * len(headings) + "|"]
+    return table + ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def store(summary: Summary, directory: Path, draw: Callable[[Summary, Path], None]) -> list[Path]:
@@ -147,7 +159,7 @@ def store(summary: Summary, directory: Path, draw: Callable[[Summary, Path], Non
     Returns:
         the paths.
     """
-    paths = [directory / "summary.json", directory / "table.md", directory / f"{summary.task}.png"]
+    paths = [directory / SUMMARY, directory / TABLE, directory / f"{summary.task}.png"]
     aside = [path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}") for path in paths]
     try:
         aside[0].write_text(json.dumps(summary.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -162,6 +174,10 @@ def store(summary: Summary, directory: Path, draw: Callable[[Summary, Path], Non
         for path in aside:
             path.unlink(missing_ok=True)
     return paths
+
+
+def _listed(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def _share(group: Sequence[Sample]) -> float:
@@ -183,11 +199,11 @@ def _cell(system: dict[str, Any], distance: int) -> str:
     return f"{system['accuracy'][at]:.2f} [{low:.2f}, {high:.2f}] {system['right'][at]}/{system['asked'][at]}"
 
 
-def _retrieval_cells(drawn: dict[str, Any], distance: int) -> list[str]:
+def _retrieval_cell(drawn: dict[str, Any], distance: int) -> str:
     if distance not in drawn["distances"]:
-        return ["-", "-"]
+        return "-"
     at = drawn["distances"].index(distance)
     shares = [share for share in drawn["right_share"][at] if share is not None]
     chance, answered = statistics.fmean(drawn["chance"][at]), statistics.fmean(drawn["answer_read"][at])
     read = f"{statistics.fmean(shares):.2f} ({chance:.3f})" if shares else "all in STM"
-    return [read, f"{answered:.2f}"]
+    return f"{read}; {answered:.2f}"

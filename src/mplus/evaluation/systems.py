@@ -6,6 +6,7 @@ chunk is encoded once.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -65,16 +66,24 @@ class MemorySystem:
         return True
 
     def answer(self, due: Sequence[Due], max_new_tokens: int) -> list[Given]:
-        chats = [_chat(one.question.text) for one in due]
-        tracing = can_trace(self.memory)
-        drawn: list[Any] = []
-        kwargs: dict[str, Any] = {"retrieved": drawn} if tracing else {}
-        texts = self.model.chat(chats, memory=self.memory, max_new_tokens=max_new_tokens, do_sample=False, **kwargs)
-        read: list[Read] | list[None] = [None] * len(due)
-        if tracing:
-            read = reads(self.memory, self.births, [one.question for one in due], drawn)
-        held = int(self.memory.stats().ltm_tokens)
-        return [Given(text.strip(), held, one) for text, one in zip(texts, read, strict=True)]
+        return _asked(self.model, self.memory, self.births, due, max_new_tokens)
+
+
+@dataclass
+class OtherReading:
+    """Answers from another system's memory as one with these reading rules would, which holds the same."""
+
+    name: str
+    of: MemorySystem
+    geometry: Any
+
+    def wants(self, due: Due) -> bool:
+        return True
+
+    def answer(self, due: Sequence[Due], max_new_tokens: int) -> list[Given]:
+        seen = copy.copy(self.of.memory)  # pool and stores are shared: a reading changes neither
+        seen.geometry = self.geometry
+        return _asked(self.of.model, seen, self.of.births, due, max_new_tokens)
 
 
 @dataclass
@@ -140,6 +149,20 @@ class PassageSystem:
             return _generated(self.hf_model, tokenizer, rows, max_new_tokens)
         with self.model.untouched() as hf_model:
             return _generated(hf_model, tokenizer, rows, max_new_tokens)
+
+
+def _asked(model: RemembersText, memory: Any, births: Births, due: Sequence[Due], max_new_tokens: int) -> list[Given]:
+    """Answers from a memory, with what each reading drew where that can be told."""
+    chats = [_chat(one.question.text) for one in due]
+    tracing = can_trace(memory)
+    drawn: list[Any] = []
+    kwargs: dict[str, Any] = {"retrieved": drawn} if tracing else {}
+    texts = model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, do_sample=False, **kwargs)
+    read: list[Read] | list[None] = [None] * len(due)
+    if tracing:
+        read = reads(memory, births, [one.question for one in due], drawn)
+    held = int(memory.stats().ltm_tokens)
+    return [Given(text.strip(), held, one) for text, one in zip(texts, read, strict=True)]
 
 
 def _generated(hf_model: Any, tokenizer: Any, rows: list[list[int]], max_new_tokens: int) -> list[Given]:

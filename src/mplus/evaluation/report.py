@@ -1,0 +1,200 @@
+"""Several finished runs in one table and one picture. Reads ``summary.json`` files, computes nothing with models.
+
+Systems of runs that differ in nothing but the seed are joined: their mean, and the standard deviation over the seeds. A seed
+is a stream of `facts`, and a run of `retention` (its passes ask different samples). What differs otherwise stays apart.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mplus.errors import InputError
+from mplus.evaluation.curves import Line, draw_lines
+from mplus.evaluation.distances import short
+from mplus.evaluation.summary import NAMES, SCHEMA, SUMMARY, markdown_table
+
+_NOT_COMPARED: Final = {"seed", "seeds", "systems", "store", "memoryllm_model", "passage_adapter"}
+_OF_ONE_SYSTEM: Final = {"memoryllm": "memoryllm_model", "passage": "passage_adapter"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One system, over seeds.
+
+    Attributes:
+        runs: directories it comes from.
+        shares: by seed, then distance.
+        bands: 95 % interval by distance, of the first seed's run.
+        asked: questions by distance, in all.
+    """
+
+    system: str
+    key: str
+    runs: list[str] = field(default_factory=list)
+    shares: dict[str, dict[int, float]] = field(default_factory=dict)
+    bands: dict[int, tuple[float, float]] = field(default_factory=dict)
+    asked: dict[int, int] = field(default_factory=dict)
+
+    def at(self, distance: int) -> list[float]:
+        """The shares of all seeds at a distance."""
+        return [shares[distance] for shares in self.shares.values() if distance in shares]
+
+    def band(self, distance: int) -> tuple[float, float]:
+        """Mean minus and plus the spread; with one seed the 95 % interval."""
+        shares = self.at(distance)
+        if len(shares) == 1:
+            return self.bands[distance]
+        mean, spread = statistics.fmean(shares), statistics.stdev(shares)
+        return max(0.0, mean - spread), min(1.0, mean + spread)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What several runs of one task say together."""
+
+    task: str
+    series: list[Series]
+
+    @property
+    def distances(self) -> list[int]:
+        """All that were asked at, ascending."""
+        return sorted({distance for one in self.series for distance in one.asked})
+
+    def label(self, one: Series) -> str:
+        """The system's name, with its first run where another series has the same name."""
+        name = NAMES.get(one.system, one.system)
+        alone = sum(other.system == one.system for other in self.series) == 1
+        return name if alone else f"{name} ({one.runs[0]})"
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """Headings and cells: a row per distance, a column per series."""
+        headings = ["distance"]
+        for one in self.series:
+            headings.append(self.label(one) + (f", {len(one.shares)} seeds" if len(one.shares) > 1 else ""))
+        return headings, [[short(distance), *(_cell(one, distance) for one in self.series)] for distance in self.distances]
+
+    def to_markdown(self) -> str:
+        """The table as Markdown, with the runs it was made from."""
+        lines = [
+            f"# {self.task}",
+            "",
+            "Share of right answers: mean ± standard deviation over seeds; of one seed [95 % interval].",
+            "",
+        ]
+        lines += markdown_table(*self.rows())
+        lines += ["", *(f"{self.label(one)}: {', '.join(one.runs)}.  " for one in self.series)]
+        return "\n".join(lines).rstrip() + "\n"
+
+    def draw(self, path: Path) -> None:
+        """Write the picture as PNG."""
+        lines = []
+        for one in self.series:
+            distances = sorted(one.asked)
+            low, high = zip(*(one.band(distance) for distance in distances), strict=True)
+            shares = [statistics.fmean(one.at(distance)) for distance in distances]
+            lines.append(Line(system=one.system, label=self.label(one), distances=distances, shares=shares, low=low, high=high))
+        draw_lines(lines, path, title=f"{self.task} (bands: one standard deviation over seeds; of one seed 95 %)")
+
+
+def read_report(directories: Sequence[Path]) -> Report:
+    """Join finished runs.
+
+    Raises:
+        InputError: a directory holds no finished run, or the runs are of different tasks.
+    """
+    series: list[Series] = []
+    tasks: dict[str, Path] = {}
+    for directory in dict.fromkeys(directories):
+        data = _read(directory)
+        try:
+            tasks.setdefault(str(data["task"]), directory)
+            for system in data["systems"]:
+                _join(series, system, data, str(directory))
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(
+                f"{directory / SUMMARY} is not what this version writes ({type(error).__name__}: {error}); make the run again"
+            ) from None
+    if len(tasks) > 1:
+        found = ", ".join(f"{task} in {directory}" for task, directory in tasks.items())
+        raise InputError(f"one report holds one task, these runs are of several: {found}; make a report of each")
+    return Report(task=next(iter(tasks)), series=series)
+
+
+def _read(directory: Path) -> dict[str, Any]:
+    path = directory / SUMMARY
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"'{directory}' holds no finished run ({SUMMARY} is missing); give what `mplus eval` had as --out"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); make the run again") from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"{path} has schema {schema!r}, this version reads {SCHEMA}; make the run again or update mplus")
+    return dict(data)
+
+
+def _join(series: list[Series], system: str, data: dict[str, Any], directory: str) -> None:
+    """Add a system of a run to the series of the same settings that lacks its seeds, else begin one."""
+    own, key = data["systems"][system], _key(system, data)
+    seeds = _seeds(own, data)
+    one = next((one for one in series if one.key == key and not one.shares.keys() & seeds.keys()), None)
+    if one is None:
+        one = Series(system=system, key=key)
+        series.append(one)
+    one.runs.append(directory)
+    one.shares.update(seeds)
+    for distance, low, high, asked in zip(own["distances"], own["low"], own["high"], own["asked"], strict=True):
+        one.bands.setdefault(distance, (low, high))
+        one.asked[distance] = one.asked.get(distance, 0) + asked
+
+
+def _seeds(own: dict[str, Any], data: dict[str, Any]) -> dict[str, dict[int, float]]:
+    """Shares by distance of each seed in a run."""
+    if data["task"] == "facts":
+        streams = own.get("streams") or {next(iter(data["seeds"])): own["accuracy"]}
+    else:
+        streams = {f"seed {data['settings'].get('seed', 0)}": own["accuracy"]}
+    return {
+        name: {distance: share for distance, share in zip(own["distances"], shares, strict=True) if share is not None}
+        for name, shares in streams.items()
+    }
+
+
+def _key(system: str, data: dict[str, Any]) -> str:
+    """Everything that two runs of a system must share to be joined, in one text."""
+    settings = {name: value for name, value in data["settings"].items() if name not in _NOT_COMPARED}
+    geometry = dict(data["geometry"])
+    if geometry["ltm_capacity"] >= max(data["tokens_read"].values()):
+        del geometry["ltm_capacity"]  # never reached; `facts` raises it to the length of the longest stream
+    alike = {
+        "system": system,
+        "changes": data.get("variants", {}).get(system),
+        "task": data["task"],
+        "model": data["model"],
+        "fingerprint": data["fingerprints"].get(
+            "memoryllm" if system == "memoryllm" else "mplus", data["fingerprints"].get("mplus")
+        ),
+        "weights": data["settings"].get(_OF_ONE_SYSTEM.get(system, "")),
+        "geometry": geometry,
+        "settings": settings,
+        "max_new_tokens": data["max_new_tokens"],
+    }
+    return json.dumps(alike, sort_keys=True, default=str)
+
+
+def _cell(one: Series, distance: int) -> str:
+    shares = one.at(distance)
+    if not shares:
+        return "-"
+    if len(shares) > 1:
+        return f"{statistics.fmean(shares):.3f} ± {statistics.stdev(shares):.3f}"
+    low, high = one.band(distance)
+    return f"{shares[0]:.3f} [{low:.2f}, {high:.2f}]"
