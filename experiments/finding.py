@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 
-
 from mplus import MPlusModel
 from mplus.attach.find import Places, find_by_vote, prompt_features, vote
 from mplus.corpus.stream import build_stream

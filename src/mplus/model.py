@@ -231,7 +231,7 @@ class MPlusModel(MemoryHost):
             kwargs: as for ``generate``.
 
         Returns:
-            the answer, or a list of them.
+            the answer without white space around it, or a list of them.
         """
         if not messages:
             raise EmptyTextError("nothing to answer: the list of messages is empty; give at least one")
@@ -244,7 +244,7 @@ class MPlusModel(MemoryHost):
         texts = [
             self.tokenizer.apply_chat_template(list(part), tokenize=False, add_generation_prompt=True) for part in conversations
         ]
-        answers = self.generate(texts, memory, **kwargs)
+        answers = [answer.strip() for answer in self.generate(texts, memory, **kwargs)]
         return answers if several or len(answers) != 1 else answers[0]
 
     @contextmanager

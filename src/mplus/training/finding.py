@@ -30,9 +30,12 @@ NEVER = -1e4
 class Finding(Protocol):
     """A search that is trained on states of some layers."""
 
-    retriever: nn.Module
-    layers: tuple[int, ...]
-    """Whose states a bank holds."""
+    @property
+    def retriever(self) -> nn.Module: ...
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Whose states a bank holds."""
+        ...
 
     def groups(self) -> list[ParameterGroup]: ...
     def draw(self, randomness: random.Random) -> list[int]:
@@ -72,11 +75,11 @@ class ByVote:
 
     def outcome(self, bank: Bank, batch: Batch) -> Outcome:
         """Loss and shares of one step."""
-        prompts, mask = _prompts(bank, batch)
+        mask = _mask(bank, batch)
         right, known = self.targets(bank, batch)
         with _projecting(bank):
             keys = self.retriever.keys([part[batch.chunks].flatten(0, 1) for part in bank.states])
-            query, weight = self.retriever.queries(list(prompts), mask)
+            query, weight = self.retriever.queries([_prompts(part, batch, mask) for part in bank.prompts], mask)
         match = self.retriever.matches(query, keys, self.geometry.block_tokens)
         follows = torch.arange(match.shape[-1]) % self._blocks(bank) != self._blocks(bank) - 1
         right, known = right.to(match.device), known.to(match.device)
@@ -154,7 +157,7 @@ class PerLayer:
 
     def outcome(self, bank: Bank, batch: Batch) -> Outcome:
         """Loss and shares of one step."""
-        prompts, mask = _prompts(bank, batch)
+        mask = _mask(bank, batch)
         right, known = (part.to(mask.device) for part in self.targets(bank, batch))
         budget = max(1, right.shape[1] // READ_SHARE)
         losses, found = [], []
@@ -162,8 +165,8 @@ class PerLayer:
             with _projecting(bank):
                 keys = self.retriever.keys(layer, bank.states[layer][batch.chunks].flatten(0, 1))
             with torch.autocast(mask.device.type, enabled=False):  # float32, whatever the loop computes in
-                kind = next(self.retriever.parameters()).dtype
-                chance = self.retriever.scores(layer, prompts[layer].to(kind), mask, keys)
+                prompts = _prompts(bank.prompts[layer], batch, mask).to(next(self.retriever.parameters()).dtype)
+                chance = self.retriever.scores(layer, prompts, mask, keys)
                 if self.loss == "paper":
                     losses.append(paper_loss(chance, right, known))
                 else:
@@ -193,10 +196,15 @@ def _places(batch: Batch) -> dict[int, int]:
     return {int(chunk): number for number, chunk in enumerate(batch.chunks)}
 
 
-def _prompts(bank: Bank, batch: Batch) -> tuple[Tensor, Tensor]:
-    """States [V, R, T, D] and mask [R, T] of the step's questions, without the columns none of them needs."""
-    length = int(bank.mask[batch.questions].sum(1).max())
-    return bank.prompts[:, batch.questions, -length:], bank.mask[batch.questions][:, -length:]
+def _mask(bank: Bank, batch: Batch) -> Tensor:
+    """[R, T] of the step's questions, without the columns none of them needs."""
+    mask = bank.mask[batch.questions]
+    return mask[:, -int(mask.sum(1).max()) :]
+
+
+def _prompts(part: Tensor, batch: Batch, mask: Tensor) -> Tensor:
+    """States [R, T, D] of the step's questions, of one layer's [Q, t, D]."""
+    return part[batch.questions][:, -mask.shape[1] :]
 
 
 def _projecting(bank: Bank) -> torch.autocast:

@@ -115,7 +115,7 @@ class Shelf:
         states, mask = question_states(self.model, self.vote, prompts)
         out = []
         for row, (question, form, prompt) in enumerate(zip(questions, forms, prompts, strict=True)):
-            text = (" " if form == "plain" else "") + question.answer + tokenizer.eos_token
+            text = f" {question.answer}{tokenizer.eos_token}"  # the space: the very tokens that stand in the text can be copied
             answer = tokenizer(text, add_special_tokens=False)["input_ids"][:LONGEST_ANSWER_TOKENS]
             own = states[:, row, mask[row]].contiguous()
             out.append(Asked(question.text, form, prompt, answer, own, question.span, question.kind, question.is_fact))

@@ -80,7 +80,8 @@ def write_bank(
     states = _chunk_states(model, raw, documents)
     asked = pick(documents, randomness, per_chunk)
     rows = [
-        chat_ids(model.tokenizer, one.question.text, form="plain" if randomness.random() < plain_share else "chat") for one in asked
+        chat_ids(model.tokenizer, one.question.text, form="plain" if randomness.random() < plain_share else "chat")
+        for one in asked
     ]
     if behind_tokens is None:
         prompts, mask = question_states(model, raw, rows)
