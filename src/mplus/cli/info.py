@@ -58,10 +58,15 @@ def _facts(directory: Path, manifest: dict[str, Any]) -> dict[str, Any]:
             "pending_tokens": sum(len(ids) for _, ids in manifest["pending"]),
             "chunks": len(manifest["chunks"]),
             "sources": manifest["sources"],
-            "size_bytes": manifest["data"]["bytes"],
+            "size_bytes": manifest["data"]["bytes"] + _segment_bytes(manifest),
         }
     except (KeyError, TypeError, ValueError) as error:
         raise SnapshotError(f"the manifest of {directory} is damaged ({type(error).__name__}: {error}); restore it") from None
+
+
+def _segment_bytes(manifest: dict[str, Any]) -> int:
+    """Of long-term rows that lie in files of their own."""
+    return sum(segment["bytes"] for group in manifest.get("ltm_segments", []) for segment in group["segments"])
 
 
 def _show(facts: dict[str, Any]) -> None:
