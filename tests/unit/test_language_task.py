@@ -93,7 +93,8 @@ def test_training_reads_what_inference_reads(setup: str) -> None:
     model = fresh(setup, **changed)
     memory, older = streamed(model, [tiny.ids(model.geometry.chunk_tokens, seed) for seed in range(CHUNKS)])
     assert len(memory.longterm) > model.geometry.ltm_read_tokens, "the search must have something to choose from"
-    prompts = Prompts.from_rows([tiny.ids(7, 50).tolist(), tiny.ids(4, 51).tolist()], 0, model.device)
+    # equal tokens have equal keys in layer 0; with these prompts no tie decides who is read
+    prompts = Prompts.from_rows([tiny.ids(7, 52).tolist(), tiny.ids(4, 53).tolist()], 0, model.device)
     expected = model(prompts.ids, prompts.mask, memory).logits
     table = Table(older, None, None, model.device)
     views = [view_of_memory(memory)] * 2
