@@ -268,7 +268,7 @@ def disk_full(*args: Any, **kwargs: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("step", ["save_file", "_flush", "os.replace"])
+@pytest.mark.parametrize("step", ["save_file", "flush", "os.replace"])
 def test_full_disk_loses_nothing_and_is_made_up_for_when_there_is_room(
     tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

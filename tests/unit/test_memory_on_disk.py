@@ -265,7 +265,7 @@ def test_full_disk_while_writing_keeps_the_text_and_the_memory(
     assert same_contents(contents(memory), contents(ram))
 
 
-@pytest.mark.parametrize("step", ["save_file", "_flush"])
+@pytest.mark.parametrize("step", ["save_file", "flush"])
 def test_failing_save_leaves_the_previous_state_and_no_new_link(
     model: MPlusModel, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

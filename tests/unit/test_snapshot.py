@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from mplus import Memory, MPlusModel
 from mplus.errors import InputError, SnapshotError, WrongModelError
 from mplus.memory import snapshot
+from mplus.memory.files import sha256
 from tests.conftest import TinyModel
 from tests.published import write_published
 from tests.tiny import SETUPS, contents, filled, ids, same_contents, tiny_decoder
@@ -137,7 +138,7 @@ def broken(*args: Any, **kwargs: Any) -> None:
     raise DiskFull("no space left on device")
 
 
-@pytest.mark.parametrize("step", ["save_file", "os.replace", "_flush", "_manifest"])
+@pytest.mark.parametrize("step", ["save_file", "os.replace", "flush", "_manifest"])
 def test_failing_save_leaves_the_previous_state(
     model: MPlusModel, saved: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,7 +294,7 @@ def test_data_of_another_form_is_refused_even_with_a_fitting_checksum(model: MPl
     else:
         tensors["generator"] = tensors["generator"].float()
     save_file(tensors, path)
-    change_manifest(saved, lambda manifest: manifest["data"].update(bytes=path.stat().st_size, sha256=snapshot._sha256(path)))
+    change_manifest(saved, lambda manifest: manifest["data"].update(bytes=path.stat().st_size, sha256=sha256(path)))
     with pytest.raises(SnapshotError, match="damaged"):
         Memory.load(saved, model)
 

@@ -124,7 +124,6 @@ def test_a_maker_goes_on_bit_for_bit_from_its_state(data: Path) -> None:
     first.make(30)
     second.load_state(json.loads(json.dumps(first.state())))
     assert first.make(40) == second.make(40)
-    assert first.make_text(3) == second.make_text(3)
     assert first.make(5) != maker(data, seed=1).make(5)
 
 
@@ -136,14 +135,6 @@ def test_densities_differ_from_chunk_to_chunk(data: Path) -> None:
 def test_facts_of_one_call_are_asked_once(data: Path) -> None:
     asked = [question.text for document in maker(data, fact_share=1.0).make(80) for question in document.questions]
     assert len(set(asked)) == len(asked)
-
-
-def test_plain_text_goes_on_where_the_chunk_ends(data: Path) -> None:
-    made = maker(data)
-    books = "".join((data / "haystack" / "books" / f"{book}.txt").read_text(encoding="utf-8") * 2 for book in BOOKS)
-    for pair in made.make_text(12, continuation=70):
-        assert (len(pair.ids), len(pair.continuation)) == (TOKENS, 70)
-        assert made.tokenizer.decode(pair.ids + pair.continuation) in books
 
 
 def test_training_and_dev_share_no_title_and_neither_has_what_measures(data: Path) -> None:

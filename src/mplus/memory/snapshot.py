@@ -7,7 +7,6 @@ old state or the new one, never a mixture.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from torch import Tensor
 from mplus.config import make_geometry
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
 from mplus.memory import sealed
+from mplus.memory.files import flush, sha256
 from mplus.memory.ledger import Ledger
 from mplus.memory.stores.disk import DiskStorage, storage_at
 from mplus.memory.stores.home import LOCK, MANIFEST, SegmentHome, is_segment, nobody_writes
@@ -67,11 +67,11 @@ def _save(memory: Memory, directory: Path, home: SegmentHome | None) -> None:
         if home is None:
             linked = sealed.link_into(groups, directory)
         save_file(_tensors(memory), data_path)
-        _flush(data_path)
+        flush(data_path)
         aside.write_text(json.dumps(_manifest(memory, data_path, groups), indent=1), encoding="utf-8")
-        _flush(aside)
+        flush(aside)
         os.replace(aside, directory / MANIFEST)
-        _flush(directory)
+        flush(directory)
     except (OSError, SafetensorError) as error:
         for path in (aside, data_path, *linked):
             path.unlink(missing_ok=True)
@@ -181,7 +181,7 @@ def _manifest(memory: Memory, data_path: Path, groups: list[sealed.Sealed]) -> d
         "chunks": memory.ledger.to_json(),
         "sources": memory.ledger.tokens_by_source(),
         **segments,
-        "data": {"file": data_path.name, "bytes": data_path.stat().st_size, "sha256": _sha256(data_path)},
+        "data": {"file": data_path.name, "bytes": data_path.stat().st_size, "sha256": sha256(data_path)},
     }
 
 
@@ -189,7 +189,7 @@ def _read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
     path = directory / str(entry["file"])
     if path.parent != directory or not path.is_file():
         raise SnapshotError(f"memory {directory} lacks its data file {entry['file']}; restore it from a backup")
-    if path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+    if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
         raise SnapshotError(f"{path} was truncated or altered since it was saved; restore it from a backup")
     try:
         with safe_open(path, framework="pt") as file:
@@ -260,16 +260,3 @@ def _storage(store: Storage | str | Path | None, directory: Path, groups: list[s
 
 def _is_ours(path: Path) -> bool:
     return OURS.fullmatch(path.name) is not None or is_segment(path.name) or path.name == LOCK
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

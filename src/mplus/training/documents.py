@@ -14,12 +14,12 @@ from typing import Any, Final
 from mplus.corpus.wide.teller import Teller, Told
 from mplus.errors import InputError
 from mplus.training.data.conversation import Conversations
-from mplus.training.data.document import Continuation, Document, Kind, Question
+from mplus.training.data.document import Document, Kind, Question
 from mplus.training.data.draft import BEFORE_ANSWER, Draft, Place, documents
 from mplus.training.data.passages import Part, Passage, read_passages, read_small_talk
-from mplus.training.data.running import BOOKS, DOCSTRING_CHARACTERS, DOCUMENTED_PACKAGES, RunningText, book_texts, docstrings
+from mplus.training.data.running import DOCSTRING_CHARACTERS, DOCUMENTED_PACKAGES, RunningText, book_texts, docstrings
 
-__all__ = ["Continuation", "Document", "DocumentMaker", "Kind", "Question"]
+__all__ = ["Document", "DocumentMaker", "Kind", "Question"]
 
 FEWEST_TOKENS, MOST_TOKENS = 300, 30  # tokens per fact, at the thinnest and at the densest
 REMEMBERED_KEYS: Final = 2_000  # first-person facts of earlier calls that are not told again; about 25 calls of 192 chunks
@@ -70,23 +70,6 @@ class DocumentMaker:
         while len(done) < count:
             drafts = [self._draft(teller) for _ in range(count - len(done))]
             done += [document for document in documents(self.tokenizer, drafts, self.tokens) if document is not None]
-        return done
-
-    def make_text(self, count: int, continuation: int | None = None) -> list[Continuation]:
-        """`count` chunks of plain text from the novels, each with the `continuation` tokens (None: T) that follow it."""
-        wanted = self.tokens if continuation is None else continuation
-        done: list[Continuation] = []
-        while len(done) < count:
-            skips = [self._skip() for _ in range(count - len(done))]
-            texts = [
-                "".join(self.running.take(self.random, self._room(skip + self.tokens + wanted), among=len(BOOKS)))
-                for skip in skips
-            ]
-            rows = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
-            for skip, row in zip(skips, rows, strict=True):
-                end = skip + self.tokens
-                if len(row) >= end + wanted:
-                    done.append(Continuation(row[skip:end], row[end : end + wanted]))
         return done
 
     def state(self) -> dict[str, Any]:

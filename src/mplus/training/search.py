@@ -202,17 +202,17 @@ class Search:
         block = self.geometry.block_tokens
         follows = functional.pad(~begins[::block][1:], (0, 1))
         query, weight = self.retriever.queries([part.to(self._kind()) for part in self.features], self.text)
-        scores = self.retriever.block_scores(query, weight, self._vote_keys(columns), block, follows)
+        match = self.retriever.matches(query, self._vote_keys(columns), block)
         parts = [part.view(len(self.views), -1, block).any(2) for part in (right, counted)]
         for step in range(1, self.retriever.window):
             reach = torch.stack(
                 [functional.pad(follows, (0, step))[start : start + follows.shape[0]] for start in range(step)]
             ).all(0)
             parts = [part | (functional.pad(part, (0, step))[:, step:] & reach) for part in parts]
-        right, counted = (part.to(scores.device) for part in parts)
-        if kind == "paper":
-            return paper_loss(scores.float().sigmoid(), right, counted)
-        return contrastive_loss(scores, right, counted)
+        right, counted = (part.to(match.device) for part in parts)
+        if kind == "paper":  # the weighted mean over tokens of each one's sigmoid, as in ``training.finding``
+            return paper_loss(self.retriever.window_scores(match.float().sigmoid(), weight, follows), right, counted)
+        return contrastive_loss(self.retriever.window_scores(match, weight, follows), right, counted)
 
     def _vote_keys(self, columns: Tensor) -> Tensor:
         assert isinstance(self.retriever, VoteRetriever)

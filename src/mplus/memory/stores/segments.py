@@ -8,7 +8,6 @@ link, and what was read of it is clean page cache that the system takes back whe
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mplus.errors import StoreError
+from mplus.memory.files import flush, sha256
 from mplus.memory.stores.protocol import FieldSpec, field_bytes
 
 NAME = re.compile(r"segment-[0-9a-f]{16}\.safetensors")
@@ -114,7 +114,7 @@ class Segment:
     def check_content(self) -> None:
         """Raise StoreError unless every byte is as it was written; reads the whole file."""
         self.check_size()
-        if _sha256(self.path) != self.sha256:
+        if sha256(self.path) != self.sha256:
             raise StoreError(f"segment {self.path} was altered since it was written; restore the memory from a backup")
 
     def to_json(self) -> dict[str, Any]:
@@ -145,11 +145,11 @@ def write_segment(directory: Path, rows: Mapping[str, Tensor], fields: FieldSpec
     try:
         save_file({name: rows[name].contiguous() for name in fields}, aside)
         aside.chmod(stat.S_IMODE(aside.stat().st_mode) & ~0o222)  # hard links share it: nobody writes here again
-        _flush(aside)
-        digest, size_bytes = _sha256(aside), aside.stat().st_size
+        flush(aside)
+        digest, size_bytes = sha256(aside), aside.stat().st_size
         _forget_pages(aside, fields)
         os.replace(aside, path)
-        _flush(directory)
+        flush(directory)
     except BaseException:
         for leftover in (aside, path):
             with contextlib.suppress(OSError):
@@ -176,7 +176,7 @@ def link_segment(segment: Segment, directory: Path) -> Segment:
         try:
             shutil.copyfile(segment.path, aside)
             aside.chmod(stat.S_IMODE(segment.path.stat().st_mode))
-            _flush(aside)
+            flush(aside)
             os.replace(aside, path)
         except BaseException:
             aside.unlink(missing_ok=True)
@@ -208,16 +208,3 @@ def _data_starts(path: Path) -> dict[str, tuple[int, int]]:
         for name, entry in header.items()
         if name != "__metadata__"
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -30,11 +30,3 @@ class Document:
 
     ids: list[int]
     questions: list[Question]
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """A chunk of exactly T tokens of plain text and the tokens that follow it in its book."""
-
-    ids: list[int]
-    continuation: list[int]

@@ -22,8 +22,8 @@ from mplus.training.answering import Answered, answer_loss, by_length, joined, t
 from mplus.training.bank import chat_ids
 from mplus.training.documents import DocumentMaker
 from mplus.training.shelf import Asked, Shelf
+from mplus.training.shelf_view import Shape, found_view, places, short_term, short_view
 from mplus.training.task import Outcome, ParameterGroup, Task
-from mplus.training.views import Shape, found_view, places, short_term, short_view
 
 GROUP_ROWS = 16
 

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 import torch
 
-from mplus.training.views import Shape, found_view, places, short_term, short_view
+from mplus.training.shelf_view import Shape, found_view, places, short_term, short_view
 
 CHUNKS, PER_CHUNK = 12, 16
 SHAPE = Shape(per_chunk=PER_CHUNK, span=4, short=32, found=16, neighbours=1, window=2)
