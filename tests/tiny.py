@@ -88,6 +88,16 @@ SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"neighbour_blocks": 1, "ltm_read_tokens": 16, "read_order": "score"},
         {"read_lora": {"r": 2, "lora_alpha": 4}},
     ),
+    "recent": (
+        {
+            "stm_tokens": 16,
+            "ltm_read_tokens": 16,
+            "read_order": "score",
+            "recent_tokens": 8,
+            "best_neighbour_blocks": 1,
+        },
+        {"read_lora": {"r": 2, "lora_alpha": 4}},
+    ),
     "per_layer": ({"drop": "per_layer", "retrieval": "per_layer", "block_tokens": 1}, {"key_width": 6}),
     "mixed": (
         {"drop": "shared", "retrieval": "per_layer", "memory_projection": "read"},

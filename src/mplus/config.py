@@ -47,9 +47,15 @@ class Geometry(BaseModel):
     )
     read_order: Literal["age", "score"] = Field(
         "age",
-        description="`age`: LTM oldest first, then STM (paper); `score`: STM, then the found spans, the best beside the prompt",
+        description="`age`: LTM oldest first, then STM (paper); `score`: STM, then the found spans, the best last",
+    )
+    recent_tokens: int = Field(
+        0,
+        ge=0,
+        description="read_order `score`: about so many newest short-term tokens stay behind the found ones, beside the prompt",
     )
     neighbour_blocks: int = Field(1, ge=0, description="blocks read on each side of a found block")
+    best_neighbour_blocks: int = Field(0, ge=0, description="the same for the very best find, where that is more")
     choice: Literal["best", "recent", "random"] = Field(
         "best",
         description="which K0 long-term tokens a prompt reads: `best` (M+) by score; for comparison `recent`, those written last, "
@@ -95,6 +101,8 @@ class Geometry(BaseModel):
             raise ValueError("retrieval='shared' reads one token in all layers, so drop must be 'shared' too")
         if self.retrieval == "per_layer" and self.read_order != "age":
             raise ValueError("read_order='score' orders whole spans, so retrieval must be 'shared'")
+        if self.recent_tokens and self.read_order != "score":
+            raise ValueError("recent_tokens stand behind what is found by score, so read_order must be 'score'")
         if self.retrieval == "shared" and self.ltm_read_tokens % self.block_tokens:
             raise ValueError(
                 f"ltm_read_tokens (K0, {self.ltm_read_tokens}) must be a multiple of block_tokens ({self.block_tokens})"

@@ -171,7 +171,9 @@ class VoteRetriever(nn.Module):
         return functional.normalize(part.float() - mean.float(), dim=-1).to(part.dtype)
 
 
-def choose_blocks(scores: Tensor, ids: Tensor, budget: int, neighbours: int, window: int = 1) -> Tensor:
+def choose_blocks(
+    scores: Tensor, ids: Tensor, budget: int, neighbours: int, window: int = 1, best_neighbours: int = 0
+) -> Tensor:
     """The best windows and their neighbours in the text, until `budget` blocks are chosen.
 
     Args:
@@ -180,6 +182,8 @@ def choose_blocks(scores: Tensor, ids: Tensor, budget: int, neighbours: int, win
         budget: blocks to read at most.
         neighbours: blocks taken along on each side.
         window: blocks of one window.
+        best_neighbours: the same as `neighbours` for the very best window, where that is more: what answers often needs more of
+            its passage than what was found beside it.
 
     Returns:
         [<=budget] indices into the blocks, oldest first.
@@ -187,18 +191,23 @@ def choose_blocks(scores: Tensor, ids: Tensor, budget: int, neighbours: int, win
     total = scores.shape[0]
     if total <= budget:
         return torch.arange(total)
-    reach = torch.arange(-neighbours, window + neighbours)
-    outwards = torch.maximum(-reach, reach - window + 1).clamp(min=0).argsort(stable=True)
-    ranked = scores.topk(budget).indices.cpu()  # each hit brings at least itself
-    wanted = ids[ranked][:, None] + reach[outwards][None]  # the window first, then outwards
-    place = torch.searchsorted(ids, wanted.flatten()).clamp(max=total - 1)
-    found = place[ids[place] == wanted.flatten()]
+    ranked = ids[scores.topk(budget).indices.cpu()]  # each hit brings at least itself
+    best = ranked[:1, None] + _outwards(max(neighbours, best_neighbours), window)
+    wanted = torch.cat([best.flatten(), (ranked[1:, None] + _outwards(neighbours, window)).flatten()])
+    place = torch.searchsorted(ids, wanted).clamp(max=total - 1)
+    found = place[ids[place] == wanted]
     seen: dict[int, None] = {}
     for block in found.tolist():
         seen.setdefault(block)
         if len(seen) == budget:
             break
     return torch.tensor(sorted(seen), dtype=torch.int64)
+
+
+def _outwards(neighbours: int, window: int) -> Tensor:
+    """[window + 2 neighbours] steps from a window's first block: the window first, then outwards."""
+    reach = torch.arange(-neighbours, window + neighbours)
+    return reach[torch.maximum(-reach, reach - window + 1).clamp(min=0).argsort(stable=True)]
 
 
 def best_span_last(chosen: Tensor, scores: Tensor, ids: Tensor) -> Tensor:

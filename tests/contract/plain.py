@@ -117,11 +117,21 @@ class Plain:
             long, left = torch.cat([held, short[number]])[picked], short[number][kept]
             hidden.append(text)
             chosen.append(picked)
-            rows = [left, long] if memory.geometry.read_order == "score" else [long, left]
+            rows = [long, left]
+            if memory.geometry.read_order == "score":
+                behind = len(left) - self.recent(memory)
+                rows = [left[:behind], long, left[behind:]]
             prefix = torch.cat([self.attached.bos[number][None], *rows])
             text = self.layer(number, prefix, text, memory_adapter, adapters.read)
         final = self.net.model.norm(text)
         return PlainRead(self.net.lm_head(final), [*hidden, final], chosen)
+
+    def recent(self, memory: Memory) -> int:
+        """Short-term tokens that stay beside the prompt: all but the whole blocks that are older than ``recent_tokens``."""
+        size, wanted = memory.geometry.block_tokens, memory.geometry.recent_tokens
+        births = memory.pool.births[0].tolist()
+        older = [birth for birth in births if birth < memory.now - wanted] if wanted else births
+        return len(births) - len(older) // size * size if wanted else 0
 
     def search(self, number: int, text: Tensor, memory: Memory) -> list[int]:
         """Indices of the best rows of one layer, oldest first, scored one by one (paper section 3.2)."""
@@ -152,8 +162,9 @@ class Plain:
         )
         size, keys, births = geometry.block_tokens, store.column("search"), store.column("birth").tolist()
         if geometry.read_order == "score":  # short-term memory is searched too; its rows are numbered behind the store's
-            pool = memory.pool.at_slots(memory.pool.order)["search"][0]
-            keys, births = torch.cat([keys, pool]), births + memory.pool.births[0].tolist()
+            searched = len(memory.pool) - self.recent(memory)
+            pool = memory.pool.at_slots(memory.pool.order)["search"][0][:searched]
+            keys, births = torch.cat([keys, pool]), births + memory.pool.births[0].tolist()[:searched]
         row_of = {birth: row for row, birth in enumerate(births)}
         places = sorted({birth // size for birth in births})
         score = {}
@@ -163,11 +174,10 @@ class Plain:
             rows = [row_of[birth] for birth in range(inside[0] * size, (inside[-1] + 1) * size) if birth in row_of]
             score[place] = float((query @ keys[rows].T).amax(1).mean())
         budget, wanted = geometry.ltm_read_tokens // size, list[int]()
-        for place in sorted(places, key=lambda place: -score[place]):
+        for rank, place in enumerate(sorted(places, key=lambda place: -score[place])):
             near = [place + step for step in range(retriever.window)]
-            near += [
-                near[side] + sign * step for step in range(1, geometry.neighbour_blocks + 1) for side, sign in ((0, -1), (-1, 1))
-            ]
+            reach = geometry.neighbour_blocks if rank else max(geometry.neighbour_blocks, geometry.best_neighbour_blocks)
+            near += [near[side] + sign * step for step in range(1, reach + 1) for side, sign in ((0, -1), (-1, 1))]
             wanted += [other for other in near if other in places and other not in wanted]
         wanted = places if geometry.read_order == "age" and len(places) <= budget else wanted[:budget]
         spans: list[list[int]] = []

@@ -82,7 +82,7 @@ def view_of_memory(memory: Memory) -> View:
     per_group = births if len(births) == len(short) else [births[0]] * len(short)
     if len(births) > len(short):  # every layer finds its own among the same tokens
         per_group = births[:1]
-    return View(short, short, per_group, per_group, torch.empty(0, dtype=torch.int64))
+    return View(short, short, per_group, per_group, torch.empty(0, dtype=torch.int64), memory.now)
 
 
 @pytest.mark.parametrize("setup", [*tiny.SETUPS, "two_to_one"])

@@ -66,3 +66,38 @@ def test_memoryllm_reads_short_term_memory_with_the_right_place_still_in_it(seed
         assert len(view.blocks) == len(set(view.blocks)) == 48
         assert {100, 101} <= set(view.blocks)
         assert view.blocks[-16:] == list(range(newest * 16, newest * 16 + 16))
+
+
+RECENT = Shape(per_chunk=PER_CHUNK, span=4, short=32, found=16, neighbours=1, window=2, best_neighbours=3, recent=16)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_newest_blocks_stay_behind_what_is_found_and_end_where_the_text_ends(seed: int) -> None:
+    scores = torch.rand(len(IDS), generator=torch.Generator().manual_seed(seed))
+    newest = seed % CHUNKS
+    view = found_view(scores, IDS, [40, 41], newest, RECENT, Random(seed))
+    assert len(view.blocks) == len(set(view.blocks)) == 48
+    behind = view.blocks[-16:]
+    end = behind[-1] + 1
+    assert newest * 16 + 4 <= end <= newest * 16 + 16
+    assert behind == [block % len(IDS) for block in range(end - 16, end)]
+    unwritten = set(range(end, newest * 16 + 16))
+    assert not unwritten & set(view.blocks), "what comes after the end of the text has not been read"
+    assert {40, 41} <= set(view.blocks)
+
+
+def test_a_question_about_the_newest_blocks_leaves_them_in_one_piece() -> None:
+    scores = torch.zeros(len(IDS))
+    scores[50] = 5.0
+    for seed in range(10):
+        view = found_view(scores, IDS, [52, 53], 3, RECENT, Random(seed))
+        assert view.complete and {52, 53} <= set(view.blocks[-16:])
+        assert view.blocks[-16:] == list(range(view.blocks[-16], view.blocks[-16] + 16))
+
+
+def test_the_best_window_brings_more_of_its_surroundings() -> None:
+    scores = torch.zeros(len(IDS))
+    scores[100], scores[150] = 5.0, 4.0
+    view = found_view(scores, IDS, [100, 101], 0, RECENT, Random(1))
+    found = view.blocks[-32:-16]
+    assert found[-8:] == list(range(97, 105)) and set(range(149, 153)) <= set(found[:8])

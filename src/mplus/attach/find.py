@@ -56,13 +56,25 @@ def planned_tokens(memory: Memory) -> int:
 def searches(memory: Memory) -> bool:
     """Whether anything is found for a prompt at all."""
     if _finds_short_term(memory):
-        return memory.geometry.reads_ltm and len(memory.pool) > 0
+        return memory.geometry.reads_ltm and (len(memory.pool) > recent_tokens(memory) or memory.longterm.smallest > 0)
     return planned_tokens(memory) > 0
 
 
 def _finds_short_term(memory: Memory) -> bool:
     """Whether short-term tokens may be found too; what is not chosen by score is taken from long-term memory alone."""
     return memory.geometry.read_order == "score" and memory.geometry.choice == "best"
+
+
+def recent_tokens(memory: Memory) -> int:
+    """How many of the newest short-term tokens stay beside the prompt, behind what was found, and are not searched themselves.
+
+    Whole blocks, counted from the newest token that is not among the last ``Geometry.recent_tokens``.
+    """
+    geometry, pool = memory.geometry, memory.pool
+    if geometry.read_order != "score" or not geometry.recent_tokens:
+        return 0
+    older = int((pool.births[0] < memory.now - geometry.recent_tokens).sum())
+    return len(pool) - older // geometry.block_tokens * geometry.block_tokens
 
 
 def _without_scores(memory: Memory, total: int, count: int, layer: int = 0) -> Tensor:
@@ -142,8 +154,9 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], tex
     """Each prompt's blocks of neighbouring tokens, the same in all layers.
 
     With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half
-    has been dropped is judged and read as a whole, and what answers stands beside the prompt wherever it was kept. With a
-    ``choice`` other than "best" nothing is scored: blocks of long-term memory are read, oldest first.
+    has been dropped is judged and read as a whole. Its newest ``recent_tokens`` are not searched, since they are read in
+    any case and stand where they belong, right before the prompt. With a ``choice`` other than "best" nothing is scored: blocks
+    of long-term memory are read, oldest first.
     """
     geometry = memory.geometry
     places = Places.of(memory, with_short_term=_finds_short_term(memory))
@@ -160,7 +173,9 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], tex
     for row in range(text_BT.shape[0]):
         blocks = torch.arange(places.ids.shape[0])
         if table is not None:
-            blocks = choose_blocks(table[row], places.ids, budget, geometry.neighbour_blocks, retriever.window)
+            blocks = choose_blocks(
+                table[row], places.ids, budget, geometry.neighbour_blocks, retriever.window, geometry.best_neighbour_blocks
+            )
             if geometry.read_order == "score":
                 blocks = best_span_last(blocks, table[row], places.ids)
         found.append(places.found(blocks, memory, None if table is None else table[row]))
@@ -175,8 +190,8 @@ def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: lis
         query, weight = retriever.queries(features, text_BT)
         parts = [retriever.matches(query, part.to(query.device), block) for part in memory.longterm.stores[0].parts("search")]
         if places.short:
-            keys = memory.pool.rows["search"][0]
-            parts.append(retriever.matches(query, keys[memory.pool.order[0].to(keys.device)], block))
+            keys, slots = memory.pool.rows["search"][0], memory.pool.order[0, : places.short * block]
+            parts.append(retriever.matches(query, keys[slots.to(keys.device)], block))
         match = torch.cat(parts, -1)[..., places.in_text.to(query.device)]
         return retriever.window_scores(match, weight, places.follows).cpu()
 
@@ -207,7 +222,8 @@ class Places:
         starts = births[::block]
         long = starts.shape[0]
         if with_short_term:
-            starts = torch.cat([starts, memory.pool.births[0][::block]])
+            older = memory.pool.births[0, : len(memory.pool) - recent_tokens(memory)]
+            starts = torch.cat([starts, older[::block]])
         in_text = starts.argsort()
         ids = torch.div(starts[in_text], block, rounding_mode="floor")
         return cls(in_text, ids, long, starts.shape[0] - long, births, block)

@@ -3,8 +3,8 @@
 Legend: B prompts, T prompt tokens, P prefix slots, L layers, H kv heads, E head width, n short-term tokens, k long-term tokens.
 
 Row b of layer l is [unused | BOS_l | k long-term, oldest first | n short-term, oldest first | prompt]; positions count from BOS.
-With ``read_order="score"`` it is [unused | BOS_l | n short-term, oldest first | k found, best span last | prompt]; short-term
-tokens that were found stand among the found ones, and nowhere else.
+With ``read_order="score"`` it is [unused | BOS_l | older short-term | k found, best span last | newest short-term | prompt]: the
+last ``recent_tokens`` stay where a text that goes on has them. Short-term tokens that were found stand among the found ones only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from mplus.attach.cache import PrefixCache
 from mplus.attach.families import rotate
-from mplus.attach.find import Found, find_by_vote, find_in_layer, planned_tokens, prompt_features, searches
+from mplus.attach.find import Found, find_by_vote, find_in_layer, planned_tokens, prompt_features, recent_tokens, searches
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
 from mplus.config import Geometry
@@ -61,6 +61,7 @@ class Reading:
             self._vote(ids_BT, text_BT)
         self.found_tokens = [self._found_tokens(row) for row in range(len(memories))]
         self.left_short = [self._left_short(row) for row in range(len(memories))]
+        self.behind = [self._behind(row) for row in range(len(memories))]
         self.lengths = [1 + found + self._short_tokens(row) for row, found in enumerate(self.found_tokens)]
         self.prefix = max(self.lengths)
         self.bos_kv: list[tuple[Tensor, Tensor]] = []
@@ -139,6 +140,13 @@ class Reading:
         stays[self.found[row][0].short] = False
         return stays.nonzero()[:, 0].to(self.device)
 
+    def _behind(self, row: int) -> int:
+        """Short-term tokens that stand behind what was found: all of them where that is read oldest first."""
+        memory = self.memories[row]
+        if isinstance(memory, Memory) and memory.geometry.read_order == "score":
+            return recent_tokens(memory)
+        return self._short_tokens(row)
+
     def _short_tokens(self, row: int) -> int:
         left = self.left_short[row]
         return _stm_tokens(self.memories[row]) if left is None else left.shape[0]
@@ -194,15 +202,15 @@ class Reading:
         keys, values = bos_keys.new_zeros(shape), bos_values.new_zeros(shape)
         for source, rows in zip(self.sources, self.rows_of, strict=True):
             short_keys, short_values = self._project(layer, _stm_rows(source, layer))
-            found_last = isinstance(source, Memory) and source.geometry.read_order == "score"
             for row in rows:
-                first, found, left = self.prefix - self.lengths[row], self.found_tokens[row], self.left_short[row]
-                short = slice(first + 1 + (0 if found_last else found), self.prefix - (found if found_last else 0))
+                first, left, behind = self.prefix - self.lengths[row], self.left_short[row], self.prefix - self.behind[row]
+                short = torch.arange(first + 1, self.prefix, device=keys.device)
+                long = slice(behind - self.found_tokens[row], behind)
+                short = short[(short < long.start) | (short >= long.stop)]
                 keys[row, first], values[row, first] = bos_keys[0], bos_values[0]
                 keys[row, short] = (short_keys if left is None else short_keys[left]).to(keys)
                 values[row, short] = (short_values if left is None else short_values[left]).to(values)
                 if row in longterm:
-                    long = slice(short.stop, short.stop + found) if found_last else slice(first + 1, first + 1 + found)
                     long_keys, long_values = self._project(layer, longterm[row])
                     keys[row, long], values[row, long] = long_keys.to(keys), long_values.to(values)
         return keys, values

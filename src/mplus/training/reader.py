@@ -53,9 +53,12 @@ class Reader:
         self.model, self.table, self.views, self.search = model, table, views, search
         self.decoder, self.adapters = model.attached.decoder, model.attached.adapters
         self.ids, self.text = ids, text
-        self.found_last = model.geometry.read_order == "score"
+        by_score = model.geometry.read_order == "score"
         self.groups = len(views[0].short)
         self.short_tokens = [min(part.shape[0] for part in short) for short in search.short]
+        self.behind = (
+            [view.recent(model.geometry) for view in views] if by_score else self.short_tokens
+        )  # short-term tokens behind the found
         self.lengths = [1 + count + short for count, short in zip(search.tokens, self.short_tokens, strict=True)]
         self.prefix = max(self.lengths)
         self.short_index = [self._short(group) for group in range(self.groups)]
@@ -111,7 +114,7 @@ class Reader:
         out = self.short_index[layer if self.groups > 1 else 0].clone()
         for row, chosen in enumerate(found):
             if chosen.numel():
-                last = self.prefix if self.found_last else self.prefix - self.short_tokens[row]
+                last = self.prefix - self.behind[row]
                 out[row, last - chosen.shape[0] : last] = chosen
         return out
 
@@ -119,6 +122,8 @@ class Reader:
         out = torch.full((len(self.views), self.prefix), NO_COLUMN)
         for row, shorts in enumerate(self.search.short):
             short = shorts[group][shorts[group].shape[0] - self.short_tokens[row] :]
-            last = self.prefix - (self.search.tokens[row] if self.found_last else 0)
-            out[row, last - short.shape[0] : last] = short
+            last, behind = self.prefix - self.behind[row], short.shape[0] - self.behind[row]
+            out[row, last:] = short[behind:]
+            last -= self.search.tokens[row]
+            out[row, last - behind : last] = short[:behind]
         return out

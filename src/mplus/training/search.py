@@ -162,8 +162,9 @@ class Search:
         columns, births = view.long[0], view.long_births[0]
         by_score = geometry.read_order == "score"
         if by_score:
-            births, order = torch.cat([births, view.short_births[0]]).sort()
-            columns = torch.cat([columns, view.short[0]])[order]
+            older = view.short[0].shape[0] - view.recent(geometry)
+            births, order = torch.cat([births, view.short_births[0][:older]]).sort()
+            columns = torch.cat([columns, view.short[0][:older]])[order]
         if not columns.numel():
             return columns
         ids = torch.div(births[::block], block, rounding_mode="floor")
@@ -173,7 +174,9 @@ class Search:
         if self.put_in[row]:
             scores = scores + RIGHT_FIRST * right_blocks
         budget = geometry.ltm_read_tokens // block
-        picked = choose_blocks(scores, ids, budget, geometry.neighbour_blocks, self.retriever.window)
+        picked = choose_blocks(
+            scores, ids, budget, geometry.neighbour_blocks, self.retriever.window, geometry.best_neighbour_blocks
+        )
         self._note(right_blocks, picked)
         if by_score:
             picked = best_span_last(picked, scores, ids)

@@ -25,7 +25,8 @@ class Shape:
     Attributes:
         per_chunk: blocks of a chunk; span: neighbours that leave short-term memory together.
         short, found: blocks a view reads of short-term memory, and of what the vote finds.
-        neighbours, window: as the geometry and the retriever have them.
+        neighbours, window, best_neighbours: as the geometry and the retriever have them.
+        recent: newest blocks that stay behind what is found.
     """
 
     per_chunk: int
@@ -34,6 +35,8 @@ class Shape:
     found: int
     neighbours: int
     window: int
+    best_neighbours: int = 0
+    recent: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def places(chunks: int, per_chunk: int) -> Tensor:
 
 
 def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape: Shape, randomness: Random) -> View:
-    """``[short-term, oldest first | found, best span last]``; right blocks that nobody read are put among the found ones.
+    """``[short-term, oldest first | found, best span last | newest]``; right blocks nobody read are put among the found ones.
 
     Args:
         scores: [m] of the windows that begin at each block.
@@ -58,17 +61,38 @@ def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape
         right: blocks where the answer stands.
         newest: the chunk that was written last.
     """
-    found = choose_blocks(scores, ids, shape.found, shape.neighbours, shape.window)
-    short = short_term(newest, shape, len(ids), randomness, without=set(found.tolist()))
-    complete = set(right) <= set(found.tolist()) | set(short)
+    come = _come(newest, right, shape, randomness) if shape.recent else shape.per_chunk
+    end = newest * shape.per_chunk + come
+    behind = [block % len(ids) for block in range(end - shape.recent, end)]
+    searched = torch.ones(len(ids), dtype=torch.bool)
+    searched[behind] = False
+    searched[end : (newest + 1) * shape.per_chunk] = False  # not written yet
+    number = searched.nonzero()[:, 0]
+    scores, ids = scores[searched], ids[searched]
+    sizes = shape.found, shape.neighbours, shape.window, shape.best_neighbours
+    others = replace(shape, short=max(0, shape.short - shape.recent))
+
+    def short(chosen: Tensor) -> list[int]:
+        without = {*number[chosen].tolist(), *behind}
+        return short_term(newest, others, len(searched), randomness, without=without, come=come)
+
+    chosen = choose_blocks(scores, ids, *sizes)
+    older = short(chosen)
+    complete = set(right) <= {*number[chosen].tolist(), *older, *behind}
     if not complete and shape.found:
-        scores = scores.clone()
-        rank = float(scores[found[randomness.randrange(len(found))]])
-        scores[torch.tensor(right)] = float(scores.amax()) + 1.0
-        found = choose_blocks(scores, ids, shape.found, shape.neighbours, shape.window)
-        scores[torch.tensor(right)] = rank
-        short = short_term(newest, shape, len(ids), randomness, without=set(found.tolist()))
-    return View(short + best_span_last(found, scores, ids).tolist(), complete)
+        missed = torch.isin(number, torch.tensor(right))
+        rank = float(scores[chosen[randomness.randrange(len(chosen))]])
+        chosen = choose_blocks(scores.masked_fill(missed, float(scores.amax()) + 1.0), ids, *sizes)
+        scores = scores.masked_fill(missed, rank)
+        older = short(chosen)
+    return View(older + number[best_span_last(chosen, scores, ids)].tolist() + behind, complete)
+
+
+def _come(newest: int, right: list[int], shape: Shape, randomness: Random) -> int:
+    """How many blocks of the newest chunk have been written: text ends where it ends. What is asked about has been read."""
+    first = newest * shape.per_chunk
+    own = [block - first + 1 for block in right if 0 <= block - first < shape.per_chunk]
+    return randomness.randint(max(own, default=shape.per_chunk // 4), shape.per_chunk)
 
 
 def short_view(right: list[int], newest: int, shape: Shape, total: int, randomness: Random) -> View:
@@ -83,9 +107,22 @@ def short_view(right: list[int], newest: int, shape: Shape, total: int, randomne
     return View(others[:at] + kept + others[at:], True)
 
 
-def short_term(newest: int, shape: Shape, total: int, randomness: Random, *, without: Set[int] = frozenset()) -> list[int]:
-    """Short-term blocks, oldest first: random whole spans, then the newest chunk; those in `without` stand elsewhere."""
-    last = [block for block in range(newest * shape.per_chunk, (newest + 1) * shape.per_chunk) if block not in without]
+def short_term(
+    newest: int,
+    shape: Shape,
+    total: int,
+    randomness: Random,
+    *,
+    without: Set[int] = frozenset(),
+    come: int | None = None,
+) -> list[int]:
+    """Short-term blocks, oldest first: random whole spans, then the newest chunk; those in `without` stand elsewhere.
+
+    Args:
+        come: blocks of the newest chunk that have been written; None: all.
+    """
+    first = newest * shape.per_chunk
+    last = [block for block in range(first, first + (shape.per_chunk if come is None else come)) if block not in without]
     last = last[-shape.short :] if shape.short else []
     older: list[int] = []
     spans = total // shape.span

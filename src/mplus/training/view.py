@@ -47,6 +47,7 @@ class View:
         long: G tensors [M_g] of columns that may be found.
         long_births: G tensors [M_g].
         right: [r] columns of what the sample asks about, wherever they are.
+        now: memory tokens written so far.
     """
 
     short: list[Tensor]
@@ -54,6 +55,15 @@ class View:
     long: list[Tensor]
     long_births: list[Tensor]
     right: Tensor
+    now: int
+
+    def recent(self, geometry: Geometry) -> int:
+        """How many of the newest short-term tokens stay behind what was found; as ``attach.find.recent_tokens``."""
+        if geometry.read_order != "score" or not geometry.recent_tokens:
+            return 0
+        births, block = self.short_births[0], geometry.block_tokens
+        older = int((births < self.now - geometry.recent_tokens).sum())
+        return births.shape[0] - older // block * block
 
     @property
     def candidates(self) -> int:
@@ -74,7 +84,7 @@ def view_of(writes: Sequence[Write], geometry: Geometry, groups: int, seed: int,
     asked = torch.cat(right) if right else torch.empty(0, dtype=torch.int64)
     if not writes:
         nothing = [torch.empty(0, dtype=torch.int64)] * groups
-        return View(nothing, nothing, nothing, nothing, asked)
+        return View(nothing, nothing, nothing, nothing, asked, 0)
     counts = torch.tensor([write.tokens for write in writes])
     born = counts.cumsum(0) - counts
     columns = torch.tensor([-1 if write.first_column is None else write.first_column for write in writes])
@@ -96,7 +106,7 @@ def view_of(writes: Sequence[Write], geometry: Geometry, groups: int, seed: int,
             left &= _whole_blocks(births, left, geometry.block_tokens)
         long.append(places[left] if geometry.reads_ltm else places[:0])
         long_births.append(births[left] if geometry.reads_ltm else births[:0])
-    return View(short, short_births, long, long_births, asked)
+    return View(short, short_births, long, long_births, asked, int(counts.sum()))
 
 
 def _whole_blocks(births: Tensor, left: Tensor, block: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Training of the read adapter on what a read really sees. RECIPE section 4, last part.
 
-Each question stands behind ``[BOS | short-term memory | what the vote found, best last]``; with `source` short_term the same
+Each question stands behind ``[BOS | older short-term memory | what the vote found, best last | newest]``; with `source` short_term the same
 budget is all short-term memory (MemoryLLM), with prompt the passage stands in plain context (a fine-tuned base to compare with).
 """
 
@@ -159,10 +159,11 @@ class ReadTask(Task):
         chunks = self.random.sample(range(self.settings.chunks), self.settings.text_rows)
         rows = []
         for chunk in chunks:
-            spans = short_term(chunk, shape, len(self.places), self.random)[: -self.per_chunk or None]
-            noise = short_term(self._other(chunk), shape, len(self.places), self.random, without=set(spans))[-shape.found :]
             first = chunk * self.per_chunk
-            rows.append(spans + (noise if shape.found else []) + list(range(first, first + self._begun)))
+            begun = list(range(first, first + self._begun))
+            spans = short_term(chunk, shape, len(self.places), self.random)[: -self.per_chunk or None]
+            noise = short_term(self._other(chunk), shape, len(self.places), self.random, without={*spans, *begun})[-shape.found :]
+            rows.append(spans + (noise if shape.found else []) + begun)
         return Batch([], chunks, torch.tensor(rows), [])
 
     def _text_outcome(self, batch: Batch) -> Outcome:
@@ -195,6 +196,8 @@ class ReadTask(Task):
             int(found) // block,
             geometry.neighbour_blocks,
             retriever.window,
+            geometry.best_neighbour_blocks,
+            geometry.recent_tokens // block if self.settings.source == "vote" else 0,
         )
 
     def _other(self, chunk: int) -> int:
