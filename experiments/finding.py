@@ -6,7 +6,8 @@ import argparse
 import time
 
 from mplus import MPlusModel
-from mplus.attach.find import Places, find_by_vote, prompt_features, vote
+from mplus.attach.find import find_by_vote, prompt_features, vote
+from mplus.attach.places import Places
 from mplus.corpus.stream import build_stream
 from mplus.corpus.text import python_text, read_text
 from mplus.evaluation.retention import DEFAULT_DISTANCES
@@ -47,7 +48,7 @@ def main() -> None:
     for planted in stream.planted:
         prompts = Prompts.from_rows([chat_ids(model.tokenizer, planted.fact.question)], 2, model.device)
         features = prompt_features(model.attached, prompts.ids, prompts.mask)
-        found = find_by_vote(model.attached, memory, features, prompts.mask)[0]
+        found = find_by_vote(model.attached, memory, features, prompts.ids, prompts.mask)[0]
         length = count(" " + planted.fact.statement)
         end = memory.now - planted.tokens_back
         wanted = set(range(end - length, end))

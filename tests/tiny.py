@@ -94,7 +94,7 @@ SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "ltm_read_tokens": 16,
             "read_order": "score",
             "recent_tokens": 8,
-            "best_neighbour_blocks": 1,
+            "second_look": 3,
         },
         {"read_lora": {"r": 2, "lora_alpha": 4}},
     ),

@@ -55,7 +55,12 @@ class Geometry(BaseModel):
         description="read_order `score`: about so many newest short-term tokens stay behind the found ones, beside the prompt",
     )
     neighbour_blocks: int = Field(1, ge=0, description="blocks read on each side of a found block")
-    best_neighbour_blocks: int = Field(0, ge=0, description="the same for the very best find, where that is more")
+    second_look: int = Field(
+        0, ge=0, description="shared retrieval: so many of the best windows are judged again, by how well each explains the prompt"
+    )
+    look_weight: float = Field(
+        4.0, gt=0, description="second look: what a nat per prompt token counts beside the vote's score of a window"
+    )
     choice: Literal["best", "recent", "random"] = Field(
         "best",
         description="which K0 long-term tokens a prompt reads: `best` (M+) by score; for comparison `recent`, those written last, "
@@ -101,6 +106,8 @@ class Geometry(BaseModel):
             raise ValueError("retrieval='shared' reads one token in all layers, so drop must be 'shared' too")
         if self.retrieval == "per_layer" and self.read_order != "age":
             raise ValueError("read_order='score' orders whole spans, so retrieval must be 'shared'")
+        if self.second_look and self.retrieval != "shared":
+            raise ValueError("second_look judges windows that all layers share, so retrieval must be 'shared'")
         if self.recent_tokens and self.read_order != "score":
             raise ValueError("recent_tokens stand behind what is found by score, so read_order must be 'score'")
         if self.retrieval == "shared" and self.ltm_read_tokens % self.block_tokens:

@@ -171,9 +171,7 @@ class VoteRetriever(nn.Module):
         return functional.normalize(part.float() - mean.float(), dim=-1).to(part.dtype)
 
 
-def choose_blocks(
-    scores: Tensor, ids: Tensor, budget: int, neighbours: int, window: int = 1, best_neighbours: int = 0
-) -> Tensor:
+def choose_blocks(scores: Tensor, ids: Tensor, budget: int, neighbours: int, window: int = 1) -> Tensor:
     """The best windows and their neighbours in the text, until `budget` blocks are chosen.
 
     Args:
@@ -182,8 +180,6 @@ def choose_blocks(
         budget: blocks to read at most.
         neighbours: blocks taken along on each side.
         window: blocks of one window.
-        best_neighbours: the same as `neighbours` for the very best window, where that is more: what answers often needs more of
-            its passage than what was found beside it.
 
     Returns:
         [<=budget] indices into the blocks, oldest first.
@@ -192,8 +188,7 @@ def choose_blocks(
     if total <= budget:
         return torch.arange(total)
     ranked = ids[scores.topk(budget).indices.cpu()]  # each hit brings at least itself
-    best = ranked[:1, None] + _outwards(max(neighbours, best_neighbours), window)
-    wanted = torch.cat([best.flatten(), (ranked[1:, None] + _outwards(neighbours, window)).flatten()])
+    wanted = (ranked[:, None] + _outwards(neighbours, window)).flatten()
     place = torch.searchsorted(ids, wanted).clamp(max=total - 1)
     found = place[ids[place] == wanted]
     seen: dict[int, None] = {}

@@ -68,7 +68,7 @@ def test_memoryllm_reads_short_term_memory_with_the_right_place_still_in_it(seed
         assert view.blocks[-16:] == list(range(newest * 16, newest * 16 + 16))
 
 
-RECENT = Shape(per_chunk=PER_CHUNK, span=4, short=32, found=16, neighbours=1, window=2, best_neighbours=3, recent=16)
+RECENT = Shape(per_chunk=PER_CHUNK, span=4, short=32, found=16, neighbours=1, window=2, recent=16)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -94,10 +94,3 @@ def test_a_question_about_the_newest_blocks_leaves_them_in_one_piece() -> None:
         assert view.complete and {52, 53} <= set(view.blocks[-16:])
         assert view.blocks[-16:] == list(range(view.blocks[-16], view.blocks[-16] + 16))
 
-
-def test_the_best_window_brings_more_of_its_surroundings() -> None:
-    scores = torch.zeros(len(IDS))
-    scores[100], scores[150] = 5.0, 4.0
-    view = found_view(scores, IDS, [100, 101], 0, RECENT, Random(1))
-    found = view.blocks[-32:-16]
-    assert found[-8:] == list(range(97, 105)) and set(range(149, 153)) <= set(found[:8])

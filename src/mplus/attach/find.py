@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
@@ -15,32 +14,15 @@ import torch
 from torch import Tensor
 
 from mplus.attach.cache import PrefixCache
+from mplus.attach.drawn import Found
 from mplus.attach.hooks import Enough, Hooks
+from mplus.attach.look import look_again
 from mplus.attach.parts import Attached
+from mplus.attach.places import Places, recent_tokens
 from mplus.memory.memory import Memory
 from mplus.retriever import LayerRetriever, VoteRetriever, best_oldest_first, best_span_last, choose_blocks, repeated_oldest_first
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Found:
-    """Tokens one prompt reads because it found them, in reading order.
-
-    Attributes:
-        indices: [k] places in the store of the layer (or of all layers).
-        ages: [k] memory tokens written since.
-        scores: score of every token (per layer) or block (shared) of the store, float32; None where none were needed.
-        short: [j] ranks of short-term tokens that were found too and are read with the long-term ones instead of at their place
-            in time (``read_order="score"`` only).
-        order: [k + j] reading order of ``indices`` followed by ``short``; None: as they stand.
-    """
-
-    indices: Tensor
-    ages: Tensor
-    scores: Tensor | None
-    short: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
-    order: Tensor | None = None
 
 
 def planned_tokens(memory: Memory) -> int:
@@ -63,18 +45,6 @@ def searches(memory: Memory) -> bool:
 def _finds_short_term(memory: Memory) -> bool:
     """Whether short-term tokens may be found too; what is not chosen by score is taken from long-term memory alone."""
     return memory.geometry.read_order == "score" and memory.geometry.choice == "best"
-
-
-def recent_tokens(memory: Memory) -> int:
-    """How many of the newest short-term tokens stay beside the prompt, behind what was found, and are not searched themselves.
-
-    Whole blocks, counted from the newest token that is not among the last ``Geometry.recent_tokens``.
-    """
-    geometry, pool = memory.geometry, memory.pool
-    if geometry.read_order != "score" or not geometry.recent_tokens:
-        return 0
-    older = int((pool.births[0] < memory.now - geometry.recent_tokens).sum())
-    return len(pool) - older // geometry.block_tokens * geometry.block_tokens
 
 
 def _without_scores(memory: Memory, total: int, count: int, layer: int = 0) -> Tensor:
@@ -150,13 +120,16 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
     return [taken[layer] for layer in retriever.voting]
 
 
-def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], text_BT: Tensor) -> list[Found]:
+def find_by_vote(
+    attached: Attached, memory: Memory, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor
+) -> list[Found]:
     """Each prompt's blocks of neighbouring tokens, the same in all layers.
 
     With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half
     has been dropped is judged and read as a whole. Its newest ``recent_tokens`` are not searched, since they are read in
-    any case and stand where they belong, right before the prompt. With a ``choice`` other than "best" nothing is scored: blocks
-    of long-term memory are read, oldest first.
+    any case and stand where they belong, right before the prompt. With ``second_look`` the best windows are judged once more,
+    by how well each explains the prompt. With a ``choice`` other than "best" nothing is scored: blocks of long-term memory
+    are read, oldest first.
     """
     geometry = memory.geometry
     places = Places.of(memory, with_short_term=_finds_short_term(memory))
@@ -169,13 +142,14 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], tex
     assert isinstance(retriever, VoteRetriever)
     if places.long > budget or geometry.read_order == "score":
         table = vote(retriever, memory, places, features, text_BT)
+        if geometry.second_look > 1:
+            weight = retriever.queries(features, text_BT)[1].detach()
+            table = look_again(attached, memory, places, table, weight, ids_BT, text_BT)
     found = []
     for row in range(text_BT.shape[0]):
         blocks = torch.arange(places.ids.shape[0])
         if table is not None:
-            blocks = choose_blocks(
-                table[row], places.ids, budget, geometry.neighbour_blocks, retriever.window, geometry.best_neighbour_blocks
-            )
+            blocks = choose_blocks(table[row], places.ids, budget, geometry.neighbour_blocks, retriever.window)
             if geometry.read_order == "score":
                 blocks = best_span_last(blocks, table[row], places.ids)
         found.append(places.found(blocks, memory, None if table is None else table[row]))
@@ -194,60 +168,3 @@ def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: lis
             parts.append(retriever.matches(query, keys[slots.to(keys.device)], block))
         match = torch.cat(parts, -1)[..., places.in_text.to(query.device)]
         return retriever.window_scores(match, weight, places.follows).cpu()
-
-
-@dataclass(frozen=True)
-class Places:
-    """All blocks that can be found, in the order of the text: first numbered as the store holds them, then the pool's.
-
-    Attributes:
-        in_text: [m] block numbers in the order of the text.
-        ids: [m] ascending places in the text (neighbours differ by 1).
-        long, short: blocks of the store and of the pool; the pool's newest may be shorter than the others.
-        births: [M] of the store.
-    """
-
-    in_text: Tensor
-    ids: Tensor
-    long: int
-    short: int
-    births: Tensor
-    block: int
-
-    @classmethod
-    def of(cls, memory: Memory, *, with_short_term: bool) -> Places:
-        """Those of a memory whose drops are shared."""
-        block = memory.geometry.block_tokens
-        births = memory.longterm.stores[0].column("birth")
-        starts = births[::block]
-        long = starts.shape[0]
-        if with_short_term:
-            older = memory.pool.births[0, : len(memory.pool) - recent_tokens(memory)]
-            starts = torch.cat([starts, older[::block]])
-        in_text = starts.argsort()
-        ids = torch.div(starts[in_text], block, rounding_mode="floor")
-        return cls(in_text, ids, long, starts.shape[0] - long, births, block)
-
-    @property
-    def follows(self) -> Tensor:
-        """[m] whether the next block is the next one of the text."""
-        return torch.cat([self.ids.diff() == 1, torch.zeros(min(1, len(self.ids)), dtype=torch.bool)])
-
-    def found(self, blocks: Tensor, memory: Memory, scores: Tensor | None) -> Found:
-        """What reading `blocks` [k], indices into the order of the text, means for store and pool."""
-        numbers = self.in_text[blocks]
-        rows = (numbers[:, None] * self.block + torch.arange(self.block)).flatten()
-        is_short = rows >= self.long * self.block
-        ranks = rows[is_short] - self.long * self.block
-        real = ranks < (len(memory.pool) if self.short else 0)
-        kept = torch.ones_like(is_short)
-        kept[is_short] = real
-        is_short = is_short[kept]
-        order = torch.cat([(~is_short).nonzero()[:, 0], is_short.nonzero()[:, 0]]).argsort() if self.short else None
-        index = rows[kept][~is_short]
-        by_store = None if scores is None else torch.empty(self.long).scatter_(0, *self._of_store(scores))
-        return Found(index, memory.ages(self.births[index]), by_store, ranks[real], order)
-
-    def _of_store(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        held = self.in_text < self.long
-        return self.in_text[held], scores[held]

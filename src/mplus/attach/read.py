@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from mplus.attach.cache import PrefixCache
+from mplus.attach.drawn import Found, content, rows_of_all_layers
 from mplus.attach.families import rotate
-from mplus.attach.find import Found, find_by_vote, find_in_layer, planned_tokens, prompt_features, recent_tokens, searches
+from mplus.attach.find import find_by_vote, find_in_layer, planned_tokens, prompt_features, searches
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
+from mplus.attach.places import recent_tokens
 from mplus.config import Geometry
 from mplus.memory.memory import Memory
 from mplus.memory.rows import Rows, Written
@@ -104,23 +106,10 @@ class Reading:
             if features is None:
                 features = prompt_features(self.attached, ids_BT, text_BT)
             here = torch.tensor(rows, device=ids_BT.device)
-            for row, found in zip(
-                rows, find_by_vote(self.attached, source, [part[here] for part in features], text_BT[here]), strict=True
-            ):
+            own = [part[here] for part in features]
+            for row, found in zip(rows, find_by_vote(self.attached, source, own, ids_BT[here], text_BT[here]), strict=True):
                 self.found[row] = [found]
-                self.gathered[row] = self._drawn(source, found)
-
-    def _drawn(self, source: Memory, found: Found) -> Rows:
-        """Rows [L, k, ...] that were found by the vote, in reading order."""
-        names = _content(source.layout.format)
-        rows = self._layers_first(source.longterm.stores[0].gather(found.indices, names))
-        if found.short.numel():
-            pool = source.pool.at_slots(source.pool.order[:, found.short])
-            rows = {name: torch.cat([value, pool[name].to(value)], 1) for name, value in rows.items()}
-        if found.order is not None:
-            order = found.order.to(self.device)
-            rows = {name: value[:, order] for name, value in rows.items()}
-        return rows
+                self.gathered[row] = rows_of_all_layers(source, found, self.device)
 
     def _found_tokens(self, row: int) -> int:
         memory = self.memories[row]
@@ -165,12 +154,9 @@ class Reading:
             found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text)
             for row, found in zip(rows, found_here, strict=True):
                 self.found[row] = [*self.found[row][:layer], found]
-                rows_k = source.longterm.stores[layer].gather(found.indices, _content(source.layout.format))
+                rows_k = source.longterm.stores[layer].gather(found.indices, content(source.layout.format))
                 out[row] = {name: value.to(self.device) for name, value in rows_k.items()}
         return out
-
-    def _layers_first(self, rows: Rows) -> Rows:
-        return {name: value.transpose(0, 1).to(self.device) for name, value in rows.items()}
 
     # -- assembly --------------------------------------------------------------------------------------------------
 
@@ -225,10 +211,6 @@ class Reading:
             return self.attached.decoder.project(layer, rows["hidden"])
 
 
-def _content(memory_format: str) -> tuple[str, ...]:
-    return ("hidden",) if memory_format == "hidden" else ("keys", "values")
-
-
 def _stm_tokens(memory: Memory | Written) -> int:
     return memory.tokens if isinstance(memory, Written) else len(memory.pool)
 
@@ -241,4 +223,4 @@ def _stm_rows(memory: Memory | Written, layer: int) -> Rows:
         return {name: memory.rows[name][layer] for name in ("keys", "values")}
     pool = memory.pool
     order = pool.order[layer if pool.drop_groups > 1 else 0]
-    return {name: pool.rows[name][layer, order.to(pool.rows[name].device)] for name in _content(memory.layout.format)}
+    return {name: pool.rows[name][layer, order.to(pool.rows[name].device)] for name in content(memory.layout.format)}

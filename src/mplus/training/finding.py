@@ -123,8 +123,7 @@ class ByVote:
         shares = []
         for row, asked in enumerate(batch.questions):
             read = torch.zeros(total, dtype=torch.bool)
-            neighbours = self.geometry.neighbour_blocks, self.retriever.window, self.geometry.best_neighbour_blocks
-            read[choose_blocks(scores[row], ids, budget, *neighbours)] = True
+            read[choose_blocks(scores[row], ids, budget, self.geometry.neighbour_blocks, self.retriever.window)] = True
             blocks = torch.arange(*bank.span(asked)) // block + place[bank.asked[asked].chunk] * per_chunk
             shares.append(read[blocks].float().mean())
         return torch.stack(shares)

@@ -174,9 +174,7 @@ class Search:
         if self.put_in[row]:
             scores = scores + RIGHT_FIRST * right_blocks
         budget = geometry.ltm_read_tokens // block
-        picked = choose_blocks(
-            scores, ids, budget, geometry.neighbour_blocks, self.retriever.window, geometry.best_neighbour_blocks
-        )
+        picked = choose_blocks(scores, ids, budget, geometry.neighbour_blocks, self.retriever.window)
         self._note(right_blocks, picked)
         if by_score:
             picked = best_span_last(picked, scores, ids)

@@ -25,7 +25,7 @@ class Shape:
     Attributes:
         per_chunk: blocks of a chunk; span: neighbours that leave short-term memory together.
         short, found: blocks a view reads of short-term memory, and of what the vote finds.
-        neighbours, window, best_neighbours: as the geometry and the retriever have them.
+        neighbours, window: as the geometry and the retriever have them.
         recent: newest blocks that stay behind what is found.
     """
 
@@ -35,7 +35,6 @@ class Shape:
     found: int
     neighbours: int
     window: int
-    best_neighbours: int = 0
     recent: int = 0
 
 
@@ -69,7 +68,7 @@ def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape
     searched[end : (newest + 1) * shape.per_chunk] = False  # not written yet
     number = searched.nonzero()[:, 0]
     scores, ids = scores[searched], ids[searched]
-    sizes = shape.found, shape.neighbours, shape.window, shape.best_neighbours
+    sizes = shape.found, shape.neighbours, shape.window
     others = replace(shape, short=max(0, shape.short - shape.recent))
 
     def short(chosen: Tensor) -> list[int]:

@@ -196,7 +196,6 @@ class ReadTask(Task):
             int(found) // block,
             geometry.neighbour_blocks,
             retriever.window,
-            geometry.best_neighbour_blocks,
             geometry.recent_tokens // block if self.settings.source == "vote" else 0,
         )
 

@@ -1,0 +1,49 @@
+"""Rows of memory that a prompt found, in the order in which they are read. Changes no memory, knows no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mplus.memory.memory import Memory
+from mplus.memory.rows import Rows
+
+
+@dataclass(frozen=True)
+class Found:
+    """Tokens one prompt reads because it found them, in reading order.
+
+    Attributes:
+        indices: [k] places in the store of the layer (or of all layers).
+        ages: [k] memory tokens written since.
+        scores: score of every token (per layer) or block (shared) of the store, float32; None where none were needed.
+        short: [j] ranks of short-term tokens that were found too and are read with the long-term ones instead of at their place
+            in time (``read_order="score"`` only).
+        order: [k + j] reading order of ``indices`` followed by ``short``; None: as they stand.
+    """
+
+    indices: Tensor
+    ages: Tensor
+    scores: Tensor | None
+    short: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    order: Tensor | None = None
+
+
+def content(memory_format: str) -> tuple[str, ...]:
+    """Fields of a row that a read needs."""
+    return ("hidden",) if memory_format == "hidden" else ("keys", "values")
+
+
+def rows_of_all_layers(memory: Memory, found: Found, device: torch.device) -> Rows:
+    """Rows [L, k + j, ...] that were found for all layers at once, in reading order."""
+    rows = memory.longterm.stores[0].gather(found.indices, content(memory.layout.format))
+    rows = {name: value.transpose(0, 1).to(device) for name, value in rows.items()}
+    if found.short.numel():
+        pool = memory.pool.at_slots(memory.pool.order[:, found.short])
+        rows = {name: torch.cat([value, pool[name].to(value)], 1) for name, value in rows.items()}
+    if found.order is not None:
+        order = found.order.to(device)
+        rows = {name: value[:, order] for name, value in rows.items()}
+    return rows

@@ -1,0 +1,124 @@
+"""A second look at the best windows: how well does each of them explain the prompt? Changes no memory.
+
+Legend: B prompts of one memory, T prompt tokens, m windows, C candidates, W memory tokens of a candidate, L layers, H kv heads,
+E head width, P prefix slots.
+
+The vote compares prompt tokens with memory tokens one by one. A window that holds the right name and another one that
+holds the right relation are then as good as one that holds both. Here the base itself reads a candidate, and says how likely the prompt
+is behind it: it weighs all of both together. That needs no training, and for a few candidates of some tens of tokens costs
+about as much as the prompt alone does for each.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mplus.attach.cache import PrefixCache
+from mplus.attach.drawn import rows_of_all_layers
+from mplus.attach.families import rotate
+from mplus.attach.hooks import Hooks
+from mplus.attach.parts import Attached
+from mplus.attach.places import Places
+from mplus.memory.memory import Memory
+
+LOOK_TOKENS = 64  # tokens of a prompt, counted from its end, that are to be explained
+LOOK_NEIGHBOURS = 1  # blocks on each side of a window that are read with it
+
+
+def look_again(
+    attached: Attached,
+    memory: Memory,
+    places: Places,
+    scores_Bm: Tensor,
+    weight_BT: Tensor,
+    ids_BT: Tensor,
+    text_BT: Tensor,
+) -> Tensor:
+    """Scores [B, m] in which the best ``second_look`` windows stand above all others, in their new order.
+
+    A candidate's new score is its vote plus ``look_weight`` times the weighted mean over the prompt's tokens of their
+    log-probability behind it; the weights are those of the vote.
+    """
+    geometry = memory.geometry
+    window = attached.retriever.window if attached.retriever is not None and hasattr(attached.retriever, "window") else 1
+    out = scores_Bm.clone()
+    for row, scores in enumerate(scores_Bm):
+        chosen = _apart(scores, places.ids, geometry.second_look, int(window))
+        if chosen.shape[0] < 2:
+            continue
+        own = text_BT[row].nonzero()[-LOOK_TOKENS:, 0]
+        likely = _explained(attached, memory, places, chosen, int(window), ids_BT[row, own])
+        counts = weight_BT[row, own][1:].float()
+        judged = scores[chosen] + geometry.look_weight * (likely @ (counts / counts.sum().clamp(min=1e-6))).cpu()
+        others = scores.clone()
+        others[chosen] = float("-inf")
+        top = float(others.amax()) if len(others) > len(chosen) else 0.0
+        top = top if top > float("-inf") else 0.0
+        out[row, chosen] = judged - judged.amin() + top + 1.0
+    return out
+
+
+def _apart(scores: Tensor, ids: Tensor, count: int, window: int) -> Tensor:
+    """[<=count] the best windows of which no two overlap, best first."""
+    taken: list[int] = []
+    for place in scores.argsort(descending=True)[: count * 2 * window].tolist():
+        if all(abs(int(ids[place]) - int(ids[other])) >= window for other in taken):
+            taken.append(place)
+        if len(taken) == count:
+            break
+    return torch.tensor(taken, dtype=torch.int64)
+
+
+def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tensor, window: int, ids_T: Tensor) -> Tensor:
+    """Log-probabilities [C, T - 1] of a prompt's tokens behind each candidate, by the bare base."""
+    decoder, device = attached.decoder, ids_T.device
+    known = {int(place): block for block, place in enumerate(places.ids)}
+    reach = range(-LOOK_NEIGHBOURS, window + LOOK_NEIGHBOURS)
+    spans = [[known[place + step] for step in reach if place + step in known] for place in places.ids[chosen].tolist()]
+    blocks = sorted({block for span in spans for block in span})
+    column = {block: number for number, block in enumerate(blocks)}
+    found = places.found(torch.tensor(blocks), memory, None)
+    rows = rows_of_all_layers(memory, found, device)
+    held = next(iter(rows.values())).shape[1]
+    size = memory.geometry.block_tokens
+    slots = [[slot for block in span for slot in range(column[block] * size, min((column[block] + 1) * size, held))] for span in spans]
+    prefix = 1 + max(map(len, slots))
+    first = torch.tensor([prefix - 1 - len(span) for span in slots], device=device)
+    index = torch.tensor([[0] * (prefix - len(span)) + span for span in slots], device=device)
+    every = torch.arange(prefix, device=device)[None]
+    rotation = decoder.rotation((every - first[:, None]).clamp(min=0), attached.bos)
+    is_bos = (every == first[:, None])[:, :, None, None]
+    role = attached.adapters.named(memory.geometry.memory_projection)
+
+    def attend(layer: int, cache: PrefixCache, normed: Tensor) -> None:
+        if cache.at(layer).filled:
+            return
+        with attached.adapters.on(role):
+            bos_keys, bos_values = decoder.project(layer, attached.bos[layer][None])
+            if "keys" in rows:
+                keys, values = rows["keys"][layer], rows["values"][layer]
+            else:
+                keys, values = decoder.project(layer, rows["hidden"][layer])
+        keys = torch.where(is_bos, bos_keys, keys[index].to(bos_keys))
+        values = torch.where(is_bos, bos_values, values[index].to(bos_values))
+        cache.at(layer).fill(rotate(keys, *rotation).transpose(1, 2), values.transpose(1, 2))
+
+    prompt = ids_T[None].expand(len(slots), -1)
+    mask = torch.cat([every >= first[:, None], torch.ones_like(prompt, dtype=torch.bool)], 1).long()
+    positions = (mask.cumsum(1) - 1)[:, prefix:]
+    with torch.no_grad(), attached.adapters.on(None), Hooks() as hooks:
+        for layer in range(decoder.depth):
+            hooks.before_attention(decoder, layer, partial(attend, layer))
+        logits = decoder.model(
+            input_ids=prompt,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=PrefixCache(decoder.depth, prefix, room=prompt.shape[1]),
+            use_cache=True,
+        ).logits
+    loss = functional.cross_entropy(logits[:, :-1].transpose(1, 2).float(), prompt[:, 1:], reduction="none")
+    return -loss

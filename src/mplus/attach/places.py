@@ -1,0 +1,83 @@
+"""Blocks of a memory that can be found, in the order of the text. Knows no model and no scores' origin.
+
+Legend: M long-term tokens, m blocks, k chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mplus.attach.drawn import Found
+from mplus.memory.memory import Memory
+
+
+def recent_tokens(memory: Memory) -> int:
+    """How many of the newest short-term tokens stay beside the prompt, behind what was found, and are not searched themselves.
+
+    Whole blocks, counted from the newest token that is not among the last ``Geometry.recent_tokens``.
+    """
+    geometry, pool = memory.geometry, memory.pool
+    if geometry.read_order != "score" or not geometry.recent_tokens:
+        return 0
+    older = int((pool.births[0] < memory.now - geometry.recent_tokens).sum())
+    return len(pool) - older // geometry.block_tokens * geometry.block_tokens
+
+
+@dataclass(frozen=True)
+class Places:
+    """All blocks that can be found, in the order of the text: first numbered as the store holds them, then the pool's.
+
+    Attributes:
+        in_text: [m] block numbers in the order of the text.
+        ids: [m] ascending places in the text (neighbours differ by 1).
+        long, short: blocks of the store and of the pool; the pool's newest may be shorter than the others.
+        births: [M] of the store.
+    """
+
+    in_text: Tensor
+    ids: Tensor
+    long: int
+    short: int
+    births: Tensor
+    block: int
+
+    @classmethod
+    def of(cls, memory: Memory, *, with_short_term: bool) -> Places:
+        """Those of a memory whose drops are shared."""
+        block = memory.geometry.block_tokens
+        births = memory.longterm.stores[0].column("birth")
+        starts = births[::block]
+        long = starts.shape[0]
+        if with_short_term:
+            older = memory.pool.births[0, : len(memory.pool) - recent_tokens(memory)]
+            starts = torch.cat([starts, older[::block]])
+        in_text = starts.argsort()
+        ids = torch.div(starts[in_text], block, rounding_mode="floor")
+        return cls(in_text, ids, long, starts.shape[0] - long, births, block)
+
+    @property
+    def follows(self) -> Tensor:
+        """[m] whether the next block is the next one of the text."""
+        return torch.cat([self.ids.diff() == 1, torch.zeros(min(1, len(self.ids)), dtype=torch.bool)])
+
+    def found(self, blocks: Tensor, memory: Memory, scores: Tensor | None) -> Found:
+        """What reading `blocks` [k], indices into the order of the text, means for store and pool."""
+        numbers = self.in_text[blocks]
+        rows = (numbers[:, None] * self.block + torch.arange(self.block)).flatten()
+        is_short = rows >= self.long * self.block
+        ranks = rows[is_short] - self.long * self.block
+        real = ranks < (len(memory.pool) if self.short else 0)
+        kept = torch.ones_like(is_short)
+        kept[is_short] = real
+        is_short = is_short[kept]
+        order = torch.cat([(~is_short).nonzero()[:, 0], is_short.nonzero()[:, 0]]).argsort() if self.short else None
+        index = rows[kept][~is_short]
+        by_store = None if scores is None else torch.empty(self.long).scatter_(0, *self._of_store(scores))
+        return Found(index, memory.ages(self.births[index]), by_store, ranks[real], order)
+
+    def _of_store(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        held = self.in_text < self.long
+        return self.in_text[held], scores[held]
