@@ -6,7 +6,7 @@ import argparse
 import time
 
 from mplus import MPlusModel
-from mplus.attach.find import find_by_vote, prompt_features, vote
+from mplus.attach.find import find_by_vote, judged, prompt_features
 from mplus.attach.places import Places
 from mplus.corpus.stream import build_stream
 from mplus.corpus.text import python_text, read_text
@@ -25,8 +25,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--haystack", default=None)
     parser.add_argument("--window", type=int, default=None, help="blocks judged together, if not those of the model")
+    parser.add_argument("--second-look", type=int, default=None, help="windows judged again, if not those of the model")
     options = parser.parse_args()
-    model = MPlusModel.from_pretrained(options.model)
+    changed = {} if options.second_look is None else {"second_look": options.second_look}
+    model = MPlusModel.from_pretrained(options.model, **changed)
     retriever = model.attached.retriever
     assert isinstance(retriever, VoteRetriever)
     retriever.window = options.window or retriever.window
@@ -53,7 +55,8 @@ def main() -> None:
         end = memory.now - planted.tokens_back
         wanted = set(range(end - length, end))
         read = set(places.births[found.indices].tolist()) | in_stm
-        best = places.ids[vote(retriever, memory, places, features, prompts.mask)[0].argsort(descending=True)[:200]]
+        scores = judged(model.attached, memory, places, features, prompts.ids, prompts.mask)[0]
+        best = places.ids[scores.argsort(descending=True)[:200]]
         windows = [set(range(first, first + retriever.window * block)) for first in (best * block).tolist()]
         rank = next((place for place, window in enumerate(windows) if len(wanted & window) >= 0.5 * length), 999)
         by_distance.setdefault(planted.distance, []).append(

@@ -29,6 +29,9 @@ class Geometry(BaseModel):
     stm_tokens: int = Field(1024, ge=1, description="N: short-term tokens")
     ltm_read_tokens: int = Field(512, ge=0, description="K0: long-term tokens read per prompt")
     ltm_capacity: int = Field(1_000_000, ge=0, description="M: long-term tokens kept per layer")
+    ltm_dtype: Literal["model", "bfloat16", "float16"] = Field(
+        "model", description="number type in which long-term memory is kept, search keys apart: they stay the model's"
+    )
     ltm: bool = Field(True, description="False is MemoryLLM: what leaves short-term memory is gone")
     chunk_tokens: int = Field(256, ge=1, description="text tokens of one write at most")
     min_write_tokens: int = Field(16, ge=1, description="shorter text waits in `pending`")
@@ -56,7 +59,9 @@ class Geometry(BaseModel):
     )
     neighbour_blocks: int = Field(1, ge=0, description="blocks read on each side of a found block")
     second_look: int = Field(
-        0, ge=0, description="shared retrieval: so many of the best windows are judged again, by how well each explains the prompt"
+        0,
+        ge=0,
+        description="shared retrieval: so many of the best windows are judged again, by how well each explains the prompt",
     )
     look_weight: float = Field(
         4.0, gt=0, description="second look: what a nat per prompt token counts beside the vote's score of a window"

@@ -191,7 +191,6 @@ class Plain:
         found = [place for span in spans for place in span]
         return [row_of[birth] for place in found for birth in range(place * size, (place + 1) * size) if birth in row_of]
 
-
     def second_look(self, ids: Tensor, memory: Memory, score: dict[int, float], births: list[int]) -> dict[int, float]:
         """New scores of the best windows that do not overlap, above all others: each is read alone before the prompt."""
         geometry, retriever = memory.geometry, self.attached.retriever

@@ -54,3 +54,25 @@ def test_memory_opens_in_another_number_type(tmp_path: Path, setup: str, memory_
         memory = Memory.load(tmp_path / "anna", reader)
         memory.write(ids(20, 3))
         assert reader(ids(5, 4)[None], memory=memory).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("setup", sorted(SETUPS))
+@pytest.mark.parametrize("store", ["ram", "disk"])
+@pytest.mark.parametrize("memory_format", ["hidden", "kv"])
+def test_long_term_memory_may_be_kept_in_half_the_bytes(
+    tmp_path: Path, setup: str, store: str, memory_format: MemoryFormat
+) -> None:
+    model = opened(tmp_path, setup, "float32")
+    options = {"memory_format": memory_format, "store": "ram" if store == "ram" else tmp_path / "rows"}
+    memory = filled(model, tokens=60, ltm_dtype="bfloat16", **options)
+    whole = filled(model, tokens=60, memory_format=memory_format)
+    fields = memory.longterm.stores[0].fields
+    assert {fields[name][1] for name in fields if name in ("keys", "values", "hidden")} == {torch.bfloat16}
+    assert fields["search"][1] is torch.float32, "search keys are compared with every prompt and stay as they are"
+    assert 0.5 < memory.longterm.size_bytes / whole.longterm.size_bytes < 0.75
+    prompt = ids(6, 1)[None]
+    got, expected = model(prompt, memory=memory).logits, model(prompt, memory=whole).logits
+    assert got.dtype is torch.float32
+    assert torch.nn.functional.cosine_similarity(got.flatten(), expected.flatten(), dim=0) > 0.99
+    memory.save(tmp_path / "anna")
+    assert torch.equal(model(prompt, memory=Memory.load(tmp_path / "anna", model)).logits, got)

@@ -129,7 +129,7 @@ def test_extension_is_looked_for_beside_the_file() -> None:
             "geometry.retrieval must be per_layer too",
         ),
         ("optimiser.betas=[0.9]", "optimiser.betas"),
-        ("precision=fp8", "precision is 'fp8', expected 'no' or 'bf16'"),
+        ("precision=fp8", "precision is 'fp8', expected 'no', 'bf16' or 'auto'"),
         ("steps.a=3", "--set steps.a: steps is 5 and has no keys inside"),
         ("name=[1", "--set name, line 1: not YAML"),
         ("steps", "--set 'steps' is not key=value"),

@@ -93,4 +93,3 @@ def test_a_question_about_the_newest_blocks_leaves_them_in_one_piece() -> None:
         view = found_view(scores, IDS, [52, 53], 3, RECENT, Random(seed))
         assert view.complete and {52, 53} <= set(view.blocks[-16:])
         assert view.blocks[-16:] == list(range(view.blocks[-16], view.blocks[-16] + 16))
-

@@ -120,9 +120,7 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
     return [taken[layer] for layer in retriever.voting]
 
 
-def find_by_vote(
-    attached: Attached, memory: Memory, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor
-) -> list[Found]:
+def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor) -> list[Found]:
     """Each prompt's blocks of neighbouring tokens, the same in all layers.
 
     With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half
@@ -141,10 +139,7 @@ def find_by_vote(
     retriever = attached.retriever
     assert isinstance(retriever, VoteRetriever)
     if places.long > budget or geometry.read_order == "score":
-        table = vote(retriever, memory, places, features, text_BT)
-        if geometry.second_look > 1:
-            weight = retriever.queries(features, text_BT)[1].detach()
-            table = look_again(attached, memory, places, table, weight, ids_BT, text_BT)
+        table = judged(attached, memory, places, features, ids_BT, text_BT)
     found = []
     for row in range(text_BT.shape[0]):
         blocks = torch.arange(places.ids.shape[0])
@@ -155,6 +150,17 @@ def find_by_vote(
         found.append(places.found(blocks, memory, None if table is None else table[row]))
     log.debug("vote: %d of %d blocks for %d prompts", min(budget, len(places.ids)), len(places.ids), text_BT.shape[0])
     return found
+
+
+def judged(attached: Attached, memory: Memory, places: Places, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor) -> Tensor:
+    """[B, m] scores of all windows: the vote, and where ``second_look`` says so a second look at the best of them."""
+    retriever = attached.retriever
+    assert isinstance(retriever, VoteRetriever)
+    table = vote(retriever, memory, places, features, text_BT)
+    if memory.geometry.second_look > 1:
+        weight = retriever.queries(features, text_BT)[1].detach()
+        table = look_again(attached, memory, places, table, weight, ids_BT, text_BT)
+    return table
 
 
 def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: list[Tensor], text_BT: Tensor) -> Tensor:

@@ -85,7 +85,9 @@ def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tenso
     rows = rows_of_all_layers(memory, found, device)
     held = next(iter(rows.values())).shape[1]
     size = memory.geometry.block_tokens
-    slots = [[slot for block in span for slot in range(column[block] * size, min((column[block] + 1) * size, held))] for span in spans]
+    slots = [
+        [slot for block in span for slot in range(column[block] * size, min((column[block] + 1) * size, held))] for span in spans
+    ]
     prefix = 1 + max(map(len, slots))
     first = torch.tensor([prefix - 1 - len(span) for span in slots], device=device)
     index = torch.tensor([[0] * (prefix - len(span)) + span for span in slots], device=device)

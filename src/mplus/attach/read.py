@@ -155,7 +155,7 @@ class Reading:
             for row, found in zip(rows, found_here, strict=True):
                 self.found[row] = [*self.found[row][:layer], found]
                 rows_k = source.longterm.stores[layer].gather(found.indices, content(source.layout.format))
-                out[row] = {name: value.to(self.device) for name, value in rows_k.items()}
+                out[row] = {name: value.to(self.device, source.layout.dtype) for name, value in rows_k.items()}
         return out
 
     # -- assembly --------------------------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from mplus.evaluation.systems import SYSTEMS
 SYMBOLS: Final = {"K": "new_tokens", "N": "stm_tokens", "K0": "ltm_read_tokens", "M": "ltm_capacity"}
 """The paper's letters, for those who type."""
 
-OF_A_READ: Final = frozenset({"ltm_read_tokens", "read_order", "recent_tokens", "neighbour_blocks", "choice"})
+OF_A_READ: Final = frozenset(
+    {"ltm_read_tokens", "read_order", "recent_tokens", "neighbour_blocks", "second_look", "look_weight", "choice"}
+)
 """What changes a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
 
 OF_A_WRITE: Final = frozenset({"new_tokens", "chunk_tokens", "min_write_tokens", "write_tap"})

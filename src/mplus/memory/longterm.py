@@ -29,7 +29,7 @@ class LongTerm:
         self.geometry = geometry
         self.storage = storage or RamStorage()
         self.groups = groups = layout.layers if self._per_layer else 1
-        fields = {name: (self._row_shape(name), layout.dtype) for name in layout.fields}
+        fields = {name: (self._row_shape(name), self._dtype(name)) for name in layout.fields}
         scalars: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"birth": ((), torch.int64)}
         if geometry.eviction == "countdown":
             scalars["frequency"] = ((), torch.float32)
@@ -121,6 +121,13 @@ class LongTerm:
             self.waiting[group] = 0
         self.writes_since_merge = 0
 
+    def _dtype(self, name: str) -> torch.dtype:
+        kept = self.geometry.ltm_dtype
+        if kept == "model" or name == "search":  # keys are compared with every prompt: casting them each time costs more than it saves
+            return self.layout.dtype
+        found: torch.dtype = getattr(torch, kept)
+        return found
+
     def _row_shape(self, name: str) -> tuple[int, ...]:
         shape = self.layout.fields[name]
         return shape if self._per_layer or self._is_common(name) else (self.layout.layers, *shape)
@@ -136,3 +143,4 @@ class LongTerm:
         if self._per_layer:
             return value[group]
         return value[0] if self._is_common(name) else value.transpose(0, 1)
+

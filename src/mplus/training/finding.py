@@ -209,7 +209,7 @@ def _prompts(part: Tensor, batch: Batch, mask: Tensor) -> Tensor:
 
 def _projecting(bank: Bank) -> torch.autocast:
     """Stored states are of the model's number type, projectors float32."""
-    return torch.autocast(bank.states.device.type, torch.bfloat16)
+    return torch.autocast(bank.states.device.type, torch.bfloat16, enabled=bank.states.dtype is torch.bfloat16)
 
 
 def _outcome(loss: Tensor, bank: Bank, batch: Batch, mask: Tensor, shares: dict[str, Tensor]) -> Outcome:

@@ -118,7 +118,9 @@ class Recipe(Settings):
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     accumulation: int = Field(1, ge=1, description="batches per optimiser step")
-    precision: Literal["no", "bf16"] = Field("no", description="bf16: autocast; what is trained stays float32")
+    precision: Literal["no", "bf16", "auto"] = Field(
+        "no", description="bf16: autocast, what is trained stays float32; auto: bf16 where this machine computes it faster"
+    )
     gradient_checkpointing: bool = False
     processes: int | None = Field(None, ge=1, description="how many must run; null: any number")
     save_every: int | None = Field(200, ge=1, description="steps between checkpoints; null: at the end only")

@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, set_seed
 
 from mplus.circumstances import circumstances
+from mplus.dtypes import resolve_dtype
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
 from mplus.training import registry
@@ -146,13 +147,21 @@ def _before(place: Path, recipe: Recipe) -> Checkpoint:
     return found
 
 
+def _precision(recipe: Recipe) -> str:
+    """The recipe's, `auto` decided."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    device = torch.device("cuda" if torch.cuda.is_available() and recipe.model.device in ("auto", "cuda") else "cpu")
+    return "bf16" if resolve_dtype("auto", device) is torch.bfloat16 else "no"
+
+
 @contextmanager
 def _accelerator(recipe: Recipe) -> Iterator[Accelerator]:
     """Accelerate's state for one run. It is global and cannot be changed, so it is let go of afterwards: the next run of this
     program may want another precision."""
     try:
         accelerator = Accelerator(
-            mixed_precision=recipe.precision,
+            mixed_precision=_precision(recipe),
             cpu=recipe.model.device == "cpu",
             kwargs_handlers=[
                 # A weight that autocast first met under no_grad (choosing what to read) would be cached without its gradient.
