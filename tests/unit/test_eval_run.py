@@ -330,8 +330,32 @@ def test_an_adapter_is_opened_onto_the_base_and_changes_it_alone(tmp_path: Path)
     with torch.no_grad(), model.untouched() as plain:
         assert torch.allclose(opened(ids).logits, tuned(ids).logits, atol=1e-5)
         assert not torch.allclose(plain(ids).logits, tuned(ids).logits, atol=1e-3)
-    with pytest.raises(CheckpointError, match="holds no PEFT adapter"):
+    with pytest.raises(CheckpointError, match="holds no adapter"):
         open_adapted(model, tmp_path / "base")
+
+
+def test_the_read_adapter_of_a_delta_may_be_the_plain_models(tmp_path: Path) -> None:
+    tiny.tiny_decoder(vocabulary=256).save_pretrained(tmp_path / "base")
+    tiny.byte_tokenizer().save_pretrained(tmp_path / "base")
+    made = MPlusModel.from_base(
+        str(tmp_path / "base"), geometry=tiny.tiny_geometry(), dtype="float32", read_lora={"r": 2, "lora_alpha": 4}
+    )
+    with torch.no_grad():
+        for name, value in made.attached.decoder.model.named_parameters():
+            if ".lora_B." in name:
+                value.normal_()
+    made.save_pretrained(tmp_path / "delta")
+    measured = MPlusModel.from_base(str(tmp_path / "base"), geometry=tiny.tiny_geometry(), dtype="float32")
+    opened = open_adapted(measured, tmp_path / "delta")
+    ids = torch.tensor([[97, 98, 99]])
+    stored = MPlusModel.from_pretrained(tmp_path / "delta", dtype="float32")
+    with torch.no_grad(), stored.attached.adapters.on(stored.attached.adapters.read):
+        assert torch.allclose(opened(ids).logits, stored.attached.decoder.model(ids).logits, atol=1e-5)
+    with torch.no_grad(), measured.untouched() as plain:
+        assert not torch.allclose(opened(ids).logits, plain(ids).logits, atol=1e-3)
+    measured.save_pretrained(tmp_path / "bare")
+    with pytest.raises(CheckpointError, match="has no read adapter"):
+        open_adapted(measured, tmp_path / "bare")
 
 
 def test_script_counts() -> None:

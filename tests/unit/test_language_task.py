@@ -87,7 +87,8 @@ def view_of_memory(memory: Memory) -> View:
 
 @pytest.mark.parametrize("setup", [*tiny.SETUPS, "two_to_one"])
 def test_training_reads_what_inference_reads(setup: str) -> None:
-    changed: dict[str, Any] = {"output": {"stm_ages": "since_written"}, "recent": {"second_look": 0}}.get(setup, {})
+    differing: dict[str, dict[str, Any]] = {"output": {"stm_ages": "since_written"}, "recent": {"second_look": 0}}
+    changed = differing.get(setup, {})
     if setup == "two_to_one":
         setup, changed = "shared", {"new_tokens": 4, "stm_tokens": 16, "drop_tokens": 4}
     model = fresh(setup, **changed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def test_long_term_memory_may_be_kept_in_half_the_bytes(
     tmp_path: Path, setup: str, store: str, memory_format: MemoryFormat
 ) -> None:
     model = opened(tmp_path, setup, "float32")
-    options = {"memory_format": memory_format, "store": "ram" if store == "ram" else tmp_path / "rows"}
+    options: dict[str, Any] = {"memory_format": memory_format, "store": "ram" if store == "ram" else tmp_path / "rows"}
     memory = filled(model, tokens=60, ltm_dtype="bfloat16", **options)
     whole = filled(model, tokens=60, memory_format=memory_format)
     fields = memory.longterm.stores[0].fields

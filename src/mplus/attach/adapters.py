@@ -54,6 +54,10 @@ class Adapters:
         finally:
             self._set(before)
 
+    def keep_on(self, name: str | None) -> None:
+        """Have adapter `name` on from now on, outside every ``on``."""
+        self._set(name)
+
     def named(self, role: str) -> str | None:
         """PEFT name of role "write" or "read"."""
         return self.write if role == "write" else self.read

@@ -24,6 +24,7 @@ from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
 from mplus.attach.places import Places
 from mplus.memory.memory import Memory
+from mplus.retriever import VoteRetriever
 
 LOOK_TOKENS = 64  # tokens of a prompt, counted from its end, that are to be explained
 LOOK_NEIGHBOURS = 1  # blocks on each side of a window that are read with it
@@ -43,15 +44,15 @@ def look_again(
     A candidate's new score is its vote plus ``look_weight`` times the weighted mean over the prompt's tokens of their
     log-probability behind it; the weights are those of the vote.
     """
-    geometry = memory.geometry
-    window = attached.retriever.window if attached.retriever is not None and hasattr(attached.retriever, "window") else 1
+    geometry, retriever = memory.geometry, attached.retriever
+    assert isinstance(retriever, VoteRetriever)
     out = scores_Bm.clone()
     for row, scores in enumerate(scores_Bm):
-        chosen = _apart(scores, places.ids, geometry.second_look, int(window))
+        chosen = _apart(scores, places.ids, geometry.second_look, retriever.window)
         if chosen.shape[0] < 2:
             continue
         own = text_BT[row].nonzero()[-LOOK_TOKENS:, 0]
-        likely = _explained(attached, memory, places, chosen, int(window), ids_BT[row, own])
+        likely = _explained(attached, memory, places, chosen, retriever.window, ids_BT[row, own])
         counts = weight_BT[row, own][1:].float()
         judged = scores[chosen] + geometry.look_weight * (likely @ (counts / counts.sum().clamp(min=1e-6))).cpu()
         others = scores.clone()

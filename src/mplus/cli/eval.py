@@ -32,7 +32,12 @@ MemoryLLM = Annotated[
     str | None, typer.Option("--memoryllm-model", metavar="NAME", help="Weights trained as MemoryLLM; default: the model's own.")
 ]
 Adapter = Annotated[
-    Path | None, typer.Option("--passage-adapter", metavar="DIR", help="PEFT adapter on the base, for the system 'passage'.")
+    Path | None,
+    typer.Option(
+        "--passage-adapter",
+        metavar="DIR",
+        help="Adapter on the base, of PEFT or a delta's read adapter, for the system 'passage'.",
+    ),
 ]
 SetGeometry = Annotated[
     list[str] | None,

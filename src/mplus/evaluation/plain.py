@@ -1,4 +1,4 @@
-"""A plain Hugging Face model with a PEFT adapter on it, for baselines. Knows nothing of memory."""
+"""A plain Hugging Face model with an adapter on it, for baselines. Reads no memory."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from typing import Any
 
 from peft import PeftModel
 
-from mplus.checkpoints.adapted import load_decoder
+from mplus.checkpoints.adapted import MANIFEST, load_decoder
 from mplus.checkpoints.base import locate
+from mplus.checkpoints.opening import open_checkpoint
 from mplus.errors import CheckpointError
 
 
 def open_adapted(model: Any, directory: Path) -> Any:
-    """The base of an M+ model, opened a second time, with an adapter of PEFT's on it.
+    """The base of an M+ model, opened a second time, with an adapter on it: one that PEFT saved, or the read adapter of a delta.
 
     Raises:
         CheckpointError: the directory holds no adapter, or one that does not fit the base.
     """
+    if (directory / MANIFEST).is_file():
+        return _with_read_adapter(model, directory)
     if not (directory / "adapter_config.json").is_file():
-        raise CheckpointError(f"'{directory}' holds no PEFT adapter (no adapter_config.json); give a directory that PEFT saved")
+        raise CheckpointError(
+            f"'{directory}' holds no adapter (no adapter_config.json, no {MANIFEST}); give a directory that PEFT or mplus train saved"
+        )
     base_name = model._loaded.base_name
     base, _ = load_decoder(str(locate(base_name)), dtype=model.dtype, device=model.device, attention=None)
     try:
@@ -31,3 +36,17 @@ def open_adapted(model: Any, directory: Path) -> Any:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"the adapter in '{directory}' does not fit base '{base_name}': {reason}") from None
     return adapted.eval()
+
+
+def _with_read_adapter(model: Any, directory: Path) -> Any:
+    loaded = open_checkpoint(str(directory), dtype=model.dtype, device=model.device, attention=None, overrides={})
+    adapters = loaded.attached.adapters
+    if adapters.read is None:
+        raise CheckpointError(f"the delta in '{directory}' has no read adapter; give one that was trained with task read")
+    if loaded.base_name != model._loaded.base_name:
+        raise CheckpointError(
+            f"the delta in '{directory}' belongs to base '{loaded.base_name}', the measured model to '{model._loaded.base_name}'; "
+            "give one of the same base"
+        )
+    adapters.keep_on(adapters.read)
+    return loaded.attached.decoder.model.eval()

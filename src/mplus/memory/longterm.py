@@ -123,7 +123,9 @@ class LongTerm:
 
     def _dtype(self, name: str) -> torch.dtype:
         kept = self.geometry.ltm_dtype
-        if kept == "model" or name == "search":  # keys are compared with every prompt: casting them each time costs more than it saves
+        if (
+            kept == "model" or name == "search"
+        ):  # keys are compared with every prompt: casting them each time costs more than it saves
             return self.layout.dtype
         found: torch.dtype = getattr(torch, kept)
         return found
@@ -143,4 +145,3 @@ class LongTerm:
         if self._per_layer:
             return value[group]
         return value[0] if self._is_common(name) else value.transpose(0, 1)
-
