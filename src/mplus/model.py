@@ -112,7 +112,7 @@ class MPlusModel(MemoryHost):
         Args:
             base: a loaded ``...ForCausalLM`` (then give its `tokenizer`), or the name, directory or hub id of one.
             geometry: sizes and rules; default ``Geometry()``.
-            parts: ``key_width`` (trainable retriever), ``voting``, ``read_lora``, ``write_lora``; see ``attach_fresh``.
+            parts: ``key_width`` (trainable retriever), ``voting``, ``read_lora``, ``write_lora``, ``look_lora``; see ``attach_fresh``.
 
         Raises:
             UnsupportedModelError: another architecture; the message lists the supported ones.

@@ -5,8 +5,8 @@ E head width, P prefix slots.
 
 The vote compares prompt tokens with memory tokens one by one. A window that holds the right name and another one that
 holds the right relation are then as good as one that holds both. Here the base itself reads a candidate, and says how likely the prompt
-is behind it: it weighs all of both together. That needs no training, and for a few candidates of some tens of tokens costs
-about as much as the prompt alone does for each.
+is behind it: it weighs all of both together. That works untrained, better with a look adapter (task ``look``), and costs for each
+candidate about as much as the prompt alone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def look_again(
     assert isinstance(retriever, VoteRetriever)
     out = scores_Bm.clone()
     for row, scores in enumerate(scores_Bm):
-        chosen = _apart(scores, places.ids, geometry.second_look, retriever.window)
+        chosen = apart(scores, places.ids, geometry.second_look, retriever.window)
         if chosen.shape[0] < 2:
             continue
         own = text_BT[row].nonzero()[-LOOK_TOKENS:, 0]
@@ -63,7 +63,7 @@ def look_again(
     return out
 
 
-def _apart(scores: Tensor, ids: Tensor, count: int, window: int) -> Tensor:
+def apart(scores: Tensor, ids: Tensor, count: int, window: int) -> Tensor:
     """[<=count] the best windows of which no two overlap, best first."""
     taken: list[int] = []
     for place in scores.argsort(descending=True)[: count * 2 * window].tolist():
@@ -75,7 +75,7 @@ def _apart(scores: Tensor, ids: Tensor, count: int, window: int) -> Tensor:
 
 
 def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tensor, window: int, ids_T: Tensor) -> Tensor:
-    """Log-probabilities [C, T - 1] of a prompt's tokens behind each candidate, by the bare base."""
+    """Log-probabilities [C, T - 1] of a prompt's tokens behind each candidate, by the base with its look adapter, if it has one."""
     decoder, device = attached.decoder, ids_T.device
     known = {int(place): block for block, place in enumerate(places.ids)}
     reach = range(-LOOK_NEIGHBOURS, window + LOOK_NEIGHBOURS)
@@ -113,7 +113,7 @@ def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tenso
     prompt = ids_T[None].expand(len(slots), -1)
     mask = torch.cat([every >= first[:, None], torch.ones_like(prompt, dtype=torch.bool)], 1).long()
     positions = (mask.cumsum(1) - 1)[:, prefix:]
-    with torch.no_grad(), attached.adapters.on(None), Hooks() as hooks:
+    with torch.no_grad(), attached.adapters.on(attached.adapters.look), Hooks() as hooks:
         for layer in range(decoder.depth):
             hooks.before_attention(decoder, layer, partial(attend, layer))
         logits = decoder.model(

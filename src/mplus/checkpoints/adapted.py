@@ -98,6 +98,7 @@ def attach_fresh(
     window: int = WINDOW_BLOCKS,
     read_lora: dict[str, Any] | None = None,
     write_lora: dict[str, Any] | None = None,
+    look_lora: dict[str, Any] | None = None,
 ) -> Loaded:
     """Fresh memory parts on a stock decoder.
 
@@ -105,7 +106,7 @@ def attach_fresh(
         key_width: R of a trainable retriever; None for the training-free search (shared retrieval only).
         voting: layers that vote (shared retrieval); default: three late ones.
         window: neighbouring blocks the vote judges together.
-        read_lora, write_lora: ``{"r": ..., "lora_alpha": ...}`` of fresh adapters; None for none.
+        read_lora, write_lora, look_lora: ``{"r": ..., "lora_alpha": ...}`` of fresh adapters; None for none.
     """
     decoder = Decoder(model)
     if adapter_names(model):
@@ -127,7 +128,8 @@ def attach_fresh(
         retriever = LayerRetriever(decoder.depth, decoder.width, key_width or max(8, decoder.width // 16))
     if retriever is not None:
         retriever = retriever.to(device=decoder.device, dtype=decoder.dtype).eval().requires_grad_(False)
-    configs = {role: config for role, config in (("read", read_lora), ("write", write_lora)) if config is not None}
+    wanted = {"read": read_lora, "write": write_lora, "look": look_lora}
+    configs = {role: config for role, config in wanted.items() if config is not None}
     adapters = add_adapters(model, configs)
     attached = Attached(decoder, adapters, bos, None, retriever)
     report = LoadReport(name, used=set(model.state_dict()))
@@ -139,7 +141,7 @@ def add_adapters(model: PreTrainedModel, configs: dict[str, dict[str, Any]]) -> 
     for role, config in configs.items():
         inject(model, role, config)
     model.requires_grad_(False)
-    return Adapters(model, write="write" if "write" in configs else None, read="read" if "read" in configs else None)
+    return Adapters(model, **{role: role for role in configs})
 
 
 def check_fits(geometry: Geometry, decoder: Decoder) -> None:
@@ -230,6 +232,7 @@ def load_own(
         window=1 if vote is None else vote.get("window", 1),
         read_lora=configs.get("read"),
         write_lora=configs.get("write"),
+        look_lora=configs.get("look"),
     )
     loaded.use_chat_template(manifest.get("chat_template"))
     loaded.base_name = str(base_path) if base_name == "." else base_name

@@ -100,8 +100,10 @@ def text_loss(model: MPlusModel, ids: Tensor, behind: int, memory: RowsOfLayer, 
     return functional.kl_div(logits.float().log_softmax(-1), sure, log_target=True, reduction="none").sum(-1).mean()
 
 
-def read_states(model: MPlusModel, ids: Tensor, mask: Tensor, memory: RowsOfLayer | None, slots: int) -> Tensor:
-    """Last hidden states [R, T, D] of right-padded prompts behind BOS and memory, with the read adapter on."""
+def read_states(
+    model: MPlusModel, ids: Tensor, mask: Tensor, memory: RowsOfLayer | None, slots: int, role: str = "read"
+) -> Tensor:
+    """Last hidden states [R, T, D] of right-padded prompts behind BOS and memory, with the adapter of `role` on."""
     attached, device = model.attached, model.device
     decoder = attached.decoder
     rows, width = ids.shape
@@ -120,7 +122,7 @@ def read_states(model: MPlusModel, ids: Tensor, mask: Tensor, memory: RowsOfLaye
     with torch.no_grad(), attached.adapters.on(attached.adapters.named(model.geometry.memory_projection)):
         bos_kv = [decoder.project(layer, attached.bos[layer][None]) for layer in range(decoder.depth)]
     kwargs: dict[str, Any] = {}
-    with attached.adapters.on(attached.adapters.read), Hooks() as hooks:
+    with attached.adapters.on(attached.adapters.named(role)), Hooks() as hooks:
         if prefix:
             for layer in range(decoder.depth):
                 hooks.before_attention(decoder, layer, partial(attend, layer))

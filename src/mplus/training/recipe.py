@@ -53,10 +53,16 @@ class ModelSettings(Settings):
     geometry: dict[str, Any] = Field(default_factory=dict, description="fields of mplus.Geometry to replace")
     read_adapter: Adapter | None = Field(None, description="null: none, or what `start` brings")
     write_adapter: Adapter | None = Field(None, description="null: none, or what `start` brings")
+    look_adapter: Adapter | None = Field(None, description="null: none, or what `start` brings")
     retriever: Retriever | None = Field(None, description="null: the training-free search, or what `start` brings")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attention: str = Field("auto", description="auto, eager, sdpa, grouped (ours, for CPUs) or another of transformers'")
     device: Literal["auto", "cpu"] = "auto"
+
+    @property
+    def adapters(self) -> dict[str, Adapter | None]:
+        """The three of them by role."""
+        return {"read": self.read_adapter, "write": self.write_adapter, "look": self.look_adapter}
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSettings:

@@ -86,6 +86,26 @@ class Shelf:
             self.asked[self.next] = [next(asked) for _ in questions]
             self.next = (self.next + 1) % self.chunks
 
+    def judged(self, asked: list[Asked], follows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The vote on all windows, as ``find_by_vote`` scores; prompts are padded on the left, as there.
+
+        Args:
+            follows: [m] whether the next block is the next one of the text.
+
+        Returns:
+            scores [R, m], weights of the prompts' tokens [R, t], and their mask.
+        """
+        length = max(one.states.shape[1] for one in asked)
+        states = asked[0].states.new_zeros(asked[0].states.shape[0], len(asked), length, asked[0].states.shape[2])
+        mask = torch.zeros(len(asked), length, dtype=torch.bool)
+        for row, one in enumerate(asked):
+            states[:, row, length - one.states.shape[1] :] = one.states
+            mask[row, length - one.states.shape[1] :] = True
+        with torch.no_grad():
+            query, weight = self.vote.queries(list(states), mask)
+            scores = self.vote.block_scores(query, weight, self.search, self.model.geometry.block_tokens, follows)
+        return scores, weight, mask
+
     def state(self) -> dict[str, Any]:
         """Everything, as plain values and tensors."""
         return {

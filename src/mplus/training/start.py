@@ -55,9 +55,9 @@ def _parts(settings: ModelSettings) -> dict[str, Any]:
         parts["key_width"] = settings.retriever.key_width
         if isinstance(settings.retriever.voting, list):
             parts["voting"] = tuple(settings.retriever.voting)
-    for role, adapter in (("read_lora", settings.read_adapter), ("write_lora", settings.write_adapter)):
+    for role, adapter in settings.adapters.items():
         if adapter is not None:
-            parts[role] = lora_of(adapter)
+            parts[f"{role}_lora"] = lora_of(adapter)
     return parts
 
 
@@ -76,7 +76,7 @@ def _check_start(start: str) -> None:
 
 
 def _add_missing(model: MPlusModel, settings: ModelSettings) -> None:
-    for role, wanted in (("read", settings.read_adapter), ("write", settings.write_adapter)):
+    for role, wanted in settings.adapters.items():
         if wanted is not None:
             _add_adapter(model, role, wanted)
     if settings.retriever is not None:

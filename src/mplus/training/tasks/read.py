@@ -112,7 +112,7 @@ class ReadTask(Task):
         answerable = [chunk for chunk, asked in enumerate(self.shelf.asked) if asked]
         chunks = self.random.sample(answerable, min(self.settings.questions, len(answerable)))
         asked = [self.random.choice(self.shelf.asked[chunk]) for chunk in chunks]
-        scores = self._scores(asked) if self.settings.source == "vote" else None
+        scores = self.shelf.judged(asked, self.follows)[0] if self.settings.source == "vote" else None
         views = []
         for row, (chunk, one) in enumerate(zip(chunks, asked, strict=True)):
             block = self.model.geometry.block_tokens
@@ -201,19 +201,6 @@ class ReadTask(Task):
 
     def _other(self, chunk: int) -> int:
         return (chunk + self.random.randrange(1, self.settings.chunks)) % self.settings.chunks
-
-    def _scores(self, asked: list[Asked]) -> Tensor:
-        """[R, m] as ``find_by_vote`` scores; prompts are padded on the left, as there."""
-        retriever, block = self.shelf.vote, self.model.geometry.block_tokens
-        length = max(one.states.shape[1] for one in asked)
-        states = asked[0].states.new_zeros(asked[0].states.shape[0], len(asked), length, asked[0].states.shape[2])
-        mask = torch.zeros(len(asked), length, dtype=torch.bool)
-        for row, one in enumerate(asked):
-            states[:, row, length - one.states.shape[1] :] = one.states
-            mask[row, length - one.states.shape[1] :] = True
-        with torch.no_grad():
-            query, weight = retriever.queries(list(states), mask)
-            return retriever.block_scores(query, weight, self.shelf.search, block, self.follows)
 
     def _rows(self, blocks: Tensor) -> Tensor:
         block = self.model.geometry.block_tokens
