@@ -55,7 +55,7 @@ class Geometry(BaseModel):
     recent_tokens: int = Field(
         0,
         ge=0,
-        description="read_order `score`: about so many newest short-term tokens stay behind the found ones, beside the prompt",
+        description="read_order `score`: where the best find is among about so many newest tokens, these stay whole beside the prompt",
     )
     neighbour_blocks: int = Field(1, ge=0, description="blocks read on each side of a found block")
     second_look: int = Field(

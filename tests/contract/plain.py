@@ -35,6 +35,7 @@ class Plain:
         self.attached = model.attached
         self.net: Any = model.attached.decoder.model
         self.layers: list[Any] = list(self.net.model.layers)
+        self.behind = 0  # short-term tokens that stand behind what was found last
 
     # -- one layer -------------------------------------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class Plain:
             chosen.append(picked)
             rows = [long, left]
             if memory.geometry.read_order == "score":
-                behind = len(left) - self.recent(memory)
+                behind = len(left) - self.behind
                 rows = [left[:behind], long, left[behind:]]
             prefix = torch.cat([self.attached.bos[number][None], *rows])
             text = self.layer(number, prefix, text, memory_adapter, adapters.read)
@@ -127,7 +128,7 @@ class Plain:
         return PlainRead(self.net.lm_head(final), [*hidden, final], chosen)
 
     def recent(self, memory: Memory) -> int:
-        """Short-term tokens that stay beside the prompt: all but the whole blocks that are older than ``recent_tokens``."""
+        """Short-term tokens that may stay beside the prompt: all but the whole blocks that are older than ``recent_tokens``."""
         size, wanted = memory.geometry.block_tokens, memory.geometry.recent_tokens
         births = memory.pool.births[0].tolist()
         older = [birth for birth in births if birth < memory.now - wanted] if wanted else births
@@ -162,9 +163,8 @@ class Plain:
         )
         size, keys, births = geometry.block_tokens, store.column("search"), store.column("birth").tolist()
         if geometry.read_order == "score":  # short-term memory is searched too; its rows are numbered behind the store's
-            searched = len(memory.pool) - self.recent(memory)
-            pool = memory.pool.at_slots(memory.pool.order)["search"][0][:searched]
-            keys, births = torch.cat([keys, pool]), births + memory.pool.births[0].tolist()[:searched]
+            pool = memory.pool.at_slots(memory.pool.order)["search"][0]
+            keys, births = torch.cat([keys, pool]), births + memory.pool.births[0].tolist()
         row_of = {birth: row for row, birth in enumerate(births)}
         places = sorted({birth // size for birth in births})
         score = {}
@@ -175,6 +175,11 @@ class Plain:
             score[place] = float((query @ keys[rows].T).amax(1).mean())
         if geometry.second_look:
             score.update(self.second_look(ids, memory, score, births))
+        recent = self.recent(memory)
+        first = memory.pool.births[0].tolist()[-recent] // size if recent else 0
+        self.behind = recent if recent and max(places, key=lambda place: score[place]) >= first else 0
+        if self.behind:
+            places = [place for place in places if place < first]
         budget, wanted = geometry.ltm_read_tokens // size, list[int]()
         for place in sorted(places, key=lambda place: -score[place]):
             near = [place + step for step in range(retriever.window)]

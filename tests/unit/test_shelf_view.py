@@ -72,9 +72,10 @@ RECENT = Shape(per_chunk=PER_CHUNK, span=4, short=32, found=16, neighbours=1, wi
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_newest_blocks_stay_behind_what_is_found_and_end_where_the_text_ends(seed: int) -> None:
+def test_the_newest_blocks_stay_behind_what_is_found_where_the_best_is_among_them(seed: int) -> None:
     scores = torch.rand(len(IDS), generator=torch.Generator().manual_seed(seed))
     newest = seed % CHUNKS
+    scores[newest * 16 + 2] = 9.0
     view = found_view(scores, IDS, [40, 41], newest, RECENT, Random(seed))
     assert len(view.blocks) == len(set(view.blocks)) == 48
     behind = view.blocks[-16:]
@@ -84,6 +85,14 @@ def test_the_newest_blocks_stay_behind_what_is_found_and_end_where_the_text_ends
     unwritten = set(range(end, newest * 16 + 16))
     assert not unwritten & set(view.blocks), "what comes after the end of the text has not been read"
     assert {40, 41} <= set(view.blocks)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_find_is_last_where_it_is_older(seed: int) -> None:
+    scores = torch.rand(len(IDS), generator=torch.Generator().manual_seed(seed))
+    scores[40] = 9.0
+    view = found_view(scores, IDS, [40, 41], 7, RECENT, Random(seed))
+    assert 40 in view.blocks[-16:] and len(view.blocks) == len(set(view.blocks)) == 48
 
 
 def test_a_question_about_the_newest_blocks_leaves_them_in_one_piece() -> None:

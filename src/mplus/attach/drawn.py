@@ -22,6 +22,7 @@ class Found:
         short: [j] ranks of short-term tokens that were found too and are read with the long-term ones instead of at their place
             in time (``read_order="score"`` only).
         order: [k + j] reading order of ``indices`` followed by ``short``; None: as they stand.
+        behind: newest short-term tokens that stand behind these, right before the prompt (``read_order="score"`` only).
     """
 
     indices: Tensor
@@ -29,6 +30,7 @@ class Found:
     scores: Tensor | None
     short: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     order: Tensor | None = None
+    behind: int = 0
 
 
 def content(memory_format: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -38,7 +39,7 @@ def planned_tokens(memory: Memory) -> int:
 def searches(memory: Memory) -> bool:
     """Whether anything is found for a prompt at all."""
     if _finds_short_term(memory):
-        return memory.geometry.reads_ltm and (len(memory.pool) > recent_tokens(memory) or memory.longterm.smallest > 0)
+        return memory.geometry.reads_ltm and len(memory.pool) > 0
     return planned_tokens(memory) > 0
 
 
@@ -124,10 +125,10 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids
     """Each prompt's blocks of neighbouring tokens, the same in all layers.
 
     With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half
-    has been dropped is judged and read as a whole. Its newest ``recent_tokens`` are not searched, since they are read in
-    any case and stand where they belong, right before the prompt. With ``second_look`` the best windows are judged once more,
-    by how well each explains the prompt. With a ``choice`` other than "best" nothing is scored: blocks of long-term memory
-    are read, oldest first.
+    has been dropped is judged and read as a whole. Where the best place of all is among the newest ``recent_tokens``, these stay
+    where they belong, whole and right before the prompt, and what else is found stands before them. With ``second_look`` the
+    best windows are judged once more, by how well each explains the prompt. With a ``choice`` other than "best" nothing is
+    scored: blocks of long-term memory are read, oldest first.
     """
     geometry = memory.geometry
     places = Places.of(memory, with_short_term=_finds_short_term(memory))
@@ -142,12 +143,16 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids
         table = judged(attached, memory, places, features, ids_BT, text_BT)
     found = []
     for row in range(text_BT.shape[0]):
-        blocks = torch.arange(places.ids.shape[0])
-        if table is not None:
-            blocks = choose_blocks(table[row], places.ids, budget, geometry.neighbour_blocks, retriever.window)
-            if geometry.read_order == "score":
-                blocks = best_span_last(blocks, table[row], places.ids)
-        found.append(places.found(blocks, memory, None if table is None else table[row]))
+        if table is None:
+            found.append(places.found(torch.arange(places.ids.shape[0]), memory, None))
+            continue
+        behind = places.behind(table[row], recent_tokens(memory))
+        searched = (places.in_text < places.long + places.short - -(-behind // geometry.block_tokens)).nonzero()[:, 0]
+        scores, ids = table[row, searched], places.ids[searched]
+        blocks = choose_blocks(scores, ids, budget, geometry.neighbour_blocks, retriever.window)
+        if geometry.read_order == "score":
+            blocks = best_span_last(blocks, scores, ids)
+        found.append(replace(places.found(searched[blocks], memory, table[row]), behind=behind))
     log.debug("vote: %d of %d blocks for %d prompts", min(budget, len(places.ids)), len(places.ids), text_BT.shape[0])
     return found
 
@@ -170,7 +175,7 @@ def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: lis
         query, weight = retriever.queries(features, text_BT)
         parts = [retriever.matches(query, part.to(query.device), block) for part in memory.longterm.stores[0].parts("search")]
         if places.short:
-            keys, slots = memory.pool.rows["search"][0], memory.pool.order[0, : places.short * block]
-            parts.append(retriever.matches(query, keys[slots.to(keys.device)], block))
+            keys = memory.pool.rows["search"][0]
+            parts.append(retriever.matches(query, keys[memory.pool.order[0].to(keys.device)], block))
         match = torch.cat(parts, -1)[..., places.in_text.to(query.device)]
         return retriever.window_scores(match, weight, places.follows).cpu()

@@ -15,9 +15,9 @@ from mplus.memory.memory import Memory
 
 
 def recent_tokens(memory: Memory) -> int:
-    """How many of the newest short-term tokens stay beside the prompt, behind what was found, and are not searched themselves.
+    """How many of the newest short-term tokens stay whole beside the prompt where the best find is among them.
 
-    Whole blocks, counted from the newest token that is not among the last ``Geometry.recent_tokens``.
+    All but the whole blocks that are older than the last ``Geometry.recent_tokens``.
     """
     geometry, pool = memory.geometry, memory.pool
     if geometry.read_order != "score" or not geometry.recent_tokens:
@@ -52,8 +52,7 @@ class Places:
         starts = births[::block]
         long = starts.shape[0]
         if with_short_term:
-            older = memory.pool.births[0, : len(memory.pool) - recent_tokens(memory)]
-            starts = torch.cat([starts, older[::block]])
+            starts = torch.cat([starts, memory.pool.births[0][::block]])
         in_text = starts.argsort()
         ids = torch.div(starts[in_text], block, rounding_mode="floor")
         return cls(in_text, ids, long, starts.shape[0] - long, births, block)
@@ -62,6 +61,13 @@ class Places:
     def follows(self) -> Tensor:
         """[m] whether the next block is the next one of the text."""
         return torch.cat([self.ids.diff() == 1, torch.zeros(min(1, len(self.ids)), dtype=torch.bool)])
+
+    def behind(self, scores: Tensor, recent: int) -> int:
+        """`recent`, if the best of all windows [m] begins among so many newest tokens, else 0."""
+        if not recent or not self.short:
+            return 0
+        first = self.long + self.short - -(-recent // self.block)
+        return recent if int(self.in_text[int(scores.argmax())]) >= first else 0
 
     def found(self, blocks: Tensor, memory: Memory, scores: Tensor | None) -> Found:
         """What reading `blocks` [k], indices into the order of the text, means for store and pool."""

@@ -3,8 +3,9 @@
 Legend: B prompts, T prompt tokens, P prefix slots, L layers, H kv heads, E head width, n short-term tokens, k long-term tokens.
 
 Row b of layer l is [unused | BOS_l | k long-term, oldest first | n short-term, oldest first | prompt]; positions count from BOS.
-With ``read_order="score"`` it is [unused | BOS_l | older short-term | k found, best span last | newest short-term | prompt]: the
-last ``recent_tokens`` stay where a text that goes on has them. Short-term tokens that were found stand among the found ones only.
+With ``read_order="score"`` it is [unused | BOS_l | n short-term, oldest first | k found, best span last | prompt]; short-term tokens
+that were found stand among the found ones only. Where the best find is among the newest ``recent_tokens``, these stay whole and
+behind the other finds: [unused | BOS_l | older short-term | k found, best span last | newest short-term | prompt].
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from mplus.attach.families import rotate
 from mplus.attach.find import find_by_vote, find_in_layer, planned_tokens, prompt_features, searches
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
-from mplus.attach.places import recent_tokens
 from mplus.config import Geometry
 from mplus.memory.memory import Memory
 from mplus.memory.rows import Rows, Written
@@ -133,7 +133,7 @@ class Reading:
         """Short-term tokens that stand behind what was found: all of them where that is read oldest first."""
         memory = self.memories[row]
         if isinstance(memory, Memory) and memory.geometry.read_order == "score":
-            return recent_tokens(memory)
+            return sum(found.behind for found in self.found[row])
         return self._short_tokens(row)
 
     def _short_tokens(self, row: int) -> int:

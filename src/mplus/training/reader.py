@@ -56,9 +56,7 @@ class Reader:
         by_score = model.geometry.read_order == "score"
         self.groups = len(views[0].short)
         self.short_tokens = [min(part.shape[0] for part in short) for short in search.short]
-        self.behind = (
-            [view.recent(model.geometry) for view in views] if by_score else self.short_tokens
-        )  # short-term tokens behind the found
+        self.behind = search.behind if by_score else self.short_tokens  # short-term tokens behind the found ones
         self.lengths = [1 + count + short for count, short in zip(search.tokens, self.short_tokens, strict=True)]
         self.prefix = max(self.lengths)
         self.short_index = [self._short(group) for group in range(self.groups)]

@@ -40,6 +40,7 @@ class Search:
     Attributes:
         tokens: k of each row.
         short: per row the G short-term columns that are read at their place in time: those not found.
+        behind: per row how many of these stand behind what was found; only with ``read_order="score"``.
         found, could_find: sums over rows (and layers) of right tokens chosen, and of those there was room for.
     """
 
@@ -66,6 +67,7 @@ class Search:
         self.tokens = [min(budget, view.candidates) for view in views]
         self.by_vote = isinstance(self.retriever, VoteRetriever) and self.geometry.retrieval == "shared"
         self.short = [view.short for view in views]
+        self.behind = [0] * len(views)
         self.features: list[Tensor] = []
         if reads and self.by_vote:
             self.features = [part.detach() for part in prompt_features(model.attached, ids, text)]
@@ -162,9 +164,8 @@ class Search:
         columns, births = view.long[0], view.long_births[0]
         by_score = geometry.read_order == "score"
         if by_score:
-            older = view.short[0].shape[0] - view.recent(geometry)
-            births, order = torch.cat([births, view.short_births[0][:older]]).sort()
-            columns = torch.cat([columns, view.short[0][:older]])[order]
+            births, order = torch.cat([births, view.short_births[0]]).sort()
+            columns = torch.cat([columns, view.short[0]])[order]
         if not columns.numel():
             return columns
         ids = torch.div(births[::block], block, rounding_mode="floor")
@@ -173,6 +174,13 @@ class Search:
         scores = self._block_scores(row, columns, ids)
         if self.put_in[row]:
             scores = scores + RIGHT_FIRST * right_blocks
+        recent = view.recent(geometry)
+        if by_score and recent:
+            first = int(view.short_births[0][-recent]) // block
+            if int(ids[scores.argmax()]) >= first:
+                self.behind[row] = recent
+                older = int((ids < first).sum())
+                ids, scores, right_blocks = ids[:older], scores[:older], right_blocks[:older]
         budget = geometry.ltm_read_tokens // block
         picked = choose_blocks(scores, ids, budget, geometry.neighbour_blocks, self.retriever.window)
         self._note(right_blocks, picked)

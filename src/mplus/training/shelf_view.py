@@ -26,7 +26,7 @@ class Shape:
         per_chunk: blocks of a chunk; span: neighbours that leave short-term memory together.
         short, found: blocks a view reads of short-term memory, and of what the vote finds.
         neighbours, window: as the geometry and the retriever have them.
-        recent: newest blocks that stay behind what is found.
+        recent: newest blocks that stay whole behind what is found where the best window is among them.
     """
 
     per_chunk: int
@@ -52,7 +52,9 @@ def places(chunks: int, per_chunk: int) -> Tensor:
 
 
 def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape: Shape, randomness: Random) -> View:
-    """``[short-term, oldest first | found, best span last | newest]``; right blocks nobody read are put among the found ones.
+    """``[short-term, oldest first | found, best span last]``; right blocks nobody read are put among the found ones.
+
+    Where the best window is among the newest blocks, these stay whole, behind what is found.
 
     Args:
         scores: [m] of the windows that begin at each block.
@@ -62,14 +64,16 @@ def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape
     """
     come = _come(newest, right, shape, randomness) if shape.recent else shape.per_chunk
     end = newest * shape.per_chunk + come
-    behind = [block % len(ids) for block in range(end - shape.recent, end)]
     searched = torch.ones(len(ids), dtype=torch.bool)
-    searched[behind] = False
     searched[end : (newest + 1) * shape.per_chunk] = False  # not written yet
+    behind = [block % len(ids) for block in range(end - shape.recent, end)]
+    if int(scores.masked_fill(~searched, float("-inf")).argmax()) not in behind:
+        behind = []  # searched as the rest is
+    searched[behind] = False
     number = searched.nonzero()[:, 0]
     scores, ids = scores[searched], ids[searched]
     sizes = shape.found, shape.neighbours, shape.window
-    others = replace(shape, short=max(0, shape.short - shape.recent))
+    others = replace(shape, short=max(0, shape.short - len(behind)))
 
     def short(chosen: Tensor) -> list[int]:
         without = {*number[chosen].tolist(), *behind}

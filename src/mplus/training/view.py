@@ -58,7 +58,7 @@ class View:
     now: int
 
     def recent(self, geometry: Geometry) -> int:
-        """How many of the newest short-term tokens stay behind what was found; as ``attach.find.recent_tokens``."""
+        """How many of the newest short-term tokens may stay behind what was found; as ``attach.places.recent_tokens``."""
         if geometry.read_order != "score" or not geometry.recent_tokens:
             return 0
         births, block = self.short_births[0], geometry.block_tokens

@@ -1,6 +1,6 @@
 """Training of the read adapter on what a read really sees. RECIPE section 4, last part.
 
-Each question stands behind ``[BOS | older short-term memory | what the vote found, best last | newest]``; with `source` short_term the same
+Each question stands behind ``[BOS | short-term memory | what the vote found, best last]``; with `source` short_term the same
 budget is all short-term memory (MemoryLLM), with prompt the passage stands in plain context (a fine-tuned base to compare with).
 """
 
