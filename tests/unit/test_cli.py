@@ -434,7 +434,8 @@ def test_ctrl_c_while_a_file_is_read_ends_with_130(place: Path) -> None:
     os.mkfifo(place / "pipe")
     environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
     command = [sys.executable, "-m", "mplus.cli", "write", "memory", "pipe"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+    listening = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a test run in the background ignores it
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, preexec_fn=listening) as process:
         assert process.stderr is not None
         with (place / "pipe").open("wb"):  # opens when the command does
             process.send_signal(signal.SIGINT)
