@@ -174,7 +174,7 @@ def test_a_mistake_about_a_report_is_one_line(
         (["--distractors", "none.txt"], "there is no file 'none.txt'"),
         (["--data", "none.json"], "there is no file 'none.json'"),
         (["--max-answer-tokens", "1"], "no question with an answer of at most 1 tokens"),
-        (["--passage-adapter", ".", "--systems", "passage"], "holds no PEFT adapter"),
+        (["--passage-adapter", ".", "--systems", "passage"], "holds no adapter"),
         (["--out", "dev.json"], "dev.json is a file"),
     ],
 )

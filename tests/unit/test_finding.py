@@ -80,9 +80,8 @@ def test_the_votes_chance_is_the_weighted_mean_of_the_sigmoid_of_the_best_match_
     with torch.no_grad():
         finding.retriever.weigh.weight.normal_(generator=torch.Generator().manual_seed(1))
         step = batch([0, 1, 2])
-        with torch.autocast("cpu", torch.bfloat16):
-            keys = finding.retriever.keys([part.flatten(0, 1) for part in held.states])
-            query, weight = finding.retriever.queries(list(held.prompts), held.mask)
+        keys = finding.retriever.keys([part.flatten(0, 1) for part in held.states])
+        query, weight = finding.retriever.queries(list(held.prompts), held.mask)
         match = (query @ keys.T).float()  # [Q, t, C * T]
         right, known = finding.targets(held, step)
         slow = []
