@@ -61,7 +61,7 @@ class Geometry(BaseModel):
     second_look: int = Field(
         0,
         ge=0,
-        description="shared retrieval: so many of the best windows are judged again, by how well each explains the prompt",
+        description="shared retrieval: so many of the best windows (2 or more) are judged again, by how well each explains the prompt",
     )
     look_weight: float = Field(
         4.0, gt=0, description="second look: what a nat per prompt token counts beside the vote's score of a window"

@@ -137,6 +137,7 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids
         blocks = _without_scores(memory, places.long, budget)
         return [places.found(blocks, memory, None)] * text_BT.shape[0]
     table: Tensor | None = None
+    recent = recent_tokens(memory.pool.births[0], memory.now, geometry)
     retriever = attached.retriever
     assert isinstance(retriever, VoteRetriever)
     if places.long > budget or geometry.read_order == "score":
@@ -146,7 +147,7 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids
         if table is None:
             found.append(places.found(torch.arange(places.ids.shape[0]), memory, None))
             continue
-        behind = places.behind(table[row], recent_tokens(memory))
+        behind = places.behind(table[row], recent)
         searched = (places.in_text < places.long + places.short - -(-behind // geometry.block_tokens)).nonzero()[:, 0]
         scores, ids = table[row, searched], places.ids[searched]
         blocks = choose_blocks(scores, ids, budget, geometry.neighbour_blocks, retriever.window)

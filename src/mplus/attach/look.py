@@ -5,8 +5,8 @@ E head width, P prefix slots.
 
 The vote compares prompt tokens with memory tokens one by one. A window that holds the right name and another one that
 holds the right relation are then as good as one that holds both. Here the base itself reads a candidate, and says how likely the prompt
-is behind it: it weighs all of both together. That works untrained, better with a look adapter (task ``look``), and costs for each
-candidate about as much as the prompt alone.
+is behind it: it weighs all of both together. That works untrained; a look adapter may be trained for it (task ``look``). What it
+costs and was worth stands in decision 0016.
 """
 
 from __future__ import annotations

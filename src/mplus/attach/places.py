@@ -11,19 +11,22 @@ import torch
 from torch import Tensor
 
 from mplus.attach.drawn import Found
+from mplus.config import Geometry
 from mplus.memory.memory import Memory
 
 
-def recent_tokens(memory: Memory) -> int:
+def recent_tokens(births: Tensor, now: int, geometry: Geometry) -> int:
     """How many of the newest short-term tokens stay whole beside the prompt where the best find is among them.
 
     All but the whole blocks that are older than the last ``Geometry.recent_tokens``.
+
+    Args:
+        births: [n] of the short-term tokens, ascending; now: tokens written so far.
     """
-    geometry, pool = memory.geometry, memory.pool
     if geometry.read_order != "score" or not geometry.recent_tokens:
         return 0
-    older = int((pool.births[0] < memory.now - geometry.recent_tokens).sum())
-    return len(pool) - older // geometry.block_tokens * geometry.block_tokens
+    older = int((births < now - geometry.recent_tokens).sum())
+    return births.shape[0] - older // geometry.block_tokens * geometry.block_tokens
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,7 @@ class LongTerm:
 
     def _dtype(self, name: str) -> torch.dtype:
         kept = self.geometry.ltm_dtype
-        if (
-            kept == "model" or name == "search"
-        ):  # keys are compared with every prompt: casting them each time costs more than it saves
+        if kept == "model" or name == "search":  # all search keys are compared with every prompt and would be cast each time
             return self.layout.dtype
         found: torch.dtype = getattr(torch, kept)
         return found

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mplus.attach.places import recent_tokens
 from mplus.config import Geometry
 
 Membership = Callable[[Sequence[int], Geometry, int, int], Tensor]
@@ -58,12 +59,8 @@ class View:
     now: int
 
     def recent(self, geometry: Geometry) -> int:
-        """How many of the newest short-term tokens may stay behind what was found; as ``attach.places.recent_tokens``."""
-        if geometry.read_order != "score" or not geometry.recent_tokens:
-            return 0
-        births, block = self.short_births[0], geometry.block_tokens
-        older = int((births < self.now - geometry.recent_tokens).sum())
-        return births.shape[0] - older // block * block
+        """How many of the newest short-term tokens may stay behind what was found."""
+        return recent_tokens(self.short_births[0], self.now, geometry)
 
     @property
     def candidates(self) -> int:

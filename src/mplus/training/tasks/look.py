@@ -8,47 +8,32 @@ with a block on each side. The score that is trained is the one they are ranked 
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from mplus.attach.look import LOOK_NEIGHBOURS, apart
-from mplus.errors import TrainingError
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
 from mplus.training.answering import padded, read_states
-from mplus.training.documents import DocumentMaker
-from mplus.training.shelf import Asked, Shelf
-from mplus.training.shelf_view import places
-from mplus.training.task import Outcome, ParameterGroup, Task
+from mplus.training.shelf import Asked
+from mplus.training.shelf_task import ShelfSettings, ShelfTask
+from mplus.training.task import Outcome
 
 GROUP_QUESTIONS = 4  # of like length, so that little is padded
 HELD = 0.5  # share of the answer's place that a right candidate holds
 FAR = -1e4
 
 
-class Settings(BaseModel):
+class Settings(ShelfSettings):
     """Settings of task kind `look`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: str = Field("../shared/data", description="directory with books, squad, squadshifts and natural_questions")
-    chunks: int = Field(224, ge=8, description="chunks on the shelf")
-    fresh_chunks: int = Field(16, ge=1, description="chunks written at a time")
     fresh_every: int = Field(6, ge=1, description="steps between them")
     questions: int = Field(16, ge=1, description="questions of a step")
-    per_chunk: int = Field(3, ge=1, description="questions prepared for each chunk at most")
     fact_share: float = Field(0.5, ge=0, le=1, description="share of chunks with generated facts")
     candidates: int = Field(6, ge=2, description="windows that are judged for a question")
-    forms: dict[Literal["chat", "system", "plain"], float] = Field(
-        default={"chat": 0.75, "system": 0.1, "plain": 0.15}, description="shares of ways to ask"
-    )
 
 
 def build(model: MPlusModel, settings: Settings, seed: int) -> LookTask:
@@ -73,53 +58,17 @@ class Batch:
     known: Tensor
 
 
-class LookTask(Task):
-    """Trains a model's look adapter; everything else is frozen.
-
-    Raises:
-        TrainingError: nothing is found by a vote, or there is no look adapter.
-    """
+class LookTask(ShelfTask):
+    """Trains a model's look adapter; everything else is frozen."""
 
     def __init__(self, model: MPlusModel, settings: Settings, seed: int) -> None:
-        super().__init__()
-        if not isinstance(model.attached.retriever, VoteRetriever):
-            raise TrainingError(
-                "task look judges what a shared retriever finds; start from a delta whose retriever is shared, e.g. one of task vote"
-            )
-        if model.attached.adapters.look is None:
-            raise TrainingError("task look trains the look adapter; give model.look_adapter")
-        self.model, self.settings, self.vote = model, settings, model.attached.retriever
-        self.net = model.attached.decoder.model
-        for name, value in self.net.named_parameters():
-            value.requires_grad_(".lora_" in name and f".{model.attached.adapters.look}." in name)
-        makers = DocumentMaker(
-            model.tokenizer, Path(settings.data), model.geometry.chunk_tokens, seed=seed, fact_share=settings.fact_share
-        )
-        self.random = random.Random(seed)
-        self.shelf = Shelf(model, makers, settings.chunks, settings.per_chunk, dict(settings.forms), self.random)
-        self.block = model.geometry.block_tokens
-        self.per_chunk = model.geometry.chunk_tokens // self.block
-        self.places = places(settings.chunks, self.per_chunk)
-        self.follows = functional.pad(self.places.diff() == 1, (0, 1))
-        self.steps = 0
-
-    def groups(self) -> list[ParameterGroup]:
-        return [ParameterGroup("look", [(name, value) for name, value in self.net.named_parameters() if value.requires_grad])]
-
-    def prepare(self) -> None:
-        self.shelf.add(self.settings.chunks)
-
-    def finish_step(self, progress: float) -> None:
-        self.steps += 1
-        if self.steps % self.settings.fresh_every == 0:
-            self.shelf.add(self.settings.fresh_chunks)
+        super().__init__(model, settings, seed, "look")
+        self.settings = settings
 
     # -- batches ---------------------------------------------------------------------------------------------------
 
     def draw(self) -> Batch:
-        answerable = [chunk for chunk, asked in enumerate(self.shelf.asked) if asked]
-        chunks = self.random.sample(answerable, min(self.settings.questions, len(answerable)))
-        asked = [self.random.choice(self.shelf.asked[chunk]) for chunk in chunks]
+        chunks, asked = self.drawn_questions()
         scores, weight, mask = self.shelf.judged(asked, self.follows)
         scores = scores.masked_fill(~self._whole(), FAR)
         count, rows = self.settings.candidates, []
@@ -197,22 +146,3 @@ class LookTask(Task):
         chunk = torch.div(starts, self.per_chunk, rounding_mode="floor") * self.per_chunk
         first = torch.minimum((starts - LOOK_NEIGHBOURS).clamp(min=chunk), chunk + self.per_chunk - blocks)
         return first[..., None] * self.block + torch.arange(blocks * self.block)
-
-    # -- state -----------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "steps": self.steps,
-            "random": self.random.getstate(),
-            "makers": self.shelf.makers.state(),
-            "shelf": self.shelf.state(),
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.steps = int(state["steps"])
-        self.random.setstate(state["random"])
-        self.shelf.makers.load_state(state["makers"])
-        self.shelf.load_state(state["shelf"])
-
-    def save(self, directory: Path) -> None:
-        self.model.save_pretrained(directory)

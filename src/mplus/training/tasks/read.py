@@ -6,49 +6,32 @@ budget is all short-term memory (MemoryLLM), with prompt the passage stands in p
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
-from mplus.errors import TrainingError
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
 from mplus.training.answering import Answered, answer_loss, by_length, joined, text_loss
 from mplus.training.bank import chat_ids
-from mplus.training.documents import DocumentMaker
-from mplus.training.shelf import Asked, Shelf
-from mplus.training.shelf_view import Shape, found_view, places, short_term, short_view
-from mplus.training.task import Outcome, ParameterGroup, Task
+from mplus.training.shelf import Asked
+from mplus.training.shelf_task import ShelfSettings, ShelfTask
+from mplus.training.shelf_view import Shape, found_view, short_term, short_view
+from mplus.training.task import Outcome
 
 GROUP_ROWS = 16
 
 
-class Settings(BaseModel):
+class Settings(ShelfSettings):
     """Settings of task kind `read`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: str = Field("../shared/data", description="directory with books, squad, squadshifts and natural_questions")
-    chat_template: str | None = Field(None, description="Jinja text to ask with, kept in the delta; null: what the model brings")
     source: Literal["vote", "short_term", "prompt"] = Field("vote", description="where what is read comes from")
-    chunks: int = Field(224, ge=8, description="chunks on the shelf")
-    fresh_chunks: int = Field(16, ge=1, description="chunks written at a time")
-    fresh_every: int = Field(4, ge=1, description="steps between them")
-    questions: int = Field(32, ge=1, description="questions of a step")
-    per_chunk: int = Field(3, ge=1, description="questions prepared for each chunk at most")
-    fact_share: float = Field(0.6, ge=0, le=1, description="share of chunks with generated facts")
     fresh_share: float = Field(0.15, ge=0, le=1, description="share of questions about the chunk written last")
     text_share: float = Field(0.1, ge=0, lt=1, description="share of steps that keep the language model as it was")
     text_rows: int = Field(5, ge=1, description="chunks of such a step")
     text_weight: float = Field(1.0, gt=0, description="factor on the loss of such a step")
-    forms: dict[Literal["chat", "system", "plain"], float] = Field(
-        default={"chat": 0.75, "system": 0.1, "plain": 0.15}, description="shares of ways to ask"
-    )
     found: list[float] = Field([1, 1, 1, 0.5, 0.25, 1.5], description="K0 of a step, drawn from these shares of the model's")
     short: list[float] = Field([1, 1, 0.75, 0.5], description="N of a step, drawn from these shares of the model's")
 
@@ -68,40 +51,12 @@ class Batch:
     complete: list[bool]
 
 
-class ReadTask(Task):
+class ReadTask(ShelfTask):
     """Trains a model's read adapter; everything else is frozen."""
 
     def __init__(self, model: MPlusModel, settings: Settings, seed: int) -> None:
-        super().__init__()
-        if not isinstance(model.attached.retriever, VoteRetriever):
-            raise TrainingError("task read trains on what a shared retriever finds; start from a delta that task vote has stored")
-        if model.attached.adapters.read is None:
-            raise TrainingError("task read trains the read adapter; give model.read_adapter")
-        self.model, self.settings = model, settings
-        model._loaded.use_chat_template(settings.chat_template or model._loaded.chat_template)
-        self.net = model.attached.decoder.model
-        for name, value in self.net.named_parameters():
-            value.requires_grad_(".lora_" in name and f".{model.attached.adapters.read}." in name)
-        makers = DocumentMaker(
-            model.tokenizer, Path(settings.data), model.geometry.chunk_tokens, seed=seed, fact_share=settings.fact_share
-        )
-        self.random = random.Random(seed)
-        self.shelf = Shelf(model, makers, settings.chunks, settings.per_chunk, dict(settings.forms), self.random)
-        self.per_chunk = model.geometry.chunk_tokens // model.geometry.block_tokens
-        self.places = places(settings.chunks, self.per_chunk)
-        self.follows = torch.cat([self.places.diff() == 1, torch.zeros(1, dtype=torch.bool)])
-        self.steps = 0
-
-    def groups(self) -> list[ParameterGroup]:
-        return [ParameterGroup("read", [(name, value) for name, value in self.net.named_parameters() if value.requires_grad])]
-
-    def prepare(self) -> None:
-        self.shelf.add(self.settings.chunks)
-
-    def finish_step(self, progress: float) -> None:
-        self.steps += 1
-        if self.steps % self.settings.fresh_every == 0:
-            self.shelf.add(self.settings.fresh_chunks)
+        super().__init__(model, settings, seed, "read")
+        self.settings = settings
 
     # -- batches ---------------------------------------------------------------------------------------------------
 
@@ -109,9 +64,7 @@ class ReadTask(Task):
         shape = self._shape()
         if self.settings.source == "vote" and self.random.random() < self.settings.text_share:
             return self._text(shape)
-        answerable = [chunk for chunk, asked in enumerate(self.shelf.asked) if asked]
-        chunks = self.random.sample(answerable, min(self.settings.questions, len(answerable)))
-        asked = [self.random.choice(self.shelf.asked[chunk]) for chunk in chunks]
+        chunks, asked = self.drawn_questions()
         scores = self.shelf.judged(asked, self.follows)[0] if self.settings.source == "vote" else None
         views = []
         for row, (chunk, one) in enumerate(zip(chunks, asked, strict=True)):
@@ -183,8 +136,6 @@ class ReadTask(Task):
     def _shape(self) -> Shape:
         geometry = self.model.geometry
         block = geometry.block_tokens
-        retriever = self.model.attached.retriever
-        assert isinstance(retriever, VoteRetriever)
         found = geometry.ltm_read_tokens * self.random.choice(self.settings.found)
         short = geometry.stm_tokens * self.random.choice(self.settings.short)
         if self.settings.source != "vote":
@@ -195,7 +146,7 @@ class ReadTask(Task):
             max(self.per_chunk, int(short) // block),
             int(found) // block,
             geometry.neighbour_blocks,
-            retriever.window,
+            self.vote.window,
             geometry.recent_tokens // block if self.settings.source == "vote" else 0,
         )
 
@@ -208,22 +159,3 @@ class ReadTask(Task):
 
     def _memory(self, layer: int, index: Tensor) -> tuple[Tensor, Tensor]:
         return self.shelf.keys[layer][index], self.shelf.values[layer][index]
-
-    # -- state -----------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "steps": self.steps,
-            "random": self.random.getstate(),
-            "makers": self.shelf.makers.state(),
-            "shelf": self.shelf.state(),
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.steps = int(state["steps"])
-        self.random.setstate(state["random"])
-        self.shelf.makers.load_state(state["makers"])
-        self.shelf.load_state(state["shelf"])
-
-    def save(self, directory: Path) -> None:
-        self.model.save_pretrained(directory)
