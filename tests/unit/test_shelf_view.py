@@ -7,7 +7,7 @@ from random import Random
 import pytest
 import torch
 
-from mplus.training.shelf_view import Shape, found_view, places, short_term, short_view
+from mplus.training.shelf_view import Shape, found_view, hardest, lead, places, short_term, short_view
 
 CHUNKS, PER_CHUNK = 12, 16
 SHAPE = Shape(per_chunk=PER_CHUNK, span=4, short=32, found=16, neighbours=1, window=2)
@@ -102,3 +102,22 @@ def test_a_question_about_the_newest_blocks_leaves_them_in_one_piece() -> None:
         view = found_view(scores, IDS, [52, 53], 3, RECENT, Random(seed))
         assert view.complete and {52, 53} <= set(view.blocks[-16:])
         assert view.blocks[-16:] == list(range(view.blocks[-16], view.blocks[-16] + 16))
+
+
+def test_the_lead_is_that_of_the_best_window_that_holds_some_of_the_right_place() -> None:
+    scores = torch.tensor([0.0, 5.0, 1.0, 2.0, 4.0, 0.0])
+    assert lead(scores, [4], 1) == -1.0  # block 1 leads
+    assert lead(scores, [2], 2) == 1.0  # the window at 1 covers 1 and 2
+    assert lead(scores, [0, 1], 1) == 1.0
+
+
+def test_the_hardest_questions_of_each_group_are_kept_and_some_others() -> None:
+    leads = [float(number) for number in range(12)]
+    groups = [number % 3 > 0 for number in range(12)]  # 8 facts, 4 passages
+    kept = hardest(leads, groups, 6, 0.5, Random(0))
+    assert len(set(kept)) == 6 and sum(groups[row] for row in kept) == 4
+    assert {1, 2, 0} <= set(kept)  # two facts and one passage that lead least
+    drawn = {row for seed in range(40) for row in hardest(leads, groups, 6, 0.5, Random(seed))}
+    assert drawn == set(range(12))
+    assert sorted(hardest(leads, groups, 12, 0.5, Random(0))) == list(range(12))
+    assert len(hardest(leads, [True] * 12, 5, 1.0, Random(0))) == 5

@@ -13,7 +13,7 @@ import pytest
 from mplus.corpus import names
 from mplus.corpus.facts import RELATIONS, FactMaker
 from mplus.corpus.values import WORDS
-from mplus.corpus.wide import naming
+from mplus.corpus.wide import pools
 from mplus.corpus.wide.attributes import ATTRIBUTES
 from mplus.corpus.wide.firstperson import MYSELF
 from mplus.corpus.wide.naming import OTHER_KINDS, RELATION_KINDS, Namer
@@ -68,14 +68,14 @@ def test_names_hardly_ever_come_back_with_another_seed(told: list[Told]) -> None
 def test_name_lists_and_invented_words_hold_no_held_out_word() -> None:
     reserved = reserved_name_words()
     assert {word.lower() for word in names.SURNAMES["held_out"]} < reserved
-    lists = [value for name, value in vars(naming).items() if name.isupper() and name in _NAME_LISTS]
+    lists = [value for name, value in vars(pools).items() if name in _NAME_LISTS]
     assert len(lists) == len(_NAME_LISTS)
     assert not {word.lower() for words in lists for word in words} & reserved
     namer = Namer(Random(0))
     assert not {namer.invented(1).lower() for _ in range(30_000)} & reserved
 
 
-_NAME_LISTS = ("_FIRST", "_LAST", "_WORDS", "_BUILDINGS", "_CLUBS", "_TRADES", "_ADJECTIVES", "_NOUNS", "_MACHINES", "_EVENTS")
+_NAME_LISTS = ("FIRST", "LAST", "WORDS", "BUILDINGS", "CLUBS", "TRADES", "ADJECTIVES", "NOUNS", "MACHINES", "EVENTS")
 
 
 def test_no_person_bears_a_held_out_name() -> None:
@@ -136,6 +136,22 @@ def test_what_was_told_in_the_first_person_is_not_told_again() -> None:
     first = {(f.subject, f.relation) for f in Teller(Random(1), told_before=before).make_own(300) if f.subject.startswith("my ")}
     again = {(f.subject, f.relation) for f in Teller(Random(1), told_before=before).make_own(300) if f.subject.startswith("my ")}
     assert len(first) > 100 and not first & again
+
+
+def test_what_others_of_a_small_world_told_is_not_told_again() -> None:
+    before: deque[str] = deque()
+    world = pools.small_world(Random(3))
+    told = [fact for seed in range(6) for fact in Teller(Random(seed), told_before=before, pools=world).make(60)]
+    assert len({(fact.subject.lower(), fact.relation) for fact in told}) == len(told)
+
+
+def test_names_of_a_small_world_share_their_words() -> None:
+    def words(world: pools.Pools | None) -> Counter[str]:
+        namers = [Namer(Random(seed), world) for seed in range(5)]  # that of each call is new, the words are the world's
+        return Counter(word for namer in namers for _ in range(40) for word in namer.person().split())
+
+    small, wide = words(pools.small_world(Random(3))), words(None)
+    assert small.total() >= 400 and len(small) < 0.6 * len(wide)
 
 
 def test_same_seed_same_facts() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from mplus.corpus.wide.pools import small_world
 from mplus.corpus.wide.teller import Teller, Told
 from mplus.errors import InputError
 from mplus.training.data.conversation import Conversations
@@ -22,7 +23,9 @@ from mplus.training.data.running import DOCSTRING_CHARACTERS, DOCUMENTED_PACKAGE
 __all__ = ["Document", "DocumentMaker", "Kind", "Question"]
 
 FEWEST_TOKENS, MOST_TOKENS = 300, 30  # tokens per fact, at the thinnest and at the densest
-REMEMBERED_KEYS: Final = 2_000  # first-person facts of earlier calls that are not told again; about 25 calls of 192 chunks
+REMEMBERED_KEYS: Final = 6_000  # facts of earlier calls that are not told again; about 10 calls of 192 chunks
+WORLD_CHUNKS: Final = 192  # chunks that share a world's names
+_SMALL_WORLD_SHARE: Final = 0.7
 _SAMPLE_CHARACTERS: Final = 20_000
 _LONGEST_SKIP: Final = 48  # tokens left out before a chunk that begins anywhere
 _CHAT_SHARE: Final = 0.15  # of chunks with facts
@@ -61,9 +64,13 @@ class DocumentMaker:
         self.characters_per_token = len(sample) / len(tokenizer(sample, add_special_tokens=False, verbose=False)["input_ids"])
         self._told_before: deque[str] = deque(maxlen=REMEMBERED_KEYS)
         self._facts: list[Told] = []
+        self._world, self._world_left = 0, 0  # seed of its words, and chunks to come
 
     def make(self, count: int) -> list[Document]:
-        """`count` new chunks, each with something to ask; facts of one call share names and relations on purpose."""
+        """`count` new chunks, each with something to ask; facts of one world share names and relations on purpose."""
+        if self._world_left <= 0:
+            self._world, self._world_left = self.random.getrandbits(64), WORLD_CHUNKS
+        self._world_left -= count
         teller = self._teller()
         self._facts = []
         done: list[Document] = []
@@ -75,21 +82,25 @@ class DocumentMaker:
     def state(self) -> dict[str, Any]:
         """The random state, so that another maker with the same arguments goes on with the same documents."""
         version, numbers, gauss = self.random.getstate()
-        return {"random": [version, list(numbers), gauss], "told_before": list(self._told_before)}
+        world = [self._world, self._world_left]
+        return {"random": [version, list(numbers), gauss], "told_before": list(self._told_before), "world": world}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken."""
         version, numbers, gauss = state["random"]
         self.random.setstate((version, tuple(numbers), gauss))
         self._told_before = deque(state["told_before"], maxlen=REMEMBERED_KEYS)
+        self._world, self._world_left = state["world"]
 
     def _teller(self) -> Teller:
+        world = Random(self._world)
         return Teller(
             Random(self.random.getrandbits(64)),
             facts_per_subject=self.random.choice([1.5, 3.0, 5.0]),
             relation_share=self.random.uniform(0.35, 0.75),
             focus=self.random.choice([0.2, 0.5, 0.8]),
             told_before=self._told_before,
+            pools=small_world(world) if world.random() < _SMALL_WORLD_SHARE else None,
         )
 
     def _draft(self, teller: Teller) -> Draft:

@@ -81,10 +81,10 @@ class ShelfTask(Task):
         if self.steps % self.fresh_every == 0:
             self.shelf.add(self.fresh_chunks)
 
-    def drawn_questions(self) -> tuple[list[int], list[Asked]]:
-        """Chunks and a question about each."""
+    def drawn_questions(self, times: int = 1) -> tuple[list[int], list[Asked]]:
+        """Chunks and a question about each, `times` as many as a step asks."""
         answerable = [chunk for chunk, asked in enumerate(self.shelf.asked) if asked]
-        chunks = self.random.sample(answerable, min(self.questions, len(answerable)))
+        chunks = self.random.sample(answerable, min(self.questions * times, len(answerable)))
         return chunks, [self.random.choice(self.shelf.asked[chunk]) for chunk in chunks]
 
     def state(self) -> dict[str, Any]:

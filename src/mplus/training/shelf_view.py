@@ -98,6 +98,30 @@ def _come(newest: int, right: list[int], shape: Shape, randomness: Random) -> in
     return randomness.randint(max(own, default=shape.per_chunk // 4), shape.per_chunk)
 
 
+def lead(scores: Tensor, right: list[int], window: int) -> float:
+    """By how much the best window that holds some of the right place beats the best one that holds none; below 0: a look-alike leads.
+
+    Args:
+        scores: [m] of the windows that begin at each block.
+        window: blocks of one.
+    """
+    holds = torch.zeros(len(scores), dtype=torch.bool)
+    holds[max(0, right[0] - window + 1) : right[-1] + 1] = True
+    return float(scores[holds].amax() - scores[~holds].amax())
+
+
+def hardest(leads: list[float], groups: list[bool], count: int, hard_share: float, randomness: Random) -> list[int]:
+    """Which `count` questions to keep: of each group its part, those with the smallest lead for `hard_share` of it, others at random."""
+    order = sorted(range(len(leads)), key=leads.__getitem__)
+    kept: list[int] = []
+    for group in (True, False):
+        own = [row for row in order if groups[row] is group]
+        part = round(count * len(own) / len(leads)) if group else count - len(kept)
+        hard = round(part * hard_share)
+        kept += own[:hard] + randomness.sample(own[hard:], min(part - hard, len(own) - hard))
+    return kept
+
+
 def short_view(right: list[int], newest: int, shape: Shape, total: int, randomness: Random) -> View:
     """MemoryLLM: short-term memory alone, oldest first, with the span of the right place still in it."""
     if right[0] // shape.per_chunk == newest:

@@ -18,6 +18,7 @@ from mplus.corpus.wide import events, phrasing
 from mplus.corpus.wide.attributes import ATTRIBUTES, Attribute
 from mplus.corpus.wide.firstperson import FirstPerson
 from mplus.corpus.wide.naming import OTHER_KINDS, RELATION_KINDS, Named, Namer
+from mplus.corpus.wide.pools import Pools
 from mplus.corpus.wide.reserved import is_reserved_wording
 from mplus.corpus.wide.values import COUNTABLE, Values
 from mplus.corpus.wide.wordings import train_wordings
@@ -49,7 +50,8 @@ class Teller:
         facts_per_subject: how many facts a subject gets on average.
         relation_share: share of subjects that are told about in the named relations.
         focus: share of facts that use a few relations again and again, so that many subjects share them.
-        told_before: keys of first-person facts told by others, never told again.
+        told_before: keys of facts told by others, never told again; those told here are added.
+        pools: the words that names are made of.
     """
 
     def __init__(
@@ -60,10 +62,11 @@ class Teller:
         relation_share: float = 0.55,
         focus: float = 0.4,
         told_before: deque[str] | None = None,
+        pools: Pools | None = None,
     ) -> None:
         self._rng = rng
         self._facts_per_subject, self._relation_share, self._focus = facts_per_subject, relation_share, focus
-        self._namer = Namer(rng)
+        self._namer = Namer(rng, pools)
         self._values = Values(rng, self._namer)
         self._first_person = FirstPerson(rng, self._namer)
         self._told_before: deque[str] = deque() if told_before is None else told_before
@@ -158,7 +161,6 @@ class Teller:
         key = f"{owner} {attribute.nouns[0]}"
         if not self._is_new(key):
             return None
-        self._told_before.append(key.lower())
         value = self._values.draw(attribute.value)
         told, asked = self._nouns(attribute)
         statement, question = self._first_person.wordings(
@@ -185,6 +187,7 @@ class Teller:
         if key in self._keys:
             return False
         self._keys.add(key)
+        self._told_before.append(key)
         return True
 
     def _picked(self, name: str, among: Sequence[T]) -> T:

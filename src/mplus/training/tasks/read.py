@@ -18,7 +18,7 @@ from mplus.training.answering import Answered, answer_loss, by_length, joined, t
 from mplus.training.bank import chat_ids
 from mplus.training.shelf import Asked
 from mplus.training.shelf_task import ShelfSettings, ShelfTask
-from mplus.training.shelf_view import Shape, found_view, short_term, short_view
+from mplus.training.shelf_view import Shape, found_view, hardest, lead, short_term, short_view
 from mplus.training.task import Outcome
 
 GROUP_ROWS = 16
@@ -29,6 +29,8 @@ class Settings(ShelfSettings):
 
     source: Literal["vote", "short_term", "prompt"] = Field("vote", description="where what is read comes from")
     fresh_share: float = Field(0.15, ge=0, le=1, description="share of questions about the chunk written last")
+    hard_among: int = Field(3, ge=1, description="questions looked at for one that is asked")
+    hard_share: float = Field(0.5, ge=0, le=1, description="share of those asked for which the vote prefers a look-alike most")
     text_share: float = Field(0.1, ge=0, lt=1, description="share of steps that keep the language model as it was")
     text_rows: int = Field(5, ge=1, description="chunks of such a step")
     text_weight: float = Field(1.0, gt=0, description="factor on the loss of such a step")
@@ -62,14 +64,19 @@ class ReadTask(ShelfTask):
 
     def draw(self) -> Batch:
         shape = self._shape()
-        if self.settings.source == "vote" and self.random.random() < self.settings.text_share:
+        searched = self.settings.source == "vote"
+        if searched and self.random.random() < self.settings.text_share:
             return self._text(shape)
-        chunks, asked = self.drawn_questions()
-        scores = self.shelf.judged(asked, self.follows)[0] if self.settings.source == "vote" else None
+        chunks, asked = self.drawn_questions(self.settings.hard_among if searched else 1)
+        scores = self.shelf.judged(asked, self.follows)[0] if searched else None
+        places = [self._right(chunk, one) for chunk, one in zip(chunks, asked, strict=True)]
+        if scores is not None:
+            leads = [lead(own, right, self.vote.window) for own, right in zip(scores, places, strict=True)]
+            kept = hardest(leads, [one.is_fact for one in asked], self.questions, self.settings.hard_share, self.random)
+            chunks, asked, places = [chunks[row] for row in kept], [asked[row] for row in kept], [places[row] for row in kept]
+            scores = scores[kept]
         views = []
-        for row, (chunk, one) in enumerate(zip(chunks, asked, strict=True)):
-            block = self.model.geometry.block_tokens
-            right = [chunk * self.per_chunk + place for place in range(one.span[0] // block, (one.span[1] - 1) // block + 1)]
+        for row, (chunk, right) in enumerate(zip(chunks, places, strict=True)):
             newest = chunk if self.random.random() < self.settings.fresh_share else self._other(chunk)
             if scores is None:
                 views.append(short_view(right, newest, shape, len(self.places), self.random))
@@ -128,6 +135,11 @@ class ReadTask(ShelfTask):
         rows = len(batch.chunks)
         metrics = {"divergence": (loss.item() * rows, float(rows))}
         return Outcome(loss * self.settings.text_weight, rows, rows * self.shelf.tokens, metrics)
+
+    def _right(self, chunk: int, asked: Asked) -> list[int]:
+        """Blocks of the shelf where the answer stands."""
+        block, first = self.model.geometry.block_tokens, chunk * self.per_chunk
+        return [first + place for place in range(asked.span[0] // block, (asked.span[1] - 1) // block + 1)]
 
     @property
     def _begun(self) -> int:
