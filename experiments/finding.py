@@ -6,7 +6,7 @@ import argparse
 import time
 
 from mplus import MPlusModel
-from mplus.attach.find import find_by_vote, judged, prompt_features
+from mplus.attach.find import find_by_vote, looked_at, prompt_features, vote
 from mplus.attach.places import Places
 from mplus.corpus.stream import build_stream
 from mplus.corpus.text import python_text, read_text
@@ -55,7 +55,8 @@ def main() -> None:
         end = memory.now - planted.tokens_back
         wanted = set(range(end - length, end))
         read = set(places.births[found.indices].tolist()) | in_stm
-        scores = judged(model.attached, memory, places, features, prompts.ids, prompts.mask)[0]
+        scores = vote(retriever, memory, places, features, prompts.mask)
+        scores = looked_at(model.attached, memory, places, scores, features, prompts.ids, prompts.mask)[0]
         best = places.ids[scores.argsort(descending=True)[:200]]
         windows = [set(range(first, first + retriever.window * block)) for first in (best * block).tolist()]
         rank = next((place for place, window in enumerate(windows) if len(wanted & window) >= 0.5 * length), 999)

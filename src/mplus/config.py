@@ -57,6 +57,11 @@ class Geometry(BaseModel):
         ge=0,
         description="read_order `score`: where the best find is among about so many newest tokens, these stay whole beside the prompt",
     )
+    certain_score: float | None = Field(
+        None,
+        description="read_order `score`: where no window's vote reaches this, no short-term token is moved; what is found in LTM "
+        "stands before them; null: always certain",
+    )
     neighbour_blocks: int = Field(1, ge=0, description="blocks read on each side of a found block")
     second_look: int = Field(
         0,
@@ -115,6 +120,8 @@ class Geometry(BaseModel):
             raise ValueError("second_look judges windows that all layers share, so retrieval must be 'shared'")
         if self.recent_tokens and self.read_order != "score":
             raise ValueError("recent_tokens stand behind what is found by score, so read_order must be 'score'")
+        if self.certain_score is not None and self.read_order != "score":
+            raise ValueError("certain_score says when short-term tokens stay in their order, so read_order must be 'score'")
         if self.retrieval == "shared" and self.ltm_read_tokens % self.block_tokens:
             raise ValueError(
                 f"ltm_read_tokens (K0, {self.ltm_read_tokens}) must be a multiple of block_tokens ({self.block_tokens})"

@@ -173,6 +173,7 @@ class Plain:
             inside = window[: next((step for step, other in enumerate(window) if other not in places), len(window))]
             rows = [row_of[birth] for birth in range(inside[0] * size, (inside[-1] + 1) * size) if birth in row_of]
             score[place] = float((query @ keys[rows].T).amax(1).mean())
+        certain = geometry.certain_score is None or max(score.values()) >= geometry.certain_score
         if geometry.second_look:
             score.update(self.second_look(ids, memory, score, births))
         recent = self.recent(memory)
@@ -180,6 +181,9 @@ class Plain:
         self.behind = recent if recent and max(places, key=lambda place: score[place]) >= first else 0
         if self.behind:
             places = [place for place in places if place < first]
+        if not certain:
+            self.behind = len(memory.pool)
+            places = [place for place in places if place * size in store.column("birth")]
         budget, wanted = geometry.ltm_read_tokens // size, list[int]()
         for place in sorted(places, key=lambda place: -score[place]):
             near = [place + step for step in range(retriever.window)]

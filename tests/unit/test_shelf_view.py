@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -93,6 +94,19 @@ def test_the_best_find_is_last_where_it_is_older(seed: int) -> None:
     scores[40] = 9.0
     view = found_view(scores, IDS, [40, 41], 7, RECENT, Random(seed))
     assert 40 in view.blocks[-16:] and len(view.blocks) == len(set(view.blocks)) == 48
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_short_term_memory_stays_whole_where_the_search_is_not_certain(seed: int) -> None:
+    scores = torch.rand(len(IDS), generator=torch.Generator().manual_seed(seed))
+    newest = seed % CHUNKS
+    view = found_view(scores, IDS, [40, 41], newest, replace(RECENT, certain=1.5), Random(seed))
+    assert len(view.blocks) == len(set(view.blocks)) == 48 and {40, 41} <= set(view.blocks)
+    last = [block for block in view.blocks[16:] if block // 16 == newest]
+    assert view.blocks[-len(last) :] == list(range(newest * 16, newest * 16 + len(last))), "the text ends where it ends"
+    assert not {block for block in view.blocks[:16] if block // 16 == newest} - set(range(newest * 16 + len(last)))
+    same = [found_view(scores, IDS, [40, 41], newest, replace(RECENT, certain=c), Random(seed)) for c in (None, 0.0)]
+    assert same[0] == same[1]
 
 
 def test_a_question_about_the_newest_blocks_leaves_them_in_one_piece() -> None:

@@ -124,11 +124,13 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
 def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor) -> list[Found]:
     """Each prompt's blocks of neighbouring tokens, the same in all layers.
 
-    With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half
-    has been dropped is judged and read as a whole. Where the best place of all is among the newest ``recent_tokens``, these stay
-    where they belong, whole and right before the prompt, and what else is found stands before them. With ``second_look`` the
-    best windows are judged once more, by how well each explains the prompt. With a ``choice`` other than "best" nothing is
-    scored: blocks of long-term memory are read, oldest first.
+    With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half has
+    been dropped is judged and read as a whole. Where the best place of all is among the newest ``recent_tokens``, these stay
+    where they belong, whole and right before the prompt, and what else is found stands before them. Where no window's vote
+    reaches ``certain_score``, the prompt is probably no question about the memory: all short-term tokens stay where they
+    belong, and what is found among long-term ones stands before them. With ``second_look`` the best windows are judged once
+    more, by how well each explains the prompt. With a ``choice`` other than "best" nothing is scored: blocks of long-term
+    memory are read, oldest first.
     """
     geometry = memory.geometry
     places = Places.of(memory, with_short_term=_finds_short_term(memory))
@@ -137,17 +139,21 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids
         blocks = _without_scores(memory, places.long, budget)
         return [places.found(blocks, memory, None)] * text_BT.shape[0]
     table: Tensor | None = None
+    certain = [True] * text_BT.shape[0]
     recent = recent_tokens(memory.pool.births[0], memory.now, geometry)
     retriever = attached.retriever
     assert isinstance(retriever, VoteRetriever)
     if places.long > budget or geometry.read_order == "score":
-        table = judged(attached, memory, places, features, ids_BT, text_BT)
+        table = vote(retriever, memory, places, features, text_BT)
+        if geometry.certain_score is not None and table.shape[1]:
+            certain = (table.amax(1) >= geometry.certain_score).tolist()
+        table = looked_at(attached, memory, places, table, features, ids_BT, text_BT)
     found = []
     for row in range(text_BT.shape[0]):
         if table is None:
             found.append(places.found(torch.arange(places.ids.shape[0]), memory, None))
             continue
-        behind = places.behind(table[row], recent)
+        behind = places.behind(table[row], recent, len(memory.pool), certain=certain[row])
         searched = (places.in_text < places.long + places.short - -(-behind // geometry.block_tokens)).nonzero()[:, 0]
         scores, ids = table[row, searched], places.ids[searched]
         blocks = choose_blocks(scores, ids, budget, geometry.neighbour_blocks, retriever.window)
@@ -158,11 +164,12 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids
     return found
 
 
-def judged(attached: Attached, memory: Memory, places: Places, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor) -> Tensor:
-    """[B, m] scores of all windows: the vote, and where ``second_look`` says so a second look at the best of them."""
+def looked_at(
+    attached: Attached, memory: Memory, places: Places, table: Tensor, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor
+) -> Tensor:
+    """[B, m] scores of all windows: those of the vote, `table`, and where ``second_look`` says so a second look at the best."""
     retriever = attached.retriever
     assert isinstance(retriever, VoteRetriever)
-    table = vote(retriever, memory, places, features, text_BT)
     if memory.geometry.second_look > 1:
         weight = retriever.queries(features, text_BT)[1].detach()
         table = look_again(attached, memory, places, table, weight, ids_BT, text_BT)

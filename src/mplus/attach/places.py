@@ -65,8 +65,13 @@ class Places:
         """[m] whether the next block is the next one of the text."""
         return torch.cat([self.ids.diff() == 1, torch.zeros(min(1, len(self.ids)), dtype=torch.bool)])
 
-    def behind(self, scores: Tensor, recent: int) -> int:
-        """`recent`, if the best of all windows [m] begins among so many newest tokens, else 0."""
+    def behind(self, scores: Tensor, recent: int, held: int, *, certain: bool) -> int:
+        """How many of the newest of the `held` short-term tokens stay where they are, beside the prompt.
+
+        All of them if the search is not certain; `recent`, if the best of all windows [m] begins among so many newest; else 0.
+        """
+        if not certain:
+            return held
         if not recent or not self.short:
             return 0
         first = self.long + self.short - -(-recent // self.block)

@@ -18,7 +18,16 @@ SYMBOLS: Final = {"K": "new_tokens", "N": "stm_tokens", "K0": "ltm_read_tokens",
 """The paper's letters, for those who type."""
 
 OF_A_READ: Final = frozenset(
-    {"ltm_read_tokens", "read_order", "recent_tokens", "neighbour_blocks", "second_look", "look_weight", "choice"}
+    {
+        "ltm_read_tokens",
+        "read_order",
+        "recent_tokens",
+        "certain_score",
+        "neighbour_blocks",
+        "second_look",
+        "look_weight",
+        "choice",
+    }
 )
 """What changes a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
 

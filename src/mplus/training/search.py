@@ -172,10 +172,16 @@ class Search:
         right = torch.isin(columns, view.right)
         right_blocks = functional.pad(right, (0, -right.shape[0] % block)).view(-1, block).any(1)
         scores = self._block_scores(row, columns, ids)
+        certain = geometry.certain_score is None or float(scores.amax()) >= geometry.certain_score
         if self.put_in[row]:
             scores = scores + RIGHT_FIRST * right_blocks
         recent = view.recent(geometry)
-        if by_score and recent:
+        if by_score and not certain:
+            self.behind[row] = view.short[0].shape[0]
+            long = ~torch.isin(ids, torch.div(view.short_births[0], block, rounding_mode="floor"))
+            columns = columns[long.repeat_interleave(block)[: columns.shape[0]]]
+            ids, scores, right_blocks = ids[long], scores[long], right_blocks[long]
+        elif by_score and recent:
             first = int(view.short_births[0][-recent]) // block
             if int(ids[scores.argmax()]) >= first:
                 self.behind[row] = recent

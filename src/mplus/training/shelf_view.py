@@ -27,6 +27,7 @@ class Shape:
         short, found: blocks a view reads of short-term memory, and of what the vote finds.
         neighbours, window: as the geometry and the retriever have them.
         recent: newest blocks that stay whole behind what is found where the best window is among them.
+        certain: where no window scores so much, all short-term blocks stay in their order behind what is found.
     """
 
     per_chunk: int
@@ -36,6 +37,7 @@ class Shape:
     neighbours: int
     window: int
     recent: int = 0
+    certain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def places(chunks: int, per_chunk: int) -> Tensor:
 def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape: Shape, randomness: Random) -> View:
     """``[short-term, oldest first | found, best span last]``; right blocks nobody read are put among the found ones.
 
-    Where the best window is among the newest blocks, these stay whole, behind what is found.
+    Where the best window is among the newest blocks, these stay whole, behind what is found; where the search is not certain,
+    all of short-term memory does.
 
     Args:
         scores: [m] of the windows that begin at each block.
@@ -66,8 +69,11 @@ def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape
     end = newest * shape.per_chunk + come
     searched = torch.ones(len(ids), dtype=torch.bool)
     searched[end : (newest + 1) * shape.per_chunk] = False  # not written yet
+    certain = shape.certain is None or float(scores[searched].amax()) >= shape.certain
     behind = [block % len(ids) for block in range(end - shape.recent, end)]
-    if int(scores.masked_fill(~searched, float("-inf")).argmax()) not in behind:
+    if not certain:
+        behind = short_term(newest, shape, len(ids), randomness, come=come)
+    elif int(scores.masked_fill(~searched, float("-inf")).argmax()) not in behind:
         behind = []  # searched as the rest is
     searched[behind] = False
     number = searched.nonzero()[:, 0]

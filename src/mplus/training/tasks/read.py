@@ -123,7 +123,10 @@ class ReadTask(ShelfTask):
             begun = list(range(first, first + self._begun))
             spans = short_term(chunk, shape, len(self.places), self.random)[: -self.per_chunk or None]
             noise = short_term(self._other(chunk), shape, len(self.places), self.random, without={*spans, *begun})[-shape.found :]
-            rows.append(spans + (noise if shape.found else []) + begun)
+            found = (
+                noise if shape.found else []
+            )  # where text is known to be no question, nothing is moved between it and its past
+            rows.append((found + spans if shape.certain is not None else spans + found) + begun)
         return Batch([], chunks, torch.tensor(rows), [])
 
     def _text_outcome(self, batch: Batch) -> Outcome:
@@ -160,6 +163,7 @@ class ReadTask(ShelfTask):
             geometry.neighbour_blocks,
             self.vote.window,
             geometry.recent_tokens // block if self.settings.source == "vote" else 0,
+            geometry.certain_score,
         )
 
     def _other(self, chunk: int) -> int:
