@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from mplus import MPlusModel
+from mplus.evaluation.variants import parse_sizes
 
 
 def main() -> None:
@@ -24,9 +25,12 @@ def main() -> None:
     parser.add_argument("--before", type=int, default=512, help="tokens in memory, or in context")
     parser.add_argument("--after", type=int, default=256, help="tokens that are scored")
     parser.add_argument("--windows", type=int, default=40)
+    parser.add_argument(
+        "--set-geometry", action="append", default=[], metavar="KEY=VALUE", help="a field of the geometry, like certain_score=24"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    model = MPlusModel.from_pretrained(options.model)
+    model = MPlusModel.from_pretrained(options.model, **parse_sizes(options.set_geometry))
     ids = torch.tensor(
         model.tokenizer(options.text.read_text(encoding="utf-8"), add_special_tokens=False, verbose=False)["input_ids"]
     )
