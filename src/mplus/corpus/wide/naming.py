@@ -61,9 +61,7 @@ class Namer:
         self._invented: tuple[str, ...] = ()
         if self._pools.invented is not None:
             own = Random(repr(self._pools))  # the world's, whoever draws from it
-            self._rng, rng = own, self._rng
-            self._invented = tuple(self.invented() for _ in range(self._pools.invented))
-            self._rng = rng
+            self._invented = tuple(self._made_up(own) for _ in range(self._pools.invented))
 
     def subject(self, kind: str) -> Named:
         """A name of a kind; nothing keeps it from having been drawn before, but there are millions."""
@@ -82,13 +80,16 @@ class Namer:
 
     def invented(self, syllables: int = 0) -> str:
         """A capitalised word that means nothing, of one style."""
+        return self._made_up(self._rng, syllables)
+
+    def _made_up(self, rng: Random, syllables: int = 0) -> str:
         while True:
-            begins, vowels, codas, ends = (part.split() for part in STYLES[self._rng.choice(tuple(STYLES))])
+            begins, vowels, codas, ends = (part.split() for part in STYLES[rng.choice(tuple(STYLES))])
             word = ""
-            for _ in range(syllables or self._rng.choice((1, 1, 2))):
-                word += self._rng.choice(begins) + self._rng.choice(vowels) + self._rng.choice(codas).strip("-")
-            if self._rng.random() < 0.7:
-                word += self._rng.choice(ends)
+            for _ in range(syllables or rng.choice((1, 1, 2))):
+                word += rng.choice(begins) + rng.choice(vowels) + rng.choice(codas).strip("-")
+            if rng.random() < 0.7:
+                word += rng.choice(ends)
             if 3 <= len(word) <= 11 and word not in self._reserved:
                 return word.capitalize()
 
