@@ -152,8 +152,8 @@ def test_the_look_learns_questions_by_heart_and_only_its_adapter_moves(base_name
     batch = task.draw()
     assert batch.starts.shape == (4, 3) and bool((batch.right & batch.known).any(1).all())
     task.draw = lambda: batch  # type: ignore[method-assign]
-    losses = [outcome.loss.item() for outcome in steps(task, 5, 1e-2)]
-    assert losses[-1] < 0.7 * losses[0]
+    losses = [outcome.loss.item() for outcome in steps(task, 4, 3e-3)]
+    assert min(losses[1:]) < 0.5 * losses[0]
     moved = {name for name, value in task.net.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and moved <= trained
 
