@@ -1,7 +1,6 @@
 """The adapters of two deltas averaged, everything else from the second. ``python experiments/average.py A B --out DIR``.
 
-Two trainings that began at the same weights err on different questions; their mean is better than either where this was tried
-(experiments/LOG.md).
+Two trainings that began at the same weights err on different questions. What their mean was worth: decision 0018.
 """
 
 from __future__ import annotations
