@@ -123,9 +123,8 @@ class ReadTask(ShelfTask):
             begun = list(range(first, first + self._begun))
             spans = short_term(chunk, shape, len(self.places), self.random)[: -self.per_chunk or None]
             noise = short_term(self._other(chunk), shape, len(self.places), self.random, without={*spans, *begun})[-shape.found :]
-            found = (
-                noise if shape.found else []
-            )  # where text is known to be no question, nothing is moved between it and its past
+            found = noise if shape.found else []
+            # text is no question: where the search knows that, nothing stands between it and its past
             rows.append((found + spans if shape.certain is not None else spans + found) + begun)
         return Batch([], chunks, torch.tensor(rows), [])
 
