@@ -1,11 +1,13 @@
 """The adapters of two deltas averaged, everything else from the second. ``python experiments/average.py A B --out DIR``.
 
-Two trainings that began at the same weights err on different questions. What their mean was worth: decision 0018.
+Two trainings that began at the same weights err on different questions. What their mean was worth: decision 0018. ``A A --strength 0.8``
+leaves the weights and turns the adapter down: what that is worth is in decision 0019.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -18,6 +20,7 @@ def main() -> None:
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("--share", type=float, default=0.5, help="of the second")
+    parser.add_argument("--strength", type=float, default=1.0, help="factor on the read adapter's alpha")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     shutil.copytree(options.second, options.out)
@@ -29,6 +32,9 @@ def main() -> None:
         mean = (1 - options.share) * first[name].float() + options.share * second[name].float()
         second[name] = mean.to(second[name].dtype).contiguous()
     save_file(second, options.out / "delta.safetensors")
+    about = json.loads((options.out / "mplus.json").read_text(encoding="utf-8"))
+    about["adapters"]["read"]["lora_alpha"] = round(about["adapters"]["read"]["lora_alpha"] * options.strength, 6)
+    (options.out / "mplus.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     print(f"averaged {len(adapters)} of {len(second)} tensors into {options.out}")
 
 

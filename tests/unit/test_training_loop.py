@@ -401,10 +401,11 @@ def test_damaged_checkpoint_is_told(tmp_path: Path, file: str, keep: int | None)
         read_checkpoint(path.parent)
 
 
-def test_checkpoint_of_another_version_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [1, 99])  # 1: before tasks stored their small world
+def test_checkpoint_of_another_version_is_told(tmp_path: Path, other: int) -> None:
     path = write_checkpoint(tmp_path, stored(1), keep=1)
-    (path / "state.json").write_text('{"format": 99}', encoding="utf-8")
-    with pytest.raises(TrainingError, match="format 99"):
+    (path / "state.json").write_text(f'{{"format": {other}}}', encoding="utf-8")
+    with pytest.raises(TrainingError, match=f"format {other}"):
         read_checkpoint(path)
 
 

@@ -24,7 +24,7 @@ from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.errors import CheckpointError, TrainingError
 from mplus.training.tree import Tensors, flatten, restore
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: tasks also store the small world that they tell of
 NAME = re.compile(r"step-(\d{6,})")
 
 
