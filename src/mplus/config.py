@@ -169,6 +169,6 @@ def make_geometry(**fields: Any) -> Geometry:
         return Geometry(**fields)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "geometry"
         what = first["msg"].removeprefix("Value error, ")
-        raise GeometryError(f"geometry: {where}: {what}") from None
+        parts = ["geometry", ".".join(map(str, first["loc"])), what]
+        raise GeometryError(": ".join(filter(None, parts))) from None
