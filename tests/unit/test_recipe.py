@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import mplus
+from mplus import Geometry
 from mplus.errors import RecipeError
 from mplus.training import registry
 from mplus.training.recipe import Recipe, first_difference, make_recipe
@@ -213,3 +216,16 @@ def test_what_may_differ_makes_no_difference(change: str) -> None:
 def test_written_recipe_is_plain_yaml() -> None:
     recipe = make_recipe(yaml.safe_load(PLAIN))
     assert yaml.safe_load(write_recipe(recipe.resolved()))["task"]["kind"] == "toy"
+
+
+SHIPPED = Path(mplus.__file__).parent / "assets" / "smollm2-135m" / "mplus.json"
+RECIPES = Path(__file__).parents[2] / "recipes" / "smollm2-135m"
+
+
+@pytest.mark.parametrize("name", sorted(str(path.relative_to(RECIPES)) for path in RECIPES.rglob("*.yaml")))
+def test_recipes_of_the_default_model_have_a_geometry(name: str) -> None:
+    """What a recipe takes over, from another or from the delta it starts from, must not contradict what it changes."""
+    model = read_recipe(RECIPES / name).model
+    before = Geometry() if model.base else Geometry(**json.loads(SHIPPED.read_text(encoding="utf-8"))["geometry"])
+    changed = before.changed(**model.geometry)
+    assert {key: getattr(changed, key) for key in model.geometry} == model.geometry

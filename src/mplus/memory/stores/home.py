@@ -154,7 +154,7 @@ def _locked(path: Path) -> FileLock:
         raise StoreError(
             f"the long-term store {path} is in use by another memory or process; choose another directory or end that one"
         ) from None
-    except (OSError, NotImplementedError) as error:  # the latter: older filelock where flock is missing (4.2 locks softly there)
+    except OSError as error:
         raise StoreError(
             f"the long-term store {path} cannot be made or locked: {_reason(error)}; choose a directory that you may write"
         ) from None
