@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from mplus.attach.adapters import Adapters
+from mplus.attach.engine import Engine
 from mplus.attach.families import Decoder
 from mplus.retriever import LayerRetriever, VoteRetriever
 
@@ -19,6 +20,7 @@ class Attached:
         bos: [L, D], the vector that stands before all memory in each layer.
         position: [D], added to the new memory's rows before every layer of a write (paper section 3.1); None where not trained.
         retriever: None when there is no long-term memory to search.
+        engine: how it is computed; never what.
     """
 
     decoder: Decoder
@@ -26,3 +28,4 @@ class Attached:
     bos: Tensor
     position: Tensor | None
     retriever: LayerRetriever | VoteRetriever | None
+    engine: Engine = field(default_factory=Engine)
