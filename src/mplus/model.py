@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from mplus.attach.attention import grouped_on_cpu
 from mplus.attach.find import planned_tokens
 from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
@@ -163,6 +164,8 @@ class MPlusModel(MemoryHost):
             if output_hidden_states:  # by hooks of our own: those of transformers would stay on the model
                 hooks.on_states(self.attached.decoder, states.append)
             out = self.attached.decoder.model(input_ids=prompts.ids, use_cache=reading is not None, **kwargs)
+            if reading is not None:
+                reading.release()
         return MPlusOutput(
             out.logits[:, -own:],
             reading.retrieved() if reading is not None and return_retrieved else None,
@@ -212,6 +215,8 @@ class MPlusModel(MemoryHost):
             kwargs["streamer"] = OwnPrompt(kwargs["streamer"], extra)
         with self._reading(memories, prompts, room=room, storing=storing) as (reading, reading_kwargs):
             result = decoder.generate(prompts.ids, **{"pad_token_id": self._pad_id(), **reading_kwargs, **kwargs})
+            if reading is not None and isinstance(result, Tensor):  # else the caller may hold the cache
+                reading.release()
         if retrieved is not None and reading is not None:
             retrieved += reading.retrieved()
         result = self._without_pending(result, extra, own_mask)
@@ -265,15 +270,16 @@ class MPlusModel(MemoryHost):
             with adapters.on(None):
                 yield None, {"attention_mask": prompts.mask.long()}
             return
-        reading = Reading(self.attached, self.geometry, memories, prompts.ids, prompts.mask)
-        mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
-        cache = reading.cache(prompts.ids.shape[1] + room, storing=storing)
-        kwargs: dict[str, Any] = {"attention_mask": mask, "past_key_values": cache}
-        if room == 0:
-            kwargs["position_ids"] = (mask.cumsum(1) - 1)[:, reading.prefix :].clamp(min=0)
-        with adapters.on(reading.adapter), Hooks() as hooks:
-            reading.install(hooks)
-            yield reading, kwargs
+        decoder, tokens = self.attached.decoder, prompts.ids.shape[1] + room
+        with torch.no_grad(), grouped_on_cpu(decoder, self.attached.engine.grouped_attention):
+            reading = Reading(self.attached, self.geometry, memories, prompts.ids, prompts.mask, room=tokens, storing=storing)
+            mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
+            kwargs: dict[str, Any] = {"attention_mask": mask, "past_key_values": reading.cache()}
+            if room == 0:
+                kwargs["position_ids"] = (mask.cumsum(1) - 1)[:, reading.prefix :].clamp(min=0)
+            with adapters.on(reading.adapter), Hooks() as hooks:
+                reading.install(hooks)
+                yield reading, kwargs
 
     def _memories(self, memory: Readable | Sequence[Readable] | None, prompts: int) -> list[Readable]:
         if memory is None:

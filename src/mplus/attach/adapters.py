@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,7 +46,12 @@ class Adapters:
     def refresh(self) -> None:
         """Look the LoRA layers up again, after an injection."""
         self._layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
+        self._weights = [weight for layer in self._layers for name, weight in layer.named_parameters() if "lora_" in name]
         self._set(None)
+
+    def weights(self) -> Sequence[Tensor]:
+        """All LoRA weights of all sets."""
+        return self._weights
 
     @contextmanager
     def on(self, name: str | None) -> Iterator[None]:

@@ -25,15 +25,17 @@ class PrefixLayer(DynamicLayer):
         room: tokens to reserve behind the prefix.
         storing: False keeps nothing of what passes (training with checkpointing, generation without cache): each
             forward sees the prefix and its own tokens only.
+        in_place: False copies everything for each call, as transformers' growing cache does.
     """
 
     is_compileable = False
 
-    def __init__(self, prefix: int, room: int, storing: bool) -> None:
+    def __init__(self, prefix: int, room: int, storing: bool, in_place: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.prefix = prefix
         self.room = room
         self.storing = storing
+        self.in_place = in_place
         self.filled = False
         self.used = prefix
         self.buffered = False
@@ -41,7 +43,7 @@ class PrefixLayer(DynamicLayer):
     def fill(self, keys: Tensor, values: Tensor) -> None:
         """Set the prefix: rotated keys and values, [B, H, P, E]."""
         self.used = self.prefix
-        self.buffered = self.storing and not torch.is_grad_enabled()
+        self.buffered = self._may_buffer()
         if self.buffered:
             rows, heads, _, width = keys.shape
             self.lazy_initialization(keys, values)
@@ -54,6 +56,21 @@ class PrefixLayer(DynamicLayer):
             self.lazy_initialization(keys, values)
             self.keys, self.values = keys, values
         self.filled = True
+
+    def adopt(self, keys: Tensor, values: Tensor) -> None:
+        """Take buffers [B, H, S, E] over whose first P slots are the prefix; what comes is written behind them, in place."""
+        self.used = self.prefix
+        self.buffered = self._may_buffer()
+        self.lazy_initialization(keys, values)
+        if self.buffered:
+            self._keys, self._values = keys, values
+            self._view()
+        else:
+            self.keys, self.values = keys[:, :, : self.prefix], values[:, :, : self.prefix]
+        self.filled = True
+
+    def _may_buffer(self) -> bool:
+        return self.storing and self.in_place and not torch.is_grad_enabled()
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.filled or self.keys is None or self.values is None:
@@ -125,8 +142,10 @@ class PrefixCache(Cache):
 
     _can_checkpoint_with_cache = True  # a layer that stores nothing gives the same result when recomputed
 
-    def __init__(self, depth: int, prefix: int, *, room: int = GROWTH_TOKENS, storing: bool = True) -> None:
-        super().__init__(layers=[PrefixLayer(prefix, room, storing) for _ in range(depth)])
+    def __init__(
+        self, depth: int, prefix: int, *, room: int = GROWTH_TOKENS, storing: bool = True, in_place: bool = True
+    ) -> None:
+        super().__init__(layers=[PrefixLayer(prefix, room, storing, in_place) for _ in range(depth)])
         self.prefix = prefix
 
     def at(self, layer: int) -> PrefixLayer:

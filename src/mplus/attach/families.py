@@ -42,6 +42,7 @@ class Decoder:
         attention = self.layers[0].self_attn
         self.head_width = int(attention.head_dim)
         self.kv_heads = int(self.config.num_key_value_heads)
+        self._key_value_weights: list[Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +74,18 @@ class Decoder:
     def normed(self, layer: int, hidden: Tensor) -> Tensor:
         """Hidden states as the layer's attention sees them: through its input norm."""
         return cast(Tensor, self.layers[layer].input_layernorm(hidden))
+
+    def key_value_weights(self) -> list[Tensor]:
+        """The base's weights behind K and V of all layers."""
+        if self._key_value_weights is None:
+            self._key_value_weights = [
+                weight
+                for layer in self.layers
+                for part in (layer.input_layernorm, layer.self_attn.k_proj, layer.self_attn.v_proj)
+                for name, weight in part.named_parameters()
+                if ".lora_" not in name and not name.startswith("lora_")
+            ]
+        return self._key_value_weights
 
     def key_source(self, layer: int) -> nn.Module:
         """The module whose output is K before rotation, [B, T, H*E] or [B, T, H, E]."""
@@ -111,6 +124,19 @@ def rotate(keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Half-split rotary embedding of keys [..., P, H, E] by cos, sin [..., P, E]."""
     first, second = keys.chunk(2, -1)
     return keys * cos.unsqueeze(-2) + torch.cat([-second, first], -1) * sin.unsqueeze(-2)
+
+
+def rotate_into(out: Tensor, keys: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """``rotate``, written to `out` without a table between.
+
+    Args:
+        out, keys: [..., P, E], which must not overlap.
+        cos, sin: [P, E].
+    """
+    half = keys.shape[-1] // 2
+    first, second = keys[..., :half], keys[..., half:]
+    torch.mul(first, cos[..., :half], out=out[..., :half]).addcmul_(second, sin[..., :half], value=-1)
+    torch.mul(second, cos[..., half:], out=out[..., half:]).addcmul_(first, sin[..., half:])
 
 
 def round_rotary_to_bfloat16(decoder: Decoder) -> None:

@@ -103,14 +103,11 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
             taken[layer] = normed
         if layer == last:
             raise Enough
-        keys, values = bos_kv[layer]
-        shape = (normed.shape[0], -1, -1, -1)
-        cache.at(layer).fill(keys.transpose(1, 2).expand(shape), values.transpose(1, 2).expand(shape))
+        keys, values = (part[None].transpose(1, 2).expand(normed.shape[0], -1, -1, -1) for part in bos_kv[layer])
+        cache.at(layer).fill(keys, values)
 
+    bos_kv = attached.bos_kv(None, last)
     with torch.no_grad(), attached.adapters.on(None), Hooks() as hooks:
-        bos_kv = [
-            decoder.project(layer, attached.bos[layer][None, None]) for layer in range(last)
-        ]  # position 0: rotation is nothing
         for layer in range(last + 1):
             hooks.before_attention(decoder, layer, partial(attend, layer))
         mask = torch.cat([text_BT.new_ones(text_BT.shape[0], 1), text_BT], 1).long()

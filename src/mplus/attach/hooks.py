@@ -52,6 +52,22 @@ class Hooks:
 
         self._handles.append(decoder.layers[layer].register_forward_pre_hook(hook, with_kwargs=True))
 
+    def around_layer(self, decoder: Decoder, layer: int, act: Callable[[Tensor, dict[str, Any]], Tensor | None]) -> None:
+        """Call ``act(hidden states [B, T, D], the layer's other arguments by name)`` before a decoder layer.
+
+        What it returns, if anything, enters the layer; it may replace entries of the arguments, which are a copy.
+        """
+
+        def hook(
+            module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+            others = dict(kwargs)
+            hidden = args[0] if args else others.pop("hidden_states")
+            changed = act(hidden, others)
+            return None if changed is None else ((changed, *args[1:]), others)
+
+        self._handles.append(decoder.layers[layer].register_forward_pre_hook(hook, with_kwargs=True))
+
     def on_states(self, decoder: Decoder, act: Callable[[Tensor], None]) -> None:
         """Call ``act`` on the hidden states entering each layer in turn, then on those behind the final norm."""
         for layer in range(decoder.depth):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from mplus.attach.adapters import Adapters
 from mplus.attach.engine import Engine
 from mplus.attach.families import Decoder
+from mplus.attach.prefix import Shelf
 from mplus.retriever import LayerRetriever, VoteRetriever
 
 
@@ -21,6 +23,7 @@ class Attached:
         position: [D], added to the new memory's rows before every layer of a write (paper section 3.1); None where not trained.
         retriever: None when there is no long-term memory to search.
         engine: how it is computed; never what.
+        shelf: buffers of the last read.
     """
 
     decoder: Decoder
@@ -29,3 +32,20 @@ class Attached:
     position: Tensor | None
     retriever: LayerRetriever | VoteRetriever | None
     engine: Engine = field(default_factory=Engine)
+    shelf: Shelf = field(default_factory=Shelf)
+    _bos_kv: dict[str | None, tuple[int, list[tuple[Tensor, Tensor]]]] = field(default_factory=dict)
+
+    def weights_version(self) -> int:
+        """A number that changes when the weights that make keys and values of memory do, as in training."""
+        weights = [self.bos, *self.decoder.key_value_weights(), *self.adapters.weights()]
+        return sum(weight._version for weight in weights if not weight.is_inference())
+
+    def bos_kv(self, adapter: str | None, layers: int) -> list[tuple[Tensor, Tensor]]:
+        """Key and value, [1, H, E] each, of BOS in the first `layers` layers, as an adapter projects it (position 0: no rotation)."""
+        version = self.weights_version()
+        held = self._bos_kv.get(adapter)
+        if held is None or held[0] != version or len(held[1]) < layers or held[1][0][0].dtype != self.decoder.dtype:
+            with torch.no_grad(), self.adapters.on(adapter):
+                pairs = [self.decoder.project(layer, self.bos[layer][None].to(self.decoder.dtype)) for layer in range(layers)]
+            held = self._bos_kv[adapter] = (version, pairs)
+        return held[1]

@@ -19,12 +19,13 @@ from torch.nn import functional
 
 from mplus.attach.cache import PrefixCache
 from mplus.attach.drawn import Found, content, rows_of_all_layers
-from mplus.attach.families import rotate
 from mplus.attach.find import find_by_vote, find_in_layer, planned_tokens, prompt_features, searches
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
+from mplus.attach.prefix import Prefix, Standing, with_room
 from mplus.config import Geometry
 from mplus.memory.memory import Memory
+from mplus.memory.pool import Pool
 from mplus.memory.rows import Rows, Written
 
 
@@ -46,12 +47,23 @@ class Reading:
     Args:
         memories: one per prompt (the same object may stand for several), or what a write pass produced, read alone.
         ids_BT, text_BT: the prompts, left-padded, and False at padding.
+        room: tokens that will stand behind the prefix.
+        storing: False keeps nothing of what passes; see ``PrefixLayer``.
     """
 
     def __init__(
-        self, attached: Attached, geometry: Geometry, memories: list[Memory | Written], ids_BT: Tensor, text_BT: Tensor
+        self,
+        attached: Attached,
+        geometry: Geometry,
+        memories: list[Memory | Written],
+        ids_BT: Tensor,
+        text_BT: Tensor,
+        *,
+        room: int,
+        storing: bool = True,
     ) -> None:
         self.attached, self.geometry, self.memories, self.text = attached, geometry, memories, text_BT
+        self.room, self.storing = room, storing
         self.device = ids_BT.device
         self.alone = any(isinstance(memory, Written) for memory in memories)
         self.sources = list({id(memory): memory for memory in memories}.values())
@@ -66,31 +78,42 @@ class Reading:
         self.behind = [self._behind(row) for row in range(len(memories))]
         self.lengths = [1 + found + self._short_tokens(row) for row, found in enumerate(self.found_tokens)]
         self.prefix = max(self.lengths)
-        self.bos_kv: list[tuple[Tensor, Tensor]] = []
         self.rotation = self._rotation()
+        self.slots: Prefix | None = None
 
     @property
     def adapter(self) -> str | None:
         """The adapter of this pass: `read`; a written chunk alone is read as a write would see it (published)."""
         return self.attached.adapters.write if self.alone else self.attached.adapters.read
 
+    @property
+    def memory_adapter(self) -> str | None:
+        """The adapter that projects BOS, and memory that is kept as hidden states."""
+        return self.attached.adapters.named("write" if self.alone else self.geometry.memory_projection)
+
     def mask(self) -> Tensor:
         """[B, P] 1 at used prefix slots."""
         lengths = torch.tensor(self.lengths, device=self.device)[:, None]
         return (torch.arange(self.prefix, device=self.device)[None] >= self.prefix - lengths).long()
 
-    def cache(self, room: int, *, storing: bool = True) -> PrefixCache:
-        """A cache that holds the prefix and `room` more tokens."""
-        return PrefixCache(self.attached.decoder.depth, self.prefix, room=room, storing=storing)
+    def cache(self) -> PrefixCache:
+        """A cache that holds the prefix and the room behind it."""
+        in_place = self.attached.engine.in_place
+        return PrefixCache(self.attached.decoder.depth, self.prefix, room=self.room, storing=self.storing, in_place=in_place)
 
     def install(self, hooks: Hooks) -> None:
-        """Prepare BOS and hook every layer; call inside ``adapters.on(self.adapter)``."""
-        decoder, adapters = self.attached.decoder, self.attached.adapters
-        role = "write" if self.alone else self.geometry.memory_projection
-        with torch.no_grad(), adapters.on(adapters.named(role)):
-            self.bos_kv = [decoder.project(layer, self.attached.bos[layer][None]) for layer in range(decoder.depth)]
+        """Place what is known before the pass, and hook every layer."""
+        decoder = self.attached.decoder
+        with torch.no_grad():
+            self.slots = self._placed()
         for layer in range(decoder.depth):
             hooks.before_attention(decoder, layer, partial(self._fill, layer))
+
+    def release(self) -> None:
+        """Leave the buffers to the next read of this memory; whoever holds this read's cache must not look at it any more."""
+        if self.slots is not None and self._may_keep:
+            self.attached.shelf.put(self._pool, self.attached.weights_version(), self.slots)
+        self.slots = None
 
     def retrieved(self) -> list[Retrieved]:
         """What each prompt drew, after the pass has run."""
@@ -127,7 +150,7 @@ class Reading:
         assert isinstance(memory, Memory)
         stays = torch.ones(len(memory.pool), dtype=torch.bool)
         stays[self.found[row][0].short] = False
-        return stays.nonzero()[:, 0].to(self.device)
+        return stays.nonzero()[:, 0]
 
     def _behind(self, row: int) -> int:
         """Short-term tokens that stand behind what was found: all of them where that is read oldest first."""
@@ -141,9 +164,7 @@ class Reading:
         return _stm_tokens(self.memories[row]) if left is None else left.shape[0]
 
     def _longterm(self, layer: int, normed: Tensor, repeat: int) -> dict[int, Rows]:
-        """Rows [k, ...] of one layer per prompt."""
-        if self.shared:
-            return {row: {name: value[layer] for name, value in rows.items()} for row, rows in self.gathered.items()}
+        """Rows [k, ...] that one layer found per prompt."""
         out: dict[int, Rows] = {}
         for source, rows in zip(self.sources, self.rows_of, strict=True):
             if not isinstance(source, Memory) or planned_tokens(source) == 0:
@@ -158,7 +179,7 @@ class Reading:
                 out[row] = {name: value.to(self.device, source.layout.dtype) for name, value in rows_k.items()}
         return out
 
-    # -- assembly --------------------------------------------------------------------------------------------------
+    # -- slots -----------------------------------------------------------------------------------------------------
 
     def _rotation(self) -> tuple[Tensor, Tensor]:
         """cos, sin [1 or B, P, E]; slots before BOS are never seen."""
@@ -168,59 +189,128 @@ class Reading:
         positions = (torch.arange(self.prefix, device=self.device)[None] - (self.prefix - lengths)).clamp(min=0)
         return self.attached.decoder.rotation(positions, self.attached.bos)
 
+    @property
+    def _pool(self) -> Pool:
+        memory = self.memories[0]
+        assert isinstance(memory, Memory)
+        return memory.pool
+
+    @property
+    def _may_keep(self) -> bool:
+        """One prompt on one memory: whose buffers a later read can use."""
+        return self.attached.engine.reuse_prefix and len(self.memories) == 1 and isinstance(self.memories[0], Memory)
+
+    def _placed(self) -> Prefix:
+        """Buffers with BOS, short-term memory and what was found for all layers at once in their slots."""
+        decoder = self.attached.decoder
+        slots = self._from_shelf() if self._may_keep else None
+        if slots is None:
+            slots = Prefix(decoder, len(self.memories), with_room(self.prefix + self.room))
+        if not slots.has_bos:
+            for layer, (keys, values) in enumerate(self.attached.bos_kv(self.memory_adapter, decoder.depth)):
+                for row, length in enumerate(self.lengths):
+                    at = self.prefix - length
+                    slots.keys[layer, row, :, at], slots.values[layer, row, :, at] = keys[0], values[0]
+        for row, length in enumerate(self.lengths):
+            slots.blank(row, self.prefix - length)
+        for source, rows in zip(self.sources, self.rows_of, strict=True):
+            self._place_source(slots, source, rows)
+        if self._may_keep:
+            slots.has_bos = True
+        return slots
+
+    def _from_shelf(self) -> Prefix | None:
+        version = self.attached.weights_version()
+        held = self.attached.shelf.take(self._pool, version, self.prefix + self.room)
+        return held if held is not None and held.keys.dtype == self.attached.decoder.dtype else None
+
+    def _place_source(self, slots: Prefix, source: Memory | Written, rows: list[int]) -> None:
+        """Short-term tokens of one memory in all rows that read it, and what was found for all layers."""
+        placed: dict[str, int] = {}  # rows whose short-term tokens are all left stand alike where their slots are the same
+        for row in rows:
+            alike = repr(self._runs(row)) if self.left_short[row] is None else f"row {row}"
+            if alike in placed:
+                for _, target in self._runs(row):
+                    slots.copy_row(placed[alike], row, target)
+            else:
+                placed[alike] = row
+                self._place_short(slots, source, row)
+        for row in rows:
+            if row in self.gathered:
+                self._place(slots, slice(None), row, self._found_slots(row), self.gathered[row])
+
+    def _place_short(self, slots: Prefix, source: Memory | Written, row: int) -> None:
+        standing = self._standing(row)
+        if standing is not None and slots.standing == standing:
+            return  # they stand there since the last read
+        slots.standing = standing
+        left = self.left_short[row]
+        short = _stm_rows(source, left)
+        for taken, target in self._runs(row):
+            part = {name: value[:, taken] for name, value in short.items()}
+            self._place(slots, slice(None), row, target, part)
+
+    def _standing(self, row: int) -> Standing | None:
+        """How short-term tokens stand in this row if a later read may find them useful: all of them, in one run."""
+        memory, runs = self.memories[row], self._runs(row)
+        if not self._may_keep or self.left_short[row] is not None or len(runs) != 1 or not isinstance(memory, Memory):
+            return None
+        return Standing(memory.pool.version, runs[0][1].start, memory.format)
+
+    def _runs(self, row: int) -> list[tuple[slice, slice]]:
+        """Short-term tokens of a row, in runs: which of those that are left, and the slots where they stand."""
+        total, behind = self._short_tokens(row), min(self.behind[row], self._short_tokens(row))
+        older = total - behind
+        first = self.prefix - self.lengths[row] + 1
+        runs = [(slice(0, older), slice(first, first + older)), (slice(older, total), slice(self.prefix - behind, self.prefix))]
+        return [run for run in runs if run[0].stop > run[0].start]
+
+    def _found_slots(self, row: int) -> slice:
+        last = self.prefix - self.behind[row]
+        return slice(last - self.found_tokens[row], last)
+
+    def _place(self, slots: Prefix, layers: slice, row: int, target: slice, rows: Rows) -> None:
+        """Put rows [l, n, ...] of some layers into the slots of a row."""
+        cos, sin = (part[row if part.shape[0] > 1 else 0, target] for part in self.rotation)
+        if "keys" in rows:
+            slots.place(layers, row, target, rows["keys"], rows["values"], (cos, sin))
+            return
+        numbers = range(*layers.indices(self.attached.decoder.depth))
+        with self.attached.adapters.on(self.memory_adapter):
+            for layer, hidden in zip(numbers, rows["hidden"], strict=True):
+                keys, values = self.attached.decoder.project(layer, hidden)
+                slots.place(slice(layer, layer + 1), row, target, keys[None], values[None], (cos, sin))
+
     def _fill(self, layer: int, cache: PrefixCache, normed: Tensor) -> None:
-        slot = cache.at(layer)
+        slot, slots = cache.at(layer), self.slots
         if slot.filled and slot.storing:
             return
+        assert slots is not None
         repeat = normed.shape[0] // len(self.memories)  # beams and several samples of one prompt
-        with torch.no_grad():
-            keys, values = self._assemble(layer, self._longterm(layer, normed, repeat))
-            keys = rotate(keys, *self.rotation).transpose(1, 2)
-            values = values.transpose(1, 2)
-            if repeat > 1:
-                keys, values = keys.repeat_interleave(repeat, 0), values.repeat_interleave(repeat, 0)
-        slot.fill(keys, values)
-
-    def _assemble(self, layer: int, longterm: dict[int, Rows]) -> tuple[Tensor, Tensor]:
-        """Keys and values of all prefixes before rotation, [B, P, H, E]."""
-        bos_keys, bos_values = self.bos_kv[layer]
-        shape = (len(self.memories), self.prefix, *bos_keys.shape[-2:])
-        keys, values = bos_keys.new_zeros(shape), bos_values.new_zeros(shape)
-        for source, rows in zip(self.sources, self.rows_of, strict=True):
-            short_keys, short_values = self._project(layer, _stm_rows(source, layer))
-            for row in rows:
-                first, left, behind = self.prefix - self.lengths[row], self.left_short[row], self.prefix - self.behind[row]
-                short = torch.arange(first + 1, self.prefix, device=keys.device)
-                long = slice(behind - self.found_tokens[row], behind)
-                short = short[(short < long.start) | (short >= long.stop)]
-                keys[row, first], values[row, first] = bos_keys[0], bos_values[0]
-                keys[row, short] = (short_keys if left is None else short_keys[left]).to(keys)
-                values[row, short] = (short_values if left is None else short_values[left]).to(values)
-                if row in longterm:
-                    long_keys, long_values = self._project(layer, longterm[row])
-                    keys[row, long], values[row, long] = long_keys.to(keys), long_values.to(values)
-        return keys, values
-
-    def _project(self, layer: int, rows: Rows) -> tuple[Tensor, Tensor]:
-        """K and V before rotation, [n, H, E], of stored rows."""
-        if "keys" in rows:
-            return rows["keys"], rows["values"]
-        adapters = self.attached.adapters
-        role = "write" if self.alone else self.geometry.memory_projection
-        with adapters.on(adapters.named(role)):
-            return self.attached.decoder.project(layer, rows["hidden"])
+        if not self.shared:
+            with torch.no_grad():
+                for row, rows in self._longterm(layer, normed, repeat).items():
+                    one = {name: value[None] for name, value in rows.items()}
+                    self._place(slots, slice(layer, layer + 1), row, self._found_slots(row), one)
+        keys, values = slots.keys[layer], slots.values[layer]
+        if repeat > 1:
+            keys, values = keys.repeat_interleave(repeat, 0), values.repeat_interleave(repeat, 0)
+        slot.adopt(keys, values)
 
 
 def _stm_tokens(memory: Memory | Written) -> int:
     return memory.tokens if isinstance(memory, Written) else len(memory.pool)
 
 
-def _stm_rows(memory: Memory | Written, layer: int) -> Rows:
-    """Short-term rows [n, ...] of one layer, oldest first; a chunk read alone gives its hidden states where it has them."""
+def _stm_rows(memory: Memory | Written, left: Tensor | None) -> Rows:
+    """Short-term rows [L, n, ...], oldest first; a chunk read alone gives its hidden states where it has them.
+
+    Args:
+        left: ranks, if not all of them.
+    """
     if isinstance(memory, Written):
         if memory.hidden is not None:
-            return {"hidden": memory.hidden[layer]}
-        return {name: memory.rows[name][layer] for name in ("keys", "values")}
-    pool = memory.pool
-    order = pool.order[layer if pool.drop_groups > 1 else 0]
-    return {name: pool.rows[name][layer, order.to(pool.rows[name].device)] for name in content(memory.layout.format)}
+            return {"hidden": memory.hidden}
+        return {name: memory.rows[name] for name in ("keys", "values")}
+    order = memory.pool.order if left is None else memory.pool.order[:, left]
+    return memory.pool.at_slots(order, content(memory.layout.format))

@@ -13,10 +13,12 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mplus.attach.attention import grouped_on_cpu
 from mplus.attach.cache import PrefixCache
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Enough, Hooks
@@ -95,7 +97,7 @@ def write_pass(
         raise InputError(f"one write takes at most {geometry.chunk_tokens} tokens, got {text}; use memory.write, which cuts text")
     with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
         run = _Run(attached, geometry, layout, ids, tail, initial, logits, states, recompute)
-        with attached.adapters.on(attached.adapters.write):
+        with attached.adapters.on(attached.adapters.write), grouped_on_cpu(attached.decoder, attached.engine.grouped_attention):
             final = run.forward()
         return run.results(final)
 
@@ -135,10 +137,12 @@ class _Run:
         elif retriever is not None:
             self.searched = tuple(range(self.decoder.depth))
         self.states, self.recompute = states, recompute
-        self.may_stop = not logits and not (recompute and torch.is_grad_enabled())
+        self.may_stop = attached.engine.short_writes and not logits and not (recompute and torch.is_grad_enabled())
+        self.narrows = self.may_stop and geometry.write_tap == "output" and not torch.is_grad_enabled()
         positions = torch.arange(self.prefix, device=ids.device)[None]
         self.rotation = self.decoder.rotation(positions, attached.bos) if self.prefix else None
         self.seen_kv: list[tuple[Tensor, Tensor]] = []
+        self.left_out: tuple[Tensor, Tensor] | None = None
 
     def forward(self) -> Tensor | None:
         """Run the decoder's layers with the hooks on; the last hidden states, or None when the pass could stop early."""
@@ -158,6 +162,8 @@ class _Run:
             except Enough:
                 return None
         states: Tensor = out.last_hidden_state
+        if not self.attached.engine.short_writes and not self.wants_logits:
+            decoder.model.lm_head(states)  # as published: a write is a whole forward pass
         return states
 
     @contextmanager
@@ -174,6 +180,8 @@ class _Run:
         """Hooks of one layer: prepare its input, fill its prefix, take what becomes memory."""
         decoder = self.decoder
         hooks.before_layer(decoder, layer, lambda hidden: self.enter(layer, hidden))
+        if self.narrows and layer == decoder.depth - 1:
+            hooks.around_layer(decoder, layer, self.narrow)
         hooks.before_attention(decoder, layer, lambda cache, normed: self.attend(layer, cache, normed))
         if self.takes_kv:
             hooks.after(decoder.key_source(layer), lambda out: self.take(self.taken.keys, layer, out))
@@ -198,6 +206,21 @@ class _Run:
             self.taken.hidden[layer] = hidden[:, self.kept].clone()
         return hidden
 
+    def narrow(self, hidden: Tensor, others: dict[str, Any]) -> Tensor | None:
+        """Before the last layer with the output tap: only rows that become memory are computed, of the others keys and values."""
+        mask = others.get("attention_mask")
+        rest = hidden.shape[1] - self.new
+        if rest <= 0 or not isinstance(mask, Tensor) or mask.dim() != 4:
+            return None
+        cos, sin = others["position_embeddings"]
+        keys, values = self.decoder.project(self.decoder.depth - 1, hidden[:, :rest])
+        self.left_out = rotate(keys, cos[:, :rest], sin[:, :rest]), values
+        others["attention_mask"] = mask[:, :, rest:]
+        others["position_embeddings"] = cos[:, rest:], sin[:, rest:]
+        if others.get("position_ids") is not None:
+            others["position_ids"] = others["position_ids"][:, rest:]
+        return hidden[:, rest:]
+
     def attend(self, layer: int, cache: PrefixCache, normed: Tensor) -> None:
         """Before attention: the prefix goes into the cache; with the input tap this is also where search keys come from."""
         last = layer == self.decoder.depth - 1
@@ -205,7 +228,13 @@ class _Run:
             self.taken.normed[layer] = normed[:, self.kept]
         if last and self.geometry.write_tap == "input" and not self.takes_kv and self.may_stop:
             raise Enough
-        cache.at(layer).fill(*self.prefix_kv(layer, normed))
+        keys, values = self.prefix_kv(layer, normed)
+        if last and self.left_out is not None:
+            slot = cache.at(layer)
+            slot.prefix += self.left_out[0].shape[1]
+            keys = torch.cat([keys, self.left_out[0].transpose(1, 2)], 2)
+            values = torch.cat([values, self.left_out[1].transpose(1, 2)], 2)
+        cache.at(layer).fill(keys, values)
 
     def project_seen(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys before rotation and values of [BOS | tail], each [B or 1, P, H, E]."""

@@ -19,6 +19,7 @@ class Pool:
         rows: field tensors [L or 1, N, ...], indexed by slot.
         order: [G, n] int64, slot of every held token from oldest to newest.
         births: [G, n] int64, birth of every held token in the same order as ``order``.
+        version: grows whenever tokens come or go, so that what was computed from the rows is known to be stale.
     """
 
     def __init__(self, layout: RowLayout, capacity_tokens: int, drop_groups: int) -> None:
@@ -28,6 +29,7 @@ class Pool:
         self.rows: Rows = layout.empty(0)
         self.order = torch.empty(drop_groups, 0, dtype=torch.int64)
         self.births = torch.empty(drop_groups, 0, dtype=torch.int64)
+        self.version = 0
 
     def __len__(self) -> int:
         return self.order.shape[1]
@@ -48,6 +50,7 @@ class Pool:
         left = len(self) - ranks.shape[1]
         self.order = self.order[keep].view(self.drop_groups, left)
         self.births = self.births[keep].view(self.drop_groups, left)
+        self.version += 1
         return dropped, births
 
     def append(self, rows: Rows, births: Tensor) -> None:
@@ -66,11 +69,13 @@ class Pool:
                 target.scatter_(1, index, new.to(target))
         self.order = torch.cat([self.order, free], 1)
         self.births = torch.cat([self.births, births[None].expand(self.drop_groups, -1)], 1)
+        self.version += 1
 
-    def at_slots(self, slots: Tensor) -> Rows:
-        """Rows [L or 1, k, ...] at slots [G, k]."""
+    def at_slots(self, slots: Tensor, fields: tuple[str, ...] | None = None) -> Rows:
+        """Rows [L or 1, k, ...] at slots [G, k]; all fields, or those named."""
         out: Rows = {}
-        for name, held in self.rows.items():
+        for name in fields or self.rows:
+            held = self.rows[name]
             where = slots.to(held.device)
             if where.shape[0] == 1:
                 out[name] = held[:, where[0]]

@@ -1,0 +1,62 @@
+"""Attention on a CPU without a copy of keys and values per query head. Knows nothing of memory.
+
+Where a mask is given, transformers' ``sdpa`` repeats K and V for every query head of a group, because two GPU kernels need
+that; the CPU kernel does not. Behind a prefix of 3,264 slots (8 heads, 4 kv heads, 64 wide, 32 queries) the copies cost more
+than the attention itself (``mplus bench speed``: the line without grouped attention). Registered through transformers' own
+interface and switched on for our passes only, so that everything else finds the model as it was opened.
+
+Legend: B rows, H heads, G kv heads, T queries, S keys, E head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from mplus.attach.families import Decoder
+
+NAME = "mplus_sdpa"
+STOCK = "sdpa"
+
+
+def grouped(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **unused: Any,
+) -> tuple[Tensor, None]:
+    """Attention of queries [B, H, T, E] over keys and values [B, G, S, E], as [B, T, H, E]."""
+    if is_causal is None:
+        is_causal = query.shape[2] > 1 and attention_mask is None and getattr(module, "is_causal", True)
+    out = functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, is_causal=is_causal, enable_gqa=True
+    )
+    return out.transpose(1, 2).contiguous(), None
+
+
+@contextmanager
+def grouped_on_cpu(decoder: Decoder, wanted: bool) -> Iterator[None]:
+    """Have a decoder that computes on a CPU with stock ``sdpa`` attend this way; any other choice of its owner stays."""
+    config = decoder.config
+    if not wanted or config._attn_implementation != STOCK or decoder.device.type != "cpu" or torch.is_grad_enabled():
+        yield
+        return
+    AttentionInterface.register(NAME, grouped)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = STOCK
