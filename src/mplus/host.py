@@ -5,7 +5,7 @@ Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from mplus import chunking
-from mplus.attach.write import Tail, keeps_write_kv, write_pass
+from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.state import longterm_rows, rows_of_hidden
 from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
+from mplus.memory import many
 from mplus.memory.memory import Memory
 from mplus.memory.rows import RowLayout, Rows, Written
 from mplus.memory.stores.protocol import Storage
@@ -127,6 +128,63 @@ class MemoryHost:
             logits=logits,
         )
 
+    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[Written]:
+        """Chunks for memories of their own, each as ``encode(ids, memory)`` would give it, in as few passes as possible.
+
+        Args:
+            requests: token ids of a chunk, and the memory whose newest tokens it sees.
+            batch: chunks of one pass at most. Those of one pass are about equally long: shorter ones are padded.
+        """
+        out: dict[int, Written] = {}
+        tails = [Tail() if not memory.initialised else self._tail(memory) for _, memory in requests]
+        for numbers in _passes(requests, tails, batch):
+            chunks, memories = [list(requests[number][0]) for number in numbers], [requests[number][1] for number in numbers]
+            lengths = tuple(map(len, chunks))
+            longest = max(lengths)
+            table = torch.tensor([ids + ids[-1:] * (longest - len(ids)) for ids in chunks], device=self.device)
+            first, initial = memories[0], not memories[0].initialised
+            written = write_pass(
+                self.attached,
+                first.geometry,
+                first.layout,
+                table,
+                joined([tails[number] for number in numbers]),
+                initial=initial,
+                lengths=lengths if min(lengths) < longest else None,
+            )
+            out.update(zip(numbers, written, strict=True))
+        return [out[number] for number in range(len(requests))]
+
+    def write_many(
+        self,
+        memories: Sequence[Memory],
+        texts: Sequence[str | Sequence[int] | Tensor],
+        sources: Sequence[str | None] | None = None,
+        *,
+        batch: int = 8,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[int]:
+        """Read one text into each of several memories, with the results of ``memory.write`` one by one, in shared passes.
+
+        Args:
+            memories: different ones, all of this model.
+            texts, sources: as for ``Memory.write``, one each.
+            batch: chunks of one pass at most.
+            progress: called with the text tokens written so far, over all memories.
+
+        Returns:
+            text tokens taken in, the pending ones included, per memory.
+
+        Raises:
+            EmptyTextError, InputError: found before anything is written.
+        """
+        for memory in memories:
+            if memory.host is not self and memory.host.fingerprint != self.fingerprint:
+                raise InputError(
+                    f"a memory was written by model {memory.host.name!r}, this is {self.name!r}; write with the model that made it"
+                )
+        return many.write_many(memories, texts, sources, lambda requests: self.encode_many(requests, batch=batch), progress)
+
     def cut(self, text: str) -> list[list[int]]:
         """Token ids of a text in chunks as ``memory.write`` makes them.
 
@@ -228,3 +286,17 @@ def _smaller_format(loaded: Loaded) -> MemoryFormat:
     """K and V, unless a hidden state is smaller than both together (models without grouped heads)."""
     decoder = loaded.attached.decoder
     return "kv" if 2 * decoder.kv_heads * decoder.head_width <= decoder.width else "hidden"
+
+
+def _passes(requests: Sequence[tuple[Sequence[int], Memory]], tails: list[Tail], batch: int) -> Iterator[list[int]]:
+    """Numbers of requests that can share a pass: the same kind of memory and as many newest tokens to see."""
+    groups: dict[object, list[int]] = {}
+    for number, (ids, memory) in enumerate(requests):
+        tail = tails[number]
+        padded = memory.geometry.write_tap == "input" or len(ids) >= memory.geometry.new_tokens
+        kind = (memory.geometry, memory.format, memory.initialised, tail.tokens, tail.hidden is None, padded or len(ids))
+        groups.setdefault(kind, []).append(number)
+    for numbers in groups.values():
+        by_length = sorted(numbers, key=lambda number: len(requests[number][0]))
+        for start in range(0, len(by_length), batch):
+            yield by_length[start : start + batch]

@@ -10,7 +10,7 @@ left-filled by the newest old memory tokens, which are refreshed with it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +50,16 @@ class Tail:
         return 0 if held is None else held.shape[2]
 
 
+def joined(tails: Sequence[Tail]) -> Tail:
+    """One tail per row of a pass; all of one form and length."""
+    if tails[0].hidden is not None:
+        return Tail(hidden=torch.cat([tail.hidden for tail in tails if tail.hidden is not None]))
+    if tails[0].keys is None:
+        return Tail()
+    keys = [tail.keys for tail in tails if tail.keys is not None]
+    return Tail(keys=torch.cat(keys), values=torch.cat([tail.values for tail in tails if tail.values is not None]))
+
+
 @dataclass
 class _Taken:
     """What the hooks of one pass collect, one entry per layer."""
@@ -73,11 +83,14 @@ def write_pass(
     grad: bool = False,
     states: tuple[int, ...] = (),
     recompute: tuple[int, ...] = (),
+    lengths: tuple[int, ...] | None = None,
 ) -> list[Written]:
     """Run one chunk per row; rows do not see each other.
 
     Args:
         ids: [B, T] token ids.
+        lengths: tokens of each row where they differ, the rest of a row being padding on the right; with the output tap at least
+            K of them, and neither logits nor gradient.
         tail: the newest tokens of the memory (or of each row's memory).
         initial: the first write of a pool that does not exist yet: no BOS, no tail (MemoryLLM, ``initialized`` = 0).
         logits: also give logits and the text's layer inputs.
@@ -96,7 +109,7 @@ def write_pass(
     if text > geometry.chunk_tokens:
         raise InputError(f"one write takes at most {geometry.chunk_tokens} tokens, got {text}; use memory.write, which cuts text")
     with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
-        run = _Run(attached, geometry, layout, ids, tail, initial, logits, states, recompute)
+        run = _Run(attached, geometry, layout, ids, tail, initial, logits, states, recompute, lengths)
         with attached.adapters.on(attached.adapters.write), grouped_on_cpu(attached.decoder, attached.engine.grouped_attention):
             final = run.forward()
         return run.results(final)
@@ -114,6 +127,7 @@ class _Run:
         logits: bool,
         states: tuple[int, ...],
         recompute: tuple[int, ...],
+        lengths: tuple[int, ...] | None,
     ) -> None:
         self.attached, self.geometry, self.layout, self.tail = attached, geometry, layout, tail
         self.decoder = attached.decoder
@@ -126,6 +140,10 @@ class _Run:
         if geometry.write_tap == "input" and geometry.new_tokens < geometry.chunk_tokens:
             self.kept = torch.tensor(geometry.kept_positions(self.text), device=ids.device)
             self.new = self.kept.shape[0]
+        self.lengths = lengths
+        self.own: list[Tensor] | None = None  # with lengths: which of the kept rows are each row's own
+        if lengths is not None:
+            self._keep_by_row(lengths, ids.device)
         self.prefix = 0 if initial else 1 + tail.tokens - self.fill
         self.ids = torch.cat([ids[:, :1].expand(-1, self.fill), ids], 1)
         self.taken = _Taken()
@@ -143,6 +161,19 @@ class _Run:
         self.rotation = self.decoder.rotation(positions, attached.bos) if self.prefix else None
         self.seen_kv: list[tuple[Tensor, Tensor]] = []
         self.left_out: tuple[Tensor, Tensor] | None = None
+
+    def _keep_by_row(self, lengths: tuple[int, ...], device: torch.device) -> None:
+        """Rows of different length: take all that is kept of any, and remember what is whose."""
+        geometry = self.geometry
+        if self.wants_logits or self.fill or (geometry.write_tap == "output" and min(lengths) < geometry.new_tokens):
+            raise AssertionError("rows of different length give no logits and, with the output tap, have K tokens at least")
+        output = geometry.write_tap == "output"
+        first = min(lengths) - geometry.new_tokens if output else 0
+        places = [
+            list(range(length - geometry.new_tokens, length)) if output else geometry.kept_positions(length) for length in lengths
+        ]
+        self.own = [torch.tensor(place, device=device) - first for place in places]
+        self.kept, self.new = slice(first, None), self.text - first
 
     def forward(self) -> Tensor | None:
         """Run the decoder's layers with the hooks on; the last hidden states, or None when the pass could stop early."""
@@ -199,7 +230,12 @@ class _Run:
             assert self.tail.hidden is not None
             hidden[:, : self.fill] = self.tail.hidden[:, layer, self.tail.tokens - self.fill :]
         if self.attached.position is not None:
-            hidden[:, self.kept] += self.attached.position.to(hidden.dtype)
+            if self.own is None:
+                hidden[:, self.kept] += self.attached.position.to(hidden.dtype)
+            else:
+                kept = hidden[:, self.kept]
+                for row, own in enumerate(self.own):
+                    kept[row, own] += self.attached.position.to(hidden.dtype)
             if self.initial and layer:  # the published first write edits the previous layer's output in place
                 self.taken.hidden[layer - 1] = hidden[:, self.kept].clone()
         if self.geometry.write_tap == "input" and not self.takes_kv:
@@ -293,8 +329,10 @@ class _Run:
         logits = None if states is None or not self.wants_logits else decoder.model.lm_head(states[:, self.fill :])
         out = []
         for row in range(self.batch):
-            written = Written({name: value[row] for name, value in rows.items()}, self.text, initial=self.initial)
-            written.hidden = None if hidden is None else hidden[row]
+            own = slice(None) if self.own is None else self.own[row]
+            text = self.text if self.lengths is None else self.lengths[row]
+            written = Written({name: value[row][:, own] for name, value in rows.items()}, text, initial=self.initial)
+            written.hidden = None if hidden is None else hidden[row][:, own]
             if logits is not None:
                 written.logits = logits[row]
                 written.layer_input = [self.taken.text[layer][row] for layer in range(depth)]

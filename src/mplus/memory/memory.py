@@ -7,7 +7,7 @@ Time is counted in memory tokens written: ``now``; the age of a token is ``now -
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -128,19 +128,47 @@ class Memory:
         Raises:
             EmptyTextError: there is no token in `text`.
         """
+        steps = self.steps(text, source, progress)
+        try:
+            ids = next(steps)
+            while True:
+                try:
+                    written = self.host.encode(ids, self)
+                except BaseException as error:
+                    steps.throw(error)
+                    raise
+                ids = steps.send(written)
+        except StopIteration as end:
+            return int(end.value)
+
+    def steps(
+        self, text: str | Sequence[int] | Tensor, source: str | None = None, progress: Progress | None = None
+    ) -> Generator[list[int], Written, int]:
+        """What ``write`` does, one chunk at a time: gives the ids of a chunk and wants back what a write pass made of them.
+
+        Whoever drives it passes on with ``throw`` what went wrong in between; the text of that chunk then waits in ``pending``.
+        It ends with the text tokens taken in.
+
+        Raises:
+            EmptyTextError: there is no token in `text`; raised here, before anything changes.
+        """
         pieces = self._pieces(text)
-        total = sum(map(len, pieces))
-        if not total:
+        if not any(pieces):
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
+        return self._stepping(pieces, source, progress)
+
+    def _stepping(
+        self, pieces: list[list[int]], source: str | None, progress: Progress | None
+    ) -> Generator[list[int], Written, int]:
         done = 0
         for ids in pieces:
             self.pending.append((source, ids))
             if self.pending_tokens >= self.geometry.min_write_tokens:
-                self._write_pending()
+                yield from self._write_pending()
             done += len(ids)
             if progress is not None:
                 progress(done)
-        return total
+        return done
 
     @property
     def pending_tokens(self) -> int:
@@ -225,7 +253,7 @@ class Memory:
         size = self.geometry.chunk_tokens
         return [ids[start : start + size] for start in range(0, len(ids), size)]
 
-    def _write_pending(self) -> None:
+    def _write_pending(self) -> Generator[list[int], Written, None]:
         """Write all that waits: one chunk, or equal ones if it is too long for one (a short rest would only wait again)."""
         waiting, self.pending = self.pending, []
         labelled = [(source, token) for source, ids in waiting for token in ids]
@@ -236,7 +264,7 @@ class Memory:
             sources = tuple((name, len(list(run))) for name, run in groupby(part, key=lambda pair: pair[0]))
             try:
                 self.longterm.settle()
-                written = self.host.encode([token for _, token in part], self)
+                written = yield [token for _, token in part]
             except BaseException:  # nothing of what was read may be lost: it waits again
                 self.pending = [(source, [token]) for source, token in labelled[start:]]
                 raise

@@ -1,0 +1,66 @@
+"""Writing into several memories side by side, so that their chunks share write passes. Knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+
+from torch import Tensor
+
+from mplus.errors import InputError
+from mplus.memory.memory import Memory
+from mplus.memory.rows import Written
+
+Encode = Callable[[list[tuple[list[int], Memory]]], list[Written]]
+"""Write passes of several chunks, each for a memory of its own."""
+Text = str | Sequence[int] | Tensor
+
+
+def write_many(
+    memories: Sequence[Memory],
+    texts: Sequence[Text],
+    sources: Sequence[str | None] | None,
+    encode: Encode,
+    progress: Callable[[int], None] | None = None,
+) -> list[int]:
+    """See ``MPlusModel.write_many``."""
+    names = list(sources) if sources is not None else [None] * len(texts)
+    if not len(memories) == len(texts) == len(names):
+        raise InputError(
+            f"{len(memories)} memories, {len(texts)} texts and {len(names)} sources; give one text and source for each"
+        )
+    if len({id(memory) for memory in memories}) < len(memories):
+        raise InputError("a memory is named twice; write its texts one after the other, or into forks of it")
+    running = [(memory, memory.steps(text, name)) for memory, text, name in zip(memories, texts, names, strict=True)]
+    totals: dict[int, int] = {}
+    waiting: list[tuple[int, Memory, Generator[list[int], Written, int], list[int]]] = []
+    done = 0
+
+    def advance(number: int, memory: Memory, steps: Generator[list[int], Written, int], written: Written | None) -> None:
+        try:
+            waiting.append((number, memory, steps, next(steps) if written is None else steps.send(written)))
+        except StopIteration as end:
+            totals[number] = int(end.value)
+
+    try:
+        for number, (memory, steps) in enumerate(running):
+            advance(number, memory, steps, None)
+        while waiting:
+            turn, waiting[:] = list(waiting), []
+            try:
+                written = encode([(ids, memory) for _, memory, _, ids in turn])
+            except BaseException:
+                waiting[:] = turn
+                raise
+            for place, ((number, memory, steps, ids), one) in enumerate(zip(turn, written, strict=True)):
+                try:
+                    advance(number, memory, steps, one)
+                except BaseException:  # of the others nothing was taken in yet
+                    waiting += turn[place + 1 :]
+                    raise
+                done += len(ids)
+            if progress is not None:
+                progress(done)
+    finally:
+        for _, _, steps, _ in waiting:
+            steps.close()  # what was not taken in waits in its memory
+    return [totals[number] for number in range(len(running))]
