@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -43,6 +44,42 @@ def test_exactly_one_or_none_is_on(adapters: Adapters, name: str | None, scale: 
     with adapters.on(name):
         torch.testing.assert_close(layer(rows), by_hand(layer, name, rows, scale))
     torch.testing.assert_close(layer(rows), layer.base_layer(rows))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(32,), (3, 32), (2, 5, 32)])
+def test_fused_layers_give_what_peft_gives(adapters: Adapters, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    for value in adapters.model.parameters():
+        value.data = value.data.to(dtype)
+    rows, layer = torch.randn(shape).to(dtype), projection(adapters)
+    before = rows.clone()
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
+    for name in ("read", "write"):
+        with adapters.on(name):
+            got = layer(rows)
+            adapters.fused = False
+            torch.testing.assert_close(got, layer(rows), atol=tolerance, rtol=tolerance)
+            adapters.fused = True
+    assert torch.equal(rows, before)
+
+
+def test_fused_layers_let_gradient_through(adapters: Adapters) -> None:
+    rows, layer = torch.randn(3, 32, requires_grad=True), projection(adapters)
+    with adapters.on("read"):
+        layer(rows).sum().backward()
+    assert rows.grad is not None and layer.lora_A["read"].weight.grad is not None
+
+
+def test_a_copied_model_has_layers_of_its_own(adapters: Adapters) -> None:
+    twin = copy.deepcopy(adapters.model)
+    rows, layer = torch.randn(3, 32), projection(adapters)
+    other = twin.get_submodule("model.layers.1.self_attn.k_proj")
+    with torch.no_grad(), adapters.on("read"):
+        expected = layer(rows)
+        for value in other.parameters():
+            value.zero_()
+        assert torch.equal(layer(rows), expected)
 
 
 def test_what_was_on_before_is_on_again_even_after_an_error(adapters: Adapters) -> None:

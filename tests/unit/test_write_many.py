@@ -107,6 +107,7 @@ def test_mistakes_are_found_before_anything_is_written(tiny_model: TinyModel) ->
 
 
 def test_progress_counts_the_tokens_of_all_texts(tiny_model: TinyModel) -> None:
-    model, seen = tiny_model("llama", "shared"), []
+    model = tiny_model("llama", "shared")
+    seen: list[int] = []
     model.write_many([model.new_memory(), model.new_memory()], [ids(24), ids(8)], progress=seen.append)
     assert seen == [16, 24, 32]

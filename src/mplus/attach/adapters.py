@@ -10,12 +10,13 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from mplus.errors import CheckpointError
@@ -24,6 +25,32 @@ log = logging.getLogger(__name__)
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj")
 """What the paper adapts (section 3.1): all projections of a block but the attention's output."""
+
+
+class FusedLinear(Linear):
+    """PEFT's LoRA layer; without gradient it adds the low-rank part while it multiplies, instead of in two more passes.
+
+    Has no state of its own: layers become one by their class alone.
+    """
+
+    fused = True
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        names = self._active_adapter
+        plain = self.fused and not (self._disable_adapters or self.merged or args or kwargs or torch.is_grad_enabled())
+        if not plain or len(names) != 1 or names[0] not in self.lora_A or names[0] in self.lora_variant:
+            out: Tensor = super().forward(x, *args, **kwargs)
+            return out
+        first: Tensor = cast(Any, self.lora_A[names[0]]).weight
+        second: Tensor = cast(Any, self.lora_B[names[0]]).weight
+        result: Tensor = self.base_layer(x)
+        if first.dtype != result.dtype or not result.is_contiguous():
+            wide = functional.linear(functional.linear(x.to(first.dtype), first), second) * self.scaling[names[0]]
+            result = result + wide.to(result.dtype)
+            return result
+        low = functional.linear(x, first)
+        result.view(-1, second.shape[0]).addmm_(low.view(-1, second.shape[1]), second.t(), alpha=self.scaling[names[0]])
+        return result
 
 
 class Adapters:
@@ -46,8 +73,24 @@ class Adapters:
     def refresh(self) -> None:
         """Look the LoRA layers up again, after an injection."""
         self._layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
+        for layer in self._layers:
+            if str(type(layer)) == str(Linear):  # layers over quantised weights have forms of their own
+                cast(Any, layer).__class__ = FusedLinear
+        self.fused = True
         self._weights = [weight for layer in self._layers for name, weight in layer.named_parameters() if "lora_" in name]
         self._set(None)
+
+    @property
+    def fused(self) -> bool:
+        """Whether layers without gradient run as ``FusedLinear`` says; False: as PEFT does."""
+        return self._fused
+
+    @fused.setter
+    def fused(self, value: bool) -> None:
+        self._fused = value
+        for layer in self._layers:
+            if isinstance(layer, FusedLinear):
+                layer.fused = value
 
     def weights(self) -> Sequence[Tensor]:
         """All LoRA weights of all sets."""

@@ -17,14 +17,16 @@ class Engine:
         reuse_prefix: keep the rotated keys and the values of short-term memory between reads while the memory is unchanged.
         in_place: reserve room behind the prefix and write new tokens into it; else the whole cache is copied for each token.
         grouped_attention: on a CPU, attend without copying keys and values once per query head.
+        fused_adapters: add the LoRA part while it is multiplied, instead of in two further passes over the result.
         short_writes: a write computes no logits and, of the last layer, only the rows that become memory.
     """
 
     reuse_prefix: bool = True
     in_place: bool = True
     grouped_attention: bool = True
+    fused_adapters: bool = True
     short_writes: bool = True
 
 
-PAPER = Engine(reuse_prefix=False, in_place=False, grouped_attention=False, short_writes=False)
+PAPER = Engine(reuse_prefix=False, in_place=False, grouped_attention=False, fused_adapters=False, short_writes=False)
 """How the published code works; with ``memory_format="hidden"`` what benchmarks compare with."""

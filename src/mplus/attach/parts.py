@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,11 @@ class Attached:
     engine: Engine = field(default_factory=Engine)
     shelf: Shelf = field(default_factory=Shelf)
     _bos_kv: dict[str | None, tuple[int, list[tuple[Tensor, Tensor]]]] = field(default_factory=dict)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "engine":
+            self.adapters.fused = value.fused_adapters
 
     def weights_version(self) -> int:
         """A number that changes when the weights that make keys and values of memory do, as in training."""
