@@ -46,6 +46,14 @@ def grouped(
     return out.transpose(1, 2).contiguous(), None
 
 
+def additive_mask(*args: Any, dtype: torch.dtype = torch.float32, **kwargs: Any) -> Tensor | None:
+    """The mask of ``sdpa`` as numbers to add, made once for all layers: the CPU kernel would make them in every layer."""
+    mask: Tensor | None = sdpa_mask(*args, dtype=dtype, **kwargs)
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
+
+
 @contextmanager
 def grouped_on_cpu(decoder: Decoder, wanted: bool) -> Iterator[None]:
     """Have a decoder that computes on a CPU with stock ``sdpa`` attend this way; any other choice of its owner stays."""
@@ -54,7 +62,7 @@ def grouped_on_cpu(decoder: Decoder, wanted: bool) -> Iterator[None]:
         yield
         return
     AttentionInterface.register(NAME, grouped)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionMaskInterface.register(NAME, additive_mask)
     config._attn_implementation = NAME
     try:
         yield
