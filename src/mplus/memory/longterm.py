@@ -1,15 +1,20 @@
 """Long-term memory: what short-term memory dropped, and who is forgotten when. Knows nothing about models.
 
+Whoever reads rows or search keys asks here, never a store: only here are they real numbers, whatever they are kept as.
+
 Legend: G groups (L layers where each finds its own tokens, 1 where they read the same ones), M rows of a group.
 Rows not yet merged (the published drop cache) stand at the end of the same store: index >= ``merged``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from mplus.config import Geometry
+from mplus.memory.quantised import SCALE, RowCodec
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.protocol import Storage, Store
 from mplus.memory.stores.ram import RamStorage
@@ -18,10 +23,13 @@ KEEP_ABOVE = 0.01  # published: a row stays while its recall frequency minus the
 
 
 class LongTerm:
-    """One store per group plus the rule by which rows are forgotten.
+    """One store per group, the number types of its rows, and the rule by which rows are forgotten.
 
     Args:
         storage: where the rows live; RAM by default.
+
+    Raises:
+        GeometryError: rows of this layout cannot be kept in the number type the geometry asks for.
     """
 
     def __init__(self, layout: RowLayout, geometry: Geometry, storage: Storage | None = None) -> None:
@@ -29,12 +37,12 @@ class LongTerm:
         self.geometry = geometry
         self.storage = storage or RamStorage()
         self.groups = groups = layout.layers if self._per_layer else 1
-        fields = {name: (self._row_shape(name), self._dtype(name)) for name in layout.fields}
+        self.codec = RowCodec(layout, geometry, {name: self._row_shape(name) for name in layout.fields})
         scalars: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"birth": ((), torch.int64)}
         if geometry.eviction == "countdown":
             scalars["frequency"] = ((), torch.float32)
         self.block = 1 if self._per_layer else geometry.block_tokens
-        self.stores: list[Store] = [self.storage.new_store({**fields, **scalars}, self.block) for _ in range(groups)]
+        self.stores: list[Store] = [self.storage.new_store({**self.codec.fields, **scalars}, self.block) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
 
@@ -73,7 +81,7 @@ class LongTerm:
             if self.geometry.eviction == "countdown":
                 rows["frequency"] = torch.full((births.shape[1],), self.geometry.initial_recall_frequency)
                 self.waiting[group] += births.shape[1]
-            store.append(rows)
+            store.append(self.codec.encode(rows))
         if self.geometry.eviction == "countdown":
             self._count_down()
         else:
@@ -81,9 +89,34 @@ class LongTerm:
                 excess = max(0, len(store) - self.geometry.ltm_capacity)
                 store.evict_oldest(-(-excess // self.block) * self.block)  # whole blocks, so that every block stays aligned
 
+    def gather(self, group: int, index: Tensor, fields: tuple[str, ...], device: torch.device | None = None) -> Rows:
+        """Fields [k, ...] of the rows at `index` [k], in the layout's number type.
+
+        Args:
+            device: where they are wanted; rows travel there as they are stored and become real numbers there. The CPU by default.
+        """
+        stored = self.stores[group].gather(index, self.codec.stored_names(fields))
+        if device is not None:
+            stored = {name: value.to(device, non_blocking=True) for name, value in stored.items()}
+        return self.codec.decode(stored, fields)
+
+    def search_parts(self, group: int) -> Iterator[Tensor]:
+        """Search keys of all rows as real numbers, in consecutive pieces [m, F] of which only one is decoded at a time."""
+        parts = self.stores[group].parts("search")
+        if not self.codec.has_scale("search"):
+            yield from parts
+            return
+        for keys, scale in zip(parts, self.stores[group].parts("search" + SCALE), strict=True):
+            yield self.codec.decode_search(keys, scale)
+
+    def column(self, group: int, field: str) -> Tensor:
+        """One field of all rows [M, ...] as real numbers, at once: for a look at small memories, not for a search."""
+        store = self.stores[group]
+        return self.codec.decode({name: store.column(name) for name in self.codec.stored_names((field,))}, (field,))[field]
+
     def restore(self, group: int, rows: Rows, births: Tensor, frequency: Tensor | None = None, *, waiting: int = 0) -> None:
         """Fill an empty group with rows [M, ...] read from a file."""
-        columns = dict(rows)
+        columns = self.codec.encode(rows)
         columns["birth"] = births
         if self.geometry.eviction == "countdown":
             columns["frequency"] = (
@@ -120,13 +153,6 @@ class LongTerm:
                     store.keep(keep)
             self.waiting[group] = 0
         self.writes_since_merge = 0
-
-    def _dtype(self, name: str) -> torch.dtype:
-        kept = self.geometry.ltm_dtype
-        if kept == "model" or name == "search":  # all search keys are compared with every prompt and would be cast each time
-            return self.layout.dtype
-        found: torch.dtype = getattr(torch, kept)
-        return found
 
     def _row_shape(self, name: str) -> tuple[int, ...]:
         shape = self.layout.fields[name]

@@ -22,6 +22,7 @@ from mplus.memory import drops
 from mplus.memory.ledger import Chunk, Ledger
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
+from mplus.memory.quantised import check_row_types
 from mplus.memory.rows import RowLayout, Rows, Written
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
@@ -85,6 +86,7 @@ class Memory:
         self.seed = seed
         self.layout = host.layout(memory_format, geometry)
         self.initialised_at_start = initialised
+        check_row_types(self.layout, geometry)  # before a directory is made
         self.storage = storage_at(store)
         self._reset()
 
