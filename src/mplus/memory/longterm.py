@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mplus.config import Geometry
+from mplus.memory import room
 from mplus.memory.quantised import SCALE, RowCodec
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.protocol import Storage, Store
@@ -37,12 +38,9 @@ class LongTerm:
         self.geometry = geometry
         self.storage = storage or RamStorage()
         self.groups = groups = layout.layers if self._per_layer else 1
-        self.codec = RowCodec(layout, geometry, {name: self._row_shape(name) for name in layout.fields})
-        scalars: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"birth": ((), torch.int64)}
-        if geometry.eviction == "countdown":
-            scalars["frequency"] = ((), torch.float32)
+        self.codec = RowCodec(layout, geometry)
         self.block = 1 if self._per_layer else geometry.block_tokens
-        self.stores: list[Store] = [self.storage.new_store({**self.codec.fields, **scalars}, self.block) for _ in range(groups)]
+        self.stores: list[Store] = [self.storage.new_store(self.codec.fields, self.block) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
 
@@ -58,14 +56,16 @@ class LongTerm:
         """Rows of a group that a merge has taken in (all of them unless eviction is `countdown`)."""
         return len(self.stores[group]) - self.waiting[group]
 
-    def settle(self) -> None:
-        """Make room, so that the next ``take`` cannot fail for want of it.
+    def settle(self, rows: int = 0) -> None:
+        """Make room, so that taking `rows` rows next cannot fail for want of it.
 
         Raises:
-            StoreError: there is no room; the rows held are as before.
+            StoreError: there is no room on disk; the rows held are as before.
+            OutOfRoomError: there is no room in RAM; the rows held are as before.
         """
-        for store in self.stores:
-            store.settle()
+        with room.told(lambda free: self._no_room(rows, free), torch.device("cpu")):
+            for store in self.stores:
+                store.settle(rows)
 
     def close(self) -> None:
         """Let go of all rows and of the files that hold them."""
@@ -73,8 +73,13 @@ class LongTerm:
             store.close()
 
     def take(self, dropped: Rows, births: Tensor) -> None:
-        """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy."""
+        """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy.
+
+        Raises:
+            StoreError, OutOfRoomError: there is no room, see ``settle``; nothing was added.
+        """
         births = births.expand(self.groups, -1)
+        self.settle(births.shape[1])
         for group, store in enumerate(self.stores):
             rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
             rows["birth"] = births[group]
@@ -123,7 +128,8 @@ class LongTerm:
                 frequency if frequency is not None else torch.full(births.shape, self.geometry.initial_recall_frequency)
             )
         if births.shape[0]:
-            self.stores[group].append(columns)
+            with room.told(lambda free: self._no_room(births.shape[0], free), torch.device("cpu")):
+                self.stores[group].append(columns)
         self.waiting[group] = waiting
 
     def fork(self) -> LongTerm:
@@ -154,9 +160,9 @@ class LongTerm:
             self.waiting[group] = 0
         self.writes_since_merge = 0
 
-    def _row_shape(self, name: str) -> tuple[int, ...]:
-        shape = self.layout.fields[name]
-        return shape if self._per_layer or self._is_common(name) else (self.layout.layers, *shape)
+    def _no_room(self, rows: int, free: int | None) -> str:
+        own = room.Room.of(self.layout, self.geometry, kv_numbers=0)  # what a prompt reads is not asked here
+        return own.for_longterm(len(self), rows, free)
 
     @property
     def _per_layer(self) -> bool:

@@ -28,25 +28,28 @@ class RowCodec:
 
     A scale holds for one token, field and layer: it spans the last dimensions, those that the layout names.
 
-    Args:
-        shapes: of one stored row, field name to shape; the layers stand first where a row holds all of them.
-
     Attributes:
-        fields: what is stored of a row: name to shape and number type, scales included.
+        fields: what is stored of one row: name to shape and number type, scales, birth and recall frequency included. The layers
+            stand first where a row holds all of them (shared retrieval).
 
     Raises:
         GeometryError: see ``check_row_types``.
     """
 
-    def __init__(self, layout: RowLayout, geometry: Geometry, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, layout: RowLayout, geometry: Geometry) -> None:
         check_row_types(layout, geometry)
         self._dtype = layout.dtype
-        self._own_dims = {name: len(layout.fields[name]) for name in shapes}
+        self._own_dims = {name: len(shape) for name, shape in layout.fields.items()}
         fields: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
-        for name, shape in shapes.items():
-            fields[name] = (shape, kept := _kept(layout, geometry, name))
+        for name, shape in layout.fields.items():
+            alone = geometry.retrieval == "per_layer" or (name == "search" and layout.search_groups == 1)
+            above = () if alone else (layout.layers,)
+            fields[name] = ((*above, *shape), kept := _kept(layout, geometry, name))
             if kept is torch.int8:
-                fields[name + SCALE] = (shape[: len(shape) - self._own_dims[name]], SCALE_DTYPE)
+                fields[name + SCALE] = (above, SCALE_DTYPE)
+        fields["birth"] = ((), torch.int64)
+        if geometry.eviction == "countdown":
+            fields["frequency"] = ((), torch.float32)
         self.fields: FieldSpec = fields
 
     def has_scale(self, name: str) -> bool:
