@@ -29,8 +29,13 @@ class Geometry(BaseModel):
     stm_tokens: int = Field(1024, ge=1, description="N: short-term tokens")
     ltm_read_tokens: int = Field(512, ge=0, description="K0: long-term tokens read per prompt")
     ltm_capacity: int = Field(1_000_000, ge=0, description="M: long-term tokens kept per layer")
-    ltm_dtype: Literal["model", "bfloat16", "float16"] = Field(
-        "model", description="number type in which long-term memory is kept, search keys apart: they stay the model's"
+    ltm_dtype: Literal["model", "bfloat16", "float16", "int8"] = Field(
+        "model",
+        description="number type in which long-term rows are kept; `int8` has a scale per token, field and layer, and needs "
+        "memory format `kv`",
+    )
+    ltm_search_dtype: Literal["model", "bfloat16", "int8"] = Field(
+        "model", description="number type in which long-term search keys are kept; `int8` has a scale per key"
     )
     ltm: bool = Field(True, description="False is MemoryLLM: what leaves short-term memory is gone")
     chunk_tokens: int = Field(256, ge=1, description="text tokens of one write at most")

@@ -7,6 +7,7 @@
     │   ├── PromptTooLongError    memory, prompt and answer do not fit the model's positions
     │   └── RecipeError           a training recipe: not readable, an unknown key, a wrong value
     ├── GeometryError         sizes or policies that contradict each other
+    ├── OutOfRoomError        a memory, or what a prompt reads of it, does not fit where it should lie
     ├── UnsupportedModelError a decoder family this package cannot attach to
     ├── CheckpointError       model weights: missing, extra, misshapen, not finite, damaged
     │   └── BaseModelMissingError  the base weights are not on this machine
@@ -47,6 +48,10 @@ class RecipeError(InputError):
 
 class GeometryError(MPlusError):
     """Memory sizes or policies contradict each other or the model."""
+
+
+class OutOfRoomError(MPlusError):
+    """A memory, or what a prompt reads of it, cannot be allocated; nothing that was held is lost."""
 
 
 class UnsupportedModelError(MPlusError):

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +279,8 @@ def test_full_disk_loses_nothing_and_is_made_up_for_when_there_is_room(
     before = files(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os if step == "os.replace" else segments, step.removeprefix("os."), disk_full)
-        for act in (store.settle, lambda: store.append(rows(9000, 3))):
+        acts: tuple[Callable[[], None], ...] = (store.settle, lambda: store.append(rows(9000, 3)))
+        for act in acts:
             with pytest.raises(StoreError, match=r"32 rows .* No space left on device; they stay in RAM and nothing is lost"):
                 act()
             assert store.column("birth").tolist() == list(range(2 * SEGMENT_ROWS + 5))

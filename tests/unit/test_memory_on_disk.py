@@ -26,6 +26,13 @@ SEGMENT_ROWS = 12
 TOKENS = 94  # all different, so that no two rows of a layer score the same and how rows are cut decides nothing
 
 
+@pytest.fixture(params=[("model", "model"), ("int8", "int8")], ids=["model", "int8"])
+def model(request: pytest.FixtureRequest, tiny_model: TinyModel) -> MPlusModel:
+    """Every law holds for rows of the model's own numbers and for int8 rows with their scales."""
+    rows, keys = request.param
+    return tiny_model("llama", "shared", ltm_dtype=rows, ltm_search_dtype=keys)
+
+
 def logical(memory: Memory) -> dict[str, Any]:
     """What a memory holds; which slot a token lies in is nobody's business on disk."""
     return {name: value for name, value in contents(memory).items() if name != "order"}
@@ -321,6 +328,22 @@ def test_manifest_with_senseless_segments_is_refused(
     change(manifest["ltm_segments"])
     path.write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(SnapshotError, match=r"damaged|counts|expected"):
+        Memory.load(tmp_path / "m", model)
+
+
+@pytest.mark.parametrize("claimed", ["model", "int8"])
+def test_rows_of_another_number_type_than_the_manifest_says_are_refused(
+    tiny_model: TinyModel, tmp_path: Path, claimed: str
+) -> None:
+    """Levels without their scales would be read as numbers."""
+    model = tiny_model("llama", "shared")
+    held = "int8" if claimed == "model" else "model"
+    filled(model, ltm_dtype=held).save(tmp_path / "m")
+    path = tmp_path / "m" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["geometry"]["ltm_dtype"] = claimed
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(SnapshotError, match="damaged"):
         Memory.load(tmp_path / "m", model)
 
 

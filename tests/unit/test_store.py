@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor
 
-from mplus.memory.stores.ram import SLAB_ROWS, RamStore
+from mplus.memory.stores import ram
+from mplus.memory.stores.ram import FIRST_SLAB_ROWS, SLAB_ROWS, RamStore
 
 FIELDS = {"rows": ((2,), torch.float32), "birth": ((), torch.int64)}
 
@@ -39,3 +43,70 @@ def test_fork_shares_full_slabs_and_copies_the_open_one() -> None:
     own, other = ([part.data_ptr() for part in one.parts("rows")] for one in (store, twin))
     assert own[:-1] == other[:-1]
     assert own[-1] != other[-1]
+
+
+def test_room_made_for_rows_is_filled_next_and_nothing_is_allocated_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled(200)
+    store.settle(SLAB_ROWS + 300)
+    store.settle(SLAB_ROWS + 300)
+    assert len(store) == 200 and len(list(store.parts("birth"))) == 1
+    monkeypatch.setattr(ram, "host_empty", refused)
+    store.append(rows(200, SLAB_ROWS + 300))
+    assert store.column("birth").tolist() == list(range(SLAB_ROWS + 500))
+    twin_rows = len(store) - sum(part.shape[0] for part in list(store.parts("birth"))[:-1])
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        store.append(rows(0, 3 * SLAB_ROWS - twin_rows))
+    assert store.column("birth").tolist() == list(range(SLAB_ROWS + 500)), "none of the rows that found no room was added"
+
+
+def refused(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1234 bytes.")
+
+
+# -- pinned slabs ----------------------------------------------------------------------------------------------------
+
+
+def test_slabs_copies_of_forks_and_gathered_rows_are_pinned_where_cuda_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[tuple[int, ...]] = []
+    plain = torch.empty
+
+    def noted(shape: Any, *, dtype: torch.dtype, pin_memory: bool = False) -> Tensor:
+        if pin_memory:
+            pinned.append(tuple(shape))
+        return plain(shape, dtype=dtype)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", noted)
+    store = filled(10)
+    slab = [(FIRST_SLAB_ROWS, 2), (FIRST_SLAB_ROWS,)]
+    assert pinned == slab
+    store.fork()
+    assert pinned == 2 * slab
+    assert store.gather(torch.tensor([3, 1]), ("birth",))["birth"].tolist() == [3, 1]
+    assert pinned[4:] == [(2,)]
+
+
+def test_rows_stay_pageable_and_a_line_says_so_where_pinning_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = torch.empty
+
+    def limited(shape: Any, *, dtype: torch.dtype, pin_memory: bool = False) -> Tensor:
+        if pin_memory:
+            raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA")
+        return plain(shape, dtype=dtype)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", limited)
+    store = filled(10)
+    monkeypatch.undo()
+    assert store.column("birth").tolist() == list(range(10))
+    assert "cannot be pinned (CUDA error: out of memory); copies to the GPU will be slower" in caplog.text
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_slabs_are_really_pinned() -> None:
+    store = filled(10)
+    assert next(store.parts("rows")).is_pinned()
+    assert store.gather(torch.tensor([1]), ("rows",))["rows"].is_pinned()

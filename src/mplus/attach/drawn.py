@@ -40,8 +40,8 @@ def content(memory_format: str) -> tuple[str, ...]:
 
 def rows_of_all_layers(memory: Memory, found: Found, device: torch.device) -> Rows:
     """Rows [L, k + j, ...] that were found for all layers at once, in reading order."""
-    rows = memory.longterm.stores[0].gather(found.indices, content(memory.layout.format))
-    rows = {name: value.transpose(0, 1).to(device, memory.layout.dtype) for name, value in rows.items()}
+    rows = memory.longterm.gather(0, found.indices, content(memory.layout.format), device)
+    rows = {name: value.transpose(0, 1) for name, value in rows.items()}
     if found.short.numel():
         pool = memory.pool.at_slots(memory.pool.order[:, found.short])
         rows = {name: torch.cat([value, pool[name].to(value)], 1) for name, value in rows.items()}

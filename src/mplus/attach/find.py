@@ -68,8 +68,7 @@ def find_in_layer(attached: Attached, memory: Memory, layer: int, normed_BTD: Te
         text_BT: False at padding.
     """
     geometry, longterm = memory.geometry, memory.longterm
-    store = longterm.stores[layer]
-    ages = memory.ages(store.column("birth"))
+    ages = memory.ages(longterm.stores[layer].column("birth"))
     merged = longterm.merged(layer)
     if geometry.small_ltm == "repeat" and merged < geometry.ltm_read_tokens:
         index = repeated_oldest_first(ages, max(1, merged), geometry.ltm_read_tokens)
@@ -80,7 +79,7 @@ def find_in_layer(attached: Attached, memory: Memory, layer: int, normed_BTD: Te
         return [Found(index, ages[index], None)] * normed_BTD.shape[0]
     assert isinstance(attached.retriever, LayerRetriever)
     scores = []
-    for keys in store.parts("search"):
+    for keys in longterm.search_parts(layer):
         scores.append(attached.retriever.scores(layer, normed_BTD, text_BT, keys.to(normed_BTD.device)))
     table = torch.cat(scores, 1)
     count = planned_tokens(memory)
@@ -178,7 +177,7 @@ def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: lis
     block = memory.geometry.block_tokens
     with torch.no_grad():
         query, weight = retriever.queries(features, text_BT)
-        parts = [retriever.matches(query, part.to(query.device), block) for part in memory.longterm.stores[0].parts("search")]
+        parts = [retriever.matches(query, part.to(query.device), block) for part in memory.longterm.search_parts(0)]
         if places.short:
             keys = memory.pool.rows["search"][0]
             parts.append(retriever.matches(query, keys[memory.pool.order[0].to(keys.device)], block))

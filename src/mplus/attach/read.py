@@ -175,8 +175,7 @@ class Reading:
             found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text)
             for row, found in zip(rows, found_here, strict=True):
                 self.found[row] = [*self.found[row][:layer], found]
-                rows_k = source.longterm.stores[layer].gather(found.indices, content(source.layout.format))
-                out[row] = {name: value.to(self.device, source.layout.dtype) for name, value in rows_k.items()}
+                out[row] = source.longterm.gather(layer, found.indices, content(source.layout.format), self.device)
         return out
 
     # -- slots -----------------------------------------------------------------------------------------------------

@@ -108,14 +108,12 @@ def bookkeeping_of(memory: Memory) -> dict[str, Tensor]:
     for layer, store in enumerate(longterm.stores):
         for name, column in names.items():
             if column in store.fields:
-                rows = store.column(column)[: longterm.merged(layer)]
+                rows = longterm.column(layer, column)[: longterm.merged(layer)]
                 out[f"{name}.{layer}"] = memory.ages(rows) if column == "birth" else rows.clone()
     if any(longterm.waiting):
         for name, column in {"cached_ages": "birth", "cached_keys": "search"}.items():
             if column in longterm.stores[0].fields:
-                rows = torch.stack(
-                    [store.column(column)[-count:] for store, count in zip(longterm.stores, longterm.waiting, strict=True)]
-                )
+                rows = torch.stack([longterm.column(layer, column)[-count:] for layer, count in enumerate(longterm.waiting)])
                 out[name] = memory.ages(rows) if column == "birth" else rows
     return out
 

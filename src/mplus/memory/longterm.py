@@ -1,15 +1,21 @@
 """Long-term memory: what short-term memory dropped, and who is forgotten when. Knows nothing about models.
 
+Whoever reads rows or search keys asks here, never a store: only here are they real numbers, whatever they are kept as.
+
 Legend: G groups (L layers where each finds its own tokens, 1 where they read the same ones), M rows of a group.
 Rows not yet merged (the published drop cache) stand at the end of the same store: index >= ``merged``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from mplus.config import Geometry
+from mplus.memory import room
+from mplus.memory.quantised import SCALE, RowCodec
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.protocol import Storage, Store
 from mplus.memory.stores.ram import RamStorage
@@ -18,10 +24,13 @@ KEEP_ABOVE = 0.01  # published: a row stays while its recall frequency minus the
 
 
 class LongTerm:
-    """One store per group plus the rule by which rows are forgotten.
+    """One store per group, the number types of its rows, and the rule by which rows are forgotten.
 
     Args:
         storage: where the rows live; RAM by default.
+
+    Raises:
+        GeometryError: rows of this layout cannot be kept in the number type the geometry asks for.
     """
 
     def __init__(self, layout: RowLayout, geometry: Geometry, storage: Storage | None = None) -> None:
@@ -29,12 +38,9 @@ class LongTerm:
         self.geometry = geometry
         self.storage = storage or RamStorage()
         self.groups = groups = layout.layers if self._per_layer else 1
-        fields = {name: (self._row_shape(name), self._dtype(name)) for name in layout.fields}
-        scalars: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"birth": ((), torch.int64)}
-        if geometry.eviction == "countdown":
-            scalars["frequency"] = ((), torch.float32)
+        self.codec = RowCodec(layout, geometry)
         self.block = 1 if self._per_layer else geometry.block_tokens
-        self.stores: list[Store] = [self.storage.new_store({**fields, **scalars}, self.block) for _ in range(groups)]
+        self.stores: list[Store] = [self.storage.new_store(self.codec.fields, self.block) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
 
@@ -50,14 +56,16 @@ class LongTerm:
         """Rows of a group that a merge has taken in (all of them unless eviction is `countdown`)."""
         return len(self.stores[group]) - self.waiting[group]
 
-    def settle(self) -> None:
-        """Make room, so that the next ``take`` cannot fail for want of it.
+    def settle(self, rows: int = 0) -> None:
+        """Make room, so that taking `rows` rows next cannot fail for want of it.
 
         Raises:
-            StoreError: there is no room; the rows held are as before.
+            StoreError: there is no room on disk; the rows held are as before.
+            OutOfRoomError: there is no room in RAM; the rows held are as before.
         """
-        for store in self.stores:
-            store.settle()
+        with room.told(lambda free: self._no_room(rows, free), torch.device("cpu")):
+            for store in self.stores:
+                store.settle(rows)
 
     def close(self) -> None:
         """Let go of all rows and of the files that hold them."""
@@ -65,15 +73,20 @@ class LongTerm:
             store.close()
 
     def take(self, dropped: Rows, births: Tensor) -> None:
-        """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy."""
+        """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy.
+
+        Raises:
+            StoreError, OutOfRoomError: there is no room, see ``settle``; nothing was added.
+        """
         births = births.expand(self.groups, -1)
+        self.settle(births.shape[1])
         for group, store in enumerate(self.stores):
             rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
             rows["birth"] = births[group]
             if self.geometry.eviction == "countdown":
                 rows["frequency"] = torch.full((births.shape[1],), self.geometry.initial_recall_frequency)
                 self.waiting[group] += births.shape[1]
-            store.append(rows)
+            store.append(self.codec.encode(rows))
         if self.geometry.eviction == "countdown":
             self._count_down()
         else:
@@ -81,16 +94,42 @@ class LongTerm:
                 excess = max(0, len(store) - self.geometry.ltm_capacity)
                 store.evict_oldest(-(-excess // self.block) * self.block)  # whole blocks, so that every block stays aligned
 
+    def gather(self, group: int, index: Tensor, fields: tuple[str, ...], device: torch.device | None = None) -> Rows:
+        """Fields [k, ...] of the rows at `index` [k], in the layout's number type.
+
+        Args:
+            device: where they are wanted; rows travel there as they are stored and become real numbers there. The CPU by default.
+        """
+        stored = self.stores[group].gather(index, self.codec.stored_names(fields))
+        if device is not None:
+            stored = {name: value.to(device, non_blocking=True) for name, value in stored.items()}
+        return self.codec.decode(stored, fields)
+
+    def search_parts(self, group: int) -> Iterator[Tensor]:
+        """Search keys of all rows as real numbers, in consecutive pieces [m, F] of which only one is decoded at a time."""
+        parts = self.stores[group].parts("search")
+        if not self.codec.has_scale("search"):
+            yield from parts
+            return
+        for keys, scale in zip(parts, self.stores[group].parts("search" + SCALE), strict=True):
+            yield self.codec.decode_search(keys, scale)
+
+    def column(self, group: int, field: str) -> Tensor:
+        """One field of all rows [M, ...] as real numbers, at once: for a look at small memories, not for a search."""
+        store = self.stores[group]
+        return self.codec.decode({name: store.column(name) for name in self.codec.stored_names((field,))}, (field,))[field]
+
     def restore(self, group: int, rows: Rows, births: Tensor, frequency: Tensor | None = None, *, waiting: int = 0) -> None:
         """Fill an empty group with rows [M, ...] read from a file."""
-        columns = dict(rows)
+        columns = self.codec.encode(rows)
         columns["birth"] = births
         if self.geometry.eviction == "countdown":
             columns["frequency"] = (
                 frequency if frequency is not None else torch.full(births.shape, self.geometry.initial_recall_frequency)
             )
         if births.shape[0]:
-            self.stores[group].append(columns)
+            with room.told(lambda free: self._no_room(births.shape[0], free), torch.device("cpu")):
+                self.stores[group].append(columns)
         self.waiting[group] = waiting
 
     def fork(self) -> LongTerm:
@@ -121,16 +160,9 @@ class LongTerm:
             self.waiting[group] = 0
         self.writes_since_merge = 0
 
-    def _dtype(self, name: str) -> torch.dtype:
-        kept = self.geometry.ltm_dtype
-        if kept == "model" or name == "search":  # all search keys are compared with every prompt and would be cast each time
-            return self.layout.dtype
-        found: torch.dtype = getattr(torch, kept)
-        return found
-
-    def _row_shape(self, name: str) -> tuple[int, ...]:
-        shape = self.layout.fields[name]
-        return shape if self._per_layer or self._is_common(name) else (self.layout.layers, *shape)
+    def _no_room(self, rows: int, free: int | None) -> str:
+        own = room.Room.of(self.layout, self.geometry, kv_numbers=0)  # what a prompt reads is not asked here
+        return own.for_longterm(len(self), rows, free)
 
     @property
     def _per_layer(self) -> bool:

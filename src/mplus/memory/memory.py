@@ -22,6 +22,7 @@ from mplus.memory import drops
 from mplus.memory.ledger import Chunk, Ledger
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
+from mplus.memory.quantised import check_row_types
 from mplus.memory.rows import RowLayout, Rows, Written
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
@@ -85,6 +86,7 @@ class Memory:
         self.seed = seed
         self.layout = host.layout(memory_format, geometry)
         self.initialised_at_start = initialised
+        check_row_types(self.layout, geometry)  # before a directory is made
         self.storage = storage_at(store)
         self._reset()
 
@@ -195,7 +197,7 @@ class Memory:
     ) -> None:
         if written.initial:
             written = self._tiled(written)
-        self.longterm.settle()
+        self._make_room(written.tokens, dropped)
         ranks = self._leaving(written, dropped, keep_dropped)
         self.initialised = True
         count = written.tokens
@@ -214,6 +216,12 @@ class Memory:
         self.tokens_read += written.text_tokens
         self.ledger.add(Chunk(int(births[0]), count, sources))
         log.debug("wrote %d tokens: STM %d, LTM %d", written.text_tokens, len(self.pool), len(self.longterm))
+
+    def _make_room(self, new_tokens: int, dropped: Tensor | None = None) -> None:
+        """Have room for what `new_tokens` more may drop: what was taken from short-term memory must never be refused."""
+        excess = max(0, len(self.pool) + new_tokens - self.pool.capacity_tokens)
+        rows = (excess and excess + self.geometry.drop_span - 1) if dropped is None else dropped.shape[-1]
+        self.longterm.settle(rows if self.geometry.ltm else 0)
 
     def _leaving(self, written: Written, dropped: Tensor | None, keep_dropped: bool) -> Tensor:
         """Ranks [G, k] that make room for a write pass; whatever is wrong with it is found here, before anything changes."""
@@ -263,7 +271,7 @@ class Memory:
             part = labelled[start : start + size]
             sources = tuple((name, len(list(run))) for name, run in groupby(part, key=lambda pair: pair[0]))
             try:
-                self.longterm.settle()
+                self._make_room(self.geometry.new_tokens)
                 written = yield [token for _, token in part]
             except BaseException:  # nothing of what was read may be lost: it waits again
                 self.pending = [(source, [token]) for source, token in labelled[start:]]

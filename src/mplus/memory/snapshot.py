@@ -14,6 +14,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -220,8 +221,8 @@ def _restore(
             count = tensors[f"ltm.{group}.birth.{number}"].shape[0]
             store.append(
                 {
-                    name: _shaped(tensors, f"ltm.{group}.{name}.{number}", (count, *shape))
-                    for name, (shape, _) in store.fields.items()
+                    name: _stored(tensors, f"ltm.{group}.{name}.{number}", (count, *shape), dtype)
+                    for name, (shape, dtype) in store.fields.items()
                 }
             )
             number += 1
@@ -240,6 +241,13 @@ def _shaped(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Te
     if tuple(tensors[name].shape) != shape:
         raise ValueError(f"{name} is {list(tensors[name].shape)}, expected {list(shape)}")
     return tensors[name]
+
+
+def _stored(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    value = _shaped(tensors, name, shape)
+    if value.is_floating_point() != dtype.is_floating_point:  # levels without their scale, or numbers cut to levels
+        raise ValueError(f"{name} is {value.dtype}, expected {dtype}")
+    return value
 
 
 def _own_home(memory: Memory, directory: Path) -> SegmentHome | None:

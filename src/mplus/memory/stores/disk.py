@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mplus.errors import StoreError
 from mplus.memory.stores.home import SegmentHome
+from mplus.memory.stores.host import host_empty
 from mplus.memory.stores.protocol import FieldSpec, Storage, bytes_per_row, pieces
 from mplus.memory.stores.ram import RamStorage, RamStore
 from mplus.memory.stores.segments import Segment
@@ -84,11 +85,12 @@ class DiskStore:
 
     # -- adding ----------------------------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Write full segments of the tail.
+    def settle(self, rows: int = 0) -> None:
+        """Write full segments of the tail, and have RAM for `rows` more rows, a segment of them at most.
 
         Raises:
             StoreError: the directory cannot take them; the rows stay in RAM.
+            RuntimeError, MemoryError: there is no room in RAM; nothing is lost.
         """
         while self.home is not None and len(self.tail) >= self.segment_rows:
             columns = {name: self.tail.column(name) for name in self.fields}
@@ -97,6 +99,7 @@ class DiskStore:
             rest.append({name: value[self.segment_rows :] for name, value in columns.items()})
             self._seal(segment)
             self.tail = rest
+        self.tail.settle(min(rows, self.segment_rows))
 
     def append(self, rows: Mapping[str, Tensor]) -> None:
         """Add rows [k, ...]; full segments are written first, so that rows which are refused have changed nothing.
@@ -115,7 +118,7 @@ class DiskStore:
         index = index.cpu() + self.start
         bounds = torch.tensor([0] + [segment.rows for segment in self.segments]).cumsum(0)
         which = torch.bucketize(index, bounds[1:], right=True)
-        out = {name: torch.empty(index.shape[0], *self.fields[name][0], dtype=self.fields[name][1]) for name in fields}
+        out = {name: host_empty((index.shape[0], *self.fields[name][0]), self.fields[name][1]) for name in fields}
         wanted = {number: which == number for number in which.unique().tolist()}
         for number, here in wanted.items():
             if number < len(self.segments):

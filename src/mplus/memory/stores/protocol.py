@@ -28,11 +28,12 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def settle(self) -> None:
-        """Make room, so that appending a few rows cannot fail; the rows held stay the same.
+    def settle(self, rows: int = 0) -> None:
+        """Make room, so that appending `rows` rows cannot fail; the rows held stay the same.
 
         Raises:
-            StoreError: there is no room; nothing changed.
+            StoreError: there is no room on disk; nothing changed.
+            RuntimeError, MemoryError: there is no room in RAM; nothing changed.
         """
 
     def append(self, rows: Mapping[str, Tensor]) -> None:
