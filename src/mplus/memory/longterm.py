@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 from mplus.config import Geometry
+from mplus.memory.index.leaves import Leaves
+from mplus.memory.index.sketch import BlockSketch
+from mplus.memory.index.summaries import catch_up
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.protocol import Storage, Store
 from mplus.memory.stores.ram import RamStorage
@@ -37,6 +40,9 @@ class LongTerm:
         self.stores: list[Store] = [self.storage.new_store({**fields, **scalars}, self.block) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
+        self.summaries: list[Leaves | BlockSketch] = [self._no_summaries() for _ in range(groups)]
+        self.derived: dict[str, object] = {}
+        """What readers worked out from all rows and want to find again; emptied by every change."""
 
     def __len__(self) -> int:
         return max((len(store) for store in self.stores), default=0)
@@ -49,6 +55,22 @@ class LongTerm:
     def merged(self, group: int) -> int:
         """Rows of a group that a merge has taken in (all of them unless eviction is `countdown`)."""
         return len(self.stores[group]) - self.waiting[group]
+
+    def is_searched_by_summaries(self, group: int) -> bool:
+        """Whether a group is so large that not every row is scored; see ``Geometry.search``."""
+        geometry = self.geometry
+        allowed = geometry.search == "auto" and geometry.eviction == "oldest" and geometry.choice == "best" and geometry.reads_ltm
+        return allowed and len(self.stores[group]) >= geometry.exact_below
+
+    def summaries_of(self, group: int) -> Leaves | BlockSketch | None:
+        """The summaries of a group's rows, all but the newest; None where every row is to be scored.
+
+        A store that was opened from files is summarised here, at its first search; later rows are when they are taken in.
+        """
+        if not self.is_searched_by_summaries(group):
+            return None
+        catch_up(self.summaries[group], self.stores[group])
+        return self.summaries[group]
 
     def settle(self) -> None:
         """Make room, so that the next ``take`` cannot fail for want of it.
@@ -63,10 +85,13 @@ class LongTerm:
         """Let go of all rows and of the files that hold them."""
         for store in self.stores:
             store.close()
+        self.summaries = [self._no_summaries() for _ in self.stores]
+        self.derived.clear()
 
     def take(self, dropped: Rows, births: Tensor) -> None:
         """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy."""
         births = births.expand(self.groups, -1)
+        self.derived.clear()
         for group, store in enumerate(self.stores):
             rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
             rows["birth"] = births[group]
@@ -77,9 +102,12 @@ class LongTerm:
         if self.geometry.eviction == "countdown":
             self._count_down()
         else:
-            for store in self.stores:
+            for group, store in enumerate(self.stores):
                 excess = max(0, len(store) - self.geometry.ltm_capacity)
-                store.evict_oldest(-(-excess // self.block) * self.block)  # whole blocks, so that every block stays aligned
+                forgotten = -(-excess // self.block) * self.block  # whole blocks, so that every block stays aligned
+                store.evict_oldest(forgotten)
+                self.summaries[group].forget(forgotten)
+                self.summaries_of(group)  # now, a group at a time, rather than all at once when a prompt waits
 
     def restore(self, group: int, rows: Rows, births: Tensor, frequency: Tensor | None = None, *, waiting: int = 0) -> None:
         """Fill an empty group with rows [M, ...] read from a file."""
@@ -89,6 +117,7 @@ class LongTerm:
             columns["frequency"] = (
                 frequency if frequency is not None else torch.full(births.shape, self.geometry.initial_recall_frequency)
             )
+        self.derived.clear()
         if births.shape[0]:
             self.stores[group].append(columns)
         self.waiting[group] = waiting
@@ -97,6 +126,7 @@ class LongTerm:
         """A copy that shares nothing that can change."""
         twin = LongTerm(self.layout, self.geometry, self.storage)
         twin.stores = [store.fork() for store in self.stores]
+        twin.summaries = [summaries.fork() for summaries in self.summaries]
         twin.waiting = list(self.waiting)
         twin.writes_since_merge = self.writes_since_merge
         return twin
@@ -120,6 +150,9 @@ class LongTerm:
                     store.keep(keep)
             self.waiting[group] = 0
         self.writes_since_merge = 0
+
+    def _no_summaries(self) -> Leaves | BlockSketch:
+        return Leaves() if self._per_layer else BlockSketch(self.block)
 
     def _dtype(self, name: str) -> torch.dtype:
         kept = self.geometry.ltm_dtype
