@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from mplus import Memory, MPlusModel
-from mplus.attach.find import prompt_features, vote
+from mplus.attach.find import prompt_features
 from mplus.attach.places import Places
+from mplus.attach.vote import vote
 from mplus.corpus.stream import build_stream
 from mplus.corpus.text import python_text
 from mplus.prompts import Prompts

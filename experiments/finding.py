@@ -6,8 +6,9 @@ import argparse
 import time
 
 from mplus import MPlusModel
-from mplus.attach.find import find_by_vote, looked_at, prompt_features, vote
+from mplus.attach.find import find_by_vote, looked_at, prompt_features
 from mplus.attach.places import Places
+from mplus.attach.vote import vote
 from mplus.corpus.stream import build_stream
 from mplus.corpus.text import python_text, read_text
 from mplus.evaluation.retention import DEFAULT_DISTANCES

@@ -82,6 +82,18 @@ class Geometry(BaseModel):
         "or `random` ones",
     )
 
+    search: Literal["auto", "exact"] = Field(
+        "auto",
+        description="`auto`: where a layer holds `exact_below` long-term tokens or more, summaries choose candidates and exact scores "
+        "decide among them; `exact`: every long-term token is scored (published models)",
+    )
+    exact_below: int = Field(
+        65_536, ge=1, description="search `auto`: long-term tokens of a layer below which every one is scored"
+    )
+    candidates: int = Field(
+        32, ge=1, description="search `auto`: long-term tokens scored exactly for each one that is read (times K0 in all)"
+    )
+
     eviction: Literal["oldest", "countdown"] = "oldest"
     merge_every_writes: int = Field(1, ge=1, description="countdown: writes between two merges")
     initial_recall_frequency: float = Field(10.0, description="countdown: what a merged row starts with")

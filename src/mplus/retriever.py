@@ -49,8 +49,17 @@ class LayerRetriever(nn.Module):
 
     def scores(self, layer: int, normed_BTD: Tensor, text_BT: Tensor, keys_MR: Tensor) -> Tensor:
         """Mean over the prompt's tokens of sigmoid(q . k), float32 [B, M]; `text_BT` is False at padding."""
-        queries = self.query_proj[layer](normed_BTD).float()
-        chance = torch.sigmoid(queries @ keys_MR.to(queries).T)
+        return self.chances(self.queries(layer, normed_BTD), text_BT, keys_MR)
+
+    def queries(self, layer: int, normed_BTD: Tensor) -> Tensor:
+        """Query vectors [B, T, R] of prompts, float32."""
+        out: Tensor = self.query_proj[layer](normed_BTD)
+        return out.float()
+
+    @staticmethod
+    def chances(queries_BTR: Tensor, text_BT: Tensor, keys_MR: Tensor) -> Tensor:
+        """``scores`` of prompts whose query vectors are known."""
+        chance = torch.sigmoid(queries_BTR @ keys_MR.to(queries_BTR).T)
         weight = text_BT.to(chance)[:, :, None]
         return (chance * weight).sum(1) / weight.sum(1).clamp(min=1)
 
@@ -65,8 +74,12 @@ def best_oldest_first(scores: Tensor, ages: Tensor, count: int) -> Tensor:
         [count] indices.
     """
     best = scores.topk(count).indices.sort().values.cpu()
-    by_age = torch.argsort(ages[best], stable=True)
-    return best[by_age].flip(0)
+    return best[oldest_first(ages[best])]
+
+
+def oldest_first(ages: Tensor) -> Tensor:
+    """[k] indices that put ages [k] in descending order; of equal ages the later first (published order)."""
+    return torch.argsort(ages, stable=True).flip(0)
 
 
 def repeated_oldest_first(ages: Tensor, stored: int, count: int) -> Tensor:

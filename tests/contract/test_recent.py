@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from mplus import Memory, MPlusModel
-from mplus.attach.find import prompt_features, vote
+from mplus.attach.find import prompt_features
 from mplus.attach.places import Places
+from mplus.attach.vote import vote
 from mplus.retriever import VoteRetriever
 from tests.contract.plain import Plain
 from tests.tiny import filled, ids, tiny_model

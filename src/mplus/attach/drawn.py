@@ -18,11 +18,14 @@ class Found:
     Attributes:
         indices: [k] places in the store of the layer (or of all layers).
         ages: [k] memory tokens written since.
-        scores: score of every token (per layer) or block (shared) of the store, float32; None where none were needed.
+        scores: score of every token (per layer) or block (shared) of the store, float32; None where none were needed. Of a
+            two-level search only the candidates have one: per layer these are the scores of ``candidates``, shared all other
+            blocks have -inf.
         short: [j] ranks of short-term tokens that were found too and are read with the long-term ones instead of at their place
             in time (``read_order="score"`` only).
         order: [k + j] reading order of ``indices`` followed by ``short``; None: as they stand.
         behind: newest short-term tokens that stand behind these, right before the prompt (``read_order="score"`` only).
+        candidates: [c] ascending places in the layer's store of the tokens that were scored; None: all of them, or blocks.
     """
 
     indices: Tensor
@@ -31,6 +34,7 @@ class Found:
     short: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     order: Tensor | None = None
     behind: int = 0
+    candidates: Tensor | None = None
 
 
 def content(memory_format: str) -> tuple[str, ...]:

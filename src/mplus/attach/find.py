@@ -20,10 +20,16 @@ from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.look import look_again
 from mplus.attach.parts import Attached
 from mplus.attach.places import Places, recent_tokens
+from mplus.attach.vote import vote, vote_on_candidates
+from mplus.memory.index.leaves import Leaves, Score
+from mplus.memory.index.sketch import BlockSketch
 from mplus.memory.memory import Memory
-from mplus.retriever import LayerRetriever, VoteRetriever, best_oldest_first, best_span_last, choose_blocks, repeated_oldest_first
+from mplus.retriever import LayerRetriever, VoteRetriever, best_span_last, choose_blocks, oldest_first, repeated_oldest_first
 
 log = logging.getLogger(__name__)
+
+PIECE_ROWS = 16_384
+"""Keys scored at once, so that the table of prompt tokens and keys stays in the processor's cache."""
 
 
 def planned_tokens(memory: Memory) -> int:
@@ -60,31 +66,64 @@ def _without_scores(memory: Memory, total: int, count: int, layer: int = 0) -> T
     return torch.tensor(sorted(draw.sample(range(total), count)), dtype=torch.int64)
 
 
-def find_in_layer(attached: Attached, memory: Memory, layer: int, normed_BTD: Tensor, text_BT: Tensor) -> list[Found]:
+def find_in_layer(
+    attached: Attached, memory: Memory, layer: int, normed_BTD: Tensor, text_BT: Tensor, *, exact: bool = False
+) -> list[Found]:
     """Each prompt's tokens of one layer (paper section 3.2).
 
     Args:
         normed_BTD: the prompts' hidden states behind the layer's input norm.
         text_BT: False at padding.
+        exact: score every token, however many there are (``Geometry.search`` otherwise).
     """
     geometry, longterm = memory.geometry, memory.longterm
-    ages = memory.ages(longterm.stores[layer].column("birth"))
+    store = longterm.stores[layer]
     merged = longterm.merged(layer)
     if geometry.small_ltm == "repeat" and merged < geometry.ltm_read_tokens:
+        ages = memory.ages(store.column("birth"))
         index = repeated_oldest_first(ages, max(1, merged), geometry.ltm_read_tokens)
         return [Found(index, ages[index], None)] * normed_BTD.shape[0]
     if geometry.choice != "best":
-        oldest_first = torch.argsort(ages, stable=True).flip(0)  # equal ages in the order of ``best_oldest_first``
-        index = oldest_first[_without_scores(memory, len(ages), planned_tokens(memory), layer)]
+        ages = memory.ages(store.column("birth"))
+        index = oldest_first(ages)[_without_scores(memory, len(ages), planned_tokens(memory), layer)]
         return [Found(index, ages[index], None)] * normed_BTD.shape[0]
     assert isinstance(attached.retriever, LayerRetriever)
-    scores = []
-    for keys in longterm.search_parts(layer):
-        scores.append(attached.retriever.scores(layer, normed_BTD, text_BT, keys.to(normed_BTD.device)))
-    table = torch.cat(scores, 1)
-    count = planned_tokens(memory)
-    chosen = [best_oldest_first(row, ages, count) for row in table]
-    return [Found(index, ages[index], row) for index, row in zip(chosen, table, strict=True)]
+    queries = attached.retriever.queries(layer, normed_BTD)
+    summaries = None if exact or geometry.search == "exact" else longterm.summaries_of(layer)
+    if not isinstance(summaries, Leaves):
+        pieces = (piece for keys in longterm.search_parts(layer) for piece in keys.split(PIECE_ROWS))
+        parts = [attached.retriever.chances(queries, text_BT, keys.to(queries.device)) for keys in pieces]
+        return [_best_of(memory, layer, scores, None) for scores in torch.cat(parts, 1)]
+    found = []
+    for query, text in zip(queries.split(1), text_BT.split(1), strict=True):
+        score = partial(_score_one, attached.retriever, query, text)
+        rows = candidates_in_layer(memory, layer, summaries, score)
+        found.append(_best_of(memory, layer, score(longterm.gather(layer, rows, ("search",))["search"]), rows))
+    return found
+
+
+def candidates_in_layer(memory: Memory, layer: int, summaries: Leaves, score: Score) -> Tensor:
+    """[c] ascending places of the tokens that one prompt judges exactly: those of the best leaves, and all not yet summarised."""
+    store, read = memory.longterm.stores[layer], planned_tokens(memory)
+    rows = torch.cat([summaries.candidates(score, read * memory.geometry.candidates), torch.arange(len(summaries), len(store))])
+    if rows.shape[0] < read:  # the best leaves may be mostly forgotten
+        return torch.arange(len(store))
+    log.debug("layer %d: %d of %d tokens are candidates", layer, rows.shape[0], len(store))
+    return rows
+
+
+def _score_one(retriever: LayerRetriever, query_1TR: Tensor, text_1T: Tensor, keys_MR: Tensor) -> Tensor:
+    """One prompt's scores [M], float32."""
+    return retriever.chances(query_1TR, text_1T, keys_MR.to(query_1TR.device))[0]
+
+
+def _best_of(memory: Memory, layer: int, scores: Tensor, rows: Tensor | None) -> Found:
+    """The best of the scored tokens, oldest first; `rows` are their places in the store, None: all of them."""
+    best = scores.topk(planned_tokens(memory)).indices.sort().values.cpu()
+    index = best if rows is None else rows[best]
+    ages = memory.ages(memory.longterm.gather(layer, index, ("birth",))["birth"])
+    order = oldest_first(ages)
+    return Found(index[order], ages[order], scores, candidates=rows)
 
 
 def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list[Tensor]:
@@ -117,7 +156,9 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
     return [taken[layer] for layer in retriever.voting]
 
 
-def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor) -> list[Found]:
+def find_by_vote(
+    attached: Attached, memory: Memory, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor, *, exact: bool = False
+) -> list[Found]:
     """Each prompt's blocks of neighbouring tokens, the same in all layers.
 
     With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half has
@@ -127,6 +168,9 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids
     belong, and what is found among long-term ones stands before them. With ``second_look`` the best windows are judged once
     more, by how well each explains the prompt. With a ``choice`` other than "best" nothing is scored: blocks of long-term
     memory are read, oldest first.
+
+    Args:
+        exact: score every window, however many there are; else ``Geometry.search`` says when a few candidates are enough.
     """
     geometry = memory.geometry
     places = Places.of(memory, with_short_term=_finds_short_term(memory))
@@ -140,7 +184,11 @@ def find_by_vote(attached: Attached, memory: Memory, features: list[Tensor], ids
     retriever = attached.retriever
     assert isinstance(retriever, VoteRetriever)
     if places.long > budget or geometry.read_order == "score":
-        table = vote(retriever, memory, places, features, text_BT)
+        summaries = None if exact or geometry.search == "exact" else memory.longterm.summaries_of(0)
+        if isinstance(summaries, BlockSketch):
+            table = vote_on_candidates(retriever, memory, places, summaries, features, text_BT)
+        else:
+            table = vote(retriever, memory, places, features, text_BT)
         if geometry.certain_score is not None and table.shape[1]:
             certain = (table.amax(1) >= geometry.certain_score).tolist()
         table = looked_at(attached, memory, places, table, features, ids_BT, text_BT)
@@ -170,16 +218,3 @@ def looked_at(
         weight = retriever.queries(features, text_BT)[1].detach()
         table = look_again(attached, memory, places, table, weight, ids_BT, text_BT)
     return table
-
-
-def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: list[Tensor], text_BT: Tensor) -> Tensor:
-    """[B, m] scores of all blocks in the order of the text, float32 on the CPU."""
-    block = memory.geometry.block_tokens
-    with torch.no_grad():
-        query, weight = retriever.queries(features, text_BT)
-        parts = [retriever.matches(query, part.to(query.device), block) for part in memory.longterm.search_parts(0)]
-        if places.short:
-            keys = memory.pool.rows["search"][0]
-            parts.append(retriever.matches(query, keys[memory.pool.order[0].to(keys.device)], block))
-        match = torch.cat(parts, -1)[..., places.in_text.to(query.device)]
-        return retriever.window_scores(match, weight, places.follows).cpu()

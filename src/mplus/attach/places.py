@@ -6,6 +6,7 @@ Legend: M long-term tokens, m blocks, k chosen.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,30 +38,34 @@ class Places:
         in_text: [m] block numbers in the order of the text.
         ids: [m] ascending places in the text (neighbours differ by 1).
         long, short: blocks of the store and of the pool; the pool's newest may be shorter than the others.
-        births: [M] of the store.
     """
 
     in_text: Tensor
     ids: Tensor
     long: int
     short: int
-    births: Tensor
     block: int
 
     @classmethod
     def of(cls, memory: Memory, *, with_short_term: bool) -> Places:
         """Those of a memory whose drops are shared."""
         block = memory.geometry.block_tokens
-        births = memory.longterm.stores[0].column("birth")
-        starts = births[::block]
+        pool = memory.pool.births
+        known = memory.longterm.derived.get("places")
+        if isinstance(known, Known) and known.pool is pool and known.with_short_term == with_short_term:
+            return known.places
+        parts = [part[::block] for part in memory.longterm.stores[0].parts("birth")]  # a piece holds whole blocks
+        starts = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
         long = starts.shape[0]
         if with_short_term:
-            starts = torch.cat([starts, memory.pool.births[0][::block]])
+            starts = torch.cat([starts, pool[0][::block]])
         in_text = starts.argsort()
         ids = torch.div(starts[in_text], block, rounding_mode="floor")
-        return cls(in_text, ids, long, starts.shape[0] - long, births, block)
+        places = cls(in_text, ids, long, starts.shape[0] - long, block)
+        memory.longterm.derived["places"] = Known(pool, with_short_term, places)
+        return places
 
-    @property
+    @cached_property
     def follows(self) -> Tensor:
         """[m] whether the next block is the next one of the text."""
         return torch.cat([self.ids.diff() == 1, torch.zeros(min(1, len(self.ids)), dtype=torch.bool)])
@@ -90,8 +95,18 @@ class Places:
         order = torch.cat([(~is_short).nonzero()[:, 0], is_short.nonzero()[:, 0]]).argsort() if self.short else None
         index = rows[kept][~is_short]
         by_store = None if scores is None else torch.empty(self.long).scatter_(0, *self._of_store(scores))
-        return Found(index, memory.ages(self.births[index]), by_store, ranks[real], order)
+        births = memory.longterm.gather(0, index, ("birth",))["birth"]
+        return Found(index, memory.ages(births), by_store, ranks[real], order)
 
     def _of_store(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         held = self.in_text < self.long
         return self.in_text[held], scores[held]
+
+
+@dataclass(frozen=True)
+class Known:
+    """Places that were worked out before; a pool's births are replaced by every write, so the same tensor means the same pool."""
+
+    pool: Tensor
+    with_short_term: bool
+    places: Places

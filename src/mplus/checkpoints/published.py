@@ -62,6 +62,7 @@ def geometry_of(config: dict[str, Any]) -> Geometry:
         block_tokens=1,
         neighbour_blocks=0,
         eviction="countdown",
+        search="exact",
         merge_every_writes=int(config.get("update_ltm_frequency", 1)),
         initial_recall_frequency=float(config.get("initial_rf_when_moving_stm_to_ltm", 10)),
         recall_decay=float(config.get("decay_frequency", 1)),

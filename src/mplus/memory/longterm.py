@@ -15,6 +15,9 @@ from torch import Tensor
 
 from mplus.config import Geometry
 from mplus.memory import room
+from mplus.memory.index.leaves import Leaves
+from mplus.memory.index.sketch import BlockSketch
+from mplus.memory.index.summaries import catch_up
 from mplus.memory.quantised import SCALE, RowCodec
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.protocol import Storage, Store
@@ -43,6 +46,9 @@ class LongTerm:
         self.stores: list[Store] = [self.storage.new_store(self.codec.fields, self.block) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
+        self.summaries: list[Leaves | BlockSketch] = [self._no_summaries() for _ in range(groups)]
+        self.derived: dict[str, object] = {}
+        """What readers worked out from all rows and want to find again; emptied by every change."""
 
     def __len__(self) -> int:
         return max((len(store) for store in self.stores), default=0)
@@ -55,6 +61,24 @@ class LongTerm:
     def merged(self, group: int) -> int:
         """Rows of a group that a merge has taken in (all of them unless eviction is `countdown`)."""
         return len(self.stores[group]) - self.waiting[group]
+
+    def is_searched_by_summaries(self, group: int) -> bool:
+        """Whether a group is so large that not every row is scored; see ``Geometry.search``."""
+        geometry = self.geometry
+        allowed = geometry.search == "auto" and geometry.eviction == "oldest" and geometry.choice == "best" and geometry.reads_ltm
+        return allowed and len(self.stores[group]) >= geometry.exact_below
+
+    def summaries_of(self, group: int) -> Leaves | BlockSketch | None:
+        """The summaries of a group's rows, all but the newest; None where every row is to be scored.
+
+        A store that was opened from files is summarised here, at its first search; later rows are when they are taken in.
+        """
+        if not self.is_searched_by_summaries(group):
+            return None
+        summaries = self.summaries[group]
+        if len(self.stores[group]) - len(summaries) >= summaries.group_rows:
+            catch_up(summaries, self.search_parts(group, len(summaries)))
+        return summaries
 
     def settle(self, rows: int = 0) -> None:
         """Make room, so that taking `rows` rows next cannot fail for want of it.
@@ -71,6 +95,8 @@ class LongTerm:
         """Let go of all rows and of the files that hold them."""
         for store in self.stores:
             store.close()
+        self.summaries = [self._no_summaries() for _ in self.stores]
+        self.derived.clear()
 
     def take(self, dropped: Rows, births: Tensor) -> None:
         """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy.
@@ -80,6 +106,7 @@ class LongTerm:
         """
         births = births.expand(self.groups, -1)
         self.settle(births.shape[1])
+        self.derived.clear()
         for group, store in enumerate(self.stores):
             rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
             rows["birth"] = births[group]
@@ -90,9 +117,12 @@ class LongTerm:
         if self.geometry.eviction == "countdown":
             self._count_down()
         else:
-            for store in self.stores:
+            for group, store in enumerate(self.stores):
                 excess = max(0, len(store) - self.geometry.ltm_capacity)
-                store.evict_oldest(-(-excess // self.block) * self.block)  # whole blocks, so that every block stays aligned
+                forgotten = -(-excess // self.block) * self.block  # whole blocks, so that every block stays aligned
+                store.evict_oldest(forgotten)
+                self.summaries[group].forget(forgotten)
+                self.summaries_of(group)  # now, a group at a time, rather than all at once when a prompt waits
 
     def gather(self, group: int, index: Tensor, fields: tuple[str, ...], device: torch.device | None = None) -> Rows:
         """Fields [k, ...] of the rows at `index` [k], in the layout's number type.
@@ -105,14 +135,15 @@ class LongTerm:
             stored = {name: value.to(device, non_blocking=True) for name, value in stored.items()}
         return self.codec.decode(stored, fields)
 
-    def search_parts(self, group: int) -> Iterator[Tensor]:
-        """Search keys of all rows as real numbers, in consecutive pieces [m, F] of which only one is decoded at a time."""
-        parts = self.stores[group].parts("search")
-        if not self.codec.has_scale("search"):
-            yield from parts
-            return
-        for keys, scale in zip(parts, self.stores[group].parts("search" + SCALE), strict=True):
-            yield self.codec.decode_search(keys, scale)
+    def search_parts(self, group: int, begin: int = 0) -> Iterator[Tensor]:
+        """Search keys of all rows from `begin` on as real numbers, in consecutive pieces [m, F] of which only one is decoded at a time."""
+        store, scaled = self.stores[group], self.codec.has_scale("search")
+        scales = store.parts("search" + SCALE) if scaled else None
+        for keys in store.parts("search"):
+            scale = None if scales is None else next(scales)
+            skip, begin = min(begin, keys.shape[0]), max(0, begin - keys.shape[0])
+            if skip < keys.shape[0]:
+                yield keys[skip:] if scale is None else self.codec.decode_search(keys[skip:], scale[skip:])
 
     def column(self, group: int, field: str) -> Tensor:
         """One field of all rows [M, ...] as real numbers, at once: for a look at small memories, not for a search."""
@@ -127,6 +158,7 @@ class LongTerm:
             columns["frequency"] = (
                 frequency if frequency is not None else torch.full(births.shape, self.geometry.initial_recall_frequency)
             )
+        self.derived.clear()
         if births.shape[0]:
             with room.told(lambda free: self._no_room(births.shape[0], free), torch.device("cpu")):
                 self.stores[group].append(columns)
@@ -136,6 +168,7 @@ class LongTerm:
         """A copy that shares nothing that can change."""
         twin = LongTerm(self.layout, self.geometry, self.storage)
         twin.stores = [store.fork() for store in self.stores]
+        twin.summaries = [summaries.fork() for summaries in self.summaries]
         twin.waiting = list(self.waiting)
         twin.writes_since_merge = self.writes_since_merge
         return twin
@@ -163,6 +196,9 @@ class LongTerm:
     def _no_room(self, rows: int, free: int | None) -> str:
         own = room.Room.of(self.layout, self.geometry, kv_numbers=0)  # what a prompt reads is not asked here
         return own.for_longterm(len(self), rows, free)
+
+    def _no_summaries(self) -> Leaves | BlockSketch:
+        return Leaves() if self._per_layer else BlockSketch(self.block)
 
     @property
     def _per_layer(self) -> bool:

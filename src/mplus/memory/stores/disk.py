@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from mplus.errors import StoreError
+from mplus.memory.stores.gathering import gathered, shares
 from mplus.memory.stores.home import SegmentHome
-from mplus.memory.stores.host import host_empty
 from mplus.memory.stores.protocol import FieldSpec, Storage, bytes_per_row, pieces
 from mplus.memory.stores.ram import RamStorage, RamStore
 from mplus.memory.stores.segments import Segment
 
-SEGMENT_ROWS = 4096
+SEGMENT_ROWS, MOST_SEGMENT_ROWS = 4096, 65_536
+SEGMENT_BYTES = 64 << 20
+"""A segment has as many rows as come to about this, within the two bounds: many small files cost a step each at every read."""
 
 
 class DiskStorage:
@@ -29,14 +31,14 @@ class DiskStorage:
 
     Args:
         path: made if absent; one memory and its forks at a time.
-        segment_rows: rows of a segment, rounded up to whole blocks; also about what a store keeps in RAM.
+        segment_rows: rows of a segment, rounded up to whole blocks, also about what a store keeps in RAM; None: by their size.
         saved: names of the segments that the memory saved in `path` needs, when that is the one to go on with.
 
     Raises:
         StoreError: see ``SegmentHome``.
     """
 
-    def __init__(self, path: Path, *, segment_rows: int = SEGMENT_ROWS, saved: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path, *, segment_rows: int | None = None, saved: Sequence[str] | None = None) -> None:
         self.home = SegmentHome(path, saved)
         self.segment_rows = segment_rows
 
@@ -60,14 +62,15 @@ class DiskStore:
         fields: FieldSpec,
         row_multiple: int = 1,
         *,
-        segment_rows: int = SEGMENT_ROWS,
+        segment_rows: int | None = None,
         segments: Sequence[Segment] = (),
         start: int = 0,
     ) -> None:
         self.home = home
         self.fields = dict(fields)
         self.row_multiple = row_multiple
-        self.segment_rows = -(-segment_rows // row_multiple) * row_multiple
+        wanted = segment_rows or min(max(SEGMENT_BYTES // bytes_per_row(fields), SEGMENT_ROWS), MOST_SEGMENT_ROWS)
+        self.segment_rows = -(-wanted // row_multiple) * row_multiple
         self.start = start
         self.segments = list(segments)  # changed in place only: the finaliser holds this list
         self.replaced: list[dict[str, Tensor]] = [{} for _ in self.segments]
@@ -115,22 +118,14 @@ class DiskStore:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def gather(self, index: Tensor, fields: tuple[str, ...]) -> dict[str, Tensor]:
-        index = index.cpu() + self.start
-        bounds = torch.tensor([0] + [segment.rows for segment in self.segments]).cumsum(0)
-        which = torch.bucketize(index, bounds[1:], right=True)
-        out = {name: host_empty((index.shape[0], *self.fields[name][0]), self.fields[name][1]) for name in fields}
-        wanted = {number: which == number for number in which.unique().tolist()}
-        for number, here in wanted.items():
-            if number < len(self.segments):
-                self.segments[number].announce(index[here] - bounds[number], self.fields, fields)
-        for number, here in wanted.items():
-            places = index[here] - bounds[number]
-            if number < len(self.segments):
-                for name in fields:
-                    out[name][here] = self._piece(number, name)[places]
-            else:
-                for name, value in self.tail.gather(places, fields).items():
-                    out[name][here] = value
+        found = shares(index.cpu() + self.start, [*(segment.rows for segment in self.segments), len(self.tail)])
+        sealed = [share for share in found if share.piece < len(self.segments)]
+        for share in sealed:
+            self.segments[share.piece].announce(share.places, self.fields, fields)
+        out = gathered(sealed, index.shape[0], self.fields, fields, self._piece)
+        for share in found[len(sealed) :]:
+            for name, value in self.tail.gather(share.places, fields).items():
+                out[name][share.rows] = value
         return out
 
     def parts(self, field: str) -> Iterator[Tensor]:

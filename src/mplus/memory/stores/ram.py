@@ -1,7 +1,7 @@
 """Long-term rows in host RAM: growable slabs of one drop group. Knows nothing about models or policies.
 
 Legend: M rows held, k rows asked for.
-A full slab never changes again, so forks share it; only the open last slab is copied.
+A row that was written never changes, so forks share all slabs; only who opened the last slab goes on filling it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from mplus.memory.stores.gathering import gathered, shares
 from mplus.memory.stores.host import host_empty
 from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
 
 FIRST_SLAB_ROWS = 256
-SLAB_ROWS = 4096
+SLAB_ROWS = 65_536
+SLAB_BYTES = 64 << 20
+"""Slabs double up to the smaller of both. What of a slab is not filled yet takes no RAM, unless it is pinned."""
 
 
 class RamStorage:
@@ -26,7 +29,7 @@ class RamStorage:
 
 
 class RamStore:
-    """Rows in slabs of about 4096 at most; appending never moves what is held.
+    """Rows in slabs; appending never moves what is held.
 
     Args:
         row_multiple: every slab holds a multiple of so many rows, so that no block of neighbours is cut in two.
@@ -36,13 +39,14 @@ class RamStore:
         self.fields = dict(fields)
         self.row_multiple = row_multiple
         self._slabs: list[dict[str, Tensor]] = []
+        self._used: list[int] = []  # rows of each slab
+        self._fills = False  # whether this store, and not one it was forked from, goes on filling the last slab
         self._spare: list[dict[str, Tensor]] = []  # made by ``settle``, filled next
-        self._held = 0
-        self._open_used = 0  # rows used in the last slab
+        self._opened = 0  # slabs this store made; each is twice as large as the one before
         self._start = 0  # evicted rows at the front of the first slab
 
     def __len__(self) -> int:
-        return self._held
+        return sum(self._used) - self._start
 
     @property
     def size_bytes(self) -> int:
@@ -55,10 +59,10 @@ class RamStore:
         Raises:
             RuntimeError, MemoryError: there is no room in RAM; nothing changed.
         """
-        free = sum(map(self._rows_of, [*self._slabs[-1:], *self._spare])) - self._open_used
+        free = self._open_rows + sum(map(_rows_of, self._spare))
         while free < rows:
             self._spare.append(self._new_slab(rows - free))
-            free += self._rows_of(self._spare[-1])
+            free += _rows_of(self._spare[-1])
 
     def append(self, rows: Mapping[str, Tensor]) -> None:
         """Add rows [k, ...] at the end; where there is no room for all of them, none is added."""
@@ -66,38 +70,26 @@ class RamStore:
         self.settle(count)
         done = 0
         while done < count:
-            if not self._slabs or self._open_used == self._rows_of(self._slabs[-1]):
+            if not self._open_rows:
                 self._slabs.append(self._spare.pop(0))
-                self._open_used = 0
-            slab = self._slabs[-1]
-            take = min(count - done, self._rows_of(slab) - self._open_used)
-            for name in self.fields:
-                slab[name][self._open_used : self._open_used + take].copy_(rows[name][done : done + take])
-            self._open_used += take
-            self._held += take
+                self._used.append(0)
+                self._fills = True
+            slab, used = self._slabs[-1], self._used[-1]
+            take = min(count - done, self._open_rows)
+            for name, (_, dtype) in self.fields.items():
+                slab[name][used : used + take].copy_(rows[name][done : done + take].to(dtype))  # cast, then put in order: faster
+            self._used[-1] += take
             done += take
 
     def gather(self, index: Tensor, fields: tuple[str, ...]) -> dict[str, Tensor]:
-        index = index.cpu() + self._start
-        bounds = torch.tensor([0] + [self._rows_of(slab) for slab in self._slabs]).cumsum(0)
-        which = torch.bucketize(index, bounds[1:], right=True)
-        out = {}
-        for name in fields:
-            shape, dtype = self.fields[name]
-            got = host_empty((index.shape[0], *shape), dtype)
-            for number in which.unique().tolist():
-                here = which == number
-                got[here] = self._slabs[number][name][index[here] - bounds[number]]
-            out[name] = got
-        return out
+        found = shares(index.cpu() + self._start, self._used)
+        return gathered(found, index.shape[0], self.fields, fields, lambda number, name: self._slabs[number][name])
 
     def parts(self, field: str) -> Iterator[Tensor]:
-        last = len(self._slabs) - 1
-        for number, slab in enumerate(self._slabs):
+        for number, (slab, used) in enumerate(zip(self._slabs, self._used, strict=True)):
             begin = self._start if number == 0 else 0
-            end = self._open_used if number == last else self._rows_of(slab)
-            if end > begin:
-                yield slab[field][begin:end]
+            if used > begin:
+                yield slab[field][begin:used]
 
     def column(self, field: str) -> Tensor:
         pieces = list(self.parts(field))
@@ -107,48 +99,52 @@ class RamStore:
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def evict_oldest(self, count: int) -> None:
-        gone = min(count, self._held)
-        self._start += gone
-        self._held -= gone
-        while len(self._slabs) > 1 and self._start >= self._rows_of(self._slabs[0]):
-            self._start -= self._rows_of(self._slabs[0])
-            del self._slabs[0]
+        self._start += min(count, len(self))
+        while len(self._slabs) > 1 and self._start >= self._used[0]:
+            self._start -= self._used[0]
+            del self._slabs[0], self._used[0]
 
     def keep(self, mask: Tensor) -> None:
         kept = {name: self.column(name)[mask] for name in self.fields}
-        self._slabs, self._open_used, self._start, self._held = [], 0, 0, 0
+        self._forget_all()
         if int(mask.sum()):
             self.append(kept)
 
     def set_column(self, field: str, values: Tensor) -> None:
         done = 0
-        for number, slab in enumerate(self._slabs):  # slabs may be shared with a fork: replace, never overwrite
-            begin = self._start if number == 0 else 0
-            end = self._open_used if number == len(self._slabs) - 1 else self._rows_of(slab)
+        for number, (slab, used) in enumerate(zip(self._slabs, self._used, strict=True)):
+            begin = self._start if number == 0 else 0  # slabs may be shared with a fork: replace, never overwrite
             fresh = slab[field].clone()
-            fresh[begin:end] = values[done : done + end - begin]
+            fresh[begin:used] = values[done : done + used - begin]
             self._slabs[number] = {**slab, field: fresh}
-            done += end - begin
+            done += used - begin
 
     def fork(self) -> RamStore:
         twin = RamStore(self.fields, self.row_multiple)
-        twin._slabs = [dict(slab) for slab in self._slabs]
-        if self._slabs:
-            open_slab = self._slabs[-1].items()
-            twin._slabs[-1] = {name: host_empty(tuple(value.shape), value.dtype).copy_(value) for name, value in open_slab}
-        twin._open_used, twin._start, twin._held = self._open_used, self._start, self._held
+        twin._slabs, twin._used, twin._start = list(self._slabs), list(self._used), self._start
         return twin
 
     def close(self) -> None:
-        self._slabs, self._spare, self._open_used, self._start, self._held = [], [], 0, 0, 0
+        self._forget_all()
+        self._spare, self._opened = [], 0
+
+    @property
+    def _open_rows(self) -> int:
+        """Rows that the last slab still takes from this store."""
+        return _rows_of(self._slabs[-1]) - self._used[-1] if self._fills else 0
 
     def _new_slab(self, wanted: int) -> dict[str, Tensor]:
-        last = [*self._slabs, *self._spare][-1:]
-        size = min(SLAB_ROWS, 2 * self._rows_of(last[0])) if last else FIRST_SLAB_ROWS
-        size = max(size, min(wanted, SLAB_ROWS))
+        largest = max(1, min(SLAB_ROWS, SLAB_BYTES // bytes_per_row(self.fields)))
+        size = min(largest, FIRST_SLAB_ROWS << min(self._opened, 30))
+        size = max(size, min(wanted, largest))
         size = -(-size // self.row_multiple) * self.row_multiple
-        return {name: host_empty((size, *shape), dtype) for name, (shape, dtype) in self.fields.items()}
+        slab = {name: host_empty((size, *shape), dtype) for name, (shape, dtype) in self.fields.items()}
+        self._opened += 1
+        return slab
 
-    @staticmethod
-    def _rows_of(slab: Mapping[str, Tensor]) -> int:
-        return next(iter(slab.values())).shape[0]
+    def _forget_all(self) -> None:
+        self._slabs, self._used, self._fills, self._start = [], [], False, 0
+
+
+def _rows_of(slab: Mapping[str, Tensor]) -> int:
+    return next(iter(slab.values())).shape[0]

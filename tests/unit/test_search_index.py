@@ -1,0 +1,310 @@
+"""Laws of summaries: who is summarised, what forgetting and forking do, and that a candidate's score is the exact one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mplus import MPlusModel
+from mplus.attach.find import find_by_vote, find_in_layer, prompt_features
+from mplus.attach.places import Places
+from mplus.attach.vote import vote, vote_on_candidates
+from mplus.errors import GeometryError
+from mplus.memory.index.leaves import LEAF_ROWS, Leaves, similar
+from mplus.memory.index.pieces import groups
+from mplus.memory.index.sketch import BlockSketch
+from mplus.memory.index.summaries import catch_up
+from mplus.memory.memory import Memory
+from mplus.memory.stores.ram import RamStore
+from mplus.retriever import LayerRetriever, VoteRetriever
+from tests.tiny import contents, filled, ids, same_contents, tiny_geometry, tiny_model
+
+WIDTH = 6
+GROUP, BLOCK = 256, 4
+Kind = type[Leaves] | type[BlockSketch]
+KINDS: list[Kind] = [Leaves, BlockSketch]
+
+
+def made(kind: Kind) -> Leaves | BlockSketch:
+    return Leaves(group_rows=GROUP) if kind is Leaves else BlockSketch(BLOCK, group_rows=GROUP)
+
+
+def keys_of(count: int, seed: int = 0, width: int = WIDTH) -> Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def store_of(keys: Tensor) -> RamStore:
+    store = RamStore({"search": (tuple(keys.shape[1:]), torch.float32)}, BLOCK)
+    for part in keys.split(100):
+        store.append({"search": part})
+    return store
+
+
+@pytest.fixture(
+    params=[("shared", BlockSketch), ("best_last", BlockSketch), ("recent", BlockSketch), ("per_layer", Leaves)], ids=str
+)
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MPlusModel]:
+    """Tiny models of both ways to search, whose stores are summarised from 256 rows on."""
+    setup, kind = request.param
+    monkeypatch.setattr(kind, "group_rows", GROUP)
+    yield tiny_model(setup=setup, ltm_capacity=2000, exact_below=GROUP, candidates=1)
+
+
+def found(model: MPlusModel, memory: Memory, prompt: Tensor, **options: Any) -> list[list[int]]:
+    """What a prompt finds, straight from the searching functions."""
+    text = torch.ones_like(prompt, dtype=torch.bool)
+    if memory.geometry.retrieval == "shared":
+        features = prompt_features(model.attached, prompt, text)
+        drawn = find_by_vote(model.attached, memory, features, prompt, text, **options)
+        return [one.indices.tolist() for one in drawn]
+    normed = torch.randn(prompt.shape[0], prompt.shape[1], 32, generator=torch.Generator().manual_seed(4))
+    return [
+        one.indices.tolist()
+        for layer in range(2)
+        for one in find_in_layer(model.attached, memory, layer, normed, text, **options)
+    ]
+
+
+def summarise(summaries: Leaves | BlockSketch, store: RamStore) -> None:
+    catch_up(summaries, [store.column("search")[len(summaries) :]])
+
+
+# -- pieces of a store ---------------------------------------------------------------------------------------------
+
+
+def test_groups_are_consecutive_rows_however_they_come() -> None:
+    keys = keys_of(1000)
+    store = store_of(keys)
+    store.evict_oldest(36)
+    cut = list(groups(store.parts("search"), 300))
+    assert [group.shape[0] for group in cut] == [300, 300, 300]
+    assert torch.equal(torch.cat(cut), keys[36:936])
+    assert list(groups([], 3)) == []
+
+
+# -- laws of both kinds --------------------------------------------------------------------------------------------
+
+
+def plain_matches(keys: Tensor, query: Tensor) -> Tensor:
+    return (query @ keys.T).view(query.shape[0], -1, BLOCK).amax(-1)
+
+
+def check_same_as_fresh(summaries: Leaves | BlockSketch, held: Tensor, first: int) -> None:
+    """A summary that has lived equals one made of the same groups at once; `held` are the rows not forgotten, from `first` on."""
+    count = len(summaries)
+    assert 0 <= held.shape[0] - count < GROUP
+    if isinstance(summaries, BlockSketch):  # six directions of six: a sketch is the key itself
+        query = keys_of(3, seed=9)
+        assert torch.allclose(summaries.matches(query), plain_matches(held[:count], query), atol=1e-4)
+    else:
+        score = lambda keys: keys @ keys_of(1, seed=9)[0]  # noqa: E731
+        assert summaries.candidates(score, 10 * held.shape[0]).tolist() == list(range(count))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(4))
+def test_random_life_leaves_the_summaries_of_what_is_held(kind: Kind, seed: int) -> None:
+    dice = random.Random(seed)
+    store, summaries = store_of(keys_of(0)), made(kind)
+    every, first = keys_of(0), 0
+    for step in range(40):
+        new = keys_of(BLOCK * dice.randint(1, 60), seed=100 * seed + step)
+        store.append({"search": new})
+        every = torch.cat([every, new])
+        if dice.random() < 0.4:
+            gone = BLOCK * dice.randint(0, 80)
+            gone = min(gone, len(store))
+            store.evict_oldest(gone)
+            summaries.forget(gone)
+            first += gone
+        summarise(summaries, store)
+        check_same_as_fresh(summaries, every[first:], first)
+        if dice.random() < 0.2:
+            twin, other = summaries.fork(), store.fork()
+            other.append({"search": keys_of(GROUP, seed=7)})
+            summarise(twin, other)
+            twin.forget(BLOCK)
+            check_same_as_fresh(summaries, every[first:], first)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_row_is_summarised_once_and_forgetting_reads_none(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    summaries, store = made(kind), store_of(keys_of(0))
+    add = summaries.add
+
+    def counted(keys: Tensor) -> None:
+        seen.append(keys.shape[0])
+        add(keys)
+
+    monkeypatch.setattr(summaries, "add", counted)
+    for step in range(60):
+        store.append({"search": keys_of(100, step)})
+        summarise(summaries, store)
+        gone = max(0, len(store) - 1200)
+        store.evict_oldest(gone)
+        before = len(seen)
+        summaries.forget(gone)
+        assert len(seen) == before
+        assert summaries.size_bytes <= (1200 + GROUP) * WIDTH * 4 if kind is Leaves else True
+    assert sum(seen) == 60 * 100 // GROUP * GROUP
+
+
+def test_leaves_hold_every_row_once_and_likeness_is_what_puts_rows_together() -> None:
+    centres = 20 * torch.eye(16)[:, :WIDTH].repeat(1, 1) + 20 * keys_of(16, seed=3)
+    keys = (centres[:, None] + 0.01 * keys_of(16 * LEAF_ROWS, 4).view(16, LEAF_ROWS, WIDTH)).flatten(0, 1)
+    shuffled = torch.randperm(256, generator=torch.Generator().manual_seed(0))
+    leaves = similar(keys[shuffled], LEAF_ROWS)
+    assert sorted(leaves.flatten().tolist()) == list(range(256))
+    assert all(len(set((shuffled[leaf] // LEAF_ROWS).tolist())) == 1 for leaf in leaves), "a leaf mixes two bunches"
+
+
+def test_the_best_bunch_is_among_few_candidates() -> None:
+    summaries = Leaves(group_rows=4096)
+    keys = torch.randn(8192, 16, generator=torch.Generator().manual_seed(1))
+    right = torch.randperm(8192, generator=torch.Generator().manual_seed(2))[:32]
+    keys[right] = 3.0 + 0.05 * torch.randn(32, 16, generator=torch.Generator().manual_seed(3))
+    summaries.add(keys[:4096])
+    summaries.add(keys[4096:])
+    rows = summaries.candidates(lambda part: part.sum(1), 256)
+    assert rows.shape[0] == 256
+    assert set(right.tolist()) <= set(rows.tolist())
+
+
+def test_narrow_sketches_find_what_lies_in_few_directions() -> None:
+    plane = torch.randn(32, 96, generator=torch.Generator().manual_seed(1))
+    keys = torch.randn(4096, 32, generator=torch.Generator().manual_seed(2)) @ plane
+    query = keys_of(3, seed=5, width=96)
+    summaries = BlockSketch(BLOCK)
+    summaries.add(keys)
+    exact = plain_matches(keys, query)
+    assert torch.allclose(summaries.matches(query), exact, atol=1e-3 * float(exact.abs().max()))
+
+
+# -- searching -----------------------------------------------------------------------------------------------------
+
+
+def test_a_small_store_is_searched_exactly_and_has_no_summaries(small: MPlusModel) -> None:
+    memory = filled(small, 61)
+    assert memory.longterm.summaries_of(0) is None
+    assert found(small, memory, ids(6)[None]) == found(small, memory, ids(6)[None], exact=True)
+
+
+def test_with_all_as_candidates_the_search_is_the_exact_one(small: MPlusModel) -> None:
+    memory = filled(small, 900)
+    memory.geometry = memory.longterm.geometry = memory.geometry.changed(candidates=10_000)
+    assert len(memory.longterm.summaries[0]) >= GROUP
+    prompts = torch.stack([ids(9, 5), ids(9, 6)])
+    assert found(small, memory, prompts) == found(small, memory, prompts, exact=True)
+
+
+def test_candidates_have_the_exact_scores_and_others_none(small: MPlusModel) -> None:
+    memory = filled(small, 900)
+    prompt, attached = ids(7, 5)[None], small.attached
+    text = torch.ones_like(prompt, dtype=torch.bool)
+    if isinstance(attached.retriever, VoteRetriever):
+        features = prompt_features(attached, prompt, text)
+        places = Places.of(memory, with_short_term=memory.geometry.read_order == "score")
+        summaries = memory.longterm.summaries_of(0)
+        assert isinstance(summaries, BlockSketch)
+        exact = vote(attached.retriever, memory, places, features, text)
+        got = vote_on_candidates(attached.retriever, memory, places, summaries, features, text)
+        scored = got > float("-inf")
+        assert 0 < int(scored.sum()) < scored.numel()
+        assert torch.allclose(got[scored], exact[scored], atol=1e-5)
+        if places.short:
+            assert bool(scored[0][places.in_text >= places.long].all()), "a short-term block was not scored"
+        fresh = (places.in_text >= len(summaries) // memory.geometry.block_tokens) & (places.in_text < places.long)
+        assert bool(scored[0][fresh].all()), "a block that is not summarised yet was not scored"
+        return
+    assert isinstance(attached.retriever, LayerRetriever)
+    normed = torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(4))
+    fast = find_in_layer(attached, memory, 1, normed, text)[0]
+    slow = find_in_layer(attached, memory, 1, normed, text, exact=True)[0]
+    assert fast.candidates is not None and fast.scores is not None and slow.scores is not None
+    assert fast.candidates.shape[0] < slow.scores.shape[0]
+    assert torch.allclose(fast.scores, slow.scores[fast.candidates], atol=1e-5)
+
+
+def test_a_batch_finds_what_its_prompts_find_alone(small: MPlusModel) -> None:
+    memory = filled(small, 900)
+    prompts = torch.stack([ids(9, 5), ids(9, 6)])
+    if memory.geometry.retrieval == "shared":
+        assert found(small, memory, prompts) == [found(small, memory, prompt[None])[0] for prompt in prompts]
+
+
+def test_reading_a_summarised_memory_changes_none_of_it(small: MPlusModel) -> None:
+    memory = filled(small, 900)
+    before = contents(memory)
+    first = small.generate(ids(6), memory=memory, max_new_tokens=3, do_sample=False)
+    again = small.generate(ids(6), memory=memory, max_new_tokens=3, do_sample=False)
+    assert torch.equal(first, again)
+    assert same_contents(before, contents(memory))
+
+
+def test_fork_then_write_leaves_the_parents_search_unchanged(small: MPlusModel) -> None:
+    memory = filled(small, 900)
+    before = found(small, memory, ids(6)[None])
+    twin = memory.fork()
+    assert found(small, twin, ids(6)[None]) == before
+    twin.write(ids(300, 8))
+    assert found(small, memory, ids(6)[None]) == before
+
+
+def test_capacity_forgets_summaries_with_their_rows(small: MPlusModel) -> None:
+    memory = small.new_memory(seed=3)
+    memory.geometry = memory.longterm.geometry = memory.geometry.changed(ltm_capacity=600, candidates=10_000)
+    memory.write(ids(1500, 2))
+    assert len(memory.longterm) <= 600
+    assert len(memory.longterm.summaries[0]) <= 600
+    assert found(small, memory, ids(6)[None]) == found(small, memory, ids(6)[None], exact=True)
+
+
+def test_a_stored_memory_is_summarised_at_its_first_search(small: MPlusModel, tmp_path: Path) -> None:
+    memory = filled(small, 900, store=tmp_path / "rows")
+    before = found(small, memory, ids(6)[None])
+    memory.save(tmp_path / "saved")
+    opened = Memory.load(tmp_path / "saved", small)
+    assert len(opened.longterm.summaries[0]) == 0
+    assert found(small, opened, ids(6)[None]) == before
+    assert len(opened.longterm.summaries[0]) == len(memory.longterm.summaries[0])
+
+
+def test_cleared_memory_has_no_summaries(small: MPlusModel) -> None:
+    memory = filled(small, 900)
+    memory.clear()
+    assert all(len(summaries) == 0 for summaries in memory.longterm.summaries)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"search": "exact"}, {"choice": "recent"}, {"eviction": "countdown"}, {"exact_below": 10_000}]
+)
+def test_where_every_row_counts_nothing_is_summarised(small: MPlusModel, changed: dict[str, Any]) -> None:
+    geometry = small.geometry.changed(**changed)
+    memory = small.new_memory(seed=1)
+    memory.geometry = memory.longterm.geometry = geometry
+    assert not memory.longterm.is_searched_by_summaries(0)
+    assert memory.longterm.summaries_of(0) is None
+
+
+@pytest.mark.parametrize("changed", [{"search": "fast"}, {"exact_below": 0}, {"candidates": 0}])
+def test_bad_setting_is_one_sentence_that_names_the_field(changed: dict[str, Any]) -> None:
+    with pytest.raises(GeometryError, match=next(iter(changed))) as caught:
+        tiny_geometry(**changed)
+    assert "\n" not in str(caught.value)
+
+
+def test_places_are_worked_out_once_for_an_unchanged_memory() -> None:
+    model = tiny_model(setup="best_last")
+    memory = filled(model, 100)
+    first = Places.of(memory, with_short_term=True)
+    assert Places.of(memory, with_short_term=True) is first
+    assert Places.of(memory, with_short_term=False) is not first
+    memory.write(ids(8, 5))
+    assert Places.of(memory, with_short_term=True) is not first
