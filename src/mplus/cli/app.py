@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mplus.cli import ask, demo, export, fetch, info, terminal, train, write
+from mplus.cli import ask, bench, demo, export, fetch, info, terminal, train, write
 from mplus.cli import eval as evaluation
 from mplus.cli.options import Verbose
 from mplus.errors import MPlusError
@@ -35,6 +35,7 @@ app.command("ask")(ask.ask)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)
 app.add_typer(evaluation.app, name="eval")
+app.command("bench")(bench.bench)
 app.command("train")(train.train)
 app.command("export")(export.export)
 

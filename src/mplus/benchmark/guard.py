@@ -1,0 +1,57 @@
+"""Floors and ceilings that ratios must keep, in a committed file. Knows no seconds.
+
+A file is ``{"schema": 1, "model": ..., "at_least": {ratio: value}, "at_most": {ratio: value}}``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mplus.errors import InputError
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Bounds for the ratios of one model."""
+
+    model: str
+    at_least: dict[str, float]
+    at_most: dict[str, float]
+
+    @classmethod
+    def read(cls, file: Path) -> Guard:
+        """Open a file of bounds.
+
+        Raises:
+            InputError: missing, not JSON, or of another form.
+        """
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"'{file}' cannot be read ({error.strerror}); give the file of bounds with --check") from None
+        except ValueError:
+            raise InputError(f"'{file}' is not JSON; expected bounds like benchmarks/guard.json") from None
+        try:
+            if found["schema"] != 1:
+                raise InputError(f"'{file}' has schema {found['schema']!r}, expected 1")
+            floors, ceilings = ({name: float(value) for name, value in found[key].items()} for key in ("at_least", "at_most"))
+            return cls(str(found["model"]), floors, ceilings)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise InputError(f"'{file}' holds no bounds; expected the keys schema, model, at_least and at_most") from None
+
+    def broken(self, ratios: Mapping[str, float]) -> list[str]:
+        """One sentence for each ratio that is missing or beyond its bound."""
+        out = []
+        for bounds, word, holds in (
+            (self.at_least, "at least", lambda got, bound: got >= bound),
+            (self.at_most, "at most", lambda got, bound: got <= bound),
+        ):
+            for name, bound in bounds.items():
+                if name not in ratios:
+                    out.append(f"ratio {name} was not measured, the guard wants {word} {bound:g}")
+                elif not holds(ratios[name], bound):
+                    out.append(f"ratio {name} is {ratios[name]:.3g}, the guard wants {word} {bound:g}")
+        return out

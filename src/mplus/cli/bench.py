@@ -1,0 +1,100 @@
+"""`mplus bench`: how fast and how small, against the paper's procedure and plain decoding. Results to a file, tables to stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mplus.cli import terminal
+from mplus.cli.options import Verbose
+
+if TYPE_CHECKING:
+    from mplus.benchmark.plan import Plan
+    from mplus.benchmark.result import Result
+
+REGRESSED = 1
+
+
+def bench(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="speed, memory, growth, all of them, quick, or profile of the hot paths.")
+    ] = "all",
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="smollm2-135m, mid, or 8b (for GPUs).")] = "mid",
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="FILE", help="JSON; a picture goes beside it. An earlier result of mplus bench is replaced, nothing else."
+        ),
+    ] = Path("bench.json"),
+    rounds: Annotated[int | None, typer.Option("--rounds", help="Turns of each side.", show_default="7, quick 5")] = None,
+    ltm: Annotated[
+        str | None, typer.Option("--ltm", metavar="LIST", help="Long-term sizes.", show_default="0,10k,40k,150k,1M")
+    ] = None,
+    contexts: Annotated[
+        str | None, typer.Option("--contexts", metavar="LIST", help="Texts of the full-context baselines, in tokens.")
+    ] = None,
+    layers: Annotated[int | None, typer.Option("--layers", help="Layers of a random model, to fit a small machine.")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or auto.", show_default="the model's own")] = None,
+    end_to_end: Annotated[bool, typer.Option("--end-to-end", help="Also read 160,000 tokens and answer; takes minutes.")] = False,
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="FILE", help="Bounds for the ratios; exit code 1 if one is broken.")
+    ] = None,
+    verbose: Verbose = False,
+) -> int:
+    """Measure speed and memory in one run, in turns with the paper's procedure and plain transformers on the same weights."""
+    _be_quiet()
+    from mplus.benchmark.guard import Guard
+    from mplus.benchmark.plan import plan_of
+    from mplus.benchmark.result import check_file
+    from mplus.benchmark.sizes import check_size
+
+    plan = plan_of(
+        kind, model, rounds=rounds, ltm=ltm, contexts=contexts, layers=layers, dtype=dtype, end_to_end=end_to_end
+    )
+    check_size(model, layers)
+    check_file(out)
+    guard = None if check is None else Guard.read(check)
+    if plan.kind == "profile":
+        return _profile(plan, out)
+    result = _measure(plan, out)
+    broken = [] if guard is None else guard.broken({name: one.median for name, one in result.spreads.items()})
+    for sentence in broken:
+        terminal.note(f"mplus: {sentence}")
+    return REGRESSED if broken else 0
+
+
+def _measure(plan: Plan, out: Path) -> Result:
+    from mplus.benchmark.picture import draw
+    from mplus.benchmark.result import store
+    from mplus.benchmark.run import run
+    from mplus.cli import bench_report
+
+    with terminal.waiting("measuring") as tell:
+        result = run(plan, tell)
+    paths = store(out, result.to_text(), lambda path: draw(result, path))
+    bench_report.show(result, paths)
+    return result
+
+
+def _profile(plan: Plan, out: Path) -> int:
+    from mplus.benchmark.hotspots import hotspots
+    from mplus.benchmark.result import store
+    from mplus.benchmark.stage import Stage
+    from mplus.cli import bench_report
+
+    with terminal.waiting("profiling") as tell:
+        found = hotspots(Stage(plan, tell))
+    text = bench_report.show_hotspots(found)
+    path = store(out.with_suffix(".profile.txt"), text, None)[0]
+    terminal.results().print(str(path), markup=False, soft_wrap=True)
+    return 0
+
+
+def _be_quiet() -> None:
+    from transformers.utils import logging
+
+    if not terminal.is_verbose():
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
