@@ -91,7 +91,10 @@ class Geometry(BaseModel):
         65_536, ge=1, description="search `auto`: long-term tokens of a layer below which every one is scored"
     )
     candidates: int = Field(
-        32, ge=1, description="search `auto`: long-term tokens scored exactly for each one that is read (times K0 in all)"
+        0,
+        ge=0,
+        description="search `auto`: long-term tokens scored exactly for each one that is read (times K0 in all); 0: 32 where layers "
+        "vote, 12 where each layer finds its own",
     )
 
     eviction: Literal["oldest", "countdown"] = "oldest"
@@ -158,6 +161,11 @@ class Geometry(BaseModel):
             return list(range(text_tokens))
         count = -(-text_tokens * self.new_tokens // self.chunk_tokens)
         return [min((row + 1) * self.chunk_tokens // self.new_tokens, text_tokens) - 1 for row in range(count)]
+
+    @property
+    def candidates_per_token(self) -> int:
+        """Long-term tokens that a two-level search scores exactly for each one that is read."""
+        return self.candidates or (32 if self.retrieval == "shared" else 12)
 
     @property
     def drop_span(self) -> int:

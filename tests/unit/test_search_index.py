@@ -16,7 +16,8 @@ from mplus.attach.find import find_by_vote, find_in_layer, prompt_features
 from mplus.attach.places import Places
 from mplus.attach.vote import vote, vote_on_candidates
 from mplus.errors import GeometryError
-from mplus.memory.index.leaves import LEAF_ROWS, Leaves, similar
+from mplus.memory.index import levels
+from mplus.memory.index.levels import KeyLevels, products, stand_in
 from mplus.memory.index.pieces import groups
 from mplus.memory.index.sketch import BlockSketch
 from mplus.memory.index.summaries import catch_up
@@ -27,12 +28,12 @@ from tests.tiny import contents, filled, ids, same_contents, tiny_geometry, tiny
 
 WIDTH = 6
 GROUP, BLOCK = 256, 4
-Kind = type[Leaves] | type[BlockSketch]
-KINDS: list[Kind] = [Leaves, BlockSketch]
+Kind = type[KeyLevels] | type[BlockSketch]
+KINDS: list[Kind] = [KeyLevels, BlockSketch]
 
 
-def made(kind: Kind) -> Leaves | BlockSketch:
-    return Leaves(group_rows=GROUP) if kind is Leaves else BlockSketch(BLOCK, group_rows=GROUP)
+def made(kind: Kind) -> KeyLevels | BlockSketch:
+    return KeyLevels(group_rows=GROUP) if kind is KeyLevels else BlockSketch(BLOCK, group_rows=GROUP)
 
 
 def keys_of(count: int, seed: int = 0, width: int = WIDTH) -> Tensor:
@@ -47,7 +48,7 @@ def store_of(keys: Tensor) -> RamStore:
 
 
 @pytest.fixture(
-    params=[("shared", BlockSketch), ("best_last", BlockSketch), ("recent", BlockSketch), ("per_layer", Leaves)], ids=str
+    params=[("shared", BlockSketch), ("best_last", BlockSketch), ("recent", BlockSketch), ("per_layer", KeyLevels)], ids=str
 )
 def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MPlusModel]:
     """Tiny models of both ways to search, whose stores are summarised from 256 rows on."""
@@ -71,7 +72,7 @@ def found(model: MPlusModel, memory: Memory, prompt: Tensor, **options: Any) -> 
     ]
 
 
-def summarise(summaries: Leaves | BlockSketch, store: RamStore) -> None:
+def summarise(summaries: KeyLevels | BlockSketch, store: RamStore) -> None:
     catch_up(summaries, [store.column("search")[len(summaries) :]])
 
 
@@ -95,7 +96,7 @@ def plain_matches(keys: Tensor, query: Tensor) -> Tensor:
     return (query @ keys.T).view(query.shape[0], -1, BLOCK).amax(-1)
 
 
-def check_same_as_fresh(summaries: Leaves | BlockSketch, held: Tensor, first: int) -> None:
+def check_same_as_fresh(summaries: KeyLevels | BlockSketch, held: Tensor, first: int) -> None:
     """A summary that has lived equals one made of the same groups at once; `held` are the rows not forgotten, from `first` on."""
     count = len(summaries)
     assert 0 <= held.shape[0] - count < GROUP
@@ -152,28 +153,46 @@ def test_every_row_is_summarised_once_and_forgetting_reads_none(kind: Kind, monk
         before = len(seen)
         summaries.forget(gone)
         assert len(seen) == before
-        assert summaries.size_bytes <= (1200 + GROUP) * WIDTH * 4 if kind is Leaves else True
+        assert len(summaries) <= 1200
     assert sum(seen) == 60 * 100 // GROUP * GROUP
 
 
-def test_leaves_hold_every_row_once_and_likeness_is_what_puts_rows_together() -> None:
-    centres = 20 * torch.eye(16)[:, :WIDTH].repeat(1, 1) + 20 * keys_of(16, seed=3)
-    keys = (centres[:, None] + 0.01 * keys_of(16 * LEAF_ROWS, 4).view(16, LEAF_ROWS, WIDTH)).flatten(0, 1)
-    shuffled = torch.randperm(256, generator=torch.Generator().manual_seed(0))
-    leaves = similar(keys[shuffled], LEAF_ROWS)
-    assert sorted(leaves.flatten().tolist()) == list(range(256))
-    assert all(len(set((shuffled[leaf] // LEAF_ROWS).tolist())) == 1 for leaf in leaves), "a leaf mixes two bunches"
+def test_a_stand_in_is_the_score_where_that_is_linear_and_follows_its_high_end_elsewhere() -> None:
+    keys, direction = keys_of(2000, 1, 16), keys_of(1, 2, 16)[0]
+    weights, offset = stand_in(keys, keys @ direction + 3)
+    assert torch.allclose(weights, direction, atol=1e-2) and abs(float(offset) - 3) < 1e-2
+    score = torch.sigmoid(keys @ torch.stack([direction, direction + 0.3 * keys_of(1, 5, 16)[0]]).T - 4).mean(
+        1
+    )  # nearly flat for most
+    weights, _ = stand_in(keys, score)
+    best = score.topk(20).indices
+    assert set(best.tolist()) <= set((keys @ weights).topk(60).indices.tolist())
+
+
+def test_whole_number_products_are_exact() -> None:
+    dice = torch.Generator().manual_seed(1)
+    left = torch.randint(-127, 128, (1001, 48), dtype=torch.int8, generator=dice)
+    right = torch.randint(-127, 128, (48,), dtype=torch.int8, generator=dice)
+    expected = left.long() @ right.long()
+    assert torch.equal(products(left, right).long(), expected)
+
+
+def test_products_without_the_private_kernel_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right = torch.full((9, 300), 127, dtype=torch.int8), torch.full((300,), -127, dtype=torch.int8)
+    monkeypatch.setattr(levels, "_has_int8_products", lambda: False)
+    assert products(left, right).tolist() == [-127 * 127 * 300] * 9
 
 
 def test_the_best_bunch_is_among_few_candidates() -> None:
-    summaries = Leaves(group_rows=4096)
+    summaries = KeyLevels(group_rows=4096)
     keys = torch.randn(8192, 16, generator=torch.Generator().manual_seed(1))
     right = torch.randperm(8192, generator=torch.Generator().manual_seed(2))[:32]
     keys[right] = 3.0 + 0.05 * torch.randn(32, 16, generator=torch.Generator().manual_seed(3))
     summaries.add(keys[:4096])
     summaries.add(keys[4096:])
     rows = summaries.candidates(lambda part: part.sum(1), 256)
-    assert rows.shape[0] == 256
+    assert 128 <= rows.shape[0] <= 512
+    assert rows.tolist() == sorted(set(rows.tolist()))
     assert set(right.tolist()) <= set(rows.tolist())
 
 
@@ -293,7 +312,7 @@ def test_where_every_row_counts_nothing_is_summarised(small: MPlusModel, changed
     assert memory.longterm.summaries_of(0) is None
 
 
-@pytest.mark.parametrize("changed", [{"search": "fast"}, {"exact_below": 0}, {"candidates": 0}])
+@pytest.mark.parametrize("changed", [{"search": "fast"}, {"exact_below": 0}, {"candidates": -1}])
 def test_bad_setting_is_one_sentence_that_names_the_field(changed: dict[str, Any]) -> None:
     with pytest.raises(GeometryError, match=next(iter(changed))) as caught:
         tiny_geometry(**changed)

@@ -21,7 +21,7 @@ from mplus.attach.look import look_again
 from mplus.attach.parts import Attached
 from mplus.attach.places import Places, recent_tokens
 from mplus.attach.vote import vote, vote_on_candidates
-from mplus.memory.index.leaves import Leaves, Score
+from mplus.memory.index.levels import KeyLevels, Score
 from mplus.memory.index.sketch import BlockSketch
 from mplus.memory.memory import Memory
 from mplus.retriever import LayerRetriever, VoteRetriever, best_span_last, choose_blocks, oldest_first, repeated_oldest_first
@@ -90,7 +90,7 @@ def find_in_layer(
     assert isinstance(attached.retriever, LayerRetriever)
     queries = attached.retriever.queries(layer, normed_BTD)
     summaries = None if exact or geometry.search == "exact" else longterm.summaries_of(layer)
-    if not isinstance(summaries, Leaves):
+    if not isinstance(summaries, KeyLevels):
         pieces = (piece for keys in longterm.search_parts(layer) for piece in keys.split(PIECE_ROWS))
         parts = [attached.retriever.chances(queries, text_BT, keys.to(queries.device)) for keys in pieces]
         return [_best_of(memory, layer, scores, None) for scores in torch.cat(parts, 1)]
@@ -102,11 +102,13 @@ def find_in_layer(
     return found
 
 
-def candidates_in_layer(memory: Memory, layer: int, summaries: Leaves, score: Score) -> Tensor:
-    """[c] ascending places of the tokens that one prompt judges exactly: those of the best leaves, and all not yet summarised."""
+def candidates_in_layer(memory: Memory, layer: int, summaries: KeyLevels, score: Score) -> Tensor:
+    """[c] ascending places of the tokens that one prompt judges exactly: the best by a stand-in for the score, and all not yet summarised."""
     store, read = memory.longterm.stores[layer], planned_tokens(memory)
-    rows = torch.cat([summaries.candidates(score, read * memory.geometry.candidates), torch.arange(len(summaries), len(store))])
-    if rows.shape[0] < read:  # the best leaves may be mostly forgotten
+    rows = torch.cat(
+        [summaries.candidates(score, read * memory.geometry.candidates_per_token), torch.arange(len(summaries), len(store))]
+    )
+    if rows.shape[0] < read:  # the sample promised more than there are
         return torch.arange(len(store))
     log.debug("layer %d: %d of %d tokens are candidates", layer, rows.shape[0], len(store))
     return rows

@@ -38,7 +38,7 @@ def vote_on_candidates(
 ) -> Tensor:
     """[B, m] as ``vote`` gives, for candidates; -inf elsewhere.
 
-    Candidates are the windows whose sketches score best, ``Geometry.candidates`` times the tokens to be read, and every window
+    Candidates are the windows whose sketches score best, ``Geometry.candidates_per_token`` times the tokens to be read, and every window
     that holds a short-term block or one that is not sketched yet.
     """
     geometry = memory.geometry
@@ -47,7 +47,7 @@ def vote_on_candidates(
         query, weight = retriever.queries(features, text_BT)
         always = _reaching(places.in_text >= len(summaries) // block, window)
         budget = geometry.ltm_read_tokens // block
-        count = min(max(budget, -(-budget * geometry.candidates // window)), int((~always).sum()))
+        count = min(max(budget, -(-budget * geometry.candidates_per_token // window)), int((~always).sum()))
         out = torch.full((query.shape[0], places.in_text.shape[0]), float("-inf"))
         for row in range(query.shape[0]):
             about = _about(retriever, memory, places, summaries, query[row : row + 1], weight[row : row + 1])

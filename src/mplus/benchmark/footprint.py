@@ -105,7 +105,10 @@ def peaks(stage: Stage) -> dict[str, Any]:
 
 def _peak(stage: Stage, one: dict[str, Any]) -> dict[str, Any] | None:
     name = f"{one['system']} at {one['tokens']:,} tokens"
-    counts = stage.shape.weight_bytes + 2 * one["tokens"] * stage.model.layout(stage.model.memory_format, stage.model.geometry).bytes_per_token
+    counts = (
+        stage.shape.weight_bytes
+        + 2 * one["tokens"] * stage.model.layout(stage.model.memory_format, stage.model.geometry).bytes_per_token
+    )
     if one["system"] != "full" and (lacks := shortage(counts)):
         stage.note(f"peak memory of {name} is left out: it {lacks}")
         return None
@@ -119,6 +122,8 @@ def _peak(stage: Stage, one: dict[str, Any]) -> dict[str, Any] | None:
         stage.note(f"peak memory of {name} is left out: the system ended its process, most likely for want of RAM")
         return None
     if done.returncode:
-        raise MPlusError(f"measuring the peak memory of {name} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise MPlusError(
+            f"measuring the peak memory of {name} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
+        )
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {**one, **figures}

@@ -45,13 +45,10 @@ class Guard:
     def broken(self, ratios: Mapping[str, float]) -> list[str]:
         """One sentence for each ratio that is missing or beyond its bound."""
         out = []
-        for bounds, word, holds in (
-            (self.at_least, "at least", lambda got, bound: got >= bound),
-            (self.at_most, "at most", lambda got, bound: got <= bound),
-        ):
+        for bounds, word in ((self.at_least, "at least"), (self.at_most, "at most")):
             for name, bound in bounds.items():
                 if name not in ratios:
                     out.append(f"ratio {name} was not measured, the guard wants {word} {bound:g}")
-                elif not holds(ratios[name], bound):
+                elif ratios[name] < bound if bounds is self.at_least else ratios[name] > bound:
                     out.append(f"ratio {name} is {ratios[name]:.3g}, the guard wants {word} {bound:g}")
         return out

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ def hotspots(stage: Stage) -> list[Hotspots]:
     for path, act in acts.items():
         for name, system in zip(("ours", "literal"), both, strict=True):
             stage.tell(f"profile: {path}, {name}")
-            found.append(_profiled(path, name, lambda act=act, system=system: act(system)))
+            found.append(_profiled(path, name, partial(act, system)))
     return found
 
 

@@ -52,9 +52,7 @@ def measure_limits(shape: Shape, device: torch.device, *, chunk: int = 512, quer
     source = torch.ones(COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
     seconds = [timed(lambda: target.copy_(source)) for _ in range(TURNS)][1:]
-    return Limits(
-        flops_per_s=rates[chunk], query_flops_per_s=rates[query], copy_bytes_per_s=2 * COPY_BYTES / median(seconds)
-    )
+    return Limits(flops_per_s=rates[chunk], query_flops_per_s=rates[query], copy_bytes_per_s=2 * COPY_BYTES / median(seconds))
 
 
 def _matmul_rate(rows: int, width: int, inner: int, kind: torch.dtype, device: torch.device) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from mplus.attach.engine import Engine
 from mplus.benchmark import systems
 from mplus.benchmark.filling import fill_short, grow_long, random_ids
 from mplus.benchmark.sizes import open_size, plain_twin
@@ -66,7 +67,7 @@ def _system(model: MPlusModel, name: str, tokens: int) -> WithMemory:
     geometry = model.geometry  # MemoryLLM: the long-term tokens read at most are short-term ones instead
     memory = model.new_memory(ltm=False, stm_tokens=geometry.stm_tokens + geometry.ltm_read_tokens)
     fill_short(memory)
-    return WithMemory(model, memory, systems.Engine())
+    return WithMemory(model, memory, Engine())
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ def _bytes(result: Result) -> dict[str, list[tuple[int, float]]]:
         return {}
     layers = result.environment["shape"]["layers"]
     lines = {
-        name: [(point["ltm_tokens"], point["ltm_tokens"] * rows[kind]["total"] * layers) for point in points if point["ltm_tokens"]]
+        name: [
+            (point["ltm_tokens"], point["ltm_tokens"] * rows[kind]["total"] * layers) for point in points if point["ltm_tokens"]
+        ]
         for name, kind in (("ours", OURS_ROW_TYPE), ("literal", "literal"))
     }
     contexts = result.raw.get("contexts", {}).get("points", [])

@@ -66,7 +66,9 @@ class Plan:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
-def plan_of(kind: str, model: str, *, rounds: int | None = None, ltm: str | None = None, contexts: str | None = None, **options: Any) -> Plan:
+def plan_of(
+    kind: str, model: str, *, rounds: int | None = None, ltm: str | None = None, contexts: str | None = None, **options: Any
+) -> Plan:
     """The plan of a kind.
 
     Args:

@@ -85,7 +85,8 @@ def gains(part: Raw, limits: Limits, dtype: str) -> dict[str, dict[str, dict[str
     for figure, entry in part["figures"].items():
         weights = part["weight_bytes"] * entry["weight_passes"]
         expected = {
-            name: limits.seconds(work["flops"], 2 * work["written_bytes"] + weights, dtype) for name, work in entry["work"].items()
+            name: limits.seconds(work["flops"], 2 * work["written_bytes"] + weights, dtype)
+            for name, work in entry["work"].items()
         }
         for name, seconds in entry["seconds"].items():
             if name == ALL_ON:

@@ -67,8 +67,6 @@ class Result:
         return json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
 
 
-
-
 def paths_beside(file: Path) -> tuple[Path, Path]:
     """The result and its picture."""
     return file, file.with_suffix(".png")
@@ -83,7 +81,9 @@ def check_file(file: Path) -> None:
         InputError: not writable, a directory, or a file that is not ours.
     """
     if file.suffix == ".png":
-        raise InputError(f"the result is JSON and its picture lies beside it as .png; give a name like '{file.with_suffix('.json')}'")
+        raise InputError(
+            f"the result is JSON and its picture lies beside it as .png; give a name like '{file.with_suffix('.json')}'"
+        )
     if file.is_dir():
         raise InputError(f"'{file}' is a directory; give a file like '{file / 'bench.json'}'")
     folder = file.absolute().parent
@@ -108,7 +108,7 @@ def _is_ours(file: Path) -> bool:
 def store(file: Path, text: str, draw: Callable[[Path], None] | None) -> list[Path]:
     """Write result and picture aside, then rename them into place; returns their paths."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    paths = [path for path in paths_beside(file)[: 2 if draw else 1]]
+    paths = list(paths_beside(file)[: 2 if draw else 1])
     aside = [path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}") for path in paths]
     try:
         aside[0].write_text(text, encoding="utf-8")

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final
 
 from mplus.benchmark import footprint, speed
@@ -46,7 +47,7 @@ def run(plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Result:
     seconds: dict[str, float] = {}
     for name, measure in _PARTS.items():
         if name in plan.parts:
-            seconds[name] = _run_part(raw, name, lambda measure=measure: measure(stage))
+            seconds[name] = _run_part(raw, name, partial(measure, stage))
     if "counts" in plan.parts:
         seconds["counts"] = _run_part(raw, "counts", lambda: counts(stage, raw))
     if plan.end_to_end:

@@ -62,12 +62,12 @@ def _measured(raw: dict[str, Any], path: str, name: str, tokens: int) -> float |
     if path == "first_token":
         points = raw.get("first_token", {}).get("points", [])
         here = [point["seconds"].get(name) for point in points if point["ltm_tokens"] == tokens]
-        return median(here[0]) if here and here[0] else None
+        return float(median(here[0])) if here and here[0] else None
     part = raw.get(path)
     if not part:
         return None
     units = part["new_tokens"] if path == "decode" else part["chunks"]
-    return median(part["seconds"][name]) / int(units)
+    return float(median(part["seconds"][name])) / int(units)
 
 
 def _dtype(stage: Stage) -> str:

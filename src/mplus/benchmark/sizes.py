@@ -100,7 +100,14 @@ SIZES: Final[dict[str, Size]] = {
             "vocab_size": 128,
             "max_position_embeddings": 4096,
         },
-        geometry={**PUBLISHED, "chunk_tokens": 16, "new_tokens": 8, "stm_tokens": 64, "ltm_read_tokens": 16, "min_write_tokens": 2},
+        geometry={
+            **PUBLISHED,
+            "chunk_tokens": 16,
+            "new_tokens": 8,
+            "stm_tokens": 64,
+            "ltm_read_tokens": 16,
+            "min_write_tokens": 2,
+        },
         parts={"key_width": 6, "read_lora": {"r": 2, "lora_alpha": 4}, "write_lora": {"r": 2, "lora_alpha": 4}},
         ltm=(0, 100, 400),
         contexts=(64, 128),
@@ -172,7 +179,8 @@ def _random_decoder(size: Size, dtype: torch.dtype, device: torch.device, layers
         torch.manual_seed(0)
         torch.set_default_dtype(dtype)
         try:
-            return LlamaForCausalLM(config).eval()
+            made: PreTrainedModel = LlamaForCausalLM(config).eval()
+            return made
         finally:
             torch.set_default_dtype(before)
 

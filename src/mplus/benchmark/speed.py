@@ -5,6 +5,7 @@ Legend: M long-term tokens, C text tokens in context, B memories.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,12 +42,17 @@ def first_token(stage: Stage) -> dict[str, Any]:
         if tokens == SMALL_LTM:
             small = mine.with_memory(mine.memory.fork())
         if tokens == LARGE_LTM and small is not None:
-            least = small
-            turns = {"small": lambda: least.first_token(stage.query()), "large": lambda: mine.first_token(stage.query())}
+            turns = {"small": partial(_warm, stage, small), "large": partial(_warm, stage, mine)}
             growth = {"small": SMALL_LTM, "large": LARGE_LTM, "seconds": interleaved(turns, stage.plan.rounds)}
     paper.memory.clear()
     mine.memory.clear()
     return {"query_tokens": stage.plan.query_tokens, "points": points, **({"growth": growth} if growth else {})}
+
+
+def _warm(stage: Stage, system: WithMemory) -> float:
+    """A first token when the memory has just been read: two memories in turns would take each other's buffers away."""
+    system.first_token(stage.query())
+    return system.first_token(stage.query())
 
 
 def after_write(stage: Stage) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 from mplus.attach.engine import Engine
@@ -36,9 +37,9 @@ def switches(stage: Stage) -> dict[str, Any] | None:
         stage.tell(f"what each change gives: {figure}")
         writes = figure == "ingest"
         own = {name: system.with_memory(system.memory.fork()) for name, system in variants.items()} if writes else variants
-        sides = {name: lambda system=system: act(system) for name, system in own.items()}
+        sides = {name: partial(act, system) for name, system in own.items()}
         seconds = interleaved(sides, stage.plan.rounds)
-        work = {name: work_of(lambda system=system: act(system)) for name, system in own.items()}
+        work = {name: work_of(partial(act, system)) for name, system in own.items()}
         passes = stage.plan.new_tokens if figure == "decode" else 1
         counted = {name: _counted(one, prompt[name] if figure == "decode" else None) for name, one in work.items()}
         found["figures"][figure] = {"seconds": seconds, "work": counted, "weight_passes": passes}

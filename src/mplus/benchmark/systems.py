@@ -54,20 +54,21 @@ def row_types() -> list[str]:
 def storage_fields(row_type: str) -> dict[str, Any]:
     """Geometry fields that keep rows and, where that can be chosen, search keys in `row_type`."""
     fields: dict[str, Any] = {"ltm_dtype": row_type}
-    search = Geometry.model_fields.get("ltm_search_dtype")
-    if search is not None and row_type in get_args(search.annotation):
-        fields["ltm_search_dtype"] = row_type
+    search_type = SEARCH_TYPES.get(row_type, row_type)
+    if search_type in get_args(Geometry.model_fields["ltm_search_dtype"].annotation):
+        fields["ltm_search_dtype"] = search_type
     return fields
 
 
 OURS_ROW_TYPE = "bfloat16"
-"""Half the bytes; every other type is counted beside it."""
+"""Half the bytes of numbers that attention sees; every other type is counted beside it."""
+SEARCH_TYPES = {"bfloat16": "int8"}
+"""Search keys beside rows of a type, where they are of another: int8 keys find what longer ones do (benchmarks/row_types.py)."""
 
 
 def literal_fields() -> dict[str, Any]:
     """Geometry fields of the published procedure: rows as the model computes them, every key scored."""
-    wanted = {"ltm_dtype": "model", "ltm_search_dtype": "model", "exact": True, "ltm_exact": True, "exact_search": True}
-    return {name: value for name, value in wanted.items() if name in Geometry.model_fields}
+    return {"ltm_dtype": "model", "ltm_search_dtype": "model", "search": "exact"}
 
 
 class WithMemory:

@@ -30,7 +30,7 @@ class Work(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
         self.written_bytes = 0
         self.calls = 0
@@ -73,6 +73,7 @@ def _bytes(value: Tensor) -> int:
 
 def work_of(act: Callable[[], Any]) -> Work:
     """What `act` costs."""
-    with Work() as work, torch.no_grad():
+    work = Work()
+    with work, torch.no_grad():
         act()
     return work

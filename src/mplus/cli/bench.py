@@ -25,7 +25,9 @@ def bench(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", metavar="FILE", help="JSON; a picture goes beside it. An earlier result of mplus bench is replaced, nothing else."
+            "--out",
+            metavar="FILE",
+            help="JSON; a picture goes beside it. An earlier result of mplus bench is replaced, nothing else.",
         ),
     ] = Path("bench.json"),
     rounds: Annotated[int | None, typer.Option("--rounds", help="Turns of each side.", show_default="7, quick 5")] = None,
@@ -36,7 +38,9 @@ def bench(
         str | None, typer.Option("--contexts", metavar="LIST", help="Texts of the full-context baselines, in tokens.")
     ] = None,
     layers: Annotated[int | None, typer.Option("--layers", help="Layers of a random model, to fit a small machine.")] = None,
-    dtype: Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or auto.", show_default="the model's own")] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="float32, bfloat16 or auto.", show_default="the model's own")
+    ] = None,
     end_to_end: Annotated[bool, typer.Option("--end-to-end", help="Also read 160,000 tokens and answer; takes minutes.")] = False,
     check: Annotated[
         Path | None, typer.Option("--check", metavar="FILE", help="Bounds for the ratios; exit code 1 if one is broken.")
@@ -50,9 +54,7 @@ def bench(
     from mplus.benchmark.result import check_file
     from mplus.benchmark.sizes import check_size
 
-    plan = plan_of(
-        kind, model, rounds=rounds, ltm=ltm, contexts=contexts, layers=layers, dtype=dtype, end_to_end=end_to_end
-    )
+    plan = plan_of(kind, model, rounds=rounds, ltm=ltm, contexts=contexts, layers=layers, dtype=dtype, end_to_end=end_to_end)
     check_size(model, layers)
     check_file(out)
     guard = None if check is None else Guard.read(check)

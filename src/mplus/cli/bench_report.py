@@ -50,7 +50,9 @@ def show_hotspots(found: list[Hotspots]) -> str:
 
 
 def _ratios(result: Result) -> Table:
-    made = terminal.table("ratio", "median", "quartiles", "target", "", title=f"{escape(result.model)}: ours and the literal procedure")
+    made = terminal.table(
+        "ratio", "median", "quartiles", "target", "", title=f"{escape(result.model)}: ours and the literal procedure"
+    )
     found = result.spreads
     wanted = targets(found)
     for name, one in found.items():
@@ -109,7 +111,9 @@ def _peaks(result: Result) -> Table | None:
     made = terminal.table("system", "tokens", "peak GB", "above the model, GB", "memory holds, GB", title=f"Peak {part['what']}")
     for one in part["figures"]:
         above, held = one["peak_bytes"] - one["opened_bytes"], one["held_bytes"]
-        made.add_row(one["system"], f"{one['tokens']:,}", f"{one['peak_bytes'] / 1e9:.2f}", f"{above / 1e9:.2f}", f"{held / 1e9:.2f}")
+        made.add_row(
+            one["system"], f"{one['tokens']:,}", f"{one['peak_bytes'] / 1e9:.2f}", f"{above / 1e9:.2f}", f"{held / 1e9:.2f}"
+        )
     return made
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mplus.config import Geometry
 from mplus.memory import room
-from mplus.memory.index.leaves import Leaves
+from mplus.memory.index.levels import KeyLevels
 from mplus.memory.index.sketch import BlockSketch
 from mplus.memory.index.summaries import catch_up
 from mplus.memory.quantised import SCALE, RowCodec
@@ -46,7 +46,7 @@ class LongTerm:
         self.stores: list[Store] = [self.storage.new_store(self.codec.fields, self.block) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
-        self.summaries: list[Leaves | BlockSketch] = [self._no_summaries() for _ in range(groups)]
+        self.summaries: list[KeyLevels | BlockSketch] = [self._no_summaries() for _ in range(groups)]
         self.derived: dict[str, object] = {}
         """What readers worked out from all rows and want to find again; emptied by every change."""
 
@@ -68,7 +68,7 @@ class LongTerm:
         allowed = geometry.search == "auto" and geometry.eviction == "oldest" and geometry.choice == "best" and geometry.reads_ltm
         return allowed and len(self.stores[group]) >= geometry.exact_below
 
-    def summaries_of(self, group: int) -> Leaves | BlockSketch | None:
+    def summaries_of(self, group: int) -> KeyLevels | BlockSketch | None:
         """The summaries of a group's rows, all but the newest; None where every row is to be scored.
 
         A store that was opened from files is summarised here, at its first search; later rows are when they are taken in.
@@ -197,8 +197,8 @@ class LongTerm:
         own = room.Room.of(self.layout, self.geometry, kv_numbers=0)  # what a prompt reads is not asked here
         return own.for_longterm(len(self), rows, free)
 
-    def _no_summaries(self) -> Leaves | BlockSketch:
-        return Leaves() if self._per_layer else BlockSketch(self.block)
+    def _no_summaries(self) -> KeyLevels | BlockSketch:
+        return KeyLevels() if self._per_layer else BlockSketch(self.block)
 
     @property
     def _per_layer(self) -> bool:
