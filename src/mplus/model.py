@@ -28,6 +28,7 @@ from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError, PromptTooLongError
 from mplus.host import MemoryHost
 from mplus.memory.memory import Memory
+from mplus.memory.room import Room, told
 from mplus.memory.rows import Written
 from mplus.prompts import OwnPrompt, Prompts
 
@@ -143,6 +144,7 @@ class MPlusModel(MemoryHost):
         *,
         return_retrieved: bool = False,
         output_hidden_states: bool = False,
+        exact: bool = False,
     ) -> MPlusOutput:
         """Logits of prompts that read `memory`.
 
@@ -151,6 +153,7 @@ class MPlusModel(MemoryHost):
             memory: one for all prompts, one each, or several for one prompt; a ``Written`` is read alone; None: the bare base.
             return_retrieved: give what each prompt drew from long-term memory.
             output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
+            exact: score every long-term token; else ``Geometry.search`` says from which size on candidates are enough.
         """
         prompts = Prompts.from_ids(input_ids, attention_mask, self.device, self.vocabulary)
         own = prompts.ids.shape[1]
@@ -160,7 +163,7 @@ class MPlusModel(MemoryHost):
         prompts = prompts.after(_pending(memories))
         self._check_room(memories, prompts, 0)
         states: list[Tensor] = []
-        with torch.no_grad(), self._reading(memories, prompts) as (reading, kwargs), Hooks() as hooks:
+        with torch.no_grad(), self._reading(memories, prompts, exact=exact) as (reading, kwargs), Hooks() as hooks:
             if output_hidden_states:  # by hooks of our own: those of transformers would stay on the model
                 hooks.on_states(self.attached.decoder, states.append)
             out = self.attached.decoder.model(input_ids=prompts.ids, use_cache=reading is not None, **kwargs)
@@ -184,7 +187,7 @@ class MPlusModel(MemoryHost):
             prompt: one text, several texts, token ids [T] or [B, T] (with ``attention_mask`` if padded on the left).
             memory: one for all prompts, one each, several for one prompt, or None for the bare base model.
             kwargs: e.g. ``max_new_tokens``, ``do_sample``, ``num_beams``, ``streamer``. Ours: ``retrieved``, a list to which is
-                appended what each prompt drew from long-term memory.
+                appended what each prompt drew from long-term memory; ``exact=True`` scores every long-term token.
 
         Returns:
             for text, the new text (a list for several); for ids, what transformers returns, prompts included.
@@ -194,6 +197,7 @@ class MPlusModel(MemoryHost):
         """
         prompts, single = self._prompts(prompt, kwargs.pop("attention_mask", None))
         retrieved: list[Retrieved] | None = kwargs.pop("retrieved", None)
+        exact = bool(kwargs.pop("exact", False))
         own = prompts.ids.shape[1]
         memories = self._memories(memory, len(prompts))
         if len(memories) > len(prompts) == 1:
@@ -213,7 +217,7 @@ class MPlusModel(MemoryHost):
             kwargs["max_length"] += extra
         if extra and kwargs.get("streamer") is not None:
             kwargs["streamer"] = OwnPrompt(kwargs["streamer"], extra)
-        with self._reading(memories, prompts, room=room, storing=storing) as (reading, reading_kwargs):
+        with self._reading(memories, prompts, room=room, storing=storing, exact=exact) as (reading, reading_kwargs):
             result = decoder.generate(prompts.ids, **{"pad_token_id": self._pad_id(), **reading_kwargs, **kwargs})
             if reading is not None and isinstance(result, Tensor):  # else the caller may hold the cache
                 reading.release()
@@ -262,7 +266,7 @@ class MPlusModel(MemoryHost):
 
     @contextmanager
     def _reading(
-        self, memories: list[Readable], prompts: Prompts, *, room: int = 0, storing: bool = True
+        self, memories: list[Readable], prompts: Prompts, *, room: int = 0, storing: bool = True, exact: bool = False
     ) -> Iterator[tuple[Reading | None, dict[str, Any]]]:
         """Hooks on; yields the reading and the arguments the decoder needs."""
         adapters = self.attached.adapters
@@ -271,8 +275,14 @@ class MPlusModel(MemoryHost):
                 yield None, {"attention_mask": prompts.mask.long()}
             return
         decoder, tokens = self.attached.decoder, prompts.ids.shape[1] + room
-        with torch.no_grad(), grouped_on_cpu(decoder, self.attached.engine.grouped_attention):
-            reading = Reading(self.attached, self.geometry, memories, prompts.ids, prompts.mask, room=tokens, storing=storing)
+        with (
+            told(lambda free: self._no_room(memories, len(prompts), tokens, free), self.device),
+            torch.no_grad(),
+            grouped_on_cpu(decoder, self.attached.engine.grouped_attention),
+        ):
+            reading = Reading(
+                self.attached, self.geometry, memories, prompts.ids, prompts.mask, room=tokens, storing=storing, exact=exact
+            )
             mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
             kwargs: dict[str, Any] = {"attention_mask": mask, "past_key_values": reading.cache()}
             if room == 0:
@@ -280,6 +290,14 @@ class MPlusModel(MemoryHost):
             with adapters.on(reading.adapter), Hooks() as hooks:
                 reading.install(hooks)
                 yield reading, kwargs
+
+    def _no_room(self, memories: list[Readable], prompts: int, tokens: int, free: int | None) -> str:
+        """What to say when keys and values of prompts find no memory."""
+        decoder = self.attached.decoder
+        held = next((memory for memory in memories if isinstance(memory, Memory)), None)
+        geometry = self.geometry if held is None else held.geometry
+        layout = self.layout(self.memory_format, geometry) if held is None else held.layout
+        return Room.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(prompts, free, tokens)
 
     def _memories(self, memory: Readable | Sequence[Readable] | None, prompts: int) -> list[Readable]:
         if memory is None:

@@ -151,3 +151,39 @@ def test_taking_without_room_in_one_group_adds_to_none(tiny_model: TinyModel, mo
     with no_more_ram(monkeypatch, 0), pytest.raises(OutOfRoomError):
         longterm.take(rows, torch.arange(300)[None])
     assert [len(store) for store in longterm.stores] == held and longterm.waiting == [0, 0]
+
+
+# -- a prompt and a write that find no room --------------------------------------------------------------------------
+
+
+def test_prompts_without_room_get_one_sentence_and_change_nothing(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, prompt = filled(model), ids(5)[None]
+    before = contents(memory)
+    each = room_of(model).prompt_bytes(9)
+
+    def refused(*args: Any, **kwargs: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "free_bytes", lambda device: 2 * each)
+        patch.setattr("mplus.attach.read.Prefix", refused)
+        with pytest.raises(OutOfRoomError, match="2 of them fit at once: ask no more than that together"):
+            model.generate(prompt.repeat(4, 1), memory, max_new_tokens=4)
+    assert same_contents(before, contents(memory))
+    assert model.generate(prompt, memory, max_new_tokens=4).shape == (1, 9)
+
+
+def test_a_write_without_room_for_short_term_memory_keeps_its_text(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = model.new_memory()
+
+    def refused(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1234 bytes.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory.pool, "_grow_to", refused)
+        patch.setattr(room, "free_bytes", lambda device: 0)
+        with pytest.raises(OutOfRoomError, match=r"a short-term memory of 16 tokens needs .* lower stm_tokens"):
+            memory.write(ids(8))
+    assert memory.pending_ids == ids(8).tolist() and not len(memory.pool)
+    memory.write(ids(8, 3))
+    assert memory.tokens_read == 16

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mplus import MPlusModel
+from mplus.attach.drawn import Found
 from mplus.attach.find import find_by_vote, find_in_layer, prompt_features
 from mplus.attach.places import Places
 from mplus.attach.vote import vote, vote_on_candidates
@@ -327,3 +328,21 @@ def test_places_are_worked_out_once_for_an_unchanged_memory() -> None:
     assert Places.of(memory, with_short_term=False) is not first
     memory.write(ids(8, 5))
     assert Places.of(memory, with_short_term=True) is not first
+
+
+def test_exact_can_be_asked_of_a_single_read(small: MPlusModel) -> None:
+    memory = filled(small, 900)
+    prompt = ids(6, 12)[None]
+    always = memory.fork()
+    always.geometry = always.geometry.changed(search="exact")
+
+    def drawn(memory: Memory, exact: bool) -> Found:
+        retrieved = small(prompt, memory=memory, return_retrieved=True, exact=exact).retrieved
+        assert retrieved is not None
+        return retrieved[0].layers[-1]
+
+    assert torch.equal(drawn(memory, True).indices, drawn(always, False).indices)
+    fast = drawn(memory, False)
+    assert fast.candidates is not None or bool(torch.isinf(torch.as_tensor(fast.scores)).any())
+    text = small.generate(prompt, memory, max_new_tokens=3, do_sample=False, exact=True)
+    assert torch.equal(text, small.generate(prompt, always, max_new_tokens=3, do_sample=False))

@@ -49,6 +49,7 @@ class Reading:
         ids_BT, text_BT: the prompts, left-padded, and False at padding.
         room: tokens that will stand behind the prefix.
         storing: False keeps nothing of what passes; see ``PrefixLayer``.
+        exact: score every long-term token, however many there are.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class Reading:
         *,
         room: int,
         storing: bool = True,
+        exact: bool = False,
     ) -> None:
         self.attached, self.geometry, self.memories, self.text = attached, geometry, memories, text_BT
-        self.room, self.storing = room, storing
+        self.room, self.storing, self.exact = room, storing, exact
         self.device = ids_BT.device
         self.alone = any(isinstance(memory, Written) for memory in memories)
         self.sources = list({id(memory): memory for memory in memories}.values())
@@ -130,7 +132,9 @@ class Reading:
                 features = prompt_features(self.attached, ids_BT, text_BT)
             here = torch.tensor(rows, device=ids_BT.device)
             own = [part[here] for part in features]
-            for row, found in zip(rows, find_by_vote(self.attached, source, own, ids_BT[here], text_BT[here]), strict=True):
+            for row, found in zip(
+                rows, find_by_vote(self.attached, source, own, ids_BT[here], text_BT[here], exact=self.exact), strict=True
+            ):
                 self.found[row] = [found]
                 self.gathered[row] = rows_of_all_layers(source, found, self.device)
 
@@ -172,7 +176,7 @@ class Reading:
             here = torch.tensor(rows, device=normed.device)
             grown = normed.shape[1] - self.text.shape[1]  # without a cache each step brings the whole text again
             text = functional.pad(self.text[here], (0, grown), value=True)
-            found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text)
+            found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text, exact=self.exact)
             for row, found in zip(rows, found_here, strict=True):
                 self.found[row] = [*self.found[row][:layer], found]
                 out[row] = source.longterm.gather(layer, found.indices, content(source.layout.format), self.device)

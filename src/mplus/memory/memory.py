@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError
-from mplus.memory import drops
+from mplus.memory import drops, room
 from mplus.memory.ledger import Chunk, Ledger
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
@@ -195,6 +195,11 @@ class Memory:
     def _update(
         self, written: Written, dropped: Tensor | None, keep_dropped: bool, sources: tuple[tuple[str | None, int], ...]
     ) -> None:
+        missing = sorted(set(self.layout.fields) - set(written.rows))
+        if missing:
+            raise InputError(
+                f"this chunk was written for a memory of another form (it lacks {', '.join(missing)}); encode it with this memory"
+            )
         if written.initial:
             written = self._tiled(written)
         self._make_room(written.tokens, dropped)
@@ -219,25 +224,24 @@ class Memory:
 
     def _make_room(self, new_tokens: int, dropped: Tensor | None = None) -> None:
         """Have room for what `new_tokens` more may drop: what was taken from short-term memory must never be refused."""
+        with room.told(lambda free: room.Room.of(self.layout, self.geometry, kv_numbers=0).for_memory(free), self.layout.device):
+            self.pool.reserve(new_tokens)
         excess = max(0, len(self.pool) + new_tokens - self.pool.capacity_tokens)
         rows = (excess and excess + self.geometry.drop_span - 1) if dropped is None else dropped.shape[-1]
         self.longterm.settle(rows if self.geometry.ltm else 0)
 
     def _leaving(self, written: Written, dropped: Tensor | None, keep_dropped: bool) -> Tensor:
         """Ranks [G, k] that make room for a write pass; whatever is wrong with it is found here, before anything changes."""
-        missing = sorted(set(self.layout.fields) - set(written.rows))
-        if missing:
-            raise InputError(
-                f"this chunk was written for a memory of another form (it lacks {', '.join(missing)}); encode it with this memory"
-            )
         if dropped is None:
             ranks = drops.choose(self.pool, self.geometry, self.generator, written.tokens)
         else:
             finds_blocks = keep_dropped and self.geometry.reads_ltm and self.geometry.retrieval == "shared"
             ranks = drops.given(self.pool, dropped, self.geometry.block_tokens if finds_blocks else 1)
-        room = self.pool.capacity_tokens - len(self.pool) + ranks.shape[1]
-        if written.tokens > room:
-            raise InputError(f"{written.tokens} new tokens do not fit into the {room} places that are or become free; drop more")
+        places = self.pool.capacity_tokens - len(self.pool) + ranks.shape[1]
+        if written.tokens > places:
+            raise InputError(
+                f"{written.tokens} new tokens do not fit into the {places} places that are or become free; drop more"
+            )
         return ranks
 
     def _tiled(self, written: Written) -> Written:

@@ -71,6 +71,14 @@ class Pool:
         self.births = torch.cat([self.births, births[None].expand(self.drop_groups, -1)], 1)
         self.version += 1
 
+    def reserve(self, tokens: int) -> None:
+        """Have slots for `tokens` more tokens, as far as the capacity goes.
+
+        Raises:
+            RuntimeError, MemoryError: there is no room; nothing changed.
+        """
+        self._grow_to(min(self.capacity_tokens, len(self) + tokens))
+
     def at_slots(self, slots: Tensor, fields: tuple[str, ...] | None = None) -> Rows:
         """Rows [L or 1, k, ...] at slots [G, k]; all fields, or those named."""
         out: Rows = {}
