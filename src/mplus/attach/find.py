@@ -20,6 +20,7 @@ from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.look import look_again
 from mplus.attach.parts import Attached
 from mplus.attach.places import Places, recent_tokens
+from mplus.attach.resident import keys_on
 from mplus.attach.vote import vote, vote_on_candidates
 from mplus.memory.index.levels import KeyLevels, Score
 from mplus.memory.index.sketch import BlockSketch
@@ -91,8 +92,8 @@ def find_in_layer(
     queries = attached.retriever.queries(layer, normed_BTD)
     summaries = None if exact or geometry.search == "exact" else longterm.summaries_of(layer)
     if not isinstance(summaries, KeyLevels):
-        pieces = (piece for keys in longterm.search_parts(layer) for piece in keys.split(PIECE_ROWS))
-        parts = [attached.retriever.chances(queries, text_BT, keys.to(queries.device)) for keys in pieces]
+        pieces = (piece for keys in keys_on(longterm, layer, queries.device) for piece in keys.split(PIECE_ROWS))
+        parts = [attached.retriever.chances(queries, text_BT, keys) for keys in pieces]
         return [_best_of(memory, layer, scores, None) for scores in torch.cat(parts, 1)]
     found = []
     for query, text in zip(queries.split(1), text_BT.split(1), strict=True):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mplus.attach.places import Places
+from mplus.attach.resident import keys_on
 from mplus.memory.index.sketch import BlockSketch
 from mplus.memory.memory import Memory
 from mplus.retriever import VoteRetriever
@@ -26,7 +27,7 @@ def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: lis
     block = memory.geometry.block_tokens
     with torch.no_grad():
         query, weight = retriever.queries(features, text_BT)
-        parts = [retriever.matches(query, part.to(query.device), block) for part in memory.longterm.search_parts(0)]
+        parts = [retriever.matches(query, part, block) for part in keys_on(memory.longterm, 0, query.device)]
         if places.short:
             parts.append(retriever.matches(query, _short_keys(memory, query.device), block))
         match = torch.cat(parts, -1)[..., places.in_text.to(query.device)]

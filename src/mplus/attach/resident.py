@@ -1,0 +1,41 @@
+"""Search keys where the model computes. Changes no memory.
+
+On an accelerator keys are copied once and kept there until the memory changes, if they fit; else each piece is copied for each
+read, as the published code copies all of them. On the CPU there is nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mplus.memory.longterm import LongTerm
+from mplus.memory.room import free_bytes
+
+LARGEST_SHARE = 0.5
+"""Of the free memory of a device that search keys may take."""
+
+
+def keys_on(longterm: LongTerm, group: int, device: torch.device) -> Iterator[Tensor]:
+    """Search keys of all rows of a group as real numbers on a device, in consecutive pieces [m, F]."""
+    if device.type == "cpu":
+        yield from longterm.search_parts(group)
+        return
+    name = f"search keys of {group} on {device}"
+    held = longterm.derived.get(name)
+    if held is None and _fits(longterm, group, device):
+        held = longterm.derived[name] = [part.to(device, non_blocking=True) for part in longterm.search_parts(group)]
+    if isinstance(held, list):
+        yield from held
+        return
+    for part in longterm.search_parts(group):
+        yield part.to(device, non_blocking=True)
+
+
+def _fits(longterm: LongTerm, group: int, device: torch.device) -> bool:
+    numbers = torch.Size(longterm.layout.fields["search"]).numel() * len(longterm.stores[group])
+    free = free_bytes(device)
+    groups_left = longterm.groups - group  # the others want their share as well
+    return free is not None and numbers * longterm.layout.dtype.itemsize * groups_left <= LARGEST_SHARE * free
