@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -92,7 +93,7 @@ def find_in_layer(
     queries = attached.retriever.queries(layer, normed_BTD)
     summaries = None if exact or geometry.search == "exact" else longterm.summaries_of(layer)
     if not isinstance(summaries, KeyLevels):
-        pieces = (piece for keys in keys_on(longterm, layer, queries.device) for piece in keys.split(PIECE_ROWS))
+        pieces = in_pieces(keys_on(longterm, layer, queries.device), attached.engine.scores_in_pieces)
         parts = [attached.retriever.chances(queries, text_BT, keys) for keys in pieces]
         return [_best_of(memory, layer, scores, None) for scores in torch.cat(parts, 1)]
     found = []
@@ -101,6 +102,15 @@ def find_in_layer(
         rows = candidates_in_layer(memory, layer, summaries, score)
         found.append(_best_of(memory, layer, score(longterm.gather(layer, rows, ("search",))["search"]), rows))
     return found
+
+
+def in_pieces(keys: Iterator[Tensor], wanted: bool) -> Iterator[Tensor]:
+    """Keys cut into pieces of at most ``PIECE_ROWS``, or all of them as one."""
+    if not wanted:
+        yield torch.cat(list(keys))
+        return
+    for part in keys:
+        yield from part.split(PIECE_ROWS)
 
 
 def candidates_in_layer(memory: Memory, layer: int, summaries: KeyLevels, score: Score) -> Tensor:
