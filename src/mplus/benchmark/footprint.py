@@ -15,9 +15,10 @@ from mplus.benchmark.filling import grow_long, shortage
 from mplus.benchmark.paired import interleaved, timed
 from mplus.benchmark.plan import PAPER_LTM
 from mplus.benchmark.stage import Stage
-from mplus.benchmark.systems import WithMemory, row_types, storage_fields
+from mplus.benchmark.systems import OURS_ROW_TYPE, WithMemory, literal_fields, row_types, storage_fields
 from mplus.errors import MPlusError
 from mplus.memory.memory import Memory
+from mplus.memory.room import Room
 from mplus.memory.stores.protocol import field_bytes
 
 COUNTED_ROWS = 512
@@ -103,12 +104,19 @@ def peaks(stage: Stage) -> dict[str, Any]:
     return {"what": "GPU memory" if stage.model.device.type == "cuda" else "resident set", "figures": found}
 
 
+def _token_bytes(stage: Stage, system: str) -> int:
+    """Bytes of one long-term token over all layers."""
+    if system == "literal":
+        geometry, kind = stage.model.geometry.changed(**literal_fields()), stage.model.layout("hidden", stage.model.geometry)
+    else:
+        geometry = stage.model.geometry.changed(**storage_fields(OURS_ROW_TYPE))
+        kind = stage.model.layout("kv", geometry)
+    return Room.of(kind, geometry, kv_numbers=0).ltm_token_bytes
+
+
 def _peak(stage: Stage, one: dict[str, Any]) -> dict[str, Any] | None:
     name = f"{one['system']} at {one['tokens']:,} tokens"
-    counts = (
-        stage.shape.weight_bytes
-        + 2 * one["tokens"] * stage.model.layout(stage.model.memory_format, stage.model.geometry).bytes_per_token
-    )
+    counts = stage.shape.weight_bytes + int(1.2 * one["tokens"] * _token_bytes(stage, one["system"]))
     if one["system"] != "full" and (lacks := shortage(counts)):
         stage.note(f"peak memory of {name} is left out: it {lacks}")
         return None

@@ -14,6 +14,7 @@ from mplus.benchmark.paired import interleaved, timed
 from mplus.benchmark.plan import LARGE_LTM, PAPER_LTM, SMALL_LTM
 from mplus.benchmark.sizes import open_size
 from mplus.benchmark.stage import Stage
+from mplus.benchmark.switches import warm_first_token
 from mplus.benchmark.systems import FullContext, WithMemory, ours
 
 BATCH = 8
@@ -42,17 +43,11 @@ def first_token(stage: Stage) -> dict[str, Any]:
         if tokens == SMALL_LTM:
             small = mine.with_memory(mine.memory.fork())
         if tokens == LARGE_LTM and small is not None:
-            turns = {"small": partial(_warm, stage, small), "large": partial(_warm, stage, mine)}
+            turns = {"small": partial(warm_first_token, stage, small), "large": partial(warm_first_token, stage, mine)}
             growth = {"small": SMALL_LTM, "large": LARGE_LTM, "seconds": interleaved(turns, stage.plan.rounds)}
     paper.memory.clear()
     mine.memory.clear()
     return {"query_tokens": stage.plan.query_tokens, "points": points, **({"growth": growth} if growth else {})}
-
-
-def _warm(stage: Stage, system: WithMemory) -> float:
-    """A first token when the memory has just been read: two memories in turns would take each other's buffers away."""
-    system.first_token(stage.query())
-    return system.first_token(stage.query())
 
 
 def after_write(stage: Stage) -> dict[str, Any] | None:
