@@ -254,9 +254,9 @@ def test_greedy_generation_equals_repeated_argmax(model: MPlusModel, monkeypatch
     memory = filled(model, tokens=24)
     first: list[Any] = []
 
-    def found_once(*arguments: Any) -> Any:
+    def found_once(*arguments: Any, **options: Any) -> Any:
         if not first:
-            first.append(find_by_vote(*arguments))
+            first.append(find_by_vote(*arguments, **options))
         return first[0]
 
     monkeypatch.setattr("mplus.attach.read.find_by_vote", found_once)

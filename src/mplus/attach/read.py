@@ -80,7 +80,7 @@ class Reading:
         self.behind = [self._behind(row) for row in range(len(memories))]
         self.lengths = [1 + found + self._short_tokens(row) for row, found in enumerate(self.found_tokens)]
         self.prefix = max(self.lengths)
-        self.rotation = self._rotation()
+        self.rotations: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.slots: Prefix | None = None
 
     @property
@@ -184,13 +184,15 @@ class Reading:
 
     # -- slots -----------------------------------------------------------------------------------------------------
 
-    def _rotation(self) -> tuple[Tensor, Tensor]:
-        """cos, sin [1 or B, P, E]; slots before BOS are never seen."""
-        lengths = torch.tensor(self.lengths, device=self.device)[:, None]
-        if len(set(self.lengths)) == 1:
-            lengths = lengths[:1]
-        positions = (torch.arange(self.prefix, device=self.device)[None] - (self.prefix - lengths)).clamp(min=0)
-        return self.attached.decoder.rotation(positions, self.attached.bos)
+    def _rotation(self, row: int, target: slice) -> tuple[Tensor, Tensor]:
+        """cos, sin [n, E] of slots of a row; positions count from its BOS."""
+        bos = self.prefix - self.lengths[row]
+        reach = (target.start - bos, target.stop - bos)
+        if reach not in self.rotations:
+            positions = torch.arange(*reach, device=self.device)[None]
+            cos, sin = self.attached.decoder.rotation(positions, self.attached.bos)
+            self.rotations[reach] = cos[0], sin[0]
+        return self.rotations[reach]
 
     @property
     def _pool(self) -> Pool:
@@ -274,15 +276,17 @@ class Reading:
 
     def _place(self, slots: Prefix, layers: slice, row: int, target: slice, rows: Rows) -> None:
         """Put rows [l, n, ...] of some layers into the slots of a row."""
-        cos, sin = (part[row if part.shape[0] > 1 else 0, target] for part in self.rotation)
+        if target.stop == target.start:
+            return
+        rotation = self._rotation(row, target)
         if "keys" in rows:
-            slots.place(layers, row, target, rows["keys"], rows["values"], (cos, sin))
+            slots.place(layers, row, target, rows["keys"], rows["values"], rotation)
             return
         numbers = range(*layers.indices(self.attached.decoder.depth))
         with self.attached.adapters.on(self.memory_adapter):
             for layer, hidden in zip(numbers, rows["hidden"], strict=True):
                 keys, values = self.attached.decoder.project(layer, hidden)
-                slots.place(slice(layer, layer + 1), row, target, keys[None], values[None], (cos, sin))
+                slots.place(slice(layer, layer + 1), row, target, keys[None], values[None], rotation)
 
     def _fill(self, layer: int, cache: PrefixCache, normed: Tensor) -> None:
         slot, slots = cache.at(layer), self.slots

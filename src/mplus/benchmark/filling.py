@@ -37,6 +37,8 @@ def fill_short(memory: Memory) -> None:
         for name, shape in layout.fields.items()
     }
     memory.pool.append(rows, torch.arange(memory.now, memory.now + room))
+    if layout.format == "hidden":  # as writes leave it
+        memory.tail = rows["hidden"][:, -memory.geometry.new_tokens :].clone()
     memory.now += room
     memory.write(random_ids(memory.geometry.chunk_tokens, memory.host.vocabulary))
 

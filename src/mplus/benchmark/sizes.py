@@ -131,7 +131,7 @@ def size_named(name: str) -> Size:
     raise InputError(f"there is no benchmark model '{name}'; {hint}choose {', '.join(OFFERED)}")
 
 
-def check_size(name: str, layers: int | None) -> None:
+def check_size(name: str, layers: int | None, dtype: str | None = None) -> None:
     """Refuse what cannot be opened here before anything is computed.
 
     Raises:
@@ -139,6 +139,8 @@ def check_size(name: str, layers: int | None) -> None:
         CheckpointError: the real weights are not on this machine.
     """
     size = size_named(name)
+    if dtype is not None:
+        resolve_dtype(dtype, torch.device("cpu"))
     if layers is not None and layers < 1:
         raise InputError(f"--layers is {layers}, expected 1 or more")
     if size.shape is None:

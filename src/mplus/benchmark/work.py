@@ -42,6 +42,8 @@ class Work(TorchDispatchMode):
         self.calls += 1
         if func._overloadpacket in flop_registry:
             self.flops += int(flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out))
+        elif name == "addmm_":  # torch's table knows addmm only
+            self.flops += 2 * args[1].shape[0] * args[1].shape[1] * args[2].shape[1]
         elif name == _CPU_ATTENTION:
             query, key = args[0], args[1]
             self.flops += 4 * query.shape[0] * query.shape[1] * query.shape[2] * key.shape[2] * query.shape[3]

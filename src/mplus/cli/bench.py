@@ -55,7 +55,7 @@ def bench(
     from mplus.benchmark.sizes import check_size
 
     plan = plan_of(kind, model, rounds=rounds, ltm=ltm, contexts=contexts, layers=layers, dtype=dtype, end_to_end=end_to_end)
-    check_size(model, layers)
+    check_size(model, layers, dtype)
     check_file(out)
     guard = None if check is None else Guard.read(check)
     if plan.kind == "profile":

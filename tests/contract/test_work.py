@@ -1,0 +1,190 @@
+"""How much is computed and written, counted and never timed: what each way to save time promises, at any speed of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from mplus import Memory, MPlusModel
+from mplus.attach.engine import PAPER, Engine
+from mplus.benchmark.counts import Shape
+from mplus.benchmark.filling import fill_short, grow_long, random_ids
+from mplus.benchmark.work import Work, work_of
+from mplus.config import make_geometry
+
+PUBLISHED = {
+    "write_tap": "output", "drop": "per_layer", "retrieval": "per_layer", "memory_projection": "read", "block_tokens": 1,
+    "neighbour_blocks": 0, "new_tokens": 16, "chunk_tokens": 64, "ltm_read_tokens": 64, "stm_tokens": 512,
+}  # fmt: skip
+OURS = {"new_tokens": 64, "chunk_tokens": 64, "ltm_read_tokens": 64, "stm_tokens": 512}
+LORA = {"r": 4, "lora_alpha": 8}
+
+
+def model_of(geometry: dict[str, Any], *, vocabulary: int = 256, **changed: Any) -> MPlusModel:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=8192, bos_token_id=1, eos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    parts: dict[str, Any] = {"read_lora": LORA, "write_lora": LORA} if geometry is PUBLISHED else {"read_lora": LORA}
+    model = MPlusModel.from_base(
+        LlamaForCausalLM(config).eval(), geometry=make_geometry(**{**geometry, **changed}), key_width=8, **parts
+    )
+    if geometry is PUBLISHED:
+        model.attached.position = torch.zeros(64)
+    return model
+
+
+def full(model: MPlusModel, *, ltm: int = 200, **options: Any) -> Memory:
+    memory = model.new_memory(**options)
+    fill_short(memory)
+    grow_long(memory, ltm)
+    return memory
+
+
+@pytest.fixture(params=["published", "ours"])
+def geometry(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    yield PUBLISHED if request.param == "published" else OURS
+
+
+def prompt(tokens: int = 8, seed: int = 1) -> Tensor:
+    return random_ids(tokens, 256, seed)[None]
+
+
+def read(model: MPlusModel, memory: Memory, engine: Engine = Engine(), *, warm: bool = True) -> Work:  # noqa: B008
+    model.attached.engine = engine
+    if warm:
+        model(prompt(seed=2), memory=memory)
+    return work_of(lambda: model(prompt(), memory=memory))
+
+
+def decoded(model: MPlusModel, memory: Memory, engine: Engine, tokens: int = 4) -> int:
+    """Bytes written for each token after the first."""
+    model.attached.engine = engine
+    options: dict[str, Any] = {"do_sample": False}
+    model.generate(prompt(), memory, max_new_tokens=2, **options)
+    few = work_of(lambda: model.generate(prompt(), memory, max_new_tokens=2, **options))
+    many = work_of(lambda: model.generate(prompt(), memory, max_new_tokens=2 + tokens, **options))
+    return (many.written_bytes - few.written_bytes) // tokens
+
+
+def written(model: MPlusModel, memory: Memory, engine: Engine) -> Work:
+    model.attached.engine = engine
+    return work_of(lambda: model.encode(random_ids(64, 256, 3), memory))
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory_format", ["kv", "hidden"])
+def test_a_second_read_computes_nothing_for_short_term_tokens_but_attention(memory_format: Any) -> None:
+    """Twice the short-term memory: as many bytes written (but the mask), and no operation but those of attention."""
+    small, large = (model_of(PUBLISHED, stm_tokens=size) for size in (512, 1024))
+    works = [read(model, full(model, memory_format=memory_format)) for model in (small, large)]
+    attention = 4 * 8 * 512 * 64 * 4  # T, more slots, width, layers; two operations for scores and for the sum
+    assert works[1].flops - works[0].flops == attention
+    mask = 8 * 512 * 8  # of T x more slots: bool, its parts, and the additive one
+    assert works[1].written_bytes - works[0].written_bytes < 4 * mask
+    first = read(large, full(large, memory_format=memory_format), warm=False)
+    assert first.written_bytes > works[1].written_bytes + 1024 * 2 * 32 * 4 * 4, "the first read does place them"
+
+
+def test_a_read_computes_a_fraction_of_what_the_published_procedure_does() -> None:
+    model = model_of(PUBLISHED)
+    ours = read(model, full(model, memory_format="kv"))
+    paper = read(model, full(model, memory_format="hidden"), PAPER)
+    assert ours.flops < 0.3 * paper.flops
+    assert ours.written_bytes < 0.35 * paper.written_bytes
+
+
+def test_operations_of_a_read_are_those_of_the_formula() -> None:
+    model = model_of(PUBLISHED)
+    shape, geometry = Shape.of(model), model.geometry
+    expected = shape.read_flops(geometry, query=8, short=512, found=64, held=200, hidden=False)
+    expected += shape.head_flops(7) - shape.layers * shape.kv_flops(1, shape.read_rank)  # all logits; BOS is at hand
+    assert read(model, full(model, memory_format="kv")).flops == pytest.approx(expected, rel=0.02)
+
+
+# -- decoding --------------------------------------------------------------------------------------------------------
+
+
+def test_a_decoded_token_writes_the_same_whatever_stands_before_it(geometry: dict[str, Any]) -> None:
+    sizes = (512, 2048)
+    ours = [decoded(model, full(model), Engine()) for model in (model_of(geometry, stm_tokens=size) for size in sizes)]
+    paper = [decoded(model, full(model), PAPER) for model in (model_of(geometry, stm_tokens=size) for size in sizes)]
+    prefix = (2048 - 512) * 2 * 32 * 4 * 4  # K and V of the further slots, float32, all layers
+    assert ours[1] - ours[0] < 0.05 * prefix
+    assert paper[1] - paper[0] > 0.9 * prefix
+    assert ours[1] < 0.3 * paper[1]
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_computes_no_logits(geometry: dict[str, Any]) -> None:
+    small, large = (model_of(geometry, vocabulary=size) for size in (256, 1024))
+    assert written(small, full(small), Engine()).flops == written(large, full(large), Engine()).flops
+    more = [written(model, full(model, memory_format="hidden"), PAPER).flops for model in (small, large)]
+    assert more[1] - more[0] >= 2 * 64 * 64 * (1024 - 256)
+
+
+def test_the_last_layer_of_a_write_computes_only_what_becomes_memory() -> None:
+    """Operations of one layer are left out for T - K of T rows: all but keys and values."""
+    model = model_of(PUBLISHED)
+    memory, shape = full(model, memory_format="kv"), Shape.of(model)
+    all_rows, fewer = written(model, memory, Engine(short_writes=False)), written(model, memory, Engine())
+    left_out = shape.rest_flops(48, shape.write_rank) + shape.attention_flops(48, 1 + 16 + 64)
+    assert all_rows.flops - fewer.flops == pytest.approx(left_out + shape.head_flops(64), rel=0.02)
+
+
+def test_operations_of_a_write_are_those_of_the_formula() -> None:
+    model = model_of(PUBLISHED)
+    expected = Shape.of(model).write_flops(model.geometry, text=64, tail=16, hidden=False, short=True)
+    assert written(model, full(model, memory_format="kv"), Engine()).flops == pytest.approx(expected, rel=0.02)
+
+
+def test_many_memories_are_written_in_as_many_operators_as_one(geometry: dict[str, Any]) -> None:
+    model = model_of(geometry)
+    memories = [full(model) for _ in range(4)]
+    one = work_of(lambda: model.encode_many([([3] * 64, memories[0])]))
+    four = work_of(lambda: model.encode_many([([3] * 64, memory) for memory in memories]))
+    assert four.calls < 1.6 * one.calls
+    assert four.flops == pytest.approx(4 * one.flops, rel=0.02)
+
+
+# -- long-term memory ------------------------------------------------------------------------------------------------
+
+
+def count(act: Callable[[], Any]) -> int:
+    return work_of(act).written_bytes
+
+
+def test_forgetting_moves_no_row(geometry: dict[str, Any]) -> None:
+    longterm = full(model_of(geometry), ltm=4096).longterm
+
+    def forget() -> None:
+        for store in longterm.stores:
+            store.evict_oldest(1024)
+
+    assert count(forget) == 0
+
+
+def test_a_search_of_summaries_scores_a_bounded_number_of_keys(geometry: dict[str, Any]) -> None:
+    """Four times the long-term memory: the exact search computes four times as much, the other little more."""
+    model = model_of(geometry)
+    flops: dict[bool, list[int]] = {True: [], False: []}
+    for held in (16_384, 65_536):
+        memory = model.new_memory(exact_below=1024, candidates=4, ltm_capacity=100_000)
+        fill_short(memory)
+        grow_long(memory, held)
+        for exact in (True, False):
+            model(prompt(seed=2), memory=memory, exact=exact)
+            flops[exact].append(work_of(partial(model, prompt(), memory=memory, exact=exact)).flops)
+    grown = {exact: after - before for exact, (before, after) in flops.items()}
+    assert grown[False] < 0.35 * grown[True]
