@@ -97,6 +97,8 @@ def test_sentences_name_need_rest_and_what_would_fit(model: MPlusModel) -> None:
         assert ("are free" in sentence) == (sentence != found.for_memory(None))
         assert "\n" not in sentence
     assert "int8" not in room_of(model, ltm_dtype="int8").for_longterm(0, 40, 0)
+    hidden = Room.of(model.layout("hidden", model.geometry), model.geometry, kv_numbers=32)
+    assert "int8" not in hidden.for_longterm(0, 40, 0), "which a memory of hidden states cannot have"
 
 
 # -- a memory that finds no room -------------------------------------------------------------------------------------

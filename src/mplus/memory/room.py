@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from mplus.config import Geometry
+from mplus.config import Geometry, MemoryFormat
 from mplus.errors import OutOfRoomError
 from mplus.memory.quantised import RowCodec
 from mplus.memory.rows import RowLayout
@@ -27,13 +27,14 @@ class Room:
     """What a memory of one geometry takes, in bytes.
 
     Attributes:
-        geometry: whose sizes these are.
+        geometry, memory_format: whose sizes these are.
         stm_token_bytes: one short-term token, all layers, on the model's device.
         ltm_token_bytes: one long-term token, all layers, scales and birth included, where its rows live.
         slot_bytes: K and V of one token before a prompt, all layers, on the model's device.
     """
 
     geometry: Geometry
+    memory_format: MemoryFormat
     stm_token_bytes: int
     ltm_token_bytes: int
     slot_bytes: int
@@ -50,6 +51,7 @@ class Room:
             kv_numbers = sum(torch.Size(layout.fields[name]).numel() for name in ("keys", "values"))
         return cls(
             geometry=geometry,
+            memory_format=layout.format,
             stm_token_bytes=layout.bytes_per_token,
             ltm_token_bytes=bytes_per_row(RowCodec(layout, geometry).fields)
             * (1 if geometry.retrieval == "shared" else layout.layers),
@@ -79,7 +81,7 @@ class Room:
         fits = held if free is None else held + free // self.ltm_token_bytes
         advice = [f"lower ltm_capacity (M) to {fits:,}"] if fits >= max(1, self.geometry.ltm_read_tokens) else []
         advice += ["keep rows on disk (store=DIRECTORY)"]
-        if self.geometry.ltm_dtype != "int8":
+        if self.geometry.ltm_dtype != "int8" and self.memory_format == "kv":
             advice += ["keep them in fewer bytes (ltm_dtype='int8')"]
         return f"{rows}; the {held:,} that are held stay and nothing is lost: {', or '.join(advice)}"
 
