@@ -26,6 +26,7 @@ from rich.table import Table
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mplus.attach.engine import Engine
 from mplus.attach.find import find_by_vote, find_in_layer
 from mplus.config import Geometry, make_geometry
 from mplus.memory.longterm import LongTerm
@@ -184,7 +185,7 @@ def measure_layer(
         memory = layer_memory(keys, total, layer, read, search_dtype)
         if candidates is not None:
             memory.geometry = memory.geometry.changed(candidates=candidates)
-        attached = SimpleNamespace(retriever=StoredLayer(1, WIDTH, WIDTH))
+        attached = SimpleNamespace(retriever=StoredLayer(1, WIDTH, WIDTH), engine=Engine())
         memory.longterm.summaries_of(0)
         for query, _ in keys.queries[:: max(1, len(keys.queries) // 12)]:
             normed = query[None, :, layer * WIDTH : (layer + 1) * WIDTH].float()
