@@ -64,6 +64,17 @@ def test_a_broken_bound_is_a_sentence_and_exit_code_1(capsys: pytest.CaptureFixt
     assert Path("bench.json").exists(), "what was measured is kept"
 
 
+def test_bounds_of_another_model_and_a_foreign_profile_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    bounds = {"schema": 1, "model": "mid", "at_least": {}, "at_most": {}}
+    Path("guard.json").write_text(json.dumps(bounds), encoding="utf-8")
+    assert main(["bench", "quick", *SMALL, "--out", "bench.json", "--check", "guard.json"]) == 2
+    assert "the bounds are for 'mid', this run measures 'tiny'" in capsys.readouterr().err
+    Path("bench.profile.txt").write_text("mine", encoding="utf-8")
+    assert main(["bench", "profile", *SMALL, "--out", "bench.json"]) == 2
+    assert "is no profile of mplus bench" in capsys.readouterr().err
+    assert Path("bench.profile.txt").read_text(encoding="utf-8") == "mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -74,6 +85,8 @@ def test_a_broken_bound_is_a_sentence_and_exit_code_1(capsys: pytest.CaptureFixt
         (["bench", "speed", "--model", "tiny", "--out", "."], "is a directory"),
         (["bench", "speed", "--model", "tiny", "--check", "none.json"], "cannot be read"),
         (["bench", "speed", "--model", "tiny", "--dtype", "float8"], "dtype 'float8' is not known"),
+        (["bench", "speed", "--model", "tiny", "--dtype", "float16"], "runs in float32 or bfloat16"),
+        (["bench", "speed", "--model", "tiny", "--ltm", "9M"], "at most 8,000,000 can be filled"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_stored(

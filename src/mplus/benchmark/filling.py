@@ -14,11 +14,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from mplus.benchmark.plan import LARGEST_LTM
 from mplus.memory.memory import Memory
 from mplus.memory.stores.protocol import bytes_per_row
 
 PIECE_ROWS: Final = 4096
-OLDEST: Final = 8_000_000  # long-term rows are born so long before the first written token; more than any size measured
+OLDEST: Final = LARGEST_LTM  # long-term rows are born so long before the first written token
 
 
 def random_ids(count: int, vocabulary: int, seed: int = 0) -> Tensor:

@@ -42,6 +42,13 @@ class Guard:
         except (KeyError, TypeError, AttributeError, ValueError):
             raise InputError(f"'{file}' holds no bounds; expected the keys schema, model, at_least and at_most") from None
 
+    def check_model(self, model: str) -> None:
+        """Raise InputError unless the bounds are for this model."""
+        if self.model != model:
+            raise InputError(
+                f"the bounds are for '{self.model}', this run measures '{model}'; give --model {self.model} or other bounds"
+            )
+
     def broken(self, ratios: Mapping[str, float]) -> list[str]:
         """One sentence for each ratio that is missing or beyond its bound."""
         out = []

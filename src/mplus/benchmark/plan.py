@@ -12,6 +12,7 @@ from mplus.errors import InputError
 PAPER_LTM: Final = 150_000
 """The paper's capacity M; where the headline first-token ratio is read, and the largest the literal procedure is measured at."""
 SMALL_LTM, LARGE_LTM = 10_000, 1_000_000
+LARGEST_LTM: Final = 8_000_000  # births of filled rows count up to 0 from here
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "speed": ("first_token", "after_write", "decode", "ingest", "ingest_batch", "counts", "switches", "contexts"),
@@ -88,6 +89,8 @@ def plan_of(
     if rounds is not None and rounds < 1:
         raise InputError(f"--rounds is {rounds}, expected 1 or more")
     sizes = size.ltm if ltm is None else parse_sizes("--ltm", ltm)
+    if sizes[-1] > LARGEST_LTM:
+        raise InputError(f"--ltm asks for {sizes[-1]:,} tokens, at most {LARGEST_LTM:,} can be filled; name a smaller size")
     made = Plan(
         model=model,
         kind=kind,

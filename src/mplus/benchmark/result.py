@@ -5,6 +5,7 @@ Schema 1 promises schema, what, model, kind, ratios, spread, targets, environmen
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -70,6 +71,19 @@ class Result:
 def paths_beside(file: Path) -> tuple[Path, Path]:
     """The result and its picture."""
     return file, file.with_suffix(".png")
+
+
+def check_profile(file: Path) -> None:
+    """Refuse to replace a text that is no profile of ours.
+
+    Raises:
+        InputError: it is not.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not file.read_text(encoding="utf-8", errors="replace").startswith("first token, "):
+            raise InputError(
+                f"'{file}' exists and is no profile of mplus bench, which alone would be replaced; give another --out"
+            )
 
 
 def check_file(file: Path) -> None:

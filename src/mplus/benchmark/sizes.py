@@ -139,8 +139,10 @@ def check_size(name: str, layers: int | None, dtype: str | None = None) -> None:
         CheckpointError: the real weights are not on this machine.
     """
     size = size_named(name)
-    if dtype is not None:
-        resolve_dtype(dtype, torch.device("cpu"))
+    if dtype is not None and resolve_dtype(dtype, torch.device("cpu")) is torch.float16:
+        raise InputError(
+            "a benchmark runs in float32 or bfloat16, whose limits are measured beside it; float16 is not one of them"
+        )
     if layers is not None and layers < 1:
         raise InputError(f"--layers is {layers}, expected 1 or more")
     if size.shape is None:

@@ -51,14 +51,17 @@ def bench(
     _be_quiet()
     from mplus.benchmark.guard import Guard
     from mplus.benchmark.plan import plan_of
-    from mplus.benchmark.result import check_file
+    from mplus.benchmark.result import check_file, check_profile
     from mplus.benchmark.sizes import check_size
 
     plan = plan_of(kind, model, rounds=rounds, ltm=ltm, contexts=contexts, layers=layers, dtype=dtype, end_to_end=end_to_end)
     check_size(model, layers, dtype)
     check_file(out)
     guard = None if check is None else Guard.read(check)
+    if guard is not None:
+        guard.check_model(model)
     if plan.kind == "profile":
+        check_profile(out.with_suffix(".profile.txt"))
         return _profile(plan, out)
     result = _measure(plan, out)
     broken = [] if guard is None else guard.broken({name: one.median for name, one in result.spreads.items()})
