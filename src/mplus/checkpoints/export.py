@@ -29,7 +29,19 @@ from mplus.retriever import LayerRetriever
 log = logging.getLogger(__name__)
 
 SHARD = "5GB"
-NOT_STORED = ("ltm_capacity", "inv_freq_dtype", "min_write_tokens", "chunk_tokens", "merge_every_writes", "drop_tokens")
+NOT_STORED = (
+    "ltm_capacity",
+    "ltm_dtype",
+    "ltm_search_dtype",
+    "search",
+    "exact_below",
+    "candidates",
+    "inv_freq_dtype",
+    "min_write_tokens",
+    "chunk_tokens",
+    "merge_every_writes",
+    "drop_tokens",
+)
 """Fields of the geometry that the published form has no place for; whoever opens it gets the published rule, or gives their own."""
 POLICIES = ("eviction", "initial_recall_frequency", "recall_decay", "stm_ages", "small_ltm")
 """Fields that decide how a memory lives, not what the weights were trained for; a difference is logged."""
