@@ -26,16 +26,15 @@ OURS = {"new_tokens": 64, "chunk_tokens": 64, "ltm_read_tokens": 64, "stm_tokens
 LORA = {"r": 4, "lora_alpha": 8}
 
 
-def model_of(geometry: dict[str, Any], *, vocabulary: int = 256, **changed: Any) -> MPlusModel:
+def model_of(geometry: dict[str, Any], *, vocabulary: int = 256, key_width: int = 8, **changed: Any) -> MPlusModel:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=8192, bos_token_id=1, eos_token_id=None, pad_token_id=None,
     )  # fmt: skip
     parts: dict[str, Any] = {"read_lora": LORA, "write_lora": LORA} if geometry is PUBLISHED else {"read_lora": LORA}
-    model = MPlusModel.from_base(
-        LlamaForCausalLM(config).eval(), geometry=make_geometry(**{**geometry, **changed}), key_width=8, **parts
-    )
+    rules = make_geometry(**{**geometry, **changed})
+    model = MPlusModel.from_base(LlamaForCausalLM(config).eval(), geometry=rules, key_width=key_width, **parts)
     if geometry is PUBLISHED:
         model.attached.position = torch.zeros(64)
     return model
@@ -95,11 +94,11 @@ def test_a_second_read_computes_nothing_for_short_term_tokens_but_attention(memo
     assert first.written_bytes > works[1].written_bytes + 1024 * 2 * 32 * 4 * 4, "the first read does place them"
 
 
-def test_a_read_computes_a_fraction_of_what_the_published_procedure_does() -> None:
-    model = model_of(PUBLISHED)
+def test_a_read_computes_a_fraction_of_what_the_published_procedure_does(geometry: dict[str, Any]) -> None:
+    model = model_of(geometry)
     ours = read(model, full(model, memory_format="kv"))
     paper = read(model, full(model, memory_format="hidden"), PAPER)
-    assert ours.flops < 0.3 * paper.flops
+    assert ours.flops < (0.3 if geometry is PUBLISHED else 0.4) * paper.flops
     assert ours.written_bytes < 0.35 * paper.written_bytes
 
 
@@ -127,6 +126,14 @@ def test_a_decoded_token_writes_the_same_whatever_stands_before_it(geometry: dic
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_write_computes_a_fraction_of_what_the_published_procedure_does(geometry: dict[str, Any]) -> None:
+    model = model_of(geometry)
+    ours = written(model, full(model, memory_format="kv"), Engine())
+    paper = written(model, full(model, memory_format="hidden"), PAPER)
+    assert ours.flops < (0.85 if geometry is PUBLISHED else 0.75) * paper.flops
+    assert ours.written_bytes < 0.75 * paper.written_bytes
+
+
 def test_a_write_computes_no_logits(geometry: dict[str, Any]) -> None:
     small, large = (model_of(geometry, vocabulary=size) for size in (256, 1024))
     assert written(small, full(small), Engine()).flops == written(large, full(large), Engine()).flops
@@ -149,11 +156,18 @@ def test_operations_of_a_write_are_those_of_the_formula() -> None:
     assert written(model, full(model, memory_format="kv"), Engine()).flops == pytest.approx(expected, rel=0.02)
 
 
-def test_many_memories_are_written_in_as_many_operators_as_one(geometry: dict[str, Any]) -> None:
+def test_many_memories_are_written_in_as_many_passes_as_one(geometry: dict[str, Any]) -> None:
     model = model_of(geometry)
     memories = [full(model) for _ in range(4)]
-    one = work_of(lambda: model.encode_many([([3] * 64, memories[0])]))
-    four = work_of(lambda: model.encode_many([([3] * 64, memory) for memory in memories]))
+    passed: list[int] = []
+    hooks = [layer.register_forward_pre_hook(lambda *_: passed.append(1)) for layer in model.attached.decoder.layers]
+    try:
+        one = work_of(lambda: model.encode_many([([3] * 64, memories[0])]))
+        four = work_of(lambda: model.encode_many([([3] * 64, memory) for memory in memories]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert len(passed) == 2 * 4, "each layer once a call"
     assert four.calls < 1.6 * one.calls
     assert four.flops == pytest.approx(4 * one.flops, rel=0.02)
 
@@ -175,16 +189,26 @@ def test_forgetting_moves_no_row(geometry: dict[str, Any]) -> None:
     assert count(forget) == 0
 
 
-def test_a_search_of_summaries_scores_a_bounded_number_of_keys(geometry: dict[str, Any]) -> None:
-    """Four times the long-term memory: the exact search computes four times as much, the other little more."""
-    model = model_of(geometry)
+@pytest.mark.parametrize(
+    ("rules", "key_width", "sizes", "a_key"),
+    [
+        pytest.param(PUBLISHED, 8, (16_384, 65_536), 4 * 2 * 8, id="each layer one product with a stand-in of all query tokens"),
+        pytest.param(OURS, 128, (65_536, 131_072), 8 * 2 * 32, id="each query token one with 32 of 128 numbers"),
+    ],
+)
+def test_a_search_of_summaries_scores_a_bounded_number_of_keys_exactly(
+    rules: dict[str, Any], key_width: int, sizes: tuple[int, int], a_key: int
+) -> None:
+    """What it computes grows with the long-term memory by the summaries' products alone, so exact scores do not grow."""
+    model = model_of(rules, key_width=key_width)
     flops: dict[bool, list[int]] = {True: [], False: []}
-    for held in (16_384, 65_536):
-        memory = model.new_memory(exact_below=1024, candidates=4, ltm_capacity=100_000)
+    for held in sizes:
+        memory = model.new_memory(exact_below=1024, candidates=4, ltm_capacity=200_000)
         fill_short(memory)
         grow_long(memory, held)
         for exact in (True, False):
             model(prompt(seed=2), memory=memory, exact=exact)
             flops[exact].append(work_of(partial(model, prompt(), memory=memory, exact=exact)).flops)
     grown = {exact: after - before for exact, (before, after) in flops.items()}
+    assert abs(grown[False] - (sizes[1] - sizes[0]) * a_key) < 0.01 * grown[True]
     assert grown[False] < 0.35 * grown[True]

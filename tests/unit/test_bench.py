@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from mplus.attach.engine import PAPER, Engine
 from mplus.benchmark import filling, systems
 from mplus.benchmark.filling import bytes_of, grow_long, random_ids, shortage
+from mplus.benchmark.footprint import token_bytes
 from mplus.benchmark.guard import Guard
 from mplus.benchmark.paired import Spread, interleaved, ratio, spread
 from mplus.benchmark.plan import PARTS, parse_sizes, plan_of
@@ -21,6 +23,7 @@ from mplus.benchmark.ratios import TARGETS, spreads, targets
 from mplus.benchmark.result import check_file, store
 from mplus.benchmark.sizes import OFFERED, check_size, open_size, plain_twin, size_named
 from mplus.benchmark.stage import Stage
+from mplus.benchmark.work import work_of
 from mplus.config import make_geometry
 from mplus.errors import InputError
 from mplus.memory.quantised import RowCodec
@@ -154,6 +157,44 @@ def test_filled_memories_are_full_and_read_by_both_systems_alike(tiny: MPlusMode
     assert tiny(prompt, memory=ours.memory, return_retrieved=True).retrieved is not None
 
 
+@pytest.mark.parametrize("memory_format", ["kv", "hidden"])
+def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory_format: Any) -> None:
+    """The same tensors and operations in a read, a decoded token and a write. Bytes may differ by a copy of what was found: rows
+    that came in many small writes may lie in two slabs."""
+    tiny.attached.engine = Engine()
+    written, filled_one = (tiny.new_memory(memory_format=memory_format, ltm_capacity=1000) for _ in range(2))
+    while len(written.longterm) < 64:
+        written.write(random_ids(160, tiny.vocabulary, written.now))
+    filling.fill_short(filled_one)
+    grow_long(filled_one, len(written.longterm))
+    forms, costs = [], []
+    for memory in (written, filled_one):
+        assert memory.tail is not None
+        pool = {name: (value.shape, value.dtype) for name, value in memory.pool.newest(len(memory.pool)).items()}
+        forms.append((pool, memory.tail.shape, [(store.fields, len(store)) for store in memory.longterm.stores]))
+        prompt = random_ids(5, tiny.vocabulary, 8)[None]
+        tiny(prompt, memory=memory)
+        acts: list[Callable[[], Any]] = [
+            partial(tiny, prompt, memory=memory),
+            partial(tiny.generate, prompt, memory, max_new_tokens=3, do_sample=False),
+            partial(tiny.encode, random_ids(16, tiny.vocabulary), memory),
+        ]
+        costs.append([(work.flops, work.written_bytes) for work in map(work_of, acts)])
+    assert forms[0] == forms[1]
+    found_bytes = tiny.geometry.ltm_read_tokens * tiny.layout(memory_format, tiny.geometry).bytes_per_token
+    for (flops, bytes_written), (flops_filled, bytes_filled) in zip(*costs, strict=True):
+        assert flops == flops_filled and abs(bytes_written - bytes_filled) <= found_bytes
+
+
+def test_the_literal_row_is_the_published_one_whatever_the_model_keeps() -> None:
+    """Models come with row types of their own; what ours are compared with does not change with them."""
+    stage = Stage(plan_of("memory", "tiny", rounds=1), lambda _: None)
+    before = token_bytes(stage)["per_token_and_layer"]
+    stage.model.geometry = stage.model.geometry.changed(ltm_dtype="bfloat16", ltm_search_dtype="int8")
+    assert token_bytes(stage)["per_token_and_layer"] == before
+    assert before["literal"]["total"] == 4 * 32 + 4 * 6 + 8 + 4
+
+
 def test_both_systems_write_the_same_memory(tiny: MPlusModel) -> None:
     """Ours and the published procedure differ in how they compute and keep, not in what."""
     text, prompt = random_ids(300, tiny.vocabulary, 4), random_ids(6, tiny.vocabulary, 5)[None]
@@ -246,6 +287,13 @@ def test_a_file_that_is_not_ours_is_kept(foreign: Path) -> None:
         check_file(foreign / "below" / "bench.json")
 
 
+def test_a_folder_that_may_not_be_written_is_told_before_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(InputError, match=f"{tmp_path} may not be written; give another file with --out"):
+        check_file(tmp_path / "new" / "bench.json")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_earlier_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     text = json.dumps({"schema": 1, "what": "mplus bench"})
@@ -283,7 +331,14 @@ def test_the_committed_bounds_are_ratios_that_the_quick_run_measures() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"schema": 2}', '{"schema": 1, "model": "mid", "at_least": {"a": "x"}, "at_most": {}}']
+    "content",
+    [
+        "",
+        "[]",
+        '{"schema": 2}',
+        '{"schema": 1, "model": "mid", "at_least": {"a": "x"}, "at_most": {}}',
+        '{"schema": 1, "model": "mid", "at_least": {"decode": NaN}, "at_most": {}}',
+    ],
 )
 def test_a_bad_file_of_bounds_is_one_sentence(tmp_path: Path, content: str) -> None:
     file = tmp_path / "guard.json"

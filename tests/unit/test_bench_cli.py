@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mplus.benchmark import peak
 from mplus.benchmark.ratios import spreads
 from mplus.cli import main
 
 SMALL = ["--model", "tiny", "--rounds", "2", "--ltm", "0,100", "--contexts", "64"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections() -> Iterator[None]:
+    """A garbage collection stands before every timed turn: it need not look through torch and all that pytest holds each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +32,26 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr("mplus.benchmark.machine.COPY_BYTES", 1 << 20)
+    monkeypatch.setattr("mplus.benchmark.machine.TURNS", 2)
     return tmp_path
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Systems whose peak was asked for; one gets a real process, opening the library five times over would take half a minute."""
+    real, asked = subprocess.run, []
+
+    def measure(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if "mplus.benchmark.peak" not in command:
+            return real(command, **options)
+        spec = json.loads(command[-1])
+        asked.append(spec["system"])
+        if spec["system"] == "ours":
+            return real(command, **options)
+        return subprocess.CompletedProcess(command, 0, json.dumps(peak.measure(spec)) + "\n", "")
+
+    monkeypatch.setattr(subprocess, "run", measure)
+    return asked
 
 
 def run(kind: str, *options: str) -> dict[str, Any]:
@@ -28,7 +60,9 @@ def run(kind: str, *options: str) -> dict[str, Any]:
     return found
 
 
-def test_a_whole_run_stores_ratios_that_follow_from_its_raw_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_run_stores_ratios_that_follow_from_its_raw_numbers(
+    processes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     found = run("all")
     assert found["schema"] == 1 and found["what"] == "mplus bench" and found["kind"] == "all"
     expected = {name: float(f"{one.median:.4g}") for name, one in spreads(found["raw"]).items()}
@@ -37,22 +71,59 @@ def test_a_whole_run_stores_ratios_that_follow_from_its_raw_numbers(capsys: pyte
     assert "first_token_1m_over_10k" not in expected, "that size was not measured"
     assert {"reuse_prefix off", "short_writes off", "memory_format hidden"} <= set(found["gains"])
     assert found["environment"]["plan"]["rounds"] == 2 and found["environment"]["hardware"]
+    assert processes == [one["system"] for one in found["raw"]["peaks"]["figures"]]
+    assert set(processes) == {"model", "ours", "literal", "memoryllm", "full"}
+    assert all(one["peak_bytes"] >= one["opened_bytes"] > 0 for one in found["raw"]["peaks"]["figures"])
     assert Path("bench.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     for part in ("first_token", "Bytes per memory token and layer", "Peak", "What each change gives", "bench.json"):
         assert part in printed
 
 
-@pytest.mark.parametrize(("kind", "ratio"), [("growth", "first_token"), ("quick", "ingest")])
-def test_each_kind_gives_its_own_ratios(kind: str, ratio: str) -> None:
-    assert ratio in run(kind)["ratios"]
+BYTES = {"memory_bytes", "memory_bytes_int8"}
+DECODING = {"decode", "decode_over_static", "decode_over_growing"}
+WRITING = {"ingest", "ingest_bf16"}
 
 
-def test_a_profile_is_a_text_of_the_three_hot_paths() -> None:
+@pytest.mark.parametrize(
+    ("kind", "ratios"),
+    [
+        ("growth", {*BYTES, "first_token"}),
+        ("quick", {*BYTES, "first_token", *DECODING, *WRITING}),
+        ("speed", {"first_token", "first_token_after_write", *DECODING, *WRITING, "ingest_batch"}),
+    ],
+)
+def test_each_kind_gives_its_own_ratios(kind: str, ratios: set[str]) -> None:
+    found = run(kind)
+    assert set(found["ratios"]) == set(found["spread"]) == ratios
+    assert all(low <= found["ratios"][name] <= high for name, (low, high) in found["spread"].items())
+
+
+def test_what_ram_does_not_hold_is_left_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mplus.benchmark.filling.available_bytes", lambda: 1000)
+    found = run("memory")
+    assert set(found["ratios"]) == BYTES, "counting the bytes of a row takes no room"
+    assert found["raw"]["peaks"]["figures"] == [] and "save_load" not in found["raw"]
+    for name in ("ours at 100 long-term tokens", "peak memory of literal at 100 tokens", "peak memory of full at 64 tokens"):
+        assert any(note.startswith(f"{name} is left out: it needs 1.5 GB of free RAM") for note in found["notes"])
+
+
+def test_a_profile_without_room_is_a_mistake_and_leaves_no_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mplus.benchmark.filling.available_bytes", lambda: 1000)
+    assert main(["bench", "profile", *SMALL, "--out", "bench.json"]) == 2
+    assert "mplus: nothing was profiled: ours at 100 long-term tokens is left out" in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+
+
+def test_a_profile_is_a_text_of_the_three_hot_paths_and_replaces_an_earlier_one() -> None:
+    Path("bench.profile.txt").write_text("first token, ours: of another day", encoding="utf-8")
     assert main(["bench", "profile", *SMALL, "--out", "bench.json"]) == 0
     text = Path("bench.profile.txt").read_text(encoding="utf-8")
     for path in ("first token", "decode", "write of one chunk"):
         assert path in text
+    assert text.startswith("first token, ours") and "another day" not in text
     assert "aten::" in text and not Path("bench.json").exists()
 
 
@@ -82,6 +153,9 @@ def test_bounds_of_another_model_and_a_foreign_profile_are_refused(capsys: pytes
         (["bench", "speed", "--model", "mit"], "did you mean 'mid'"),
         (["bench", "speed", "--model", "8b"], "give --layers 1"),
         (["bench", "speed", "--model", "tiny", "--ltm", "ten"], "expected sizes like 0,10k,1M"),
+        (["bench", "speed", "--model", "tiny", "--ltm", "²"], "expected sizes like 0,10k,1M"),
+        (["bench", "speed", "--model", "tiny", "--contexts", "0,64"], "--contexts asks for a text of 0 tokens"),
+        (["bench", "speed", "--model", "smollm2-135m", "--layers", "2"], "leave it out"),
         (["bench", "speed", "--model", "tiny", "--out", "."], "is a directory"),
         (["bench", "speed", "--model", "tiny", "--check", "none.json"], "cannot be read"),
         (["bench", "speed", "--model", "tiny", "--dtype", "float8"], "dtype 'float8' is not known"),

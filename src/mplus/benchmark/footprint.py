@@ -34,7 +34,8 @@ def token_bytes(stage: Stage) -> dict[str, Any]:
     """Bytes per memory token and layer of every row type, and of the literal procedure, counted from rows in a store."""
     stage.tell("counting the bytes of a memory token")
     model = stage.model
-    found = {"literal": _counted(model.new_memory(memory_format="hidden", eviction="countdown", ltm_capacity=stage.capacity))}
+    published = {**literal_fields(), "memory_format": "hidden", "eviction": "countdown"}  # whatever the model keeps by itself
+    found = {"literal": _counted(model.new_memory(**published, ltm_capacity=stage.capacity))}
     for kind in row_types():
         found[kind] = _counted(model.new_memory(memory_format="kv", ltm_capacity=stage.capacity, **storage_fields(kind)))
     return {"counting": COUNTING, "per_token_and_layer": found}
@@ -105,7 +106,9 @@ def peaks(stage: Stage) -> dict[str, Any]:
 
 
 def _token_bytes(stage: Stage, system: str) -> int:
-    """Bytes of one long-term token over all layers."""
+    """Bytes of one long-term token over all layers, or of one token of text in context; what a GPU holds takes no RAM."""
+    if system == "full":
+        return 0 if stage.model.device.type == "cuda" else stage.shape.prefix_bytes(1)
     if system == "literal":
         geometry, kind = stage.model.geometry.changed(**literal_fields()), stage.model.layout("hidden", stage.model.geometry)
     else:
@@ -117,7 +120,7 @@ def _token_bytes(stage: Stage, system: str) -> int:
 def _peak(stage: Stage, one: dict[str, Any]) -> dict[str, Any] | None:
     name = f"{one['system']} at {one['tokens']:,} tokens"
     counts = stage.shape.weight_bytes + int(1.2 * one["tokens"] * _token_bytes(stage, one["system"]))
-    if one["system"] != "full" and (lacks := shortage(counts)):
+    if lacks := shortage(counts):
         stage.note(f"peak memory of {name} is left out: it {lacks}")
         return None
     plan = stage.plan

@@ -6,6 +6,7 @@ A file is ``{"schema": 1, "model": ..., "at_least": {ratio: value}, "at_most": {
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +39,13 @@ class Guard:
             if found["schema"] != 1:
                 raise InputError(f"'{file}' has schema {found['schema']!r}, expected 1")
             floors, ceilings = ({name: float(value) for name, value in found[key].items()} for key in ("at_least", "at_most"))
-            return cls(str(found["model"]), floors, ceilings)
+            model = str(found["model"])
         except (KeyError, TypeError, AttributeError, ValueError):
             raise InputError(f"'{file}' holds no bounds; expected the keys schema, model, at_least and at_most") from None
+        for name, value in {**floors, **ceilings}.items():
+            if not math.isfinite(value):  # nothing would ever break it
+                raise InputError(f"'{file}' bounds {name} by {value}, expected a finite number")
+        return cls(model, floors, ceilings)
 
     def check_model(self, model: str) -> None:
         """Raise InputError unless the bounds are for this model."""

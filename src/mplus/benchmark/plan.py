@@ -91,13 +91,16 @@ def plan_of(
     sizes = size.ltm if ltm is None else parse_sizes("--ltm", ltm)
     if sizes[-1] > LARGEST_LTM:
         raise InputError(f"--ltm asks for {sizes[-1]:,} tokens, at most {LARGEST_LTM:,} can be filled; name a smaller size")
+    texts = size.contexts if contexts is None else parse_sizes("--contexts", contexts)
+    if 0 in texts:
+        raise InputError("--contexts asks for a text of 0 tokens, expected 1 or more")
     made = Plan(
         model=model,
         kind=kind,
         parts=parts,
         rounds=rounds or 7,
         ltm=sizes,
-        contexts=size.contexts if contexts is None else parse_sizes("--contexts", contexts),
+        contexts=texts,
         **options,
     )
     if kind == "quick":
@@ -116,7 +119,7 @@ def parse_sizes(option: str, text: str) -> tuple[int, ...]:
     for entry in (part.strip() for part in text.split(",")):
         factor = {"k": 1_000, "m": 1_000_000}.get(entry[-1:].lower(), 1)
         digits = entry[:-1] if factor > 1 else entry
-        if not digits.isdigit():
+        if not digits.isdecimal():
             raise InputError(f"{option} has '{entry}', expected sizes like 0,10k,1M")
         found.add(int(digits) * factor)
     return tuple(sorted(found))

@@ -52,12 +52,10 @@ def row_types() -> list[str]:
 
 
 def storage_fields(row_type: str) -> dict[str, Any]:
-    """Geometry fields that keep rows and, where that can be chosen, search keys in `row_type`."""
-    fields: dict[str, Any] = {"ltm_dtype": row_type}
+    """Geometry fields that keep rows and, where that can be chosen, search keys in `row_type`; whatever a model keeps by itself."""
     search_type = SEARCH_TYPES.get(row_type, row_type)
-    if search_type in get_args(Geometry.model_fields["ltm_search_dtype"].annotation):
-        fields["ltm_search_dtype"] = search_type
-    return fields
+    possible = get_args(Geometry.model_fields["ltm_search_dtype"].annotation)
+    return {"ltm_dtype": row_type, "ltm_search_dtype": search_type if search_type in possible else "model"}
 
 
 OURS_ROW_TYPE = "bfloat16"

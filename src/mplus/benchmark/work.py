@@ -16,14 +16,16 @@ from torch.utils.flop_counter import flop_registry
 
 _RESERVES = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")
 _ALIASES = ("_unsafe_view", "lift_fresh")  # declared as new tensors, in truth the old ones
-_CPU_ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"  # torch's own table of operations lacks it
+_CPU_ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
+_PRODUCTS = {"mv": 0, "dot": 0, "vdot": 0, "_int_mm": 0, "addmm_": 1, "addmv": 1, "addmv_": 1}
+"""Products that torch's own table of operations lacks, as it lacks attention on a CPU: name to the place of the left factor."""
 
 
 class Work(TorchDispatchMode):
     """Counts what runs inside ``with Work() as work:``.
 
     Attributes:
-        flops: of matrix products and attention, two for each multiply-add (torch's own table).
+        flops: of matrix products and attention, two for each multiply-add (torch's own table, and what it lacks).
         written_bytes: bytes of the results operators write: new tensors, and the part changed of old ones.
         calls: operators that ran, views included.
         by_operator: name to bytes written.
@@ -42,8 +44,9 @@ class Work(TorchDispatchMode):
         self.calls += 1
         if func._overloadpacket in flop_registry:
             self.flops += int(flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out))
-        elif name == "addmm_":  # torch's table knows addmm only
-            self.flops += 2 * args[1].shape[0] * args[1].shape[1] * args[2].shape[1]
+        elif name in _PRODUCTS:
+            left, right = args[_PRODUCTS[name] :][:2]
+            self.flops += 2 * left.numel() * (right.shape[1] if right.dim() == 2 else 1)
         elif name == _CPU_ATTENTION:
             query, key = args[0], args[1]
             self.flops += 4 * query.shape[0] * query.shape[1] * query.shape[2] * key.shape[2] * query.shape[3]

@@ -88,9 +88,13 @@ def _profile(plan: Plan, out: Path) -> int:
     from mplus.benchmark.result import store
     from mplus.benchmark.stage import Stage
     from mplus.cli import bench_report
+    from mplus.errors import MPlusError
 
     with terminal.waiting("profiling") as tell:
-        found = hotspots(Stage(plan, tell))
+        stage = Stage(plan, tell)
+        found = hotspots(stage)
+    if not found:
+        raise MPlusError(f"nothing was profiled: {stage.notes[-1]}; name a smaller size with --ltm")
     text = bench_report.show_hotspots(found)
     path = store(out.with_suffix(".profile.txt"), text, None)[0]
     terminal.results().print(str(path), markup=False, soft_wrap=True)
