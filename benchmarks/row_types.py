@@ -281,7 +281,7 @@ def main() -> None:
         "long_term_tokens": len(memory.longterm),
         "rows": row_errors(memory),
         "reads": read_changes(model, memory, prompts),
-        "search_keys": "written" if options.keys is None else str(options.keys),
+        "search_keys": "written" if options.keys is None else options.keys.name,
         "search": search_changes(model, searched),
     }
     show(Console(), found)

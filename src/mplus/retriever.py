@@ -64,19 +64,6 @@ class LayerRetriever(nn.Module):
         return (chance * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def best_oldest_first(scores: Tensor, ages: Tensor, count: int) -> Tensor:
-    """The `count` best-scored of M tokens, oldest first; of equal ages the later in the store first (published order).
-
-    Args:
-        scores: [M]; ages: [M].
-
-    Returns:
-        [count] indices.
-    """
-    best = scores.topk(count).indices.sort().values.cpu()
-    return best[oldest_first(ages[best])]
-
-
 def oldest_first(ages: Tensor) -> Tensor:
     """[k] indices that put ages [k] in descending order; of equal ages the later first (published order)."""
     return torch.argsort(ages, stable=True).flip(0)

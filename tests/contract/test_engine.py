@@ -13,6 +13,7 @@ from torch import Tensor
 from mplus import Memory, MPlusModel
 from mplus.attach.attention import NAME, grouped, grouped_on_cpu
 from mplus.attach.engine import PAPER, Engine
+from mplus.attach.prefix import Shelf
 from mplus.memory.rows import Written
 from tests.conftest import TinyModel
 from tests.tiny import FAMILIES, SETUPS, filled, ids
@@ -26,7 +27,7 @@ def model(request: pytest.FixtureRequest, tiny_model: TinyModel) -> Iterator[MPl
     model = tiny_model(*request.param)
     yield model
     model.attached.engine = Engine()
-    model.attached.shelf.clear()
+    model.attached.shelf = Shelf()
 
 
 def close(got: Tensor, expected: Tensor) -> None:
@@ -130,22 +131,27 @@ def test_a_failed_read_leaves_no_buffers(model: MPlusModel, monkeypatch: pytest.
     close(read(model, Engine(), memory, prompt), expected)
 
 
-def test_changed_weights_are_seen(model: MPlusModel) -> None:
-    """A training step between two reads: neither BOS nor projected memory of before is read again."""
+@pytest.mark.parametrize("replaced", [False, True])
+def test_changed_weights_are_seen(model: MPlusModel, replaced: bool) -> None:
+    """A training step between two reads, which changes BOS in place or puts another tensor there: that of before is not read again."""
     memory, prompt = filled(model, memory_format="hidden"), ids(6, 58)[None]
+    held = model.attached.bos
+    original = held.detach().clone()
     before = read(model, Engine(), memory, prompt)
-    bos = model.attached.bos
-    original = bos.detach().clone()
-    with torch.no_grad():
-        bos.copy_(original.flip(-1))
     try:
-        after = read(model, Engine(), memory, prompt)
-        fresh = read(model, PAPER, memory, prompt)
+        if replaced:
+            model.attached.bos = original.flip(-1)
+        else:
+            with torch.no_grad():
+                held.copy_(original.flip(-1))
+        after, slow = read(model, Engine(), memory, prompt), read(model, PAPER, memory, prompt)
     finally:
         with torch.no_grad():
-            bos.copy_(original)
-    close(after, fresh)
+            held.copy_(original)
+        model.attached.bos = held
+    close(after, slow)
     assert (after - before).abs().max() > 1e-4
+    close(read(model, Engine(), memory, prompt), before)
 
 
 def test_a_write_that_computes_only_what_it_keeps_writes_the_same(model: MPlusModel) -> None:

@@ -26,6 +26,7 @@ from mplus.benchmark.stage import Stage
 from mplus.benchmark.work import work_of
 from mplus.config import make_geometry
 from mplus.errors import InputError
+from mplus.memory import room
 from mplus.memory.quantised import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
@@ -209,13 +210,13 @@ def test_both_systems_write_the_same_memory(tiny: MPlusModel) -> None:
 
 
 def test_too_little_ram_is_told_before_it_is_tried(tiny: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filling, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(room, "free_bytes", lambda device: 1000)
     assert "GB of free RAM" in str(shortage(2000))
     told: list[str] = []
     stage = Stage(plan_of("growth", "tiny", ltm="0,100", rounds=1), told.append)
     assert not stage.grow(stage.ours(), 100, "ours")
     assert stage.notes == told[-1:] and "ours at 100 long-term tokens is left out" in told[-1]
-    monkeypatch.setattr(filling, "available_bytes", lambda: None)
+    monkeypatch.setattr(room, "free_bytes", lambda device: None)
     assert shortage(10**15) is None
 
 

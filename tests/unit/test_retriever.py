@@ -11,9 +11,9 @@ from torch import Tensor
 from mplus.retriever import (
     LayerRetriever,
     VoteRetriever,
-    best_oldest_first,
     best_span_last,
     choose_blocks,
+    oldest_first,
     perceptron,
     repeated_oldest_first,
 )
@@ -60,7 +60,8 @@ def test_projectors_have_no_bias_and_the_published_names() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_best_are_read_oldest_first_and_of_equal_ages_the_later_row_first(seed: int) -> None:
     scores, ages = random(30, seed=seed), torch.randint(0, 6, (30,), generator=torch.Generator().manual_seed(seed))
-    got = best_oldest_first(scores, ages, 12).tolist()
+    rows = scores.topk(12).indices.sort().values
+    got = rows[oldest_first(ages[rows])].tolist()
     best = sorted(range(30), key=lambda row: -float(scores[row]))[:12]
     assert got == sorted(best, key=lambda row: (-int(ages[row]), -row))
 

@@ -36,21 +36,16 @@ class FusedLinear(Linear):
     fused = True
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        names = self._active_adapter
+        name = self._active_adapter[0] if len(self._active_adapter) == 1 else ""
         plain = self.fused and not (self._disable_adapters or self.merged or args or kwargs or torch.is_grad_enabled())
-        if not plain or len(names) != 1 or names[0] not in self.lora_A or names[0] in self.lora_variant:
-            out: Tensor = super().forward(x, *args, **kwargs)
-            return out
-        first: Tensor = cast(Any, self.lora_A[names[0]]).weight
-        second: Tensor = cast(Any, self.lora_B[names[0]]).weight
-        result: Tensor = self.base_layer(x)
-        if first.dtype != result.dtype or not result.is_contiguous():
-            wide = functional.linear(functional.linear(x.to(first.dtype), first), second) * self.scaling[names[0]]
-            result = result + wide.to(result.dtype)
+        if plain and name in self.lora_A and name not in self.lora_variant and self.lora_A[name].weight.dtype == x.dtype:
+            first, second = (cast(Tensor, part[name].weight) for part in (self.lora_A, self.lora_B))
+            result = cast(Tensor, self.base_layer(x))
+            low = functional.linear(x, first).view(-1, second.shape[1])
+            result.view(-1, second.shape[0]).addmm_(low, second.t(), alpha=self.scaling[name])
             return result
-        low = functional.linear(x, first)
-        result.view(-1, second.shape[0]).addmm_(low.view(-1, second.shape[1]), second.t(), alpha=self.scaling[names[0]])
-        return result
+        out: Tensor = super().forward(x, *args, **kwargs)
+        return out
 
 
 class Adapters:
@@ -74,8 +69,9 @@ class Adapters:
         """Look the LoRA layers up again, after an injection."""
         self._layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
         for layer in self._layers:
-            if str(type(layer)) == str(Linear):  # layers over quantised weights have forms of their own
-                cast(Any, layer).__class__ = FusedLinear
+            own: Any = layer
+            if own.__class__ is Linear:  # layers over quantised weights have forms of their own
+                own.__class__ = FusedLinear
         self.fused = True
         self._weights = [weight for layer in self._layers for name, weight in layer.named_parameters() if "lora_" in name]
         self._set(None)

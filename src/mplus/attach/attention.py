@@ -1,9 +1,8 @@
 """Attention on a CPU without a copy of keys and values per query head. Knows nothing of memory.
 
 Where a mask is given, transformers' ``sdpa`` repeats K and V for every query head of a group, because two GPU kernels need
-that; the CPU kernel does not. Behind a prefix of 3,264 slots (8 heads, 4 kv heads, 64 wide, 32 queries) the copies cost more
-than the attention itself (``mplus bench speed``: the line without grouped attention). Registered through transformers' own
-interface and switched on for our passes only, so that everything else finds the model as it was opened.
+that; the CPU kernel does not. ``mplus bench speed`` says what the copies cost (the line without grouped attention). Registered
+through transformers' own interface and switched on for our passes only, so that everything else finds the model as it was opened.
 
 Legend: B rows, H heads, G kv heads, T queries, S keys, E head width.
 """

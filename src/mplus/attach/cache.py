@@ -42,20 +42,14 @@ class PrefixLayer(DynamicLayer):
 
     def fill(self, keys: Tensor, values: Tensor) -> None:
         """Set the prefix: rotated keys and values, [B, H, P, E]."""
-        self.used = self.prefix
-        self.buffered = self._may_buffer()
-        if self.buffered:
-            rows, heads, _, width = keys.shape
-            self.lazy_initialization(keys, values)
-            self._keys = keys.new_empty(rows, heads, self.prefix + self.room, width)
-            self._values = values.new_empty(rows, heads, self.prefix + self.room, width)
-            self._keys[:, :, : self.prefix] = keys
-            self._values[:, :, : self.prefix] = values
-            self._view()
-        else:
-            self.lazy_initialization(keys, values)
-            self.keys, self.values = keys, values
-        self.filled = True
+        if not self._may_buffer():
+            self.adopt(keys, values)
+            return
+        rows, heads, _, width = keys.shape
+        buffers = [part.new_empty(rows, heads, self.prefix + self.room, width) for part in (keys, values)]
+        for buffer, part in zip(buffers, (keys, values), strict=True):
+            buffer[:, :, : self.prefix] = part
+        self.adopt(*buffers)
 
     def adopt(self, keys: Tensor, values: Tensor) -> None:
         """Take buffers [B, H, S, E] over whose first P slots are the prefix; what comes is written behind them, in place."""

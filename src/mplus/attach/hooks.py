@@ -40,17 +40,7 @@ class Hooks:
 
     def before_layer(self, decoder: Decoder, layer: int, act: Callable[[Tensor], Tensor | None]) -> None:
         """Call ``act(hidden states [B, T, D])`` before a decoder layer; what it returns, if anything, enters the layer."""
-
-        def hook(
-            module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-            if args:
-                changed = act(args[0])
-                return None if changed is None else ((changed, *args[1:]), kwargs)
-            changed = act(kwargs["hidden_states"])
-            return None if changed is None else (args, {**kwargs, "hidden_states": changed})
-
-        self._handles.append(decoder.layers[layer].register_forward_pre_hook(hook, with_kwargs=True))
+        self.around_layer(decoder, layer, lambda hidden, others: act(hidden))
 
     def around_layer(self, decoder: Decoder, layer: int, act: Callable[[Tensor, dict[str, Any]], Tensor | None]) -> None:
         """Call ``act(hidden states [B, T, D], the layer's other arguments by name)`` before a decoder layer.

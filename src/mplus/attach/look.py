@@ -96,15 +96,16 @@ def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tenso
     rotation = decoder.rotation((every - first[:, None]).clamp(min=0), attached.bos)
     is_bos = (every == first[:, None])[:, :, None, None]
     role = attached.adapters.named(memory.geometry.memory_projection)
+    bos_kv = attached.bos_kv(role, decoder.depth)
 
     def attend(layer: int, cache: PrefixCache, normed: Tensor) -> None:
         if cache.at(layer).filled:
             return
-        with attached.adapters.on(role):
-            bos_keys, bos_values = decoder.project(layer, attached.bos[layer][None])
-            if "keys" in rows:
-                keys, values = rows["keys"][layer], rows["values"][layer]
-            else:
+        bos_keys, bos_values = bos_kv[layer]
+        if "keys" in rows:
+            keys, values = rows["keys"][layer], rows["values"][layer]
+        else:
+            with attached.adapters.on(role):
                 keys, values = decoder.project(layer, rows["hidden"][layer])
         keys = torch.where(is_bos, bos_keys, keys[index].to(bos_keys))
         values = torch.where(is_bos, bos_values, values[index].to(bos_values))

@@ -40,6 +40,8 @@ class Attached:
         super().__setattr__(name, value)
         if name == "engine":
             self.adapters.fused = value.fused_adapters
+        elif name == "bos":  # another tensor, as in training: its version says nothing
+            self._bos_kv, self.shelf = {}, Shelf()
 
     def weights_version(self) -> int:
         """A number that changes when the weights that make keys and values of memory do, as in training."""

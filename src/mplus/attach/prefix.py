@@ -100,10 +100,6 @@ class Shelf:
         """Keep buffers for the next read of `pool`."""
         self._held = (weakref.ref(pool), weights, prefix)
 
-    def clear(self) -> None:
-        """Keep nothing."""
-        self._held = None
-
 
 def with_room(slots: int) -> int:
     """`slots`, rounded up to whole steps."""

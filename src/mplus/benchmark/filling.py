@@ -8,13 +8,13 @@ go through the store's own append, so their form on the shelf is the real one.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from mplus.benchmark.plan import LARGEST_LTM
+from mplus.memory import room
 from mplus.memory.memory import Memory
 from mplus.memory.stores.protocol import bytes_per_row
 
@@ -30,17 +30,17 @@ def random_ids(count: int, vocabulary: int, seed: int = 0) -> Tensor:
 def fill_short(memory: Memory) -> None:
     """Fill short-term memory to the brim: random rows first, the newest ones by a real write, which also makes the tail."""
     written = min(memory.geometry.new_tokens, memory.geometry.chunk_tokens)
-    room = memory.geometry.stm_tokens - len(memory.pool) - written
+    older = memory.geometry.stm_tokens - len(memory.pool) - written
     generator = torch.Generator().manual_seed(2)
     layout = memory.layout
     rows = {
-        name: torch.randn(layout.groups(name), room, *shape, generator=generator).to(layout.device, layout.dtype)
+        name: torch.randn(layout.groups(name), older, *shape, generator=generator).to(layout.device, layout.dtype)
         for name, shape in layout.fields.items()
     }
-    memory.pool.append(rows, torch.arange(memory.now, memory.now + room))
+    memory.pool.append(rows, torch.arange(memory.now, memory.now + older))
     if layout.format == "hidden":  # as writes leave it
         memory.tail = rows["hidden"][:, -memory.geometry.new_tokens :].clone()
-    memory.now += room
+    memory.now += older
     memory.write(random_ids(memory.geometry.chunk_tokens, memory.host.vocabulary))
 
 
@@ -48,11 +48,7 @@ def grow_long(memory: Memory, tokens: int) -> None:
     """Append random rows until every group of long-term memory holds `tokens`."""
     longterm, layout = memory.longterm, memory.layout
     generator = torch.Generator().manual_seed(3)
-    per_layer = memory.geometry.retrieval == "per_layer"
-    shapes = {
-        name: shape if per_layer or (name == "search" and layout.search_groups == 1) else (layout.layers, *shape)
-        for name, shape in layout.fields.items()
-    }
+    shapes = {name: longterm.codec.fields[name][0] for name in layout.fields}
     block = longterm.block
     tokens = tokens // block * block
     source = {name: torch.randn(PIECE_ROWS, *shape, generator=generator).to(layout.dtype) for name, shape in shapes.items()}
@@ -72,18 +68,9 @@ def bytes_of(memory: Memory, tokens: int) -> int:
     return sum(bytes_per_row(store.fields) for store in memory.longterm.stores) * tokens
 
 
-def available_bytes() -> int | None:
-    """RAM that can be had without swapping; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
 def shortage(needed_bytes: int, *, spare_bytes: int = 1_500_000_000) -> str | None:
     """None where there is room; else one sentence about what would be needed."""
-    free = available_bytes()
+    free = room.free_bytes(torch.device("cpu"))
     if free is None or needed_bytes + spare_bytes <= free:
         return None
     return f"needs {(needed_bytes + spare_bytes) / 1e9:.1f} GB of free RAM, {free / 1e9:.1f} GB are there"

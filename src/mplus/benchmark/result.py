@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from mplus.benchmark.machine import Limits
 from mplus.benchmark.paired import Spread
 from mplus.benchmark.ratios import gains, spreads, targets
 from mplus.errors import InputError
+from mplus.memory.files import written_whole
 
 SCHEMA: Final = 1
 WHAT: Final = "mplus bench"
@@ -120,23 +120,13 @@ def _is_ours(file: Path) -> bool:
 
 
 def store(file: Path, text: str, draw: Callable[[Path], None] | None) -> list[Path]:
-    """Write result and picture aside, then rename them into place; returns their paths."""
+    """Replace a result and, if there is one, its picture, together; returns their paths."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    paths = list(paths_beside(file)[: 2 if draw else 1])
-    aside = [path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}") for path in paths]
-    try:
-        aside[0].write_text(text, encoding="utf-8")
-        if draw is not None:
-            draw(aside[1])
-        for path in aside:
-            with path.open("rb") as opened:
-                os.fsync(opened.fileno())
-        for written, path in zip(aside, paths, strict=True):
-            written.replace(path)
-    finally:
-        for path in aside:
-            path.unlink(missing_ok=True)
-    return paths
+    result, picture = paths_beside(file)
+    writers: dict[Path, Callable[[Path], object]] = {result: lambda path: path.write_text(text, encoding="utf-8")}
+    if draw is not None:
+        writers[picture] = draw
+    return written_whole(writers)
 
 
 def _rounded(value: float) -> float:

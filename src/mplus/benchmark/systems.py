@@ -99,7 +99,7 @@ class WithMemory:
     def write_batch(self, memories: Sequence[Memory], ids: Tensor) -> float:
         """Seconds to read one chunk into each memory; `ids` [B, T]."""
         self._use()
-        return timed(lambda: write_each(self.model, memories, ids))
+        return timed(lambda: self.model.write_many(list(memories), [row.tolist() for row in ids]))
 
     def with_memory(self, memory: Memory) -> WithMemory:
         """The same with another memory."""
@@ -107,16 +107,6 @@ class WithMemory:
 
     def _use(self) -> None:
         self.model.attached.engine = self.engine
-
-
-def write_each(model: MPlusModel, memories: Sequence[Memory], ids: Tensor) -> None:
-    """One chunk [T] of `ids` [B, T] into each memory, in one pass."""
-    many = getattr(model, "write_many", None)
-    if many is not None:
-        many(list(memories), [row.tolist() for row in ids])
-        return
-    for memory, written in zip(memories, model.encode_batch(ids, memories[0]), strict=True):
-        memory.update(written)
 
 
 def ours(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,24 +77,17 @@ def check_place(out: Path) -> None:
 
 
 def _store(result: RetentionResult, out: Path) -> list[Path]:
-    """Write both files aside, then rename them into place; returns their paths."""
+    """Replace both files together; returns their paths."""
     from mplus.evaluation.picture import draw_retention
+    from mplus.memory.files import written_whole
 
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / "retention.json", out / "retention.png"]
-    aside = [path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}") for path in paths]
-    try:
-        aside[0].write_text(result.to_text(), encoding="utf-8")
-        draw_retention(result, aside[1])
-        for path in aside:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        for written, path in zip(aside, paths, strict=True):
-            written.replace(path)
-    finally:
-        for path in aside:
-            path.unlink(missing_ok=True)
-    return paths
+    return written_whole(
+        {
+            out / "retention.json": lambda path: path.write_text(result.to_text(), encoding="utf-8"),
+            out / "retention.png": lambda path: draw_retention(result, path),
+        }
+    )
 
 
 def _show_table(result: RetentionResult) -> None:

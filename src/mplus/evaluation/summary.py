@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from typing import Any
 from mplus.evaluation.distances import short
 from mplus.evaluation.run import Sample
 from mplus.evaluation.score import clustered_interval
+from mplus.memory.files import written_whole
 
 SCHEMA = 1
 SUMMARY, TABLE = "summary.json", "table.md"
@@ -151,7 +150,7 @@ def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> li
 
 
 def store(summary: Summary, directory: Path, draw: Callable[[Summary, Path], None]) -> list[Path]:
-    """Write ``summary.json``, ``table.md`` and the task's picture aside, then rename them into place.
+    """Replace ``summary.json``, ``table.md`` and the task's picture together.
 
     Args:
         draw: makes a PNG of a summary at a path.
@@ -159,21 +158,14 @@ def store(summary: Summary, directory: Path, draw: Callable[[Summary, Path], Non
     Returns:
         the paths.
     """
-    paths = [directory / SUMMARY, directory / TABLE, directory / f"{summary.task}.png"]
-    aside = [path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}") for path in paths]
-    try:
-        aside[0].write_text(json.dumps(summary.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        aside[1].write_text(summary.to_markdown(), encoding="utf-8")
-        draw(summary, aside[2])
-        for path in aside:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        for written, path in zip(aside, paths, strict=True):
-            written.replace(path)
-    finally:
-        for path in aside:
-            path.unlink(missing_ok=True)
-    return paths
+    text = json.dumps(summary.to_json(), indent=1, ensure_ascii=False) + "\n"
+    return written_whole(
+        {
+            directory / SUMMARY: lambda path: path.write_text(text, encoding="utf-8"),
+            directory / TABLE: lambda path: path.write_text(summary.to_markdown(), encoding="utf-8"),
+            directory / f"{summary.task}.png": lambda path: draw(summary, path),
+        }
+    )
 
 
 def _listed(settings: dict[str, Any]) -> str:

@@ -97,9 +97,9 @@ class BlockSketch:
         done = 0
         for number, slab in enumerate(self._slabs):
             begin = self._start if number == 0 else 0
-            products = ((query @ slab.basis) @ slab.rows.flatten(1)).view(query.shape[0], self.block, -1)
+            rows = slab.rows.transpose(0, 1)[:, :, begin : slab.used]  # [W, d, m]
+            best = torch.matmul(query @ slab.basis, rows).amax(0)
             count = slab.used - begin
-            best = products.amax(1)[:, begin : slab.used]
             torch.add(best, (query @ slab.mean)[:, None], out=out[:, done : done + count])
             done += count
         return out
