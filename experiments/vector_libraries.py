@@ -26,7 +26,7 @@ from rich.table import Table
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mplus.memory.index.levels import KeyLevels
+from mplus.memory.index.levels import SAMPLE_ROWS, KeyLevels, stand_in
 from mplus.memory.index.sketch import BlockSketch
 from mplus.retriever import choose_blocks
 
@@ -220,6 +220,18 @@ def layers(keys: Tensor, queries: list[tuple[Tensor, Tensor]], read: int, faiss:
             )
         )
         out.append(measure(name, seconds, size * WIDTH * count, count, near, wanted))
+    sampled = own[torch.linspace(0, count - 1, SAMPLE_ROWS).round().long()]
+
+    def fitted(number: int) -> tuple[set[int], float]:
+        query = asked[number]
+
+        def act() -> set[int]:
+            weights, _ = stand_in(sampled, score(query, sampled))
+            return best_of(query, torch.from_numpy(eight.search(weights[None].numpy(), 12 * read)[1][0]))
+
+        return timed(act)
+
+    out.append(measure("FAISS int8 scan, our stand-in", built_eight, WIDTH * count, count, fitted, wanted))
     return out
 
 

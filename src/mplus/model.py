@@ -27,10 +27,11 @@ from mplus.checkpoints.report import LoadReport
 from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError, PromptTooLongError
 from mplus.host import MemoryHost
+from mplus.likelihood import log_likelihood
 from mplus.memory.memory import Memory
 from mplus.memory.room import Room, told
 from mplus.memory.rows import Written
-from mplus.prompts import OwnPrompt, Prompts
+from mplus.prompts import OwnPrompt, Prompts, check_messages, is_texts
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +225,7 @@ class MPlusModel(MemoryHost):
         if retrieved is not None and reading is not None:
             retrieved += reading.retrieved()
         result = self._without_pending(result, extra, own_mask)
-        if not isinstance(prompt, str) and not _is_texts(prompt):
+        if not isinstance(prompt, str) and not is_texts(prompt):
             return result
         sequences = result if isinstance(result, Tensor) else result.sequences
         texts: list[str] = self.tokenizer.batch_decode(sequences[:, own:], skip_special_tokens=True)
@@ -247,7 +248,7 @@ class MPlusModel(MemoryHost):
         several = not isinstance(messages[0], dict)
         conversations: Any = messages if several else [messages]
         for conversation in conversations:
-            _check_messages(conversation)
+            check_messages(conversation)
         if self.tokenizer is None or self.tokenizer.chat_template is None:
             raise InputError(f"model {self.name!r} has no chat template; use generate with a prompt of your own")
         texts = [
@@ -255,6 +256,25 @@ class MPlusModel(MemoryHost):
         ]
         answers = [answer.strip() for answer in self.generate(texts, memory, **kwargs)]
         return answers if several or len(answers) != 1 else answers[0]
+
+    def log_likelihood(
+        self,
+        prompts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[int]],
+        memory: Readable | Sequence[Readable] | None = None,
+    ) -> list[Tensor]:
+        """Log-probabilities [C_b] of the tokens of each continuation behind its prompt; the prompt alone chooses what is read.
+
+        Args:
+            prompts, continuations: token ids, at least one each.
+        """
+        if len(prompts) != len(continuations) or not prompts or not all(map(len, prompts)):
+            raise InputError(f"{len(continuations)} continuations for {len(prompts)} prompts; give one each, none of them empty")
+        rows = Prompts.from_rows([list(prompt) for prompt in prompts], self._pad_id(), self.device)
+        memories = self._memories(memory, len(rows))
+        rows = rows.after(_pending(memories))
+        self._check_room(memories, rows, max(map(len, continuations)))
+        return log_likelihood(self, rows, continuations, memories)
 
     @contextmanager
     def untouched(self) -> Iterator[PreTrainedModel]:
@@ -322,7 +342,7 @@ class MPlusModel(MemoryHost):
         return found
 
     def _prompts(self, prompt: Any, mask: Tensor | None) -> tuple[Prompts, bool]:
-        if isinstance(prompt, str) or _is_texts(prompt):
+        if isinstance(prompt, str) or is_texts(prompt):
             if self.tokenizer is None:
                 raise InputError("this model was opened without a tokenizer; give token ids instead of text")
             texts = [prompt] if isinstance(prompt, str) else list(prompt)
@@ -383,17 +403,3 @@ def _new_tokens(kwargs: dict[str, Any], prompt_tokens: int) -> int:
 def _slots(memory: Readable) -> int:
     """Memory tokens a prompt will see."""
     return len(memory.pool) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens
-
-
-def _is_texts(prompt: Any) -> bool:
-    return isinstance(prompt, (list, tuple)) and bool(prompt) and all(isinstance(part, str) for part in prompt)
-
-
-def _check_messages(conversation: Any) -> None:
-    if not isinstance(conversation, (list, tuple)) or not conversation:
-        raise InputError("a conversation must be a non-empty list of messages like {'role': 'user', 'content': '...'}")
-    for message in conversation:
-        if not isinstance(message, dict) or not isinstance(message.get("content"), str) or "role" not in message:
-            raise InputError(f"a message must look like {{'role': 'user', 'content': '...'}}, got {message!r}")
-    if not conversation[-1]["content"].strip():
-        raise EmptyTextError("nothing to answer: the last message is empty; ask something")

@@ -77,6 +77,26 @@ class Prompts:
         return Prompts(self.ids.expand(times, -1), self.mask.expand(times, -1))
 
 
+def is_texts(prompt: Any) -> bool:
+    """Whether a prompt is several texts."""
+    return isinstance(prompt, (list, tuple)) and bool(prompt) and all(isinstance(part, str) for part in prompt)
+
+
+def check_messages(conversation: Any) -> None:
+    """Refuse what is no conversation.
+
+    Raises:
+        InputError, EmptyTextError.
+    """
+    if not isinstance(conversation, (list, tuple)) or not conversation:
+        raise InputError("a conversation must be a non-empty list of messages like {'role': 'user', 'content': '...'}")
+    for message in conversation:
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str) or "role" not in message:
+            raise InputError(f"a message must look like {{'role': 'user', 'content': '...'}}, got {message!r}")
+    if not conversation[-1]["content"].strip():
+        raise EmptyTextError("nothing to answer: the last message is empty; ask something")
+
+
 class OwnPrompt:
     """A streamer that does not show the text standing before the prompt it passes on.
 

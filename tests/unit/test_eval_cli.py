@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mplus import MPlusModel
-from mplus.cli import eval as command
+from mplus.cli import eval_run as command
 from mplus.cli import main
 from tests import tiny
 from tests.evaluating import squad_file

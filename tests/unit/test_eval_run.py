@@ -16,14 +16,18 @@ from mplus import MPlusModel
 from mplus.errors import CheckpointError, InputError
 from mplus.evaluation.bench import Bench, known_systems
 from mplus.evaluation.found import Births, reads
-from mplus.evaluation.job import Job, Stream
+from mplus.evaluation.job import Job
+from mplus.evaluation.material import Stream
+from mplus.evaluation.metrics import METRICS
 from mplus.evaluation.passages import read_passages
 from mplus.evaluation.plain import open_adapted
 from mplus.evaluation.run import batches
 from mplus.evaluation.score import clustered_interval, contains_answer, squad_normalised, wilson_interval
 from mplus.evaluation.script import Due, Question, Script
-from mplus.evaluation.systems import MemoryReader, MemorySystem, PassageSystem, WindowSystem
-from mplus.evaluation.tasks.retention import RetentionTask
+from mplus.evaluation.systems.base import PlainModel
+from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
+from mplus.evaluation.systems.plain import PassageSystem, TextRead, WindowSystem
+from mplus.evaluation.adapters.retention import RetentionTask
 from tests import tiny
 from tests.conftest import TinyModel
 from tests.evaluating import FakeModel, squad_file
@@ -91,7 +95,7 @@ def job(fake: FakeModel, tmp_path: Path) -> Job:
             due[:] = [Due(named(one.question), one.distance) for one in due]
     streams = [Stream(name=f"pass {number}", seed=5, script=script) for number, script in enumerate(scripts)]
     bench = Bench(model=fake, systems=["memoryllm", "mplus"])
-    return Job(task="retention", bench=bench, streams=streams, is_right=contains_answer, settings={"limit": 6})
+    return Job(task="retention", bench=bench, streams=streams, metric=METRICS["contained"], settings={"limit": 6})
 
 
 def named(one: Question) -> Question:
@@ -104,7 +108,7 @@ def test_a_run_gives_the_promised_files_and_hand_counted_shares(job: Job, fake: 
     assert [path.name for path in paths] == ["samples.jsonl", "summary.json", "table.md", "retention.png"]
     lines = [json.loads(line) for line in paths[0].read_text(encoding="utf-8").splitlines()]
     data = json.loads(paths[1].read_text(encoding="utf-8"))
-    assert data["schema"] == 1 and data["model"] == "fake" and data["settings"] == {"limit": 6}
+    assert data["schema"] == 2 and data["model"] == "fake" and data["settings"] == {"limit": 6}
     assert data["systems"]["mplus"]["accuracy"] == [1.0, 1.0] and data["systems"]["mplus"]["asked"] == [6, 6]
     assert data["systems"]["memoryllm"]["accuracy"] == [1.0, 0.0]  # it holds 320 tokens
     assert data["systems"]["memoryllm"]["distances"] == [0, 1000]
@@ -118,8 +122,9 @@ def test_a_run_gives_the_promised_files_and_hand_counted_shares(job: Job, fake: 
     assert "| 0 | 1.00 [" in paths[2].read_text(encoding="utf-8")
     with Image.open(paths[3]) as image:
         assert image.format == "PNG" and image.width >= 1000
-    assert seen[0][1] == 0 and seen[-1][1] == seen[-1][2] == job.streams[-1].script.tokens
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(path.name for path in paths)
+    assert seen[0][1] == 0 and seen[-1][1] == seen[-1][2] == job.streams[-1].opened().tokens
+    stored = {path.name for path in (tmp_path / "out").iterdir()}
+    assert stored == {path.name for path in paths} | {"run.json", "sessions.jsonl"}
     assert summary.streams == [stream.name for stream in job.streams]
 
 
@@ -127,7 +132,7 @@ def test_every_chunk_is_encoded_once_for_all_memories_and_every_stream_has_fresh
     job: Job, fake: FakeModel, tmp_path: Path
 ) -> None:
     job.run(tmp_path / "out")
-    assert fake.encoded == sum(len(stream.script.chunks) for stream in job.streams)
+    assert fake.encoded == sum(len(stream.opened().chunks) for stream in job.streams)
     assert fake.new_memories == [{"seed": 5, "stm_tokens": 320, "ltm": False}, {"seed": 5}] * len(job.streams)
 
 
@@ -159,8 +164,8 @@ def test_a_separate_memoryllm_reads_for_itself_with_the_same_budget(job: Job, tm
     other = FakeModel()
     other.encode_text = job.bench.model.encode_text  # type: ignore[attr-defined]
     bench = Bench(model=job.bench.model, systems=["mplus", "memoryllm"], memoryllm_model=other, geometry={"ltm_read_tokens": 96})
-    Job(task="retention", bench=bench, streams=job.streams, is_right=contains_answer).run(tmp_path / "out")
-    chunks = sum(len(stream.script.chunks) for stream in job.streams)
+    Job(task="retention", bench=bench, streams=job.streams, metric=METRICS["contained"]).run(tmp_path / "out")
+    chunks = sum(len(stream.opened().chunks) for stream in job.streams)
     assert other.encoded == chunks and job.bench.model.encoded == chunks  # type: ignore[attr-defined]
     assert other.new_memories[0] == {"seed": 5, "stm_tokens": 352, "ltm": False, "ltm_read_tokens": 96}
 
@@ -291,9 +296,9 @@ def test_disk_and_ram_give_the_same_answers(text_model: MPlusModel, tmp_path: Pa
 
 
 def test_passage_system_is_the_plain_model_with_the_passage_before_the_question(text_model: MPlusModel) -> None:
-    system = PassageSystem(text_model, distance=0)
+    system = PassageSystem(PlainModel(text_model), distance=0)
     asked = question(0, (0, 4), "Who is it?", "It is Ana.")
-    assert system.wants(Due(asked, 0)) and not system.wants(Due(asked, 1000))
+    assert system.wants(Due(asked, 0), 5) and not system.wants(Due(asked, 1000), 5)
     given = system.answer([Due(asked, 0), Due(question(1, (0, 4), "Who?", "Ben is at home today."), 0)], 5)
     ids = torch.tensor([text_model.tokenizer("user: It is Ana.\n\nWho is it?\n")["input_ids"]])
     out = text_model.generate(ids, None, max_new_tokens=5, do_sample=False)
@@ -303,14 +308,15 @@ def test_passage_system_is_the_plain_model_with_the_passage_before_the_question(
 
 
 def test_window_system_sees_the_end_of_the_text_only(text_model: MPlusModel) -> None:
-    system = WindowSystem(text_model)
-    encode = text_model.tokenizer
+    encode, plain = text_model.tokenizer, PlainModel(text_model)
     due = [Due(question(0, (0, 4), "Who is it?"), 0)]
-    system.read(encode("z" * 700 + "x" * 600)["input_ids"], 0)
-    late = system.answer(due, 4)
-    other = WindowSystem(text_model)
-    other.read(encode("x" * 600)["input_ids"], 0)
-    assert [one.text for one in late] == [one.text for one in other.answer(due, 4)]
+    long, end = TextRead(), TextRead()
+    long.read(encode("z" * 700 + "x" * 600)["input_ids"], 0)
+    end.read(encode("x" * 600)["input_ids"], 0)
+    late = WindowSystem(plain, long).answer(due, 4)
+    assert [one.text for one in late] == [one.text for one in WindowSystem(plain, end).answer(due, 4)]
+    assert late[0].seen_tokens < 512
+    assert WindowSystem(plain, long, budget=30).answer(due, 4)[0].seen_tokens == 30
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks transformers for it

@@ -13,7 +13,7 @@ from mplus import MPlusModel
 from mplus.errors import GeometryError, InputError
 from mplus.evaluation.bench import Bench
 from mplus.evaluation.script import Due, Question
-from mplus.evaluation.systems import MemorySystem, OtherReading
+from mplus.evaluation.systems.memory import MemorySystem, OtherReading
 from mplus.evaluation.variants import Variant, parse_sizes, parse_variants
 from tests import tiny
 

@@ -20,6 +20,7 @@ ORDER: list[set[str]] = [
     {"retriever"},
     {"attach"},
     {"checkpoints"},
+    {"likelihood"},
     {"host"},
     {"model"},
     {"training", "evaluation"},

@@ -10,16 +10,11 @@ from typing import Any
 
 from mplus.errors import InputError
 from mplus.evaluation.protocol import RemembersText
-from mplus.evaluation.systems import (
-    SYSTEMS,
-    MemoryReader,
-    MemorySystem,
-    OtherReading,
-    PassageSystem,
-    Reader,
-    System,
-    WindowSystem,
-)
+from mplus.evaluation.systems.base import PlainModel
+from mplus.evaluation.systems.lexical import Bm25System, load_bm25
+from mplus.evaluation.systems.memory import MemoryReader, MemorySystem, OtherReading
+from mplus.evaluation.systems.plain import FullSystem, PassageSystem, TextRead, WindowSystem
+from mplus.evaluation.systems.protocol import PLAIN, SYSTEMS, Reader, System
 from mplus.evaluation.variants import Variant
 
 
@@ -36,6 +31,8 @@ def known_systems(names: Sequence[str]) -> list[str]:
             raise InputError(f"there is no system '{name}'; {hint}known: {', '.join(SYSTEMS)}")
     if not names:
         raise InputError(f"no system was named; give one or more of {', '.join(SYSTEMS)}")
+    if "bm25" in names:
+        load_bm25()
     return list(dict.fromkeys(names))
 
 
@@ -48,7 +45,9 @@ class Bench:
         systems: names of ``SYSTEMS``.
         geometry: sizes of the memory to replace; MemoryLLM gets the same read budget, N + K0, as short-term tokens.
         memoryllm_model: weights trained without long-term memory; None: those of ``model``.
-        passage_model: plain model for the ``passage`` system; None: the untouched base.
+        plain_model: plain model for the systems that get text; None: the untouched base.
+        text_budget: tokens of text that ``window`` and ``bm25`` get; None: a window of as much as fits, and BM25's chunks up
+            to the read budget.
         store: a directory for long-term memories on disk; None: in RAM.
         variants: further M+ memories. All memories of one model take the same write passes, whose chunks see the newest tokens of
             the M+ memory. A variant that only reads differently needs no memory of its own.
@@ -59,8 +58,14 @@ class Bench:
     variants: Sequence[Variant] = ()
     geometry: dict[str, Any] = field(default_factory=dict)
     memoryllm_model: RemembersText | None = None
-    passage_model: Any = None
+    plain_model: Any = None
+    text_budget: int | None = None
     store: Path | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Of everything that answers."""
+        return [*self.systems, *(variant.name for variant in self.variants)]
 
     @property
     def sizes(self) -> Any:
@@ -71,6 +76,14 @@ class Bench:
     def read_budget_tokens(self) -> int:
         """Memory tokens a prompt reads: N + K0."""
         return int(self.sizes.stm_tokens + self.sizes.ltm_read_tokens)
+
+    @property
+    def text_budgets(self) -> dict[str, int | str]:
+        """What each system that gets text may see, in tokens."""
+        room = "what fits"
+        found: dict[str, int | str] = {"full": room, "window": self.text_budget or room, "passage": room}
+        found["bm25"] = self.text_budget or self.read_budget_tokens
+        return {name: found[name] for name in self.systems if name in found}
 
     @property
     def geometries(self) -> dict[str, Any]:
@@ -95,13 +108,12 @@ class Bench:
         readers: list[Reader] = []
         systems: list[System] = []
         own: dict[str, MemorySystem] = {}
+        text = TextRead()
+        if any(name in PLAIN for name in self.systems):
+            readers.append(text)
         for name in self.systems:
-            if name == "window":
-                window = WindowSystem(self.model)
-                readers.append(window)
-                systems.append(window)
-            elif name == "passage":
-                systems.append(PassageSystem(self.model, nearest, self.passage_model))
+            if name in PLAIN:
+                systems.append(self._plain(name, text, nearest))
             else:
                 system = self._mplus(seed, label) if name == "mplus" else self._memoryllm(seed)
                 systems.append(system)
@@ -121,6 +133,16 @@ class Bench:
             first = sorted(own, key=lambda name: (not geometries[name].reads_ltm, name != "mplus"))
             readers.append(MemoryReader(self.model, [own[name] for name in first]))
         return readers, systems
+
+    def _plain(self, name: str, text: TextRead, nearest: int) -> System:
+        plain = PlainModel(self.model, self.plain_model)
+        if name == "full":
+            return FullSystem(plain, text)
+        if name == "window":
+            return WindowSystem(plain, text, self.text_budget)
+        if name == "bm25":
+            return Bm25System(plain, text, self.text_budget or self.read_budget_tokens)
+        return PassageSystem(plain, nearest)
 
     def _mplus(self, seed: int, label: str, variant: Variant | None = None) -> MemorySystem:
         where = {} if self.store is None else {"store": self.store / label}

@@ -33,6 +33,12 @@ class Read:
     chance: list[float]
     answer_read: list[bool]
 
+    @property
+    def share(self) -> float | None:
+        """Share of the right long-term tokens that were read, mean over the layers that had some; None where none had."""
+        shares = [read / there for read, there in zip(self.right_read, self.right_in_ltm, strict=True) if there]
+        return sum(shares) / len(shares) if shares else None
+
 
 @dataclass
 class Births:

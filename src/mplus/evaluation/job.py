@@ -1,35 +1,32 @@
-"""A whole run: streams read one after the other, samples stored as they come, then the summary. Prints nothing."""
+"""A whole run of one task: streams read one after the other, samples stored as they come, then the summary. Prints nothing."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mplus.circumstances import circumstances
+from mplus.errors import InputError
 from mplus.evaluation.bench import Bench
-from mplus.evaluation.curves import draw_curves
-from mplus.evaluation.run import DEFAULT_MAX_NEW_TOKENS, IsRight, Journal, run_script
-from mplus.evaluation.script import Script
+from mplus.evaluation.drawing import draw_summary
+from mplus.evaluation.journal import SAMPLES, Journal
+from mplus.evaluation.material import Stream
+from mplus.evaluation.metrics import Metric
+from mplus.evaluation.run import DEFAULT_MAX_NEW_TOKENS, Measure, last_missing, run_script
 from mplus.evaluation.summary import SUMMARY, TABLE, Summary, store
+from mplus.memory.files import written_whole
 
 Progress = Callable[[str, int, int], None]
 
+SETTINGS: Final = "run.json"
+"""What a run was begun with; one that goes on must have the same."""
 
-@dataclass(frozen=True, kw_only=True)
-class Stream:
-    """One text with its questions.
-
-    Attributes:
-        name: "seed 0", "pass 2"; samples carry it.
-        seed: of the memories' random drops.
-    """
-
-    name: str
-    seed: int
-    script: Script
+SESSIONS: Final = "sessions.jsonl"
+"""When the run was worked on, and for how long: a line for each time it was begun or gone on with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,67 +35,160 @@ class Job:
 
     Attributes:
         task: names the picture.
-        settings: stored with the result.
+        metric: of answers; None where none are given.
+        about: of the task (version, digest, paper), stored with the result.
+        settings: stored with the result; a run that goes on must have the same.
     """
 
     task: str
     bench: Bench
     streams: Sequence[Stream]
-    is_right: IsRight
+    metric: Metric | None
+    measure: Measure = "answer"
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    about: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, directory: Path, progress: Progress | None = None) -> tuple[Summary, list[Path]]:
+    def run(self, directory: Path, progress: Progress | None = None, *, resume: bool = False) -> tuple[Summary, list[Path]]:
         """Read, ask, store.
 
         Args:
-            directory: made if absent; gets samples.jsonl, then summary.json, table.md and a picture.
+            directory: made if absent; gets run.json and samples.jsonl at once, then summary.json, table.md and pictures.
             progress: called with a stream's name, text tokens read and their total.
+            resume: keep the samples of an earlier run in this directory and give what is missing.
 
         Returns:
             the summary and the paths of what was stored.
+
+        Raises:
+            InputError: the directory to be resumed was begun with other settings.
         """
         directory.mkdir(parents=True, exist_ok=True)
+        if resume:
+            self._check_same(directory)
+        else:
+            for earlier in (SETTINGS, SAMPLES, SESSIONS):
+                (directory / earlier).unlink(missing_ok=True)
         for earlier in (SUMMARY, TABLE, f"{self.task}.png"):  # else an unfinished run would look like a finished one
             (directory / earlier).unlink(missing_ok=True)
-        nearest = min(due.distance for stream in self.streams for asked in stream.script.due.values() for due in asked)
+        settings = json.dumps(self._settings(), indent=1, ensure_ascii=False, default=str) + "\n"
+        written_whole({directory / SETTINGS: lambda path: path.write_text(settings, encoding="utf-8")})
+        tokens: dict[str, int] = {}
         seconds: dict[str, float] = {}
-        with Journal(directory / "samples.jsonl") as journal:
-            for stream in self.streams:
-                readers, systems = self.bench.make(seed=stream.seed, nearest=nearest, label=stream.name.replace(" ", "-"))
-                spent = run_script(
-                    stream.script,
-                    readers,
-                    systems,
-                    journal,
-                    stream=stream.name,
-                    is_right=self.is_right,
-                    max_new_tokens=self.max_new_tokens,
-                    progress=None if progress is None else _of(progress, stream.name),
-                )
-                seconds = {name: round(seconds.get(name, 0.0) + value, 1) for name, value in spent.items()}
-        summary = Summary(task=self.task, model=self.bench.model.name, samples=journal.samples, context=self._context(seconds))
-        return summary, [journal.path, *store(summary, directory, draw_curves)]
+        with Journal(directory / SAMPLES, resume=resume) as journal:
+            try:
+                for stream in self.streams:
+                    self._run_stream(stream, journal, seconds, tokens, progress)
+            finally:
+                self._note_session(directory, seconds, len(journal.samples) - journal.taken_over)
+        context = self._context(directory, tokens)
+        summary = Summary(task=self.task, model=self.bench.model.name, samples=journal.samples, context=context)
+        return summary, [journal.path, *store(summary, directory, draw_summary)]
 
-    def _context(self, seconds: dict[str, float]) -> dict[str, Any]:
+    def _run_stream(
+        self, stream: Stream, journal: Journal, seconds: dict[str, float], tokens: dict[str, int], progress: Progress | None
+    ) -> None:
+        script = stream.opened()
+        tokens[stream.name] = script.tokens
+        if not last_missing(script, self.bench.names, journal, stream.name):
+            return
+        nearest = min((due.distance for asked in script.due.values() for due in asked), default=0)
+        readers, systems = self.bench.make(
+            seed=stream.seed, nearest=nearest, label=stream.name.replace(" ", "-").replace("/", "-")
+        )
+        spent = run_script(
+            script,
+            readers,
+            systems,
+            journal,
+            stream=stream.name,
+            metric=self.metric,
+            measure=self.measure,
+            max_new_tokens=self.max_new_tokens,
+            progress=None if progress is None else _of(progress, stream.name),
+        )
+        for name, value in spent.items():
+            seconds[name] = seconds.get(name, 0.0) + value
+
+    def _settings(self) -> dict[str, Any]:
+        """All that a result depends on, but for versions and hardware, which are told but not compared."""
         bench = self.bench
-        versions, hardware = circumstances(bench.model.dtype)
         models = {"mplus": bench.model, "memoryllm": bench.memoryllm_model}
         return {
+            "task": self.task,
+            **self.about,
+            "model": bench.model.name,
             "fingerprints": {name: getattr(model, "fingerprint", None) for name, model in models.items() if model is not None},
             "geometry": bench.sizes.model_dump(),
             "variants": {variant.name: variant.changes for variant in bench.variants},
             "read_budget_tokens": bench.read_budget_tokens,
-            "tokens_read": {stream.name: stream.script.tokens for stream in self.streams},
-            "seeds": {stream.name: stream.seed for stream in self.streams},
+            "text_budget_tokens": bench.text_budgets,
+            "metric": None if self.metric is None else self.metric.name,
+            "measure": self.measure,
             "max_new_tokens": self.max_new_tokens,
+            "seeds": seeds
+            if len(seeds := {stream.name: stream.seed for stream in self.streams}) <= 16
+            else {"streams": len(seeds)},
             "settings": self.settings,
+        }
+
+    def _check_same(self, directory: Path) -> None:
+        path = directory / SETTINGS
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if (directory / SAMPLES).exists():
+                raise InputError(
+                    f"'{directory}' has samples but no {SETTINGS} that says how they were made; begin anew with --overwrite"
+                ) from None
+            return
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read ({error}); begin anew with --overwrite") from None
+        now = json.loads(json.dumps(self._settings(), default=str))
+        if (different := first_difference(earlier, now)) is not None:
+            name, old, new = different
+            raise InputError(
+                f"'{directory}' was begun with {name} {old!r:.80}, now it is {new!r:.80}; go on with the same settings, or give another --out"
+            )
+
+    def _note_session(self, directory: Path, seconds: dict[str, float], samples: int) -> None:
+        line = {
+            "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "samples": samples,
+            "seconds_of": {name: round(value, 1) for name, value in seconds.items()},
+        }
+        with (directory / SESSIONS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _context(self, directory: Path, tokens: dict[str, int]) -> dict[str, Any]:
+        versions, hardware = circumstances(self.bench.model.dtype)
+        sessions = [json.loads(line) for line in (directory / SESSIONS).read_text(encoding="utf-8").splitlines()]
+        seconds: dict[str, float] = {}
+        for session in sessions:
+            for name, value in session["seconds_of"].items():
+                seconds[name] = round(seconds.get(name, 0.0) + value, 1)
+        return {
+            **{name: value for name, value in self._settings().items() if name not in ("task", "model")},
+            "streams": len(tokens),
+            "tokens_read": tokens if len(tokens) <= 16 else {"all streams": sum(tokens.values())},
             "seconds": round(sum(seconds.values()), 1),
             "seconds_of": seconds,
+            "sessions": len(sessions),
             "versions": versions,
             "hardware": hardware,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+
+
+def first_difference(earlier: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """Where two settings differ first: the name, and both values."""
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*earlier, *now]):
+            found = first_difference(earlier.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+            if found is not None:
+                return found
+        return None
+    return None if earlier == now else (name, earlier, now)
 
 
 def _of(progress: Progress, stream: str) -> Callable[[int, int], None]:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from mplus.corpus.text import read_text
 from mplus.errors import InputError
+from mplus.evaluation.records import kind_of, parquet_rows
 
 Form = Literal["squad", "context", "natural_questions", "text"]
 MAX_ANSWER_TOKENS: Final[dict[Form, int]] = {"squad": 3, "context": 3, "natural_questions": 4, "text": 0}
@@ -52,11 +53,13 @@ def read_passages(path: str | Path) -> PassageFile:
     """Read a file; which form it has is seen from its content.
 
     Forms: SQuAD 1.1 or 2.0 (unanswerable questions are left out); JSONL with context, question and answers (a title names the
-    article, else each context is one); JSONL with question, answers and ctxs (title, text, isgold); any other UTF-8 text.
+    article, else each context is one), or a parquet file of these; JSONL with question, answers and ctxs (title, text, isgold); any other UTF-8 text.
 
     Raises:
         InputError: no such file, or a field is missing, empty or of the wrong type (file, line and field are named).
     """
+    if Path(path).suffix.lower() == ".parquet":
+        return PassageFile(str(path), "context", _contexts(str(path), list(enumerate(parquet_rows(Path(path))))))
     text = read_text(path)
     name, start = str(path), text.lstrip()[:1]
     if start == "{" and (whole := _as_json(text)) is not None and "data" in whole:
@@ -88,7 +91,7 @@ def _as_json(text: str) -> dict[str, Any] | None:
 def _squad(name: str, data: Any) -> Iterator[Passage]:
     field = _field_of(name)
     if not isinstance(data, list):
-        raise InputError(f"'{name}': data is {_kind(data)}, expected a list of articles as in SQuAD")
+        raise InputError(f"'{name}': data is {kind_of(data)}, expected a list of articles as in SQuAD")
     for a, article in enumerate(data):
         title = field(article, "title", str, f"data[{a}]")
         for p, paragraph in enumerate(field(article, "paragraphs", list, f"data[{a}]")):
@@ -117,7 +120,7 @@ def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         except ValueError as error:
             raise InputError(f"'{name}' line {number} is not JSON ({error}); expected one JSON object a line") from None
         if not isinstance(record, dict):
-            raise InputError(f"'{name}' line {number} is {_kind(record)}, expected a JSON object")
+            raise InputError(f"'{name}' line {number} is {kind_of(record)}, expected a JSON object")
         yield number, record
 
 
@@ -165,20 +168,15 @@ def _field_of(name: str) -> Callable[..., Any]:
 
     def field(record: Any, key: str, kind: type, at: str) -> Any:
         if not isinstance(record, dict):
-            raise InputError(f"'{name}' {at} is {_kind(record)}, expected an object with '{key}'")
+            raise InputError(f"'{name}' {at} is {kind_of(record)}, expected an object with '{key}'")
         if key not in record:
             present = ", ".join(sorted(map(str, record))) or "none"
             raise InputError(f"'{name}' {at} has no field '{key}'; its fields are: {present}")
         value = record[key]
         if not isinstance(value, kind):
-            raise InputError(f"'{name}' {at}: '{key}' is {_kind(value)}, expected {'text' if kind is str else 'a list'}")
+            raise InputError(f"'{name}' {at}: '{key}' is {kind_of(value)}, expected {'text' if kind is str else 'a list'}")
         if key != "qas" and not (value.strip() if isinstance(value, str) else value):
             raise InputError(f"'{name}' {at}: '{key}' is empty; expected at least one {'word' if kind is str else 'entry'}")
         return value
 
     return field
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false"}
-    return kinds.get(type(value), "null" if value is None else type(value).__name__)

@@ -1,4 +1,4 @@
-"""Several finished runs in one table and one picture. Reads ``summary.json`` files, computes nothing with models.
+"""Several finished runs of one task in one table and one picture. Reads ``summary.json`` files, computes nothing with models.
 
 Systems of runs that differ in nothing but the seed are joined: their mean, and the standard deviation over the seeds. A seed
 is a stream of `facts`, and a run of `retention` (its passes ask different samples). What differs otherwise stays apart.
@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from mplus.errors import InputError
 from mplus.evaluation.curves import Line, draw_lines
-from mplus.evaluation.distances import short
+from mplus.evaluation.drawing import draw_bars
 from mplus.evaluation.summary import NAMES, SCHEMA, SUMMARY, markdown_table
+from mplus.evaluation.systems.protocol import PLAIN
 
-_NOT_COMPARED: Final = {"seed", "seeds", "systems", "store", "memoryllm_model", "passage_adapter"}
-_OF_ONE_SYSTEM: Final = {"memoryllm": "memoryllm_model", "passage": "passage_adapter"}
+_NOT_COMPARED: Final = {"seed", "seeds", "systems", "store", "memoryllm_model", "plain_adapter"}
+_OF_ONE_SYSTEM: Final = {"memoryllm": "memoryllm_model", **dict.fromkeys(PLAIN, "plain_adapter")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,29 +29,29 @@ class Series:
 
     Attributes:
         runs: directories it comes from.
-        shares: by seed, then distance.
-        bands: 95 % interval by distance, of the first seed's run.
-        asked: questions by distance, in all.
+        shares: by seed, then row (a distance's label, a subtask).
+        bands: 95 % interval by row, of the first seed's run.
+        asked: questions by row, in all.
     """
 
     system: str
     key: str
     runs: list[str] = field(default_factory=list)
-    shares: dict[str, dict[int, float]] = field(default_factory=dict)
-    bands: dict[int, tuple[float, float]] = field(default_factory=dict)
-    asked: dict[int, int] = field(default_factory=dict)
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    bands: dict[str, tuple[float, float]] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
 
-    def at(self, distance: int) -> list[float]:
-        """The shares of all seeds at a distance."""
-        return [shares[distance] for shares in self.shares.values() if distance in shares]
+    def at(self, row: str) -> list[float]:
+        """The scores of all seeds in a row."""
+        return [shares[row] for shares in self.shares.values() if row in shares]
 
-    def band(self, distance: int) -> tuple[float, float]:
+    def band(self, row: str) -> tuple[float, float]:
         """Mean minus and plus the spread; with one seed the 95 % interval."""
-        shares = self.at(distance)
+        shares = self.at(row)
         if len(shares) == 1:
-            return self.bands[distance]
+            return self.bands[row]
         mean, spread = statistics.fmean(shares), statistics.stdev(shares)
-        return max(0.0, mean - spread), min(1.0, mean + spread)
+        return max(0.0, mean - spread), mean + spread if mean > 1 else min(1.0, mean + spread)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +60,13 @@ class Report:
 
     task: str
     series: list[Series]
+    distances: dict[str, int] = field(default_factory=dict)
 
     @property
-    def distances(self) -> list[int]:
-        """All that were asked at, ascending."""
-        return sorted({distance for one in self.series for distance in one.asked})
+    def row_names(self) -> list[str]:
+        """All rows: distances ascending, else as they first come."""
+        found = list(dict.fromkeys(row for one in self.series for row in one.asked))
+        return sorted(found, key=self.distances.__getitem__) if self.distances.keys() >= set(found) else found
 
     def label(self, one: Series) -> str:
         """The system's name, with its first run where another series has the same name."""
@@ -73,17 +76,17 @@ class Report:
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """Headings and cells: a row per distance, a column per series."""
-        headings = ["distance"]
+        headings = ["distance" if self.distances else ""]
         for one in self.series:
             headings.append(self.label(one) + (f", {len(one.shares)} seeds" if len(one.shares) > 1 else ""))
-        return headings, [[short(distance), *(_cell(one, distance) for one in self.series)] for distance in self.distances]
+        return headings, [[row, *(_cell(one, row) for one in self.series)] for row in self.row_names]
 
     def to_markdown(self) -> str:
         """The table as Markdown, with the runs it was made from."""
         lines = [
             f"# {self.task}",
             "",
-            "Share of right answers: mean ± standard deviation over seeds; of one seed [95 % interval].",
+            "Mean score ± standard deviation over seeds; of one seed [95 % interval].",
             "",
         ]
         lines += markdown_table(*self.rows())
@@ -91,14 +94,28 @@ class Report:
         return "\n".join(lines).rstrip() + "\n"
 
     def draw(self, path: Path) -> None:
-        """Write the picture as PNG."""
+        """Write the picture as PNG: lines over distance, or bars."""
+        title = f"{self.task} (bands: one standard deviation over seeds; of one seed 95 %)"
+        places = self.distances or {row: number for number, row in enumerate(self.row_names)}
         lines = []
         for one in self.series:
-            distances = sorted(one.asked)
-            low, high = zip(*(one.band(distance) for distance in distances), strict=True)
-            shares = [statistics.fmean(one.at(distance)) for distance in distances]
-            lines.append(Line(system=one.system, label=self.label(one), distances=distances, shares=shares, low=low, high=high))
-        draw_lines(lines, path, title=f"{self.task} (bands: one standard deviation over seeds; of one seed 95 %)")
+            rows = [row for row in self.row_names if row in one.asked]
+            low, high = zip(*(one.band(row) for row in rows), strict=True)
+            shares = [statistics.fmean(one.at(row)) for row in rows]
+            lines.append(
+                Line(
+                    system=one.system,
+                    label=self.label(one),
+                    distances=[places[row] for row in rows],
+                    shares=shares,
+                    low=low,
+                    high=high,
+                )
+            )
+        if self.distances:
+            draw_lines(lines, path, title=title, score="score")
+        else:
+            draw_bars(lines, self.row_names, path, title=title, score="score")
 
 
 def read_report(directories: Sequence[Path]) -> Report:
@@ -109,9 +126,12 @@ def read_report(directories: Sequence[Path]) -> Report:
     """
     series: list[Series] = []
     tasks: dict[str, Path] = {}
+    distances: dict[str, int] = {}
     for directory in dict.fromkeys(directories):
         data = _read(directory)
         try:
+            for system in data["systems"].values():
+                distances.update(zip(system["rows"], system.get("distances", []), strict=False))
             tasks.setdefault(str(data["task"]), directory)
             for system in data["systems"]:
                 _join(series, system, data, str(directory))
@@ -122,7 +142,7 @@ def read_report(directories: Sequence[Path]) -> Report:
     if len(tasks) > 1:
         found = ", ".join(f"{task} in {directory}" for task, directory in tasks.items())
         raise InputError(f"one report holds one task, these runs are of several: {found}; make a report of each")
-    return Report(task=next(iter(tasks)), series=series)
+    return Report(task=next(iter(tasks)), series=series, distances=distances)
 
 
 def _read(directory: Path) -> dict[str, Any]:
@@ -151,19 +171,19 @@ def _join(series: list[Series], system: str, data: dict[str, Any], directory: st
         series.append(one)
     one.runs.append(directory)
     one.shares.update(seeds)
-    for distance, low, high, asked in zip(own["distances"], own["low"], own["high"], own["asked"], strict=True):
-        one.bands.setdefault(distance, (low, high))
-        one.asked[distance] = one.asked.get(distance, 0) + asked
+    for row, low, high, asked in zip(own["rows"], own["low"], own["high"], own["asked"], strict=True):
+        one.bands.setdefault(row, (low, high))
+        one.asked[row] = one.asked.get(row, 0) + asked
 
 
-def _seeds(own: dict[str, Any], data: dict[str, Any]) -> dict[str, dict[int, float]]:
-    """Shares by distance of each seed in a run."""
+def _seeds(own: dict[str, Any], data: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Scores by row of each seed in a run."""
     if data["task"] == "facts":
         streams = own.get("streams") or {next(iter(data["seeds"])): own["accuracy"]}
     else:
         streams = {f"seed {data['settings'].get('seed', 0)}": own["accuracy"]}
     return {
-        name: {distance: share for distance, share in zip(own["distances"], shares, strict=True) if share is not None}
+        name: {row: share for row, share in zip(own["rows"], shares, strict=True) if share is not None}
         for name, shares in streams.items()
     }
 
@@ -190,11 +210,11 @@ def _key(system: str, data: dict[str, Any]) -> str:
     return json.dumps(alike, sort_keys=True, default=str)
 
 
-def _cell(one: Series, distance: int) -> str:
-    shares = one.at(distance)
+def _cell(one: Series, row: str) -> str:
+    shares = one.at(row)
     if not shares:
         return "-"
     if len(shares) > 1:
         return f"{statistics.fmean(shares):.3f} ± {statistics.stdev(shares):.3f}"
-    low, high = one.band(distance)
+    low, high = one.band(row)
     return f"{shares[0]:.3f} [{low:.2f}, {high:.2f}]"

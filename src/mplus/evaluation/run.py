@@ -1,76 +1,26 @@
-"""Reading a script once and asking what is due on the way; every answer is stored as it is given. Prints nothing."""
+"""Reading a script once and measuring what is due on the way; every answer is stored as it is given. Prints nothing."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal
 
-from mplus.evaluation.found import Read
-from mplus.evaluation.script import Due, Script
-from mplus.evaluation.systems import Given, Reader, System
+from mplus.evaluation.journal import Journal, Sample
+from mplus.evaluation.metrics import Metric
+from mplus.evaluation.script import Due, Question, Script
+from mplus.evaluation.systems.protocol import Given, Reader, System
 
 log = logging.getLogger(__name__)
 
 BATCH_QUESTIONS: Final = 16
 DEFAULT_MAX_NEW_TOKENS: Final = 10
+SPEED_TOKENS: Final = 16
+"""Tokens decoded behind the first one where speed is measured."""
 
 Progress = Callable[[int, int], None]
-IsRight = Callable[[str, Sequence[str]], bool]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One answer of one system.
-
-    Attributes:
-        stream: which stream it is of (a pass or a seed).
-        distance: as asked for; ``tokens_back``: as measured.
-        position: text tokens read when it was asked.
-        ltm_tokens: long-term tokens the memory held then.
-    """
-
-    stream: str
-    id: str
-    cluster: str
-    system: str
-    distance: int
-    tokens_back: int
-    position: int
-    ltm_tokens: int
-    question: str
-    answers: Sequence[str]
-    given: str
-    right: bool
-    read: Read | None = None
-
-
-class Journal:
-    """Samples, one JSON object a line, on disk as soon as they are there; and in memory for the summary."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.samples: list[Sample] = []
-
-    def __enter__(self) -> Self:
-        self._file = self.path.open("w", encoding="utf-8")
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
-        self._file.close()
-
-    def add(self, samples: Sequence[Sample]) -> None:
-        """Store finished samples."""
-        for sample in samples:
-            self._file.write(json.dumps(dataclasses.asdict(sample), ensure_ascii=False) + "\n")
-        self._file.flush()
-        self.samples += samples
+Measure = Literal["answer", "reading", "likelihood", "speed"]
 
 
 def run_script(
@@ -80,15 +30,19 @@ def run_script(
     journal: Journal,
     *,
     stream: str,
-    is_right: IsRight,
+    metric: Metric | None,
+    measure: Measure = "answer",
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Read all chunks and ask each system what is due at their ends.
 
+    What the journal already holds is not asked again, and nothing is read behind the last question that is missing. A batch of which a part
+    is missing is asked as a whole, so that answers do not depend on where an earlier run was stopped.
+
     Args:
         stream: name of this stream in the samples.
-        is_right: takes an answer and the right ones.
+        metric: scores an answer; None where nothing is answered.
         progress: called with text tokens read and their total.
 
     Returns:
@@ -96,52 +50,139 @@ def run_script(
     """
     seconds = dict.fromkeys(["read", *(system.name for system in systems)], 0.0)
     position, total = 0, script.tokens
+    last = last_missing(script, [system.name for system in systems], journal, stream)
     _say(progress, 0, total)
-    for ids in script.chunks:
+    for ids in [[], *script.chunks]:
+        if position >= last > 0:
+            break
         started = time.perf_counter()
-        for reader in readers:
+        for reader in readers if ids else ():
             reader.read(ids, position)
         position += len(ids)
         seconds["read"] += time.perf_counter() - started
         for system in systems:
-            asked = [due for due in script.due.get(position, []) if system.wants(due)]
             started = time.perf_counter()
-            for batch in batches(asked):
-                given = system.answer(batch, max_new_tokens)
-                journal.add([_sample(stream, position, system.name, *one, is_right) for one in zip(batch, given, strict=True)])
+            _ask(system, script.due.get(position, []), position, stream, metric, measure, max_new_tokens, journal)
             seconds[system.name] += time.perf_counter() - started
         _say(progress, position, total)
-    log.info("%s: read %d tokens, asked %d questions", stream, total, script.questions)
+    log.info("%s: read %d of %d tokens, %d questions", stream, position, total, script.questions)
+    _say(progress, total, total)
     return seconds
 
 
-def batches(due: Sequence[Due]) -> list[list[Due]]:
-    """Questions in groups of about one size, at most 16, of like length so that little is padded."""
+def _ask(
+    system: System,
+    due: Sequence[Due],
+    position: int,
+    stream: str,
+    metric: Metric | None,
+    measure: Measure,
+    max_new_tokens: int,
+    journal: Journal,
+) -> None:
+    """Ask one system what is due here and store the answers; what it cannot be asked is noted."""
+    wanted = [(one, system.wants(one, max_new_tokens)) for one in due]
+    journal.add([_sample(stream, position, system.name, one, None, None) for one, wants in wanted if not wants])
+    for batch in batches([one for one, wants in wanted if wants], 1 if measure == "speed" else BATCH_QUESTIONS):
+        if all((stream, system.name, one.question.id, one.distance) in journal.keys for one in batch):
+            continue
+        given = _measured(system, batch, measure, max_new_tokens)
+        journal.add(
+            [
+                _sample(stream, position, system.name, one, got, metric, measure=measure)
+                for one, got in zip(batch, given, strict=True)
+            ]
+        )
+
+
+def batches(due: Sequence[Due], largest: int = BATCH_QUESTIONS) -> list[list[Due]]:
+    """Questions in groups of about one size, of like length so that little is padded."""
     if not due:
         return []
     ordered = sorted(due, key=lambda one: len(one.question.text))
-    groups = -(-len(ordered) // BATCH_QUESTIONS)
+    groups = -(-len(ordered) // largest)
     size = -(-len(ordered) // groups)
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
-def _sample(stream: str, position: int, system: str, due: Due, given: Given, is_right: IsRight) -> Sample:
+def last_missing(script: Script, systems: Sequence[str], journal: Journal, stream: str) -> int:
+    """The last position where something is due that the journal lacks; 0 if it has everything."""
+    missing = [
+        position
+        for position, asked in script.due.items()
+        if any((stream, system, due.question.id, due.distance) not in journal.keys for system in systems for due in asked)
+    ]
+    return max(missing, default=0)
+
+
+def _measured(system: System, batch: list[Due], measure: Measure, max_new_tokens: int) -> list[Given]:
+    if measure == "likelihood":
+        return system.likelihood(batch)
+    if measure == "speed":
+        return [_speed(system, due) for due in batch]
+    return system.answer(batch, 1 if measure == "reading" else max_new_tokens)
+
+
+def _speed(system: System, due: Due) -> Given:
+    """Seconds to the first token and tokens a second behind it; one turn before the clock runs."""
+    system.answer([due], 1, exactly=True)
+    started = time.perf_counter()
+    given = system.answer([due], 1, exactly=True)[0]
+    first_s = time.perf_counter() - started
+    started = time.perf_counter()
+    system.answer([due], 1 + SPEED_TOKENS, exactly=True)
+    rest_s = max(time.perf_counter() - started - first_s, 1e-9)
+    measures = {"first_token_ms": 1e3 * first_s, "tokens_per_s": SPEED_TOKENS / rest_s, "size_mb": system.size_bytes(due) / 1e6}
+    return Given(given.text, given.ltm_tokens, given.read, seen_tokens=given.seen_tokens, measures=measures)
+
+
+def _sample(
+    stream: str,
+    position: int,
+    system: str,
+    due: Due,
+    given: Given | None,
+    metric: Metric | None,
+    *,
+    measure: Measure = "answer",
+) -> Sample:
+    """What is stored of one question; ``given`` is None where the system was not asked."""
     question = due.question
+    score = None if given is None else _score(given, question, metric, measure)
+    got = given or Given()
     return Sample(
         stream=stream,
         id=question.id,
         cluster=question.cluster,
         system=system,
+        asked=score is not None,
         distance=due.distance,
         tokens_back=position - question.end,
         position=position,
-        ltm_tokens=given.ltm_tokens,
+        ltm_tokens=got.ltm_tokens,
         question=question.text,
         answers=question.answers,
-        given=given.text,
-        right=is_right(given.text, question.answers),
-        read=given.read,
+        given=got.text,
+        right=measure == "answer" and score is not None and score >= 1.0,
+        score=round(score or 0.0, 6),
+        row=question.row,
+        column=question.column,
+        seen_tokens=got.seen_tokens,
+        unanswerable=question.unanswerable,
+        tokens=got.tokens,
+        measures={name: round(value, 3) for name, value in got.measures.items()},
+        read=got.read,
     )
+
+
+def _score(given: Given, question: Question, metric: Metric | None, measure: Measure) -> float | None:
+    """The number a sample counts with; None where there is none."""
+    if measure == "likelihood":
+        assert given.nats is not None
+        return given.nats / given.tokens
+    if measure == "reading":
+        return None if given.read is None else given.read.share
+    return metric(given.text, question) if metric is not None else 0.0
 
 
 def _say(progress: Any, done: int, total: int) -> None:

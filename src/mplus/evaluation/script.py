@@ -25,11 +25,16 @@ class Question:
     Attributes:
         id: of the sample, the same at every distance.
         cluster: what its answers are not independent of (a passage); its own id if nothing.
-        text: as it is asked.
-        answers: any of them is right.
-        span: of the passage or statement asked about.
+        text: the whole message, as it is asked.
+        answers: any of them is right (some metrics want all).
+        span: of the passage or statement asked about; what ends behind it is its distance.
         answer_span: the place of the answer, or of the statement.
-        passage: text asked about, for systems that get it in the prompt.
+        passage: text asked about, for systems that get it in the prompt; empty: there is none.
+        begins: where the question's own text begins; what stands before is of other samples.
+        row, column: of the result's table (a subtask, a length) and of its map (a depth); empty: the distance.
+        options: of a multiple choice, the answer among them.
+        unanswerable: right is to say that it is not known.
+        continuation: token ids whose likelihood is measured behind ``text`` instead of asking.
     """
 
     id: str
@@ -38,7 +43,13 @@ class Question:
     answers: tuple[str, ...]
     span: Span
     answer_span: Span
-    passage: str
+    passage: str = ""
+    begins: int = 0
+    row: str = ""
+    column: str = ""
+    options: tuple[str, ...] = ()
+    unanswerable: bool = False
+    continuation: tuple[int, ...] = ()
 
     @property
     def end(self) -> int:

@@ -1,13 +1,17 @@
-"""What the samples of a run add up to: shares with intervals, what was retrieved, the table. Computes nothing with models.
+"""What the samples of a run add up to: mean scores with intervals, what was retrieved, the table. Computes nothing with models.
 
-``summary.json``, schema 1: ``systems`` has for each system ``distances``, ``accuracy``, ``asked``, ``right``, ``low`` and
-``high`` (95 %), ``tokens_back`` and ``ltm_tokens`` (means as measured), and over several streams ``streams`` (accuracy of each),
-``mean`` and ``spread`` (standard deviation). ``retrieval`` has lists of one value that holds for all layers, or one per layer.
+``summary.json``, schema 2: ``systems`` has for each system lists of one length, an entry per row of the table: ``rows`` (labels),
+``accuracy`` (mean score; for a likelihood perplexity, where smaller is better), ``low`` and ``high`` (95 %, bootstrap over clusters),
+``asked``, ``right`` (scores of 1), ``not_asked`` (the text did not fit, or there was none), ``tokens_back``, ``ltm_tokens`` and
+``seen_tokens`` (means as measured); ``distances`` where rows are distances; ``overall`` over all of its samples; where speed was
+measured ``measures`` (medians); and over several streams ``streams``, ``mean`` and ``spread`` (standard deviation). ``retrieval``
+has lists of one value that holds for all layers, or one per layer.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from mplus.evaluation.distances import short
-from mplus.evaluation.run import Sample
-from mplus.evaluation.score import clustered_interval
+from mplus.evaluation.interval import mean_interval
+from mplus.evaluation.journal import Sample
 from mplus.memory.files import written_whole
 
-SCHEMA = 1
+SCHEMA = 2
 SUMMARY, TABLE = "summary.json", "table.md"
 RETRIEVAL = "right long-term tokens read (chance); answer read as a whole"
-NAMES = {"mplus": "M+", "memoryllm": "MemoryLLM", "window": "plain window", "passage": "passage in the prompt"}
+NAMES = {
+    "mplus": "M+",
+    "memoryllm": "MemoryLLM",
+    "full": "full context",
+    "window": "last window",
+    "bm25": "BM25",
+    "passage": "passage in the prompt",
+}
+MEASURES = {"first_token_ms": "first token, ms", "tokens_per_s": "tokens/s", "size_mb": "MB kept"}
+_MANY_STREAMS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +57,33 @@ class Summary:
         """Names, in their order."""
         return list(dict.fromkeys(sample.stream for sample in self.samples))
 
-    def of(self, system: str) -> dict[int, list[Sample]]:
-        """Samples of a system at each of its distances, ascending."""
-        found: dict[int, list[Sample]] = {}
+    @property
+    def by_distance(self) -> bool:
+        """Whether the table's rows are distances."""
+        return not any(sample.row for sample in self.samples)
+
+    @property
+    def measure(self) -> str:
+        """What was measured: "answer", "likelihood" or "speed"."""
+        return str(self.context.get("measure", "answer"))
+
+    @property
+    def rows_in_order(self) -> list[str]:
+        """Labels of all rows: distances ascending, else as they first come."""
+        if self.by_distance:
+            return [short(one) for one in sorted({sample.distance for sample in self.samples})]
+        return list(dict.fromkeys(sample.row for sample in self.samples))
+
+    def of(self, system: str) -> dict[str, list[Sample]]:
+        """Samples of a system that were asked, by row."""
+        found: dict[str, list[Sample]] = {}
         for sample in self.samples:
-            if sample.system == system:
-                found.setdefault(sample.distance, []).append(sample)
-        return dict(sorted(found.items()))
+            if sample.system == system and sample.asked:
+                found.setdefault(self._row(sample), []).append(sample)
+        return {row: found[row] for row in self.rows_in_order if row in found}
+
+    def _row(self, sample: Sample) -> str:
+        return short(sample.distance) if self.by_distance else sample.row
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``summary.json``."""
@@ -67,80 +100,147 @@ class Summary:
 
     def _system(self, system: str) -> dict[str, Any]:
         groups = self.of(system)
-        made: dict[str, Any] = {
-            "distances": list(groups),
-            "accuracy": [_share(group) for group in groups.values()],
-            "asked": [len(group) for group in groups.values()],
-            "right": [sum(one.right for one in group) for group in groups.values()],
-        }
-        bands = [_interval(group) for group in groups.values()]
+        left_out = [self._row(one) for one in self.samples if one.system == system and not one.asked]
+        made: dict[str, Any] = {"rows": list(groups)}
+        if self.by_distance:
+            made["distances"] = [group[0].distance for group in groups.values()]
+        made["accuracy"] = [self._mean(group) for group in groups.values()]
+        made["asked"] = [len(group) for group in groups.values()]
+        made["right"] = [sum(one.right for one in group) for group in groups.values()]
+        bands = [self._interval(group) for group in groups.values()]
         made["low"], made["high"] = [round(low, 4) for low, _ in bands], [round(high, 4) for _, high in bands]
-        for name in ("tokens_back", "ltm_tokens"):
+        made["not_asked"] = {row: left_out.count(row) for row in dict.fromkeys(left_out)}
+        for name in ("tokens_back", "ltm_tokens", "seen_tokens"):
             made[name] = [round(statistics.fmean(getattr(one, name) for one in group)) for group in groups.values()]
-        if len(self.streams) > 1:
-            table = {
-                stream: [
-                    _share(part) if (part := [one for one in group if one.stream == stream]) else None
-                    for group in groups.values()
-                ]
-                for stream in self.streams
+        every = [one for group in groups.values() for one in group]
+        if every:
+            low, high = self._interval(every)
+            made["overall"] = {"accuracy": self._mean(every), "low": round(low, 4), "high": round(high, 4), "asked": len(every)}
+        if any(one.unanswerable for one in every):
+            refused = [one for one in every if one.unanswerable]
+            made["abstention"] = {"asked": len(refused), "right": sum(one.right for one in refused)}
+        if any(one.measures for one in every):
+            made["measures"] = {
+                name: [round(statistics.median(one.measures[name] for one in group), 3) for group in groups.values()]
+                for name in every[0].measures
             }
-            columns = [[share for share in column if share is not None] for column in zip(*table.values(), strict=True)]
-            made["streams"] = table
-            made["mean"] = [round(statistics.fmean(column), 4) for column in columns]
-            made["spread"] = [round(statistics.stdev(column), 4) if len(column) > 1 else 0.0 for column in columns]
+        if self.by_distance and 1 < len(self.streams) <= _MANY_STREAMS:
+            self._add_streams(made, groups)
         return made
+
+    def _add_streams(self, made: dict[str, Any], groups: dict[str, list[Sample]]) -> None:
+        table = {
+            stream: [
+                self._mean(part) if (part := [one for one in group if one.stream == stream]) else None
+                for group in groups.values()
+            ]
+            for stream in self.streams
+        }
+        columns = [[share for share in column if share is not None] for column in zip(*table.values(), strict=True)]
+        made["streams"] = table
+        made["mean"] = [round(statistics.fmean(column), 4) for column in columns]
+        made["spread"] = [round(statistics.stdev(column), 4) if len(column) > 1 else 0.0 for column in columns]
+
+    def _mean(self, group: Sequence[Sample]) -> float:
+        """The mean score; of likelihoods the perplexity over all tokens."""
+        if self.measure == "likelihood":
+            return round(math.exp(_nats(group)), 4)
+        return round(statistics.fmean(one.score for one in group), 4)
+
+    def _interval(self, group: Sequence[Sample]) -> tuple[float, float]:
+        clusters: dict[str, list[Sample]] = {}
+        for one in group:
+            clusters.setdefault(f"{one.stream}/{one.cluster}", []).append(one)
+        scores = [[one.score for one in cluster] for cluster in clusters.values()]
+        if self.measure == "likelihood":
+            low, high = mean_interval(scores, weights=[[float(one.tokens) for one in cluster] for cluster in clusters.values()])
+            return math.exp(low), math.exp(high)
+        return mean_interval(scores)
 
     def _retrieval(self, system: str) -> dict[str, Any] | None:
         """Right long-term tokens read among those that were there (sums over all questions), beside chance."""
-        groups = {
-            distance: traced for distance, group in self.of(system).items() if (traced := [one.read for one in group if one.read])
-        }
+        groups = {row: traced for row, group in self.of(system).items() if (traced := [one for one in group if one.read])}
         if not groups:
             return None
-        made: dict[str, Any] = {"distances": list(groups), "traced": [len(reads) for reads in groups.values()]}
-        layers = len(next(iter(groups.values()))[0].chance)
-        for name in ("right_share", "chance", "answer_read"):
+        made: dict[str, Any] = {"rows": list(groups)}
+        if self.by_distance:
+            made["distances"] = [group[0].distance for group in groups.values()]
+        made["traced"] = [len(group) for group in groups.values()]
+        for name in ("right_share", "chance", "answer_read", "with_right_tokens_in_ltm"):
             made[name] = []
-        for reads in groups.values():
-            there = [sum(read.right_in_ltm[layer] for read in reads) for layer in range(layers)]
-            drawn = [sum(read.right_read[layer] for read in reads) for layer in range(layers)]
+        for group in groups.values():
+            reads = [one.read for one in group if one.read]
+            layers = range(len(reads[0].chance))
+            there = [sum(read.right_in_ltm[layer] for read in reads) for layer in layers]
+            drawn = [sum(read.right_read[layer] for read in reads) for layer in layers]
             made["right_share"].append([round(one / all_, 4) if all_ else None for one, all_ in zip(drawn, there, strict=True)])
-            for name, values in (
-                ("chance", [read.chance for read in reads]),
-                ("answer_read", [read.answer_read for read in reads]),
-            ):
+            for name, values in (("chance", [one.chance for one in reads]), ("answer_read", [one.answer_read for one in reads])):
                 made[name].append([round(statistics.fmean(map(float, column)), 4) for column in zip(*values, strict=True)])
-        made["with_right_tokens_in_ltm"] = [sum(any(read.right_in_ltm) for read in reads) for reads in groups.values()]
+            made["with_right_tokens_in_ltm"].append(sum(any(read.right_in_ltm) for read in reads))
         return made
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
-        """Headings and cells: a row per distance, a column per system."""
-        data = self.to_json()
-        distances = sorted({sample.distance for sample in self.samples})
-        headings = ["distance", *(NAMES.get(system, system) for system in data["systems"])]
-        table = [[short(distance), *(_cell(one, distance) for one in data["systems"].values())] for distance in distances]
+        """Headings and cells: a row per distance or subtask, a column per system; the last row is all of them."""
+        data = self.to_json()["systems"]
+        headings = ["distance" if self.by_distance else "", *(NAMES.get(system, system) for system in data)]
+        table = [[row, *(self._cell(one, row) for one in data.values())] for row in self.rows_in_order]
+        if len(table) > 1 and not self.by_distance and self.measure != "speed":
+            table.append(["all", *(_scored(one["overall"]) if "overall" in one else "-" for one in data.values())])
         return headings, table
+
+    def _cell(self, system: dict[str, Any], row: str) -> str:
+        if row not in system["rows"]:
+            if row not in system["not_asked"]:
+                return "-"
+            return f"{'all in STM' if self.measure == 'reading' else 'did not fit'} ({system['not_asked'][row]})"
+        at = system["rows"].index(row)
+        if self.measure == "speed":
+            return " / ".join(f"{values[at]:,.1f}" for values in system["measures"].values())
+        return _scored({name: system[name][at] for name in ("accuracy", "low", "high", "asked")})
 
     def retrieval_rows(self) -> tuple[list[str], list[list[str]]]:
         """The same for what was retrieved (see ``RETRIEVAL``), with a column per system where that was measured."""
         retrieval = self.to_json()["retrieval"]
-        distances = sorted({distance for drawn in retrieval.values() for distance in drawn["distances"]})
-        headings = ["distance", *(NAMES.get(system, system) for system in retrieval)]
-        return headings, [[short(one), *(_retrieval_cell(drawn, one) for drawn in retrieval.values())] for one in distances]
+        headings = ["distance" if self.by_distance else "", *(NAMES.get(system, system) for system in retrieval)]
+        rows = [row for row in self.rows_in_order if any(row in drawn["rows"] for drawn in retrieval.values())]
+        return headings, [[row, *(_retrieval_cell(drawn, row) for drawn in retrieval.values())] for row in rows]
+
+    @property
+    def meaning(self) -> str:
+        """What a cell of the table says."""
+        if self.measure == "likelihood":
+            return "Perplexity (smaller is better), 95 % interval, texts."
+        if self.measure == "reading":
+            return "Share of the right long-term tokens that were read, 95 % interval, questions."
+        if self.measure == "speed":
+            names = next((list(one.measures) for one in self.samples if one.measures), [])
+            return "Medians: " + " / ".join(MEASURES.get(name, name) for name in names) + "."
+        name = self.context.get("metric")
+        said = f"Mean score ({name})" if name else "Share of right answers"
+        return f"{said}, 95 % interval, questions."
 
     def to_markdown(self) -> str:
         """The tables as Markdown, with what they must be read with."""
-        lines = [f"# {self.task}: {self.model}", "", "Share of right answers, 95 % interval, right/asked.", ""]
+        lines = [f"# {self.task}: {self.model}", "", self.meaning, ""]
         lines += markdown_table(*self.rows())
         if len((drawn := self.retrieval_rows())[0]) > 1:
             lines += ["", RETRIEVAL[:1].upper() + RETRIEVAL[1:] + ".", "", *markdown_table(*drawn)]
+        if budgets := self.budget_sentence():
+            lines += ["", budgets]
         for name, changes in self.context.get("variants", {}).items():
             lines += [*([""] if lines[-1].startswith("|") else []), f"`{name}`: M+ with {_listed(changes)}.  "]
         settings = self.context.get("settings", {})
         if settings:
             lines += ["", "Settings: " + _listed(settings) + "."]
         return "\n".join(lines) + "\n"
+
+    def budget_sentence(self) -> str:
+        """What each system may see for one question."""
+        if "read_budget_tokens" not in self.context:
+            return ""
+        memories = f"memories {self.context['read_budget_tokens']} memory tokens"
+        texts = [f"{NAMES[name]} {budget} of text" for name, budget in self.context.get("text_budget_tokens", {}).items()]
+        return f"May see, in tokens: {', '.join([memories, *texts])}."
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -158,7 +258,7 @@ def store(summary: Summary, directory: Path, draw: Callable[[Summary, Path], Non
     Returns:
         the paths.
     """
-    text = json.dumps(summary.to_json(), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(summary.to_json(), indent=1, ensure_ascii=False, default=str) + "\n"
     return written_whole(
         {
             directory / SUMMARY: lambda path: path.write_text(text, encoding="utf-8"),
@@ -172,29 +272,19 @@ def _listed(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
-def _share(group: Sequence[Sample]) -> float:
-    return round(sum(one.right for one in group) / len(group), 4)
+def _nats(group: Sequence[Sample]) -> float:
+    """Mean negative log-likelihood of a token."""
+    return sum(one.score * one.tokens for one in group) / max(sum(one.tokens for one in group), 1)
 
 
-def _interval(group: Sequence[Sample]) -> tuple[float, float]:
-    clusters: dict[str, list[bool]] = {}
-    for one in group:
-        clusters.setdefault(f"{one.stream}/{one.cluster}", []).append(one.right)
-    return clustered_interval(clusters)
+def _scored(one: dict[str, Any]) -> str:
+    return f"{one['accuracy']:.2f} [{one['low']:.2f}, {one['high']:.2f}] {one['asked']}"
 
 
-def _cell(system: dict[str, Any], distance: int) -> str:
-    if distance not in system["distances"]:
+def _retrieval_cell(drawn: dict[str, Any], row: str) -> str:
+    if row not in drawn["rows"]:
         return "-"
-    at = system["distances"].index(distance)
-    low, high = system["low"][at], system["high"][at]
-    return f"{system['accuracy'][at]:.2f} [{low:.2f}, {high:.2f}] {system['right'][at]}/{system['asked'][at]}"
-
-
-def _retrieval_cell(drawn: dict[str, Any], distance: int) -> str:
-    if distance not in drawn["distances"]:
-        return "-"
-    at = drawn["distances"].index(distance)
+    at = drawn["rows"].index(row)
     shares = [share for share in drawn["right_share"][at] if share is not None]
     chance, answered = statistics.fmean(drawn["chance"][at]), statistics.fmean(drawn["answer_read"][at])
     read = f"{statistics.fmean(shares):.2f} ({chance:.3f})" if shares else "all in STM"

@@ -12,7 +12,7 @@ import yaml
 
 from mplus.config import Geometry
 from mplus.errors import GeometryError, InputError
-from mplus.evaluation.systems import SYSTEMS
+from mplus.evaluation.systems.protocol import SYSTEMS
 
 SYMBOLS: Final = {"K": "new_tokens", "N": "stm_tokens", "K0": "ltm_read_tokens", "M": "ltm_capacity"}
 """The paper's letters, for those who type."""

@@ -32,6 +32,7 @@ def answer_from_window(
     questions: Sequence[str],
     *,
     max_new_tokens: int = 10,
+    exactly: bool = False,
     group_questions: int = _GROUP_QUESTIONS,
     progress: Progress | None = None,
 ) -> tuple[list[list[int]], int]:
@@ -43,6 +44,7 @@ def answer_from_window(
         hf_model: a stock causal language model of transformers.
         questions: at least one.
         max_new_tokens: longest answer.
+        exactly: never end before, where speed is measured.
         group_questions: questions computed together; changes speed only.
         progress: called with tokens and questions done, and their total.
 
@@ -66,7 +68,14 @@ def answer_from_window(
         answers: list[list[int]] = []
         for start in range(0, len(tails), group_questions):
             group = tails[start : start + group_questions]
-            answers += _answer_group(hf_model, tokenizer, cache, len(head) + len(seen), group, max_new_tokens)
+            answers += _answer_group(
+                hf_model,
+                set() if exactly else _end_tokens(hf_model, tokenizer),
+                cache,
+                len(head) + len(seen),
+                group,
+                max_new_tokens,
+            )
             if progress:
                 progress(len(head) + len(seen) + len(answers), total)
     return answers, len(seen)
@@ -96,7 +105,7 @@ def _prefilled(hf_model: Any, ids: list[int], progress: Callable[[int], None]) -
 
 
 def _answer_group(
-    hf_model: Any, tokenizer: Any, cache: Any, window: int, tails: list[list[int]], max_new_tokens: int
+    hf_model: Any, ends: set[int], cache: Any, window: int, tails: list[list[int]], max_new_tokens: int
 ) -> list[list[int]]:
     """Greedy token ids for each question; the cache holds the window alone again afterwards."""
     device = hf_model.device
@@ -105,7 +114,6 @@ def _answer_group(
     ids_T = torch.tensor([token for tail in tails for token in tail], device=device)
     owner_S = torch.arange(len(tails), device=device).repeat_interleave(lengths)
     positions_T = torch.cat([torch.arange(window, window + len(tail), device=device) for tail in tails])
-    ends = _end_tokens(hf_model, tokenizer)
     answers: list[list[int]] = [[] for _ in tails]
     open_questions = set(range(len(tails)))
     for step in range(max_new_tokens):

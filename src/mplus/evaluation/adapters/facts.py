@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from random import Random
 from typing import Final
 
+from pydantic import Field
+
 from mplus.corpus.facts import Fact, FactMaker
 from mplus.corpus.stream import SHORTEST_HAYSTACK_TOKENS
 from mplus.errors import EmptyTextError, InputError
-from mplus.evaluation.distances import fact_tolerance
+from mplus.evaluation.background import background_text
+from mplus.evaluation.distances import fact_tolerance, within
+from mplus.evaluation.material import Material, Settings, Stream
 from mplus.evaluation.script import Due, Encode, Question, Script, Unit, cut_chunks, units_of
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,43 @@ _AIM: Final = 0.6  # facts are aimed at this share of the tolerance
 _ATTEMPTS: Final = 4
 
 
+class FactsSettings(Settings):
+    """Settings of the task file.
+
+    Attributes:
+        distances: tokens between the end of a fact and its question; None: the usual ones up to ``tokens``.
+        tokens: largest distance; larger ones are left out.
+        seeds: one stream each; None: the run's seed.
+    """
+
+    distances: tuple[int, ...] | None = None
+    tokens: int | None = Field(default=None, ge=1)
+    seeds: tuple[int, ...] | None = None
+
+
+def streams(settings: FactsSettings, material: Material) -> list[Stream]:
+    """One stream per seed."""
+    if settings.distances is None:
+        wanted = within(DEFAULT_DISTANCES, settings.tokens or DEFAULT_TOKENS)
+    else:
+        wanted = within(settings.distances, settings.tokens) if settings.tokens else list(settings.distances)
+    if not wanted:
+        raise InputError(f"no distance is left within {settings.tokens} tokens; raise tokens or name smaller distances")
+    haystack = background_text(material)
+    made = []
+    for seed in settings.seeds or (material.seed,):
+        task = FactsTask(
+            haystack=haystack,
+            distances=wanted,
+            questions=DEFAULT_QUESTIONS if material.limit is None else material.limit,
+            seed=seed,
+            message=material.task.message,
+        )
+        scripts = task.scripts(material.encode, chunk_tokens=material.chunk_tokens, min_tokens=material.min_tokens)
+        made += [Stream(name=f"seed {seed}", seed=seed, script=script) for script in scripts]
+    return made
+
+
 @dataclass(frozen=True, kw_only=True)
 class FactsTask:
     """What is read and asked.
@@ -43,6 +84,7 @@ class FactsTask:
         haystack: running text of at least 2,000 tokens, repeated if too short.
         distances: tokens between the end of a fact and the question, at least 200.
         questions: at each distance.
+        message: how a question is asked.
         fact_every: tokens per fact that is there anyway; where these do not suffice for a near distance, more are planted.
     """
 
@@ -51,6 +93,7 @@ class FactsTask:
     questions: int = DEFAULT_QUESTIONS
     seed: int = 0
     fact_every: int = 200
+    message: Callable[[str], str] = str
 
     def scripts(self, encode: Encode, *, chunk_tokens: int, min_tokens: int) -> list[Script]:
         """The stream, as one script.
@@ -159,7 +202,7 @@ class _Layout:
             Question(
                 id=number,
                 cluster=number,
-                text=fact.question,
+                text=self.task.message(fact.question),
                 answers=(fact.value,),
                 span=span,
                 answer_span=span,

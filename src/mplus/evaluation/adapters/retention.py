@@ -10,16 +10,20 @@ Asked are questions with an answer that stands in the passage, is short, and doe
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
+from pathlib import Path
 from random import Random
 from typing import Final, Literal
+
+from pydantic import Field
 
 from mplus.corpus.splits import nq_split
 from mplus.errors import InputError
 from mplus.evaluation.distances import passage_tolerance
-from mplus.evaluation.passages import MAX_ANSWER_TOKENS, Asked, Passage, PassageFile, article_key
+from mplus.evaluation.material import Material, Settings, Stream
+from mplus.evaluation.passages import MAX_ANSWER_TOKENS, Asked, Passage, PassageFile, article_key, read_passages
 from mplus.evaluation.score import contains_answer
 from mplus.evaluation.script import Due, Encode, Question, Script, Span, Unit, cut_chunks, units_of
 from mplus.evaluation.stops import Window, choose_stops
@@ -28,6 +32,39 @@ log = logging.getLogger(__name__)
 
 DEFAULT_DISTANCES: Final = (0, 4000, 16_000, 64_000, 160_000)
 DEFAULT_PER_PASSAGE: Final = 4
+DEFAULT_LIMIT: Final = 100
+
+
+class RetentionSettings(Settings):
+    """Settings of the task file; see ``RetentionTask``.
+
+    Attributes:
+        distractors: files of more text.
+    """
+
+    distances: tuple[int, ...] = DEFAULT_DISTANCES
+    distractors: tuple[str, ...] = ()
+    per_passage: int = Field(default=DEFAULT_PER_PASSAGE, ge=1)
+    max_answer_tokens: int | None = Field(default=None, ge=1)
+    nq_half: Literal["eval", "all"] = "eval"
+
+
+def streams(settings: RetentionSettings, material: Material) -> list[Stream]:
+    """One stream per pass over the sampled articles."""
+    files = material.files()
+    task = RetentionTask(
+        data=read_passages(files[0]),
+        distractors=[read_passages(file) for file in (*files[1:], *map(Path, settings.distractors))],
+        distances=settings.distances,
+        limit=DEFAULT_LIMIT if material.limit is None else material.limit,
+        per_passage=settings.per_passage,
+        max_answer_tokens=settings.max_answer_tokens,
+        nq_half=settings.nq_half,
+        seed=material.seed,
+        message=material.task.message,
+    )
+    scripts = task.scripts(material.encode, chunk_tokens=material.chunk_tokens, min_tokens=material.min_tokens)
+    return [Stream(name=f"pass {n} of {len(scripts)}", seed=material.seed, script=script) for n, script in enumerate(scripts, 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +78,7 @@ class RetentionTask:
         limit: samples (questions) at most.
         per_passage: questions about one passage at most.
         nq_half: which articles of a Natural Questions file are asked about; "eval" are those the default model never trained on.
+        message: how a question is asked.
         max_answer_tokens: samples whose shortest answer is longer are left out; None: 3, for Natural Questions 4 (paper).
     """
 
@@ -52,6 +90,7 @@ class RetentionTask:
     max_answer_tokens: int | None = None
     nq_half: Literal["eval", "all"] = "eval"
     seed: int = 0
+    message: Callable[[str], str] = str
 
     def scripts(self, encode: Encode, *, chunk_tokens: int, min_tokens: int) -> list[Script]:
         """One stream per pass, each to be read by a memory of its own.
@@ -74,7 +113,7 @@ class RetentionTask:
         asked = sum(len(passage.questions) for chosen in passes for passage in chosen)
         if asked < self.limit:
             log.warning("'%s' has %d samples with short answers; %d were asked for", self.data.path, asked, self.limit)
-        return [_Stream(self, chosen, rng, encode).script(chunk_tokens, min_tokens) for chosen in passes]
+        return [_Pass(self, chosen, rng, encode).script(chunk_tokens, min_tokens) for chosen in passes]
 
     def _samples(self, encode: Encode) -> list[Passage]:
         """Passages with those of their questions that have a short answer standing in them."""
@@ -129,7 +168,7 @@ class RetentionTask:
 
 
 @dataclass
-class _Stream:
+class _Pass:
     """One pass in the making."""
 
     task: RetentionTask
@@ -198,11 +237,12 @@ class _Stream:
                 Question(
                     id=asked.id,
                     cluster=f"{passage.article}: {number}",
-                    text=asked.text,
+                    text=self.task.message(asked.text),
                     answers=asked.answers,
                     span=span,
                     answer_span=self._tokens_at(where, start, first, [text for text, _ in parts]),
                     passage=passage.text,
+                    begins=start,
                 )
             )
 

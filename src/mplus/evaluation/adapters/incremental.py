@@ -1,0 +1,159 @@
+"""Long contexts with many questions each, read once and asked about at the end: MemoryAgentBench. Knows tokens and files, no models.
+
+Data are its Parquet files, one per split, or the same records as JSON lines.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field
+
+from mplus.errors import InputError
+from mplus.evaluation.material import Material, Settings, Stream, located
+from mplus.evaluation.records import Record, kind_of, read_records
+from mplus.evaluation.script import Question, Script
+
+SPLITS: Final = ("Accurate_Retrieval", "Test_Time_Learning", "Long_Range_Understanding", "Conflict_Resolution")
+_COLUMNS: Final = ("context", "questions", "answers", "metadata.source", "metadata.question_ids")
+_BATCH: Final = 4  # a context has up to three million characters
+_ABSTENTION: Final = "_abs"
+
+
+class IncrementalSettings(Settings):
+    """Settings of the task file.
+
+    Attributes:
+        splits: read from the hub; each is put where the source's ``file`` says ``{split}``.
+        sources: only contexts whose source begins with one of these; empty: all.
+        leave_out: no contexts whose source begins with one of these.
+        instructions: what is put before a question, by the beginning of its context's source; the longest that fits counts.
+    """
+
+    splits: tuple[str, ...] = SPLITS
+    sources: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    instructions: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question about a context."""
+
+    id: str
+    text: str
+    answers: tuple[str, ...]
+    unanswerable: bool
+
+
+def streams(settings: IncrementalSettings, material: Material) -> list[Stream]:
+    """One stream per context."""
+    counted: Counter[str] = Counter()
+    made = []
+    number = -1
+    for file in _files(settings, material):
+        for record in _parquet(file) if file.suffix.lower() == ".parquet" else read_records(file):
+            number += 1
+            row = _row(record, file)
+            if row.startswith(settings.leave_out) or not (row.startswith(settings.sources) or not settings.sources):
+                continue
+            left = None if material.limit is None else material.limit - counted[row]
+            asked = _asked(record, _instruction(settings, row))[:left]
+            if asked:
+                counted[row] += len(asked)
+                script = partial(_script, material, record.text("context"), row, asked)
+                made.append(Stream(name=f"context {number}", seed=material.seed, script=script))
+    return made
+
+
+def _files(settings: IncrementalSettings, material: Material) -> list[Path]:
+    source = material.task.source
+    if material.data or source is None or source.file is None:
+        return material.files()
+    names = dict.fromkeys(source.file.replace("{split}", split) for split in settings.splits)
+    return [path for name in names for path in located(source.model_copy(update={"file": name}), material.task)]
+
+
+def _parquet(path: Path) -> Iterator[Record]:
+    """Records of a Parquet file, a few at a time.
+
+    Raises:
+        InputError: pyarrow is not installed, or the file is none.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError(
+            f"'{path}' is a Parquet file, which needs pyarrow; install it with: pip install 'mplus-llm[eval]'"
+        ) from None
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH, columns=list(_COLUMNS)):
+                for data in batch.to_pylist():
+                    yield Record(data, f"'{path}' entry {number}")
+                    number += 1
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"'{path}' is no Parquet file that can be read ({reason}); fetch it again") from None
+
+
+def _row(record: Record, file: Path) -> str:
+    """The context's source; where there is none, the split, which the file is named for."""
+    about = record.data.get("metadata") or {}
+    return Record(about, f"{record.where} metadata").text("source") if "source" in about else file.stem.split("-")[0]
+
+
+def _instruction(settings: IncrementalSettings, row: str) -> str:
+    fitting = [start for start in settings.instructions if row.startswith(start)]
+    return settings.instructions[max(fitting, key=len)].strip() if fitting else ""
+
+
+def _asked(record: Record, instruction: str) -> list[_Asked]:
+    questions, answers = _list(record, "questions"), _list(record, "answers")
+    about = record.data.get("metadata") or {}
+    names = about.get("question_ids") or []
+    if len(answers) != len(questions):
+        raise InputError(f"{record.where}: 'answers' has {len(answers)} entries, expected {len(questions)}, one per question")
+    made = []
+    for place, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        asks, wants = f"questions[{place}]", f"answers[{place}]"
+        entry = Record({asks: question, wants: answer}, record.where)
+        text = f"{instruction}\n\n{entry.text(asks).strip()}".strip()
+        refused = len(names) == len(questions) and str(names[place]).endswith(_ABSTENTION)
+        made.append(_Asked(str(place), text, entry.texts(wants), refused))
+    return made
+
+
+def _list(record: Record, field: str) -> list[Any]:
+    value = record.data.get(field)
+    if field not in record.data:
+        raise InputError(f"{record.where} has no field '{field}'; its fields are: {', '.join(sorted(record.data)) or 'none'}")
+    if not isinstance(value, list) or not value:
+        raise InputError(f"{record.where}: '{field}' is {'empty' if value == [] else kind_of(value)}, expected a list")
+    return value
+
+
+def _script(material: Material, context: str, row: str, asked: list[_Asked]) -> Script:
+    def questions(length: int) -> list[Question]:
+        return [
+            Question(
+                id=one.id,
+                cluster="context",
+                text=material.task.message(one.text),
+                answers=one.answers,
+                span=(0, length),
+                answer_span=(0, length),
+                row=row,
+                unanswerable=one.unanswerable,
+            )
+            for one in asked
+        ]
+
+    return material.document(context, questions)

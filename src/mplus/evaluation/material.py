@@ -1,0 +1,177 @@
+"""What an adapter works with, and the streams it makes. Knows tokens and files, no models."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from mplus.errors import InputError
+from mplus.evaluation.script import Due as DueAt
+from mplus.evaluation.script import Encode, Question, Script, Unit, cut_chunks, units_of
+from mplus.evaluation.taskfile import Source, TaskFile
+
+_SECONDS_TO_CONNECT: Final = 10
+_DATA: Final = (".json", ".jsonl", ".txt", ".parquet")
+
+
+class Settings(BaseModel):
+    """Settings of an adapter; each has its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """One text with its questions, read by systems of its own: nothing that one stream read is known in another.
+
+    Attributes:
+        name: "seed 0", "pass 2", a document's; samples carry it.
+        seed: of the memories' random drops.
+        script: or what makes it, so that not all texts are held at once.
+    """
+
+    name: str
+    seed: int
+    script: Script | Callable[[], Script]
+
+    def opened(self) -> Script:
+        """The script, made now if it was not."""
+        return self.script if isinstance(self.script, Script) else self.script()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What every adapter gets beside its settings.
+
+    Attributes:
+        task: for the prompt.
+        encode: token ids of a text, without special tokens.
+        chunk_tokens, min_tokens: largest chunk, and the shortest if it can be helped.
+        data: files or directories to read; empty: what the task's source says.
+        haystack: running text to hide things in; empty: what every Python carries.
+        limit: questions of a row of the table at most; None: all.
+        seed: of samples, their order, what is generated, and the memories' drops.
+    """
+
+    task: TaskFile
+    encode: Encode
+    chunk_tokens: int
+    min_tokens: int
+    data: Sequence[Path] = ()
+    haystack: Sequence[Path] = ()
+    limit: int | None = None
+    seed: int = 0
+
+    def files(self) -> list[Path]:
+        """The data files: those that were given, else the source's.
+
+        Raises:
+            InputError: there is no such file, or the hub cannot be reached.
+        """
+        given = list(self.data)
+        if not given:
+            if self.task.source is None:
+                raise InputError(f"task '{self.task.task}' brings no data; give a file with --data FILE")
+            given = located(self.task.source, self.task)
+        found: list[Path] = []
+        for path in given:
+            if path.is_dir():
+                inside = sorted(one for one in path.iterdir() if one.suffix.lower() in _DATA and one.is_file())
+                if not inside:
+                    raise InputError(f"'{path}' holds no {', '.join(_DATA)} file; give the data of task '{self.task.task}'")
+                found += inside
+            elif path.is_file():
+                found.append(path)
+            else:
+                raise InputError(f"there is no file '{path}'; give the data of task '{self.task.task}' with --data FILE")
+        return found
+
+    def script(self, parts: Sequence[str | list[Unit]], asked: Sequence[tuple[int, DueAt]]) -> Script:
+        """A script of texts, with questions at positions (in tokens)."""
+        units = [unit for part in parts for unit in (self.units(part) if isinstance(part, str) else part)]
+        script = Script(cut_chunks(units, self.chunk_tokens, self.min_tokens, [position for position, _ in asked]))
+        for position, due in sorted(asked, key=lambda pair: pair[0]):
+            script.due.setdefault(position, []).append(due)
+        return script
+
+    def units(self, text: str, *, starts_paragraph: bool = True) -> list[Unit]:
+        """Sentences of a text in tokens."""
+        return [unit for _, unit in units_of(text, self.encode, starts_paragraph=starts_paragraph)]
+
+    def document(self, text: str, questions: Callable[[int], Sequence[Question]], *, tokens: int | None = None) -> Script:
+        """A script that reads one text and asks everything at its end.
+
+        Args:
+            questions: made from the text's length in tokens.
+            tokens: at most; the middle is left out, half of them stand before and half behind it (as LongBench does).
+        """
+        units = self.units(text, starts_paragraph=False)
+        length = sum(len(unit.ids) for unit in units)
+        if tokens is not None and length > tokens:
+            ids = [token for unit in units for token in unit.ids]
+            units = [Unit(ids=ids[: tokens // 2]), Unit(ids=ids[length - (tokens - tokens // 2) :], ends_paragraph=True)]
+            length = tokens
+        if not length:
+            raise InputError(f"a text of task '{self.task.task}' is empty; every context needs at least one word")
+        return self.script([units], [(length, DueAt(one, length - one.end)) for one in questions(length)])
+
+
+def located(source: Source, task: TaskFile) -> list[Path]:
+    """The files of a source on this machine; those of the hub are fetched, once.
+
+    Raises:
+        InputError: it is not there, or the hub cannot be reached.
+    """
+    if source.local is not None:
+        path = Path(source.local)
+        return [path if path.is_absolute() else Path(task.path).parent / path]
+    assert source.hub is not None and source.file is not None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    where = f"'{source.file}' of data set '{source.hub}'"
+    try:
+        path = Path(
+            hf_hub_download(
+                source.hub, source.file, repo_type="dataset", revision=source.revision, etag_timeout=_SECONDS_TO_CONNECT
+            )
+        )
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{where} cannot be fetched ({type(error).__name__}: {reason}); fetch it where there is a network and give it with --data FILE"
+        ) from None
+    return [_member(path, one, where) for one in source.members] or [path]
+
+
+def _member(archive: Path, member: str, where: str) -> Path:
+    """A file of an archive, unpacked beside it."""
+    target = archive.parent / f"{archive.stem}-members" / member
+    if not target.exists():
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                content = opened.read(member)
+        except (KeyError, zipfile.BadZipFile):
+            raise InputError(f"{where} has no member '{member}'; give the data with --data FILE") from None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".part")
+        partial.write_bytes(content)
+        partial.replace(target)
+    return target
+
+
+def limited(items: Sequence[Any], limit: int | None) -> list[Any]:
+    """The first ones."""
+    return list(items if limit is None else items[:limit])
+
+
+def spread(items: Sequence[Any], count: int) -> Iterator[Any]:
+    """So many items at even distances, the first among them."""
+    count = min(count, len(items))
+    for number in range(count):
+        yield items[number * len(items) // count]

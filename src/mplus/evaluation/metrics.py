@@ -1,0 +1,118 @@
+"""When an answer is right, and how far: one function per metric, scores from 0 to 1. Knows nothing of models.
+
+| name | score | as in |
+|---|---|---|
+| ``contained`` | 1 if an answer stands in what was said, both normalised as by SQuAD, as whole words | M+, section 4.3 |
+| ``value`` | 1 if a value stands in it as whole words and whole numbers | our generated facts |
+| ``exact`` | 1 if both are equal, normalised as by SQuAD | SQuAD |
+| ``f1`` | best F1 of the words, normalised as by SQuAD | LongBench, InfiniteBench |
+| ``share`` | share of the answers that stand in what was said, whatever the case | RULER (string_match_all) |
+| ``any`` | 1 if one of them does | RULER (string_match_part) |
+| ``choice`` | 1 if the right option was named, by its letter or by its words | MemoryAgentBench's EventQA |
+| ``rouge_l`` | best ROUGE-L F of the library rouge-score, with stemming (extra ``eval``) | SQuALITY, MemoryAgentBench |
+
+Where a question cannot be answered, every metric gives 1 for saying so and 0 for anything else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from mplus.errors import InputError
+from mplus.evaluation.score import contains_answer, contains_value, squad_normalised
+from mplus.evaluation.script import Question
+
+ABSTAINING: Final = (
+    "no information", "not mentioned", "not mention", "no mention", "not answerable", "unanswerable", "cannot be answered",
+    "can't be answered", "not known", "unknown", "not specified", "not provided", "not stated", "not given", "no answer",
+    "don't know", "do not know", "not sure", "not enough information", "not available",
+)  # fmt: skip
+"""What counts as saying that something is not known (LoCoMo's own scorer looks for the first two)."""
+
+_LETTER: Final = re.compile(r"(?:^|[\s(\"'])([A-Z])(?=$|[\s).:,\"'])")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named score of one answer.
+
+    Attributes:
+        score: what was said, and the question, to 0..1.
+        graded: whether there are scores between 0 and 1.
+    """
+
+    name: str
+    score: Callable[[str, Question], float]
+    graded: bool = False
+
+    def __call__(self, said: str, question: Question) -> float:
+        """The score; for a question without an answer 1 if it was refused."""
+        return float(abstains(said)) if question.unanswerable else float(self.score(said, question))
+
+
+def abstains(said: str) -> bool:
+    """Whether a text says that something is not known."""
+    lowered = said.lower().replace("’", "'")
+    return any(phrase in lowered for phrase in ABSTAINING)
+
+
+def word_f1(said: str, answer: str) -> float:
+    """F1 of the words two texts share, normalised as by SQuAD (LongBench's qa_f1_score)."""
+    ours, theirs = squad_normalised(said).split(), squad_normalised(answer).split()
+    common = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * common / (len(ours) + len(theirs)) if common else 0.0
+
+
+def chosen_option(said: str, options: Sequence[str]) -> int | None:
+    """Which option was named: the first that stands in the answer word by word, else a capital letter that stands alone."""
+    plain = squad_normalised(said)
+    named = [place for place, option in enumerate(options) if (text := squad_normalised(option)) and text in plain]
+    if named:
+        return max(named, key=lambda place: len(options[place]))
+    letters = [ord(letter) - ord("A") for letter in _LETTER.findall(said)]
+    return next((letter for letter in letters if letter < len(options)), None)
+
+
+def _choice(said: str, question: Question) -> float:
+    chosen = chosen_option(said, question.options)
+    return float(chosen is not None and question.options[chosen] in question.answers)
+
+
+def _share(said: str, question: Question) -> float:
+    lowered = said.lower()
+    return sum(answer.lower() in lowered for answer in question.answers) / len(question.answers)
+
+
+@cache
+def _rouge() -> Any:
+    try:
+        from rouge_score import rouge_scorer
+    except ImportError:
+        raise InputError(
+            "metric 'rouge_l' needs the library rouge-score; install it with: pip install 'mplus-llm[eval]'"
+        ) from None
+    return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+
+
+METRICS: Final[dict[str, Metric]] = {
+    one.name: one
+    for one in (
+        Metric("contained", lambda said, question: contains_answer(said, question.answers)),
+        Metric("value", lambda said, question: any(contains_value(said, answer) for answer in question.answers)),
+        Metric("exact", lambda said, question: squad_normalised(said) in map(squad_normalised, question.answers)),
+        Metric("f1", lambda said, question: max(word_f1(said, answer) for answer in question.answers), graded=True),
+        Metric("share", _share, graded=True),
+        Metric("any", lambda said, question: any(answer.lower() in said.lower() for answer in question.answers)),
+        Metric("choice", _choice),
+        Metric(
+            "rouge_l",
+            lambda said, question: max(_rouge().score(answer, said)["rougeL"].fmeasure for answer in question.answers),
+            graded=True,
+        ),
+    )
+}

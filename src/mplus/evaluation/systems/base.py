@@ -1,0 +1,123 @@
+"""The plain model that text systems share: the untouched base, or one with an adapter. Knows prompts, not which text is in them.
+
+Legend: B prompts, T tokens of the longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from mplus.evaluation.protocol import RemembersText
+from mplus.evaluation.systems.protocol import Given, as_chat
+from mplus.evaluation.window import answer_from_window
+
+SPARE_TOKENS = 8
+"""Left free behind the longest prompt: joining text and question may cost a token or two more than both apart."""
+
+
+@dataclass(frozen=True)
+class PlainModel:
+    """A model of transformers with its tokenizer.
+
+    Args:
+        model: whose base it is.
+        hf_model: e.g. the base fine-tuned on such questions; None: the untouched base.
+    """
+
+    model: RemembersText
+    hf_model: Any = None
+
+    @contextmanager
+    def on(self) -> Iterator[Any]:
+        """The model, adapters of the measured one off."""
+        if self.hf_model is not None:
+            yield self.hf_model
+            return
+        with self.model.untouched() as hf_model:
+            yield hf_model
+
+    @property
+    def config(self) -> Any:
+        """Of its text part."""
+        with self.on() as hf_model:
+            return hf_model.config.get_text_config()
+
+    @property
+    def positions(self) -> int:
+        """Tokens it can take in all."""
+        return int(self.config.max_position_embeddings)
+
+    @property
+    def token_bytes(self) -> int:
+        """Keys and values of one token in all layers."""
+        config = self.config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return int(2 * config.num_hidden_layers * heads * width * torch.finfo(self.model.dtype).bits // 8)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids without special tokens."""
+        return list(self.model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The text of token ids."""
+        return str(self.model.tokenizer.decode(ids))
+
+    def prompt(self, message: str) -> list[int]:
+        """Token ids of a message in the chat template."""
+        return self.encode(
+            str(self.model.tokenizer.apply_chat_template(as_chat(message), tokenize=False, add_generation_prompt=True))
+        )
+
+    def room(self, message: str, new_tokens: int) -> int:
+        """Tokens of text that fit before a message and an answer."""
+        return self.positions - len(self.prompt(f"\n\n{message}")) - new_tokens - SPARE_TOKENS
+
+    def answer_behind(self, text: str, messages: Sequence[str], new_tokens: int, exactly: bool = False) -> list[Given]:
+        """Greedy answers to messages that all stand behind the same text, which is computed once."""
+        with self.on() as hf_model:
+            answers, seen = answer_from_window(
+                hf_model, self.model.tokenizer, text, messages, max_new_tokens=new_tokens, exactly=exactly
+            )
+        return [Given(self._said(ids), seen_tokens=seen) for ids in answers]
+
+    def answer_each(self, texts: Sequence[str], messages: Sequence[str], new_tokens: int, exactly: bool = False) -> list[Given]:
+        """Greedy answers to messages, each behind a text of its own."""
+        rows = [self.prompt(f"{text}\n\n{message}" if text else message) for text, message in zip(texts, messages, strict=True)]
+        width, tokenizer = max(map(len, rows)), self.model.tokenizer
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
+        with self.on() as hf_model, torch.inference_mode():
+            ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=hf_model.device)
+            mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=hf_model.device)
+            out = hf_model.generate(
+                ids,
+                attention_mask=mask,
+                max_new_tokens=new_tokens,
+                min_new_tokens=new_tokens if exactly else None,
+                do_sample=False,
+                pad_token_id=pad,
+            )
+        return [
+            Given(self._said(ids), seen_tokens=len(self.encode(text))) for ids, text in zip(out[:, width:], texts, strict=True)
+        ]
+
+    def likelihood(self, before: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[Given]:
+        """Likelihood of continuations, each behind token ids of its own (at least one); one after the other."""
+        found = []
+        with self.on() as hf_model, torch.inference_mode():
+            for context, continuation in zip(before, continuations, strict=True):
+                ids = torch.tensor([[*context, *continuation]], device=hf_model.device)
+                keep = len(continuation) + 1
+                logits = hf_model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[0, -keep:-1]
+                nats = functional.cross_entropy(logits.float(), ids[0, -len(continuation) :], reduction="sum")
+                found.append(Given(nats=float(nats), tokens=len(continuation), seen_tokens=len(context)))
+        return found
+
+    def _said(self, ids: Any) -> str:
+        return str(self.model.tokenizer.decode(ids, skip_special_tokens=True)).strip()

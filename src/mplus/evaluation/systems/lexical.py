@@ -1,0 +1,104 @@
+"""The chunks that BM25 finds, in the prompt of a plain model. BM25 itself is the library bm25s (extra ``eval``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mplus.errors import InputError
+from mplus.evaluation.script import Due
+from mplus.evaluation.systems.base import PlainModel
+from mplus.evaluation.systems.plain import TextRead
+from mplus.evaluation.systems.protocol import Given
+
+_WORD: Final = re.compile(r"\w+")
+
+
+def load_bm25() -> Any:
+    """The library.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import bm25s
+    except ImportError:
+        raise InputError("system 'bm25' needs the library bm25s; install it with: pip install 'mplus-llm[eval]'") from None
+    return bm25s
+
+
+@dataclass
+class Bm25System:
+    """The same chunks as a memory reads, found by the question's words; the best ones up to a budget, in reading order.
+
+    Lucene's form of BM25 (k1 1.5, b 0.75) over lower-cased words, no stop words and no stemming, as in rank_bm25 and most papers.
+
+    Args:
+        budget: tokens of text at most.
+    """
+
+    plain: PlainModel
+    read: TextRead
+    budget: int
+    name: str = "bm25"
+    _indexed: int = 0
+    _texts: list[str] = field(default_factory=list)
+    _index: Any = None
+
+    def wants(self, due: Due, max_new_tokens: int) -> bool:
+        return True
+
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
+        messages = [one.question.text for one in due]
+        texts = [self.plain.text_of(self.found(message, self.plain.room(message, max_new_tokens))) for message in messages]
+        return self.plain.answer_each(texts, messages, max_new_tokens, exactly)
+
+    def likelihood(self, due: Sequence[Due]) -> list[Given]:
+        before = []
+        for one in due:
+            text = self.plain.encode(one.question.text)
+            room = self.plain.positions - len(text) - len(one.question.continuation)
+            before.append([*self.found(one.question.text, room), *text])
+        return self.plain.likelihood(before, [one.question.continuation for one in due])
+
+    def size_bytes(self, due: Due) -> int:
+        return 4 * len(self.read.ids)  # the text itself; its index holds about as much again
+
+    def found(self, query: str, room: int) -> list[int]:
+        """Token ids of the best chunks, in reading order; the last one that does not fit whole is left out, a first one is cut."""
+        left, chosen = min(self.budget, room), list[tuple[int, int]]()
+        for place in self._ranked(query):
+            start, end = self.read.chunks[place]
+            if end - start > left:
+                if not chosen:
+                    chosen.append((start, start + left))
+                break
+            chosen.append((start, end))
+            left -= end - start
+        return [token for start, end in sorted(chosen) for token in self.read.ids[start:end]]
+
+    def _ranked(self, query: str) -> list[int]:
+        """Chunks by falling score; of equal ones the newest first."""
+        self._take_in()
+        words = [word for word in _words(query) if word in self._index.vocab_dict] if self._index is not None else []
+        if not words:
+            return list(range(len(self.read.chunks)))[::-1]
+        scores = self._index.get_scores(words)
+        return sorted(range(len(scores)), key=lambda place: (-float(scores[place]), -place))
+
+    def _take_in(self) -> None:
+        """Index anew when there is more text; milliseconds for a thousand chunks."""
+        if self._indexed == len(self.read.chunks):
+            return
+        for start, end in self.read.chunks[self._indexed :]:
+            self._texts.append(self.plain.text_of(self.read.ids[start:end]))
+        self._indexed = len(self.read.chunks)
+        library = load_bm25()
+        self._index = library.BM25(method="lucene", k1=1.5, b=0.75)
+        self._index.index([_words(text) or [""] for text in self._texts], show_progress=False)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())

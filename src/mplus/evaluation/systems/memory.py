@@ -1,0 +1,110 @@
+"""Systems that answer from a memory. Knows memories, no task.
+
+Several memories of one model share a reader, so that each chunk is encoded once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mplus.evaluation.found import Births, Read, can_trace, reads
+from mplus.evaluation.protocol import RemembersText
+from mplus.evaluation.script import Due
+from mplus.evaluation.systems.protocol import Given, as_chat
+
+
+@dataclass
+class MemorySystem:
+    """Answers from a memory."""
+
+    name: str
+    model: RemembersText
+    memory: Any
+    births: Births = field(default_factory=Births)
+
+    def wants(self, due: Due, max_new_tokens: int) -> bool:
+        return True
+
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
+        return _asked(self.model, self.memory, self.births, due, max_new_tokens, exactly)
+
+    def likelihood(self, due: Sequence[Due]) -> list[Given]:
+        return _likely(self.model, self.memory, due)
+
+    def size_bytes(self, due: Due) -> int:
+        return _bytes_of(self.memory)
+
+
+@dataclass
+class OtherReading:
+    """Answers from another system's memory as one with these reading rules would, which holds the same."""
+
+    name: str
+    of: MemorySystem
+    geometry: Any
+
+    def wants(self, due: Due, max_new_tokens: int) -> bool:
+        return True
+
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
+        return _asked(self.of.model, self._seen(), self.of.births, due, max_new_tokens, exactly)
+
+    def likelihood(self, due: Sequence[Due]) -> list[Given]:
+        return _likely(self.of.model, self._seen(), due)
+
+    def size_bytes(self, due: Due) -> int:
+        return _bytes_of(self.of.memory)
+
+    def _seen(self) -> Any:
+        seen = copy.copy(self.of.memory)  # pool and stores are shared: a reading changes neither
+        seen.geometry = self.geometry
+        return seen
+
+
+@dataclass
+class MemoryReader:
+    """Writes into all memories of one model, encoding every chunk once."""
+
+    model: RemembersText
+    systems: list[MemorySystem]
+
+    def read(self, ids: list[int], start: int) -> None:
+        written = self.model.encode(ids, self.systems[0].memory)
+        for system in self.systems:
+            before = getattr(system.memory, "now", start)
+            system.memory.update(written)
+            system.births.note(start, start + len(ids), before, getattr(system.memory, "now", start + len(ids)))
+
+
+def _asked(
+    model: RemembersText, memory: Any, births: Births, due: Sequence[Due], max_new_tokens: int, exactly: bool
+) -> list[Given]:
+    """Answers from a memory, with what each reading drew where that can be told."""
+    chats = [as_chat(one.question.text) for one in due]
+    tracing = can_trace(memory)
+    drawn: list[Any] = []
+    kwargs: dict[str, Any] = {"retrieved": drawn} if tracing else {}
+    if exactly:
+        kwargs["min_new_tokens"] = max_new_tokens
+    texts = model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, do_sample=False, **kwargs)
+    read: list[Read] | list[None] = [None] * len(due)
+    if tracing:
+        read = reads(memory, births, [one.question for one in due], drawn)
+    held = int(memory.stats().ltm_tokens)
+    return [Given(text.strip(), held, one) for text, one in zip(texts, read, strict=True)]
+
+
+def _likely(model: RemembersText, memory: Any, due: Sequence[Due]) -> list[Given]:
+    """Likelihood of continuations; what is read is chosen by the text before them only."""
+    encode = model.tokenizer
+    before = [encode(one.question.text, add_special_tokens=False)["input_ids"] for one in due]
+    found = model.log_likelihood(before, [list(one.question.continuation) for one in due], memory=memory)
+    held = int(memory.stats().ltm_tokens)
+    return [Given(ltm_tokens=held, nats=-float(one.sum()), tokens=len(one)) for one in found]
+
+
+def _bytes_of(memory: Any) -> int:
+    return int(memory.stats().size_bytes)

@@ -1,0 +1,75 @@
+"""What a system of a run is: something that is told a text and answers, or scores, what is due. Knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from mplus.evaluation.found import Read
+from mplus.evaluation.script import Due
+
+SYSTEMS: Final = {
+    "mplus": "the model's memory, short-term and long-term",
+    "memoryllm": "short-term memory only, at the same read budget N + K0",
+    "full": "the plain base with the whole text in its context, asked only where that fits",
+    "window": "the plain base with the end of the text, as much as its positions allow (--text-budget: so many tokens)",
+    "bm25": "the plain base with the chunks that BM25 finds, as many tokens as a memory reads (--text-budget: so many)",
+    "passage": "the plain base with the right passage, at the smallest distance only; an upper bound",
+}
+"""All there are; what each may see is printed with every table."""
+
+PLAIN: Final = ("full", "window", "bm25", "passage")
+"""Those that get text in the prompt of a plain model."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a system gave for one question.
+
+    Attributes:
+        text: the answer.
+        ltm_tokens: long-term tokens its memory held then.
+        read: what was read of what the question needs, where that can be told.
+        nats, tokens: negative log-likelihood of a continuation, summed, and how many tokens it is of.
+        seen_tokens: text tokens in the prompt, for systems that get text; memory tokens read for a memory.
+        measures: further numbers by name (seconds, bytes).
+    """
+
+    text: str = ""
+    ltm_tokens: int = 0
+    read: Read | None = None
+    nats: float | None = None
+    tokens: int = 0
+    seen_tokens: int = 0
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    """Takes the text in."""
+
+    def read(self, ids: list[int], start: int) -> None:
+        """The next chunk, which begins at position ``start`` of the text."""
+
+
+class System(Protocol):
+    """Answers questions; being asked changes nothing."""
+
+    @property
+    def name(self) -> str: ...
+    def wants(self, due: Due, max_new_tokens: int) -> bool:
+        """Whether this question at this distance is one for this system (a text may not fit, a passage be missing)."""
+
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
+        """Greedy answers; ``exactly`` so many tokens, whatever they say, where speed is measured."""
+
+    def likelihood(self, due: Sequence[Due]) -> list[Given]:
+        """How likely each question's continuation is, its text before it."""
+
+    def size_bytes(self, due: Due) -> int:
+        """Bytes it keeps of what it has read to answer this: a memory's rows, or keys and values of the text in context."""
+
+
+def as_chat(message: str) -> list[dict[str, Any]]:
+    """A conversation of one message."""
+    return [{"role": "user", "content": message}]
