@@ -48,7 +48,7 @@ def test_retention_shows_a_table_and_stores_what_it_promises(
     shown = capsys.readouterr().out
     assert "MemoryLLM" in shown and "1k" in shown and "summary.json" in shown
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
-    assert summary["schema"] == 1 and set(summary["systems"]) == {"mplus", "memoryllm", "passage"}
+    assert summary["schema"] == 2 and set(summary["systems"]) == {"mplus", "memoryllm", "passage"}
     assert summary["systems"]["mplus"]["asked"] == [2, 2] and summary["systems"]["passage"]["distances"] == [0]
     assert summary["geometry"]["ltm_read_tokens"] == 32 and summary["read_budget_tokens"] == 96
     assert summary["settings"]["distances"] == [0, 1000] and summary["fingerprints"]["mplus"]
@@ -81,7 +81,7 @@ def test_variants_stand_beside_the_others_everywhere(capsys: pytest.CaptureFixtu
     variants = ["--variant", "k0-8:K0=8", "--variant", "random:choice=random,neighbour_blocks=0", "--variant", "n-128:N=128"]
     assert main(["eval", "retention", "--data", data, *QUICK, "--systems", "mplus", *variants]) == 0
     shown = capsys.readouterr().out
-    assert "right long-term tokens read (chance)" in shown and shown.count("n-128") == 2 and "[95 %]" in shown
+    assert "right long-term tokens read (chance)" in shown and shown.count("n-128") == 2 and "95 % interval" in shown
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert list(summary["systems"]) == ["mplus", "k0-8", "random", "n-128"]
     assert summary["variants"]["random"] == {"choice": "random", "neighbour_blocks": 0}
@@ -119,8 +119,8 @@ def test_a_run_that_ends_early_does_not_look_finished(
     with monkeypatch.context() as patch:
         patch.setattr("mplus.evaluation.job.run_script", stop)
         assert main([*usual, "--overwrite"]) == 130
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["samples.jsonl"]
-    assert main(usual) == 0  # nothing has to be said to begin again
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"samples.jsonl", "run.json", "sessions.jsonl"}
+    assert main(usual) == 0  # there was no sample: nothing has to be said to begin again
 
 
 def test_report_joins_seeds_and_stores_table_and_picture(capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_mistake_is_one_line_and_stores_nothing(
     ("changed", "expected"),
     [
         (["--seeds", "0,one"], "seeds are '0,one', expected whole numbers"),
-        (["--distances", "100"], "distance 100 is too small"),
+        (["--distances", "100"], "distances are [100], expected at least one, each of 200 tokens or more"),
         (["--tokens", "500"], "no distance is left within 500 tokens"),
         (["--haystack", "none.txt"], "there is no file 'none.txt'"),
         (["--questions", "0"], "--questions"),

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mplus.errors import EmptyTextError, InputError
+from mplus.evaluation.adapters.facts import DEFAULT_DISTANCES, FactsTask
 from mplus.evaluation.distances import fact_tolerance
 from mplus.evaluation.script import Script
-from mplus.evaluation.adapters.facts import DEFAULT_DISTANCES, FactsTask
 from tests.evaluating import Words, tokens_of
 
 HAYSTACK = " ".join(f"Sentence {number} goes on and on for {number} days and then ends here." for number in range(3000))

@@ -18,6 +18,7 @@ def run(path: Path, accuracy: dict[str, list[float]], *, seed: int = 0, task: st
     """A finished run at distances 0 and 4,000."""
     systems = {
         name: {
+            "rows": ["0", "4k"],
             "distances": [0, 4000],
             "accuracy": shares,
             "asked": [20, 20],
@@ -27,7 +28,7 @@ def run(path: Path, accuracy: dict[str, list[float]], *, seed: int = 0, task: st
         for name, shares in accuracy.items()
     }
     data: dict[str, Any] = {
-        "schema": 1,
+        "schema": 2,
         "task": task,
         "model": "small",
         "systems": systems,
@@ -54,11 +55,11 @@ def test_seeds_are_joined_to_mean_and_spread(tmp_path: Path) -> None:
     runs = [run(tmp_path / str(seed), {"mplus": [1.0, share]}, seed=seed) for seed, share in enumerate(shares)]
     report = read_report(runs)
     assert column(report, "M+, 3 seeds") == ["1.000 ± 0.000", f"{statistics.fmean(shares):.3f} ± {statistics.stdev(shares):.3f}"]
-    assert report.series[0].asked == {0: 60, 4000: 60} and column(report, "distance") == ["0", "4k"]
-    low, high = report.series[0].band(4000)
+    assert report.series[0].asked == {"0": 60, "4k": 60} and column(report, "distance") == ["0", "4k"]
+    low, high = report.series[0].band("4k")
     assert (low + high) / 2 == pytest.approx(statistics.fmean(shares))
     assert (high - low) / 2 == pytest.approx(statistics.stdev(shares))
-    assert report.series[0].band(0) == (1.0, 1.0)
+    assert report.series[0].band("0") == (1.0, 1.0)
 
 
 def test_one_seed_keeps_its_interval(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_streams_of_facts_are_seeds_and_join_with_those_of_other_runs(tmp_path: 
     second = run(tmp_path / "b", {"mplus": [0.9, 0.5]}, task="facts", seed=2)
     report = read_report([first, second])
     assert [sorted(one.shares) for one in report.series] == [["seed 0", "seed 1", "seed 2"]]
-    assert report.series[0].at(0) == [0.5, 0.7, 0.9] and report.series[0].at(4000) == [0.4, 0.5]
+    assert report.series[0].at("0") == [0.5, 0.7, 0.9] and report.series[0].at("4k") == [0.4, 0.5]
 
 
 def test_a_directory_given_twice_counts_once(tmp_path: Path) -> None:
@@ -126,8 +127,8 @@ def test_runs_of_two_tasks_make_no_report(tmp_path: Path) -> None:
     [
         ("{", "cannot be read"),
         ("[]", "has schema None"),
-        ('{"schema": 2}', "has schema 2"),
-        ('{"schema": 1}', "KeyError: 'task'"),
+        ('{"schema": 1}', "has schema 1"),
+        ('{"schema": 2}', "KeyError: 'systems'"),
     ],
 )
 def test_a_damaged_summary_is_one_sentence(tmp_path: Path, text: str, told: str) -> None:

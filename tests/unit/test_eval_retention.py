@@ -12,10 +12,10 @@ import pytest
 
 from mplus.corpus.splits import nq_split
 from mplus.errors import InputError
+from mplus.evaluation.adapters.retention import RetentionTask
 from mplus.evaluation.distances import passage_tolerance
 from mplus.evaluation.passages import Asked, Passage, PassageFile, read_passages
 from mplus.evaluation.script import Script
-from mplus.evaluation.adapters.retention import RetentionTask
 from tests.evaluating import Words, squad_file, tokens_of
 
 DISTANCES = (0, 300, 1000)

@@ -32,7 +32,8 @@ class TaskGroup(TyperGroup):
 
 app = typer.Typer(
     cls=TaskGroup,
-    help="Measure what a memory is worth: `mplus eval TASK[,TASK...] --out DIR` runs tasks against baselines; `mplus eval list` names them.",
+    help="Measure what a memory is worth: `mplus eval TASK[,TASK...] --out DIR` runs tasks (retention, facts, needle ...) "
+    "against baselines, `mplus eval list` names them all.",
     no_args_is_help=True,
 )
 app.command(RUN)(run)

@@ -90,7 +90,7 @@ class Job:
     ) -> None:
         script = stream.opened()
         tokens[stream.name] = script.tokens
-        if not last_missing(script, self.bench.names, journal, stream.name):
+        if last_missing(script, self.bench.names, journal, stream.name) < 0:
             return
         nearest = min((due.distance for asked in script.due.values() for due in asked), default=0)
         readers, systems = self.bench.make(

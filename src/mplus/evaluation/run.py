@@ -53,7 +53,7 @@ def run_script(
     last = last_missing(script, [system.name for system in systems], journal, stream)
     _say(progress, 0, total)
     for ids in [[], *script.chunks]:
-        if position >= last > 0:
+        if ids and position >= last:
             break
         started = time.perf_counter()
         for reader in readers if ids else ():
@@ -106,13 +106,13 @@ def batches(due: Sequence[Due], largest: int = BATCH_QUESTIONS) -> list[list[Due
 
 
 def last_missing(script: Script, systems: Sequence[str], journal: Journal, stream: str) -> int:
-    """The last position where something is due that the journal lacks; 0 if it has everything."""
+    """The last position where something is due that the journal lacks; -1 if it has everything."""
     missing = [
         position
         for position, asked in script.due.items()
         if any((stream, system, due.question.id, due.distance) not in journal.keys for system in systems for due in asked)
     ]
-    return max(missing, default=0)
+    return max(missing, default=-1)
 
 
 def _measured(system: System, batch: list[Due], measure: Measure, max_new_tokens: int) -> list[Given]:

@@ -5,12 +5,12 @@ No model has a part in it: an event is a sentence of the book in which a frequen
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -20,6 +20,8 @@ from mplus.evaluation.adapters.haystack import LongLengths
 from mplus.evaluation.distances import short
 from mplus.evaluation.material import Material, Settings, Stream
 from mplus.evaluation.script import Due, Encode, Question, Script, Span, Unit, units_of
+
+log = logging.getLogger(__name__)
 
 DEFAULT_QUESTIONS: Final = 60
 """Of a row, over all books."""
@@ -31,23 +33,27 @@ WORDS: Final = (8, 40)
 
 _NAMES: Final = 20  # characters of a book at most
 _MENTIONS: Final = 15
-_DEEDS: Final = 4  # how often a name stands right before a verb in the past tense: places and titles seldom do
+_DEEDS: Final = 4  # how often a name stands right before a verb of doing
 _INSIDE: Final = 0.5  # share of the mentions that do not begin a sentence
+_AS_PLACE: Final = 0.2  # share of the mentions, at most, behind an article or "in", "at", "from"
 
 _PAST: Final = (
-    "was were had did said went came took saw stood sat ran began gave made found felt heard knew told thought looked left brought "
+    "said went came took saw stood sat ran began gave made found felt heard knew told thought looked left brought "
     "got held kept fell rose met led put let threw drew wrote spoke broke bent caught crept cut drank drove ate flew fought forgot "
     "grew hid hurt laid lay lit lost paid read rode rang sang sank sent set shook shot shut slept slid sprang stole struck swore "
-    "swung taught tore understood woke wept won wore bore became bowed smiled turned"
+    "swung taught tore understood woke wept won wore bore became"
 ).split()
-_PAST_TENSE: Final = re.compile(rf"\b(?:[a-z]{{2,}}ed|{'|'.join(_PAST)})\b")
-_DOES: Final = re.compile(rf"\b([A-Z][a-z]{{2,}}) (?:[a-z]{{2,}}ed|{'|'.join(_PAST)})\b")
-_CAPITALISED: Final = re.compile(r"\b[A-Z][a-z]{2,}\b")
-_INSIDE_SENTENCE: Final = re.compile(r"[a-z,;] ([A-Z][a-z]{2,})\b")
-_SPOKEN: Final = re.compile(r"[\"“”‘]|(?<!\w)'|^\s*--", re.M)
+_VERB: Final = rf"(?:[a-z]{{2,}}ed|{'|'.join(_PAST)})"
+_NAME: Final = r"(?-i:[A-Z][a-zà-ÿ]{2,})"
+_PAST_TENSE: Final = re.compile(rf"\b{_VERB}\b")
+_MENTION: Final = re.compile(rf"\b{_NAME}\b")
+_DEED: Final = re.compile(rf"\b({_NAME})\s+{_VERB}\b")
+_WITHIN: Final = re.compile(rf"(?:[a-z,;]|Mr\.|Mrs\.|Dr\.)\s+({_NAME})\b")
+_PLACE: Final = re.compile(rf"\b(?:[Tt]he|[Aa]n?|[Ii]n|[Aa]t|[Ff]rom|[Ii]nto|[Nn]ear)\s+({_NAME})\b")
 _NO_NAMES: Final = frozenset(
     "The This That There They Then When God Sir Lord Lady Mrs Miss Count Prince Princess Captain Doctor".split()
 )
+_QUOTES: Final = ('"', "“", "”", "‘")
 
 
 class EventsSettings(Settings):
@@ -68,37 +74,59 @@ class Event:
     span: Span
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What is read of a book: its sentences, the events in them, and whether the book goes on behind it."""
+
+    units: list[Unit]
+    events: list[Event]
+    goes_on: bool
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether it is as long as was wanted and there is something to ask."""
+        return self.goes_on and len(self.events) >= SHOWN + OPTIONS
+
+
 def streams(settings: EventsSettings, material: Material) -> list[Stream]:
     """One stream per book and length; questions are spread evenly over the books that are long enough."""
     books = _books(material)
     count = DEFAULT_QUESTIONS if material.limit is None else material.limit
     made = []
     for tokens in settings.tokens:
-        readable = [(file, text) for file, text in books if _reaches(text, tokens, material.encode)]
-        if not readable:
+        usable = [(name, text) for name, text in books.items() if beginning(text, tokens, material.encode).is_enough]
+        if not usable:
             raise InputError(
-                f"no book of {len(books)} has {short(tokens)} tokens; give longer ones with --data, or name fewer tokens"
+                f"no book of {len(books)} has {short(tokens)} tokens and {SHOWN + OPTIONS} events in them; "
+                "give longer novels with --data, or change tokens"
             )
-        for number, (file, text) in enumerate(readable):
-            share = count // len(readable) + (number < count % len(readable))
+        for name in set(books) - {name for name, _ in usable}:
+            log.info("book '%s' is left out: it is shorter than %d tokens, or tells too little in them", name, tokens)
+        for number, (name, text) in enumerate(usable):
+            share = count // len(usable) + (number < count % len(usable))
             if share:
-                make = partial(_script, material, file.stem, text, tokens, share)
-                made.append(Stream(name=f"{file.stem} {short(tokens)}", seed=material.seed, script=make))
+                make = partial(_script, material, name, text, tokens, share)
+                made.append(Stream(name=f"{name} {short(tokens)}", seed=material.seed, script=make))
     return made
 
 
 def characters(text: str) -> list[str]:
-    """Names of a book's characters, the most frequent first: capitalised within sentences too, and often right before a verb."""
-    mentions, inside = Counter(_CAPITALISED.findall(text)), Counter(_INSIDE_SENTENCE.findall(text))
-    deeds = Counter(_DOES.findall(text))
-    lower = Counter(re.findall(r"\b[a-z]{3,}\b", text))
+    """Names of a book's characters, the most frequent first.
+
+    Capitalised words that are frequent, stand within sentences more often than at their beginning, often right before a verb of
+    doing, and seldom where places and peoples stand.
+    """
+    mentions, within = Counter(_MENTION.findall(text)), Counter(_WITHIN.findall(text))
+    deeds, places = Counter(_DEED.findall(text)), Counter(_PLACE.findall(text))
+    lower = Counter(re.findall(r"\b[a-zà-ÿ]{3,}\b", text))
     return [
         name
         for name, times in mentions.most_common()
         if times >= _MENTIONS
         and name not in _NO_NAMES
         and deeds[name] >= _DEEDS
-        and inside[name] >= _INSIDE * times
+        and within[name] >= _INSIDE * times
+        and places[name] <= _AS_PLACE * times
         and lower[name.lower()] <= times / 10
     ][:_NAMES]
 
@@ -111,70 +139,66 @@ def is_event(sentence: str, names: Sequence[str]) -> bool:
         and sentence[:1].isupper()
         and sentence.endswith(".")
         and not sentence.isupper()
+        and not any(quote in sentence for quote in _QUOTES)
         and any(re.search(rf"\b{name}\b", sentence) for name in names)
         and _PAST_TENSE.search(sentence) is not None
     )
 
 
-def events_of(text: str, names: Sequence[str], tokens: int, encode: Encode) -> tuple[list[Unit], list[Event]]:
-    """The beginning of a book in whole sentences, at most so many tokens, and the events in it, no sentence twice.
-
-    Paragraphs in which somebody speaks are read, but have no events.
-    """
+def beginning(text: str, tokens: int, encode: Encode) -> Beginning:
+    """The beginning of a book in whole sentences, at most so many tokens, and the events in it, no sentence twice."""
+    names = characters(text)
     units: list[Unit] = []
     found: dict[str, Event] = {}
     position = 0
     for paragraph in re.split(r"\n[ \t]*\n", text):
-        spoken = _SPOKEN.search(paragraph) is not None
+        before = ""
         for sentence, unit in units_of(paragraph, encode, starts_paragraph=bool(units)):
             span = (position, position + len(unit.ids))
             if span[1] > tokens:
-                return units, list(found.values())
+                return Beginning(units, list(found.values()), goes_on=True)
             units.append(unit)
             position = span[1]
             plain = " ".join(sentence.split())
-            if not spoken and is_event(plain, names):
+            if not _is_open(before) and is_event(plain, names):
                 found.setdefault(plain, Event(plain, span))
-    return units, list(found.values())
+            before += sentence
+    return Beginning(units, list(found.values()), goes_on=False)
 
 
-def _books(material: Material) -> list[tuple[Path, str]]:
-    """Texts that were given as data, else as haystack."""
+def _is_open(said: str) -> bool:
+    """Whether somebody still speaks behind this part of a paragraph."""
+    return said.count("“") > said.count("”") or said.count('"') % 2 == 1
+
+
+def _books(material: Material) -> dict[str, str]:
+    """Texts by name that were given as data, else as haystack."""
     if material.data:
         files = [file for file in material.files() if file.suffix.lower() == ".txt"]
     else:
         files = [file for path in material.haystack for file in (sorted(path.glob("*.txt")) if path.is_dir() else [path])]
     if not files:
         raise InputError(f"task '{material.task.task}' asks about books; give .txt files, or a directory of them, with --data")
-    twice = [name for name, times in Counter(file.stem for file in files).items() if times > 1]
-    if twice:
-        raise InputError(f"two books are named '{twice[0]}'; rename one, results are kept by name")
-    return [(file, read_text(file)) for file in files]
-
-
-def _reaches(text: str, tokens: int, encode: Encode) -> bool:
-    """Whether a text has so many tokens; only as much of it is counted as that needs."""
-    counted = 0
-    for paragraph in re.split(r"\n[ \t]*\n", text):
-        counted += len(encode("\n\n" + paragraph.strip())) if paragraph.strip() else 0
-        if counted >= tokens:
-            return True
-    return False
+    books: dict[str, str] = {}
+    for file in files:
+        if file.stem in books:
+            raise InputError(f"two books are named '{file.stem}'; rename one, for results are kept by name")
+        books[file.stem] = read_text(file)
+    return books
 
 
 def _script(material: Material, book: str, text: str, tokens: int, count: int) -> Script:
-    units, events = events_of(text, characters(text), tokens, material.encode)
-    if len(events) < SHOWN + OPTIONS:
-        raise InputError(
-            f"book '{book}' tells {len(events)} events in its first {short(tokens)} tokens, expected {SHOWN + OPTIONS} or more; "
-            "name more tokens, or leave the book out"
-        )
+    read = beginning(text, tokens, material.encode)
     rng = Random(f"mplus events {material.seed} {book} {tokens}")
-    places = list(range(SHOWN, len(events)))
+    places = list(range(SHOWN, len(read.events)))
     rng.shuffle(places)
-    end = sum(len(unit.ids) for unit in units)
-    asked = [_question(material, book, tokens, events, place, rng) for place in places[:count]]
-    return material.script([units], [(end, Due(one, end - one.end)) for one in asked])
+    end = sum(len(unit.ids) for unit in read.units)
+    # each question draws for itself, so that more of them leave the others as they were
+    asked = [
+        _question(material, book, tokens, read.events, place, Random(f"mplus event {material.seed} {book} {tokens} {place}"))
+        for place in places[:count]
+    ]
+    return material.script([read.units], [(end, Due(one, end - one.end)) for one in asked])
 
 
 def _question(material: Material, book: str, tokens: int, events: Sequence[Event], place: int, rng: Random) -> Question:

@@ -74,7 +74,13 @@ def _question(units: list[tuple[str, Unit]], settings: PerplexitySettings, name:
         elif len(scored) < settings.after:
             scored += unit.ids
     return Question(
-        id=name, cluster=name, text=text, answers=(), span=(0, 0), answer_span=(0, 0), continuation=tuple(scored[: settings.after])
+        id=name,
+        cluster=name,
+        text=text,
+        answers=(),
+        span=(0, 0),
+        answer_span=(0, 0),
+        continuation=tuple(scored[: settings.after]),
     )
 
 
