@@ -187,8 +187,8 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template)
 
 
-def text_model(**changed: Any) -> MPlusModel:
+def text_model(*, positions: int = 512, **changed: Any) -> MPlusModel:
     """A tiny model that reads text, one token per byte; chunks of 32."""
     fields = {"new_tokens": 32, "chunk_tokens": 32, "stm_tokens": 64, "ltm_read_tokens": 16, "min_write_tokens": 8}
     geometry = tiny_geometry(**{**fields, **changed})
-    return MPlusModel.from_base(tiny_decoder(vocabulary=256), geometry=geometry, tokenizer=byte_tokenizer())
+    return MPlusModel.from_base(tiny_decoder(vocabulary=256, positions=positions), geometry=geometry, tokenizer=byte_tokenizer())

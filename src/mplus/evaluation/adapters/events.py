@@ -100,8 +100,9 @@ def streams(settings: EventsSettings, material: Material) -> list[Stream]:
                 f"no book of {len(books)} has {short(tokens)} tokens and {SHOWN + OPTIONS} events in them; "
                 "give longer novels with --data, or change tokens"
             )
-        for name in set(books) - {name for name, _ in usable}:
-            log.info("book '%s' is left out: it is shorter than %d tokens, or tells too little in them", name, tokens)
+        if len(usable) < len(books):
+            left_out = ", ".join(name for name in books if name not in dict(usable))
+            log.info("left out, for they are shorter than %d tokens or tell too little in them: %s", tokens, left_out)
         for number, (name, text) in enumerate(usable):
             share = count // len(usable) + (number < count % len(usable))
             if share:
