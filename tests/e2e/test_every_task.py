@@ -91,7 +91,10 @@ def place(tmp_path: Path, model: MPlusModel, monkeypatch: pytest.MonkeyPatch) ->
     )
     lines(
         tmp_path / "squality.jsonl",
-        {"document": "Ann ran home. Bo sat.", "questions": [{"question_text": "Who ran?", "question_number": 1, "responses": [{"response_text": "Ann ran."}]}]},
+        {
+            "document": "Ann ran home. Bo sat.",
+            "questions": [{"question_text": "Who ran?", "question_number": 1, "responses": [{"response_text": "Ann ran."}]}],
+        },
     )  # fmt: skip
     long = {"context": "Ann ran home. " * 4, "input": "Who ran?", "answers": ["Ann"], "dataset": "hotpotqa", "_id": "1"}
     lines(tmp_path / "longbench.jsonl", long, {**long, "_id": "2", "dataset": "qasper"})
@@ -100,7 +103,12 @@ def place(tmp_path: Path, model: MPlusModel, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "lme.json").write_text(json.dumps([longmemeval_record("q1"), longmemeval_record("q2_abs")]), encoding="utf-8")
     lines(
         tmp_path / "mab.jsonl",
-        {"context": "Ann ran home. " * 4, "questions": ["Who ran?", "Who sat?"], "answers": [["Ann"], ["Bo"]], "metadata": {"source": "ruler_qa1_197K"}},
+        {
+            "context": "Ann ran home. " * 4,
+            "questions": ["Who ran?", "Who sat?"],
+            "answers": [["Ann"], ["Bo"]],
+            "metadata": {"source": "ruler_qa1_197K"},
+        },
     )  # fmt: skip
     return tmp_path
 

@@ -263,7 +263,7 @@ def test_a_context_is_read_once_and_asked_with_its_kind_of_instruction(tmp_path:
     )  # fmt: skip
     assert second.unanswerable and (second.id, asked(script)[1].distance) == ("1", 0)
     assert first.text == f"{task.settings['instructions']['factconsolidation'].strip()}\n\nWhere is Ann?"
-    assert [(one.question.row, one.question.text) for one in asked(other)][0] == ("Conflict_Resolution", "Where is Ann?")
+    assert next((one.question.row, one.question.text) for one in asked(other)) == ("Conflict_Resolution", "Where is Ann?")
 
 
 def test_sources_are_chosen_and_left_out_and_counted(tmp_path: Path) -> None:

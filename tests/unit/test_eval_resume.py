@@ -88,7 +88,12 @@ def test_nothing_is_asked_twice_and_finished_texts_are_not_read_again(
     job(model).run(tmp_path)
     encoded: list[int] = []
     plain = model.encode
-    monkeypatch.setattr(model, "encode", lambda ids, memory: encoded.append(1) or plain(ids, memory))
+
+    def counted(ids: Any, memory: Any) -> Any:
+        encoded.append(1)
+        return plain(ids, memory)
+
+    monkeypatch.setattr(model, "encode", counted)
     lines = (tmp_path / "samples.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "samples.jsonl").write_bytes(b"".join(lines[:-1]))
     job(model).run(tmp_path, resume=True)

@@ -117,6 +117,12 @@ def test_where_there_are_only_needles_one_has_the_key(haystack: Path) -> None:
     assert len(dict(uuids)) == 142
 
 
+def test_a_long_text_has_enough_keys(haystack: Path) -> None:
+    text, _, script = made(haystack, "niah_multikey", 1, lengths=[100_000])
+    needles = re.findall(r"kept under (\S+) is", text)
+    assert len(needles) == len(set(needles)) == script.tokens // 7 > 14_000
+
+
 def test_several_values_have_one_key_and_several_queries_a_value_each(haystack: Path) -> None:
     text, question, _ = made(haystack, "niah_multivalue")
     assert set(re.findall(r"kept under (\S+) is (\d+)\.", text)) == {

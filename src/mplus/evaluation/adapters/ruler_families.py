@@ -29,6 +29,7 @@ UNCOMMON_TIMES: Final = 3
 FREQUENT_WORDS: Final = 3
 ALPHA: Final = 2.0
 
+_FEW_KEYS: Final = 4000  # so many can be told apart by one adjective
 _NOISE: Final = "The river is wide. The road is dry. The lamp is lit. On we walk. Home we come."
 _ADJECTIVES: Final = """able acid aged airy ample arid avid bald bare bitter bland blunt bold brave brief bright brisk broad busy calm
     cheap civil clean clear clever cold cosy crisp curly damp dark deep dense dim dizzy dry dull eager early elder empty equal exact
@@ -76,9 +77,10 @@ class Kit:
 
     def key(self, kind: str) -> str:
         """One that was not drawn before: "word" (adjective and noun), "number" of seven digits, or "uuid"."""
-        for _ in range(1000):
+        while True:
             if kind == "word":
-                drawn = f"{self.rng.choice(_ADJECTIVES)}-{self.rng.choice(_NOUNS)}"
+                adjectives = self.rng.choices(_ADJECTIVES, k=1 if len(self.used) < _FEW_KEYS else 2)
+                drawn = "-".join([*adjectives, self.rng.choice(_NOUNS)])
             elif kind == "number":
                 drawn = str(self.rng.randrange(1_000_000, 10_000_000))
             else:
@@ -86,7 +88,6 @@ class Kit:
             if drawn not in self.used:
                 self.used.add(drawn)
                 return drawn
-        raise InputError(f"there are not enough keys for a text of {short(self.tokens)} tokens; name smaller lengths")
 
     def scattered(self, statements: Sequence[str], filler: str) -> tuple[list[Unit], list[Span]]:
         """Statements in their order at random places of a filler: "essay" (the haystack), "noise" or "needles"."""

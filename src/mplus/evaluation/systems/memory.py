@@ -97,7 +97,7 @@ def _asked(
     return [Given(text.strip(), held, one) for text, one in zip(texts, read, strict=True)]
 
 
-def _likely(model: RemembersText, memory: Any, due: Sequence[Due]) -> list[Given]:
+def _likely(model: Any, memory: Any, due: Sequence[Due]) -> list[Given]:
     """Likelihood of continuations; what is read is chosen by the text before them only."""
     encode = model.tokenizer
     before = [encode(one.question.text, add_special_tokens=False)["input_ids"] for one in due]
