@@ -31,11 +31,10 @@ from mplus.likelihood import log_likelihood
 from mplus.memory.memory import Memory
 from mplus.memory.room import Room, told
 from mplus.memory.rows import Written
-from mplus.prompts import OwnPrompt, Prompts, check_messages, is_texts
+from mplus.prompts import OwnPrompt, Prompts, check_messages, is_texts, tokens_to_make
 
 log = logging.getLogger(__name__)
 
-TRANSFORMERS_DEFAULT_TOKENS = 20
 
 Readable = Memory | Written
 Messages = Sequence[dict[str, str]]
@@ -205,7 +204,7 @@ class MPlusModel(MemoryHost):
             prompts, single = prompts.repeated(len(memories)), False
         own_mask = prompts.mask
         prompts = prompts.after(_pending(memories))
-        room = _new_tokens(kwargs, own)
+        room = tokens_to_make(kwargs, own)
         if room < 1:
             raise InputError(
                 f"nothing to generate: {own} prompt tokens leave room for {room} new ones; raise max_new_tokens or max_length"
@@ -387,17 +386,6 @@ class MPlusModel(MemoryHost):
 
 def _pending(memories: list[Readable]) -> list[list[int]]:
     return [memory.pending_ids if isinstance(memory, Memory) else [] for memory in memories]
-
-
-def _new_tokens(kwargs: dict[str, Any], prompt_tokens: int) -> int:
-    """How many tokens a call of ``generate`` makes at most, as transformers reads its arguments."""
-    config = kwargs.get("generation_config")
-    for source in (kwargs, {} if config is None else vars(config)):
-        if source.get("max_new_tokens") is not None:
-            return int(source["max_new_tokens"])
-        if source.get("max_length") is not None:
-            return int(source["max_length"]) - prompt_tokens
-    return TRANSFORMERS_DEFAULT_TOKENS
 
 
 def _slots(memory: Readable) -> int:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from mplus.errors import EmptyTextError, InputError
 
+TRANSFORMERS_DEFAULT_TOKENS = 20
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -95,6 +97,17 @@ def check_messages(conversation: Any) -> None:
             raise InputError(f"a message must look like {{'role': 'user', 'content': '...'}}, got {message!r}")
     if not conversation[-1]["content"].strip():
         raise EmptyTextError("nothing to answer: the last message is empty; ask something")
+
+
+def tokens_to_make(kwargs: dict[str, Any], prompt_tokens: int) -> int:
+    """How many tokens a call of ``generate`` makes at most, as transformers reads its arguments."""
+    config = kwargs.get("generation_config")
+    for source in (kwargs, {} if config is None else vars(config)):
+        if source.get("max_new_tokens") is not None:
+            return int(source["max_new_tokens"])
+        if source.get("max_length") is not None:
+            return int(source["max_length"]) - prompt_tokens
+    return TRANSFORMERS_DEFAULT_TOKENS
 
 
 class OwnPrompt:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -20,9 +20,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteriaList
 
 from mplus.errors import InputError, MPlusError
+from mplus.evaluation.stopping import Stop, before, settings_of
 from mplus.evaluation.systems.protocol import as_chat
 from mplus.model import MPlusModel
 
@@ -30,12 +31,8 @@ log = logging.getLogger(__name__)
 
 NAME: Final = "mplus"
 CONTEXTS: Final = ("prompt", "memory")
-NEW_TOKENS: Final = 256
-"""Of an answer, where a task does not say; the harness' own default."""
 SPARE_TOKENS: Final = 8
 """Left free behind a prompt that was cut: tokens of two parts of a text may be more than those of both."""
-LENGTHS: Final = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 BLANK_LINE: Final = re.compile(r"\n\s*\n")
 
 
@@ -142,7 +139,7 @@ class HarnessModel:
         """What the model says to each context, up to the first of the texts it is to stop at."""
         asks = []
         for place, request in enumerate(requests):
-            context, settings = request.args[0], _settings(request.args[1])
+            context, settings = request.args[0], settings_of(request.args[1])
             written, prompt = self._asked(context, settings["max_new_tokens"])
             asks.append(Ask(place, written, prompt, settings=settings))
         found = [""] * len(asks)
@@ -288,7 +285,7 @@ class HarnessModel:
         stops = StoppingCriteriaList([Stop(done)] if until else [])
         ids, seen = torch.tensor(rows, device=device), torch.tensor(mask, device=device)
         out = self.model.generate(ids, memory, attention_mask=seen, stopping_criteria=stops, **settings)
-        answers = [_before(text, until) for text in texts(out[:, width:])]
+        answers = [before(text, until) for text in texts(out[:, width:])]
         return [answer.strip() for answer in answers] if self.chat else answers
 
     # -- whole texts -----------------------------------------------------------------------------------------------
@@ -315,49 +312,11 @@ class HarnessModel:
             yield float(self.model.log_likelihood([before], [rest], memory if cut else None)[0].sum())
 
 
-class Stop(StoppingCriteria):
-    """Ends rows by what they have said since the prompt.
-
-    Args:
-        ended: told the new token ids [B, t], gives a truth for each row.
-    """
-
-    def __init__(self, ended: Callable[[Tensor], list[bool]]) -> None:
-        self.ended = ended
-        self.start: int | None = None
-
-    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        if self.start is None:
-            self.start = input_ids.shape[1] - 1  # first called behind the first new token
-        return torch.tensor(self.ended(input_ids[:, self.start :]), device=input_ids.device)
-
-
 def _opened(pretrained: str, device: str | None, dtype: str) -> MPlusModel:
     if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
         log.warning("no CUDA here: device %s is not used", device)
         device = None
     return MPlusModel.from_pretrained(pretrained, device=device, dtype=dtype)
-
-
-def _settings(given: dict[str, Any]) -> dict[str, Any]:
-    """A request's arguments as ``generate`` takes them, and ``until``; greedy unless sampling is asked for."""
-    settings = dict(given)
-    until = settings.pop("until", None) or []
-    lengths = [settings.pop(name) for name in LENGTHS if name in settings]
-    sampling = bool(settings.get("do_sample", settings.get("temperature")))
-    if not sampling:
-        settings = {name: value for name, value in settings.items() if name not in SAMPLING}
-    return {
-        **settings,
-        "until": [stop for stop in ([until] if isinstance(until, str) else until) if stop],
-        "max_new_tokens": int(next((one for one in lengths if one is not None), NEW_TOKENS)),
-        "do_sample": sampling,
-    }
-
-
-def _before(text: str, until: list[str]) -> str:
-    """A text up to the first of the texts it is to stop at."""
-    return text[: min((text.find(stop) for stop in until if stop in text), default=len(text))]
 
 
 def _number(name: str, value: Any) -> int:
