@@ -106,8 +106,13 @@ def _parquet(path: Path) -> Iterator[Record]:
 
 def _row(record: Record, file: Path) -> str:
     """The context's source; where there is none, the split, which the file is named for."""
-    about = record.data.get("metadata") or {}
+    about = _about(record)
     return Record(about, f"{record.where} metadata").text("source") if "source" in about else file.stem.split("-")[0]
+
+
+def _about(record: Record) -> dict[str, Any]:
+    """The context's metadata; there may be none."""
+    return record.inside("metadata").data if record.data.get("metadata") else {}
 
 
 def _instruction(settings: IncrementalSettings, row: str) -> str:
@@ -117,7 +122,7 @@ def _instruction(settings: IncrementalSettings, row: str) -> str:
 
 def _asked(record: Record, instruction: str) -> list[_Asked]:
     questions, answers = _list(record, "questions"), _list(record, "answers")
-    about = record.data.get("metadata") or {}
+    about = _about(record)
     names = about.get("question_ids") or []
     if len(answers) != len(questions):
         raise InputError(f"{record.where}: 'answers' has {len(answers)} entries, expected {len(questions)}, one per question")

@@ -59,7 +59,7 @@ def _turn(record: Record) -> Turn:
 
 def _asked(record: Record, name: str) -> Asked:
     category = record.data.get("category")
-    if isinstance(category, bool) or category not in CATEGORIES:
+    if not isinstance(category, int) or isinstance(category, bool) or category not in CATEGORIES:
         got = category if isinstance(category, int) else kind_of(category)
         raise InputError(f"{record.where}: 'category' is {got}, expected one of {', '.join(map(str, CATEGORIES))}")
     unanswerable = CATEGORIES[category] == "adversarial"
