@@ -1,149 +1,254 @@
-"""Laws of the judge: every answer is judged once, what was judged is kept, and nonsense is counted, not guessed."""
+"""A judge behind an address: every answer is asked about once, verdicts stay, and what is wrong is said. The endpoint is a thread of ours."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mplus.cli import main
 from mplus.errors import InputError
-from mplus.evaluation.journal import Sample
-from mplus.evaluation.judge import Judge, judge_run, prompt_of, score_of
+from mplus.evaluation.journal import SAMPLES, Journal, Sample
+from mplus.evaluation.judge import SHARES, VERDICTS, Judge, judge_run, prompt_of, score_of
+
+Reply = tuple[int, dict[str, str], str]
 
 
-class Served(HTTPServer):
-    """An endpoint that says yes to answers with "Oslo" in them; counts what it was asked."""
+@dataclass
+class Endpoint:
+    """What it is asked, and what it says: by default yes where the answer to check is "right"."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[dict[str, Any]] = []
-        self.busy = 0
-        self.raw: bytes | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
+    url: str = ""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    says: Callable[[int, str], Reply] = lambda number, message: completion("Yes." if "check:\nright" in message else "no")
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Served
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.server.busy:
-            self.server.busy -= 1
-            self.send_response(429)
-            self.send_header("Retry-After", "0")
-            self.end_headers()
-            return
-        self.server.asked.append({**body, "key": self.headers.get("Authorization"), "path": self.path})
-        checked = body["messages"][0]["content"].split("Answer to check:")[1]
-        said = "maybe" if "odd" in checked else "Yes." if "Oslo" in checked or "not known" in checked.split("Does")[0] else "no"
-        content = self.server.raw or json.dumps({"choices": [{"message": {"content": said}}]}).encode()
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments: Any) -> None:
-        """Quiet."""
+def completion(said: str | None) -> Reply:
+    """A chat completion."""
+    return 200, {}, json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]})
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
-    server = Served()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    made = Endpoint()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            made.asked.append({**body, "path": self.path})
+            made.keys.append(self.headers.get("Authorization"))
+            code, headers, text = made.says(len(made.asked), body["messages"][0]["content"])
+            raw = text.encode()
+            self.send_response(code)
+            for name, value in {**headers, "Content-Length": str(len(raw))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        made.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        yield made
+        server.shutdown()
+        thread.join()
 
 
-def sample(number: int, given: str, **changes: Any) -> Sample:
-    fields: dict[str, Any] = {
-        "stream": "s", "id": str(number), "cluster": str(number), "system": "mplus", "distance": 0, "tokens_back": 0, "position": 9,
-        "ltm_tokens": 0, "question": f"Where {number}?", "answers": ("Oslo",), "given": given, "right": False, "row": "a",
-    }  # fmt: skip
-    return Sample(**{**fields, **changes})
+def judge(endpoint: Endpoint, **changes: Any) -> Judge:
+    """One that does not wait and asks one thing at a time."""
+    return replace(Judge(endpoint.url, "wise", backoff_s=0.0, at_once=1, timeout_s=10), **changes)
 
 
-def stored(directory: Path, *samples: Sample) -> Path:
-    lines = "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in samples)
-    (directory / "samples.jsonl").write_text(lines, encoding="utf-8")
+def sample(system: str, name: str, given: str, **changes: Any) -> Sample:
+    """An answer."""
+    made = Sample(
+        stream="s", id=name, cluster=name, system=system, distance=8, tokens_back=8, position=8, ltm_tokens=0, row="easy",
+        question="Which key?", answers=("the red key", "red"), given=given, right=False,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def run_of(directory: Path, *samples: Sample) -> Path:
+    """A finished run."""
+    with Journal(directory / SAMPLES) as journal:
+        journal.add(samples)
     return directory
 
 
-def judge(served: Served, **changes: Any) -> Judge:
-    return Judge(**{"url": served.url, "model": "m", "backoff_s": 0.0, "attempts": 3, **changes})
+def four(directory: Path) -> Path:
+    """Two rows and two systems, a question that cannot be answered, and one that was not asked."""
+    return run_of(
+        directory,
+        sample("mplus", "1", "right"),
+        sample("mplus", "2", "wrong"),
+        sample("mplus", "3", "right", row="hard", unanswerable=True),
+        sample("window", "1", "wrong"),
+        sample("window", "2", "", asked=False),
+    )
 
 
-def test_shares_by_hand_and_nothing_is_judged_twice(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    unknown = sample(4, "That is not known.", row="b", unanswerable=True)
-    one = [sample(0, "In Oslo."), sample(1, "Rome"), sample(2, "odd"), sample(3, "Oslo!", asked=False), unknown]
-    found = judge_run(stored(tmp_path, *one), judge(served))
-    rows = found["systems"]["mplus"]
-    assert (rows["a"]["right"], rows["a"]["judged"], rows["a"]["no_verdict"], rows["a"]["share"]) == (1, 2, 1, 0.5)
-    assert (rows["b"]["share"], rows["all"]["judged"]) == (1.0, 3)
-    assert len(served.asked) == 4 and all(asked["temperature"] == 0 and asked["key"] == "Bearer secret" for asked in served.asked)
-    assert served.asked[0]["path"] == "/v1/chat/completions"
-    assert judge_run(tmp_path, judge(served)) == found and len(served.asked) == 4
-    stored(tmp_path, sample(0, "Rome after all"), *one[1:])  # another answer under the same key
-    assert judge_run(tmp_path, judge(served))["systems"]["mplus"]["a"]["right"] == 0 and len(served.asked) == 5
+def verdicts(directory: Path) -> list[dict[str, Any]]:
+    """What is stored."""
+    return [json.loads(line) for line in (directory / VERDICTS).read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_busy_endpoint_is_asked_again_and_a_dead_one_is_one_sentence(served: Served, tmp_path: Path) -> None:
-    served.busy = 2
-    assert judge_run(stored(tmp_path, sample(0, "Oslo")), judge(served, at_once=1))["judged"] == 1
-    served.busy = 99
-    stored(tmp_path, sample(0, "Oslo"), sample(1, "Oslo"))
-    with pytest.raises(InputError, match="answered 429 .* 3 times; .*what was judged is kept"):
-        judge_run(tmp_path, judge(served, at_once=1))
-    served.busy = 0
-    assert judge_run(tmp_path, judge(served))["judged"] == 2
-    with pytest.raises(InputError, match="cannot be reached"):
-        judge_run(stored(tmp_path / "..", sample(7, "Oslo")), judge(served, url="http://127.0.0.1:9/v1", attempts=1))
+def test_every_answer_is_judged_and_shares_are_by_system_and_row(tmp_path: Path, endpoint: Endpoint) -> None:
+    seen: list[tuple[int, int]] = []
+    found = judge_run(four(tmp_path), judge(endpoint), lambda done, total: seen.append((done, total)))
+    shares = {
+        system: {row: (one["share"], one["judged"]) for row, one in rows.items()} for system, rows in found["systems"].items()
+    }
+    assert shares == {"mplus": {"easy": (0.5, 2), "hard": (1.0, 1), "all": (0.6667, 3)}, "window": {"easy": (0.0, 1)}}
+    assert (found["judged"], found["no_verdict"], found["judge"]) == (4, 0, "wise")
+    assert found["systems"]["mplus"]["easy"]["low"] < 0.5 < found["systems"]["mplus"]["easy"]["high"]
+    assert json.loads((tmp_path / SHARES).read_text(encoding="utf-8")) == found
+    assert seen == [(done, 4) for done in range(5)]
+    assert [(one["system"], one["id"], one["score"]) for one in verdicts(tmp_path)] == [
+        ("mplus", "1", 1), ("mplus", "2", 0), ("mplus", "3", 1), ("window", "1", 0),
+    ]  # fmt: skip
 
 
-def test_what_is_no_completion_and_what_is_no_run_is_told(served: Served, tmp_path: Path) -> None:
-    served.raw = b"<html>hello</html>"
-    with pytest.raises(InputError, match="expected a chat completion"):
-        judge_run(stored(tmp_path, sample(0, "Oslo")), judge(served))
-    with pytest.raises(InputError, match="has no samples.jsonl"):
-        judge_run(tmp_path / "nowhere", judge(served))
-    with pytest.raises(InputError, match="expected http:// or https://"):
-        judge_run(tmp_path, judge(served, url="ftp://x"))
+def test_what_is_sent_is_a_chat_completion_of_temperature_0(
+    tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "secret")
+    judge_run(four(tmp_path), judge(endpoint, url=endpoint.url + "/", key_env="MY_KEY"))
+    first, _, refusal, _ = endpoint.asked
+    assert (first["path"], first["model"], first["temperature"]) == ("/v1/chat/completions", "wise", 0)
+    message = first["messages"][0]["content"]
+    assert len(first["messages"]) == 1 and all(
+        part in message for part in ("Which key?", "- the red key\n- red\n", "check:\nright")
+    )
+    assert "- the red key" not in refusal["messages"][0]["content"] and "not known" in refusal["messages"][0]["content"]
+    assert endpoint.keys == ["Bearer secret"] * 4
+    assert "secret" not in (tmp_path / VERDICTS).read_text(encoding="utf-8") + (tmp_path / SHARES).read_text(encoding="utf-8")
 
 
-def test_another_judge_does_not_mix_its_verdicts_in(served: Served, tmp_path: Path) -> None:
-    judge_run(stored(tmp_path, sample(0, "Oslo")), judge(served))
-    with pytest.raises(InputError, match="was judged by model 'm'"):
-        judge_run(tmp_path, judge(served, model="other"))
-    text = (tmp_path / "judged.jsonl").read_text(encoding="utf-8")
-    (tmp_path / "judged.jsonl").write_text(text + text[:20], encoding="utf-8")  # stopped while writing
-    assert judge_run(tmp_path, judge(served))["judged"] == 1
+def test_an_answer_with_braces_is_quoted_as_it_is() -> None:
+    one = sample("mplus", "1", "{question} {0}", answers=("{given}",), question="Why {answers}?")
+    assert all(part in prompt_of(one) for part in ("check:\n{question} {0}", "- {given}", "Why {answers}?"))
 
 
-def test_the_command_shows_a_table(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stored(tmp_path, sample(0, "Oslo"), sample(1, "Rome"))
-    assert main(["eval", "judge", str(tmp_path), "--url", served.url, "--judge-model", "m"]) == 0
-    assert "0.50" in capsys.readouterr().out and (tmp_path / "judged.json").exists()
+def test_no_answer_is_judged_twice_and_a_torn_line_is_judged_anew(tmp_path: Path, endpoint: Endpoint) -> None:
+    found = judge_run(four(tmp_path), judge(endpoint))
+    assert judge_run(tmp_path, judge(endpoint)) == found and len(endpoint.asked) == 4
+    path = tmp_path / VERDICTS
+    path.write_bytes(path.read_bytes()[:-9])
+    assert judge_run(tmp_path, judge(endpoint)) == found and len(endpoint.asked) == 5
+    assert len(verdicts(tmp_path)) == 4
+
+
+def test_another_answer_of_the_same_key_is_judged_anew(tmp_path: Path, endpoint: Endpoint) -> None:
+    judge_run(run_of(tmp_path, sample("mplus", "1", "wrong"), sample("mplus", "2", "wrong")), judge(endpoint))
+    (tmp_path / SAMPLES).unlink()
+    found = judge_run(run_of(tmp_path, sample("mplus", "1", "right"), sample("mplus", "2", "wrong")), judge(endpoint))
+    assert len(endpoint.asked) == 3 and found["systems"]["mplus"]["easy"]["right"] == 1
+
+
+def test_a_verdict_that_is_neither_yes_nor_no_is_counted_and_not_guessed(tmp_path: Path, endpoint: Endpoint) -> None:
+    replies = iter(["Perhaps yes", None, "yes", ""])
+    endpoint.says = lambda number, message: completion(next(replies))
+    found = judge_run(four(tmp_path), judge(endpoint))
+    easy = found["systems"]["mplus"]["easy"]
+    assert (easy["share"], easy["judged"], easy["no_verdict"]) == (None, 0, 2)
+    assert (found["judged"], found["no_verdict"]) == (1, 3)
+    assert [one["score"] for one in verdicts(tmp_path)] == [None, None, 1, None]
+    judge_run(tmp_path, judge(endpoint))
+    assert len(endpoint.asked) == 4
 
 
 @pytest.mark.parametrize(
     ("said", "score"),
-    [("yes", 1), ("No.", 0), ("**Yes**, it does", 1), ("<think>no</think> yes", 1), ("perhaps", None), ("", None)],
-)
-def test_verdicts_are_the_first_word(said: str, score: int | None) -> None:
+    [
+        ("yes", 1), ("No", 0), (" **Yes.** It says so.", 1), ("No, not at all: yes would be wrong", 0), ("<think>no, no</think>\nyes", 1),
+        ("", None), ("<think>yes", None), ("Yesterday", None), ("It agrees.", None), ("1", None), ("not", None),
+    ],
+)  # fmt: skip
+def test_the_first_word_is_the_verdict(said: str, score: int | None) -> None:
     assert score_of(said) == score
 
 
-def test_an_unanswerable_question_asks_for_a_refusal() -> None:
-    assert "Right answers" not in prompt_of(sample(0, "x", unanswerable=True)) and "(nothing)" in prompt_of(sample(0, " "))
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_busy_endpoint_is_asked_again(tmp_path: Path, endpoint: Endpoint, code: int) -> None:
+    endpoint.says = lambda number, message: (code, {"Retry-After": "0"}, "busy") if number < 3 else completion("yes")
+    found = judge_run(run_of(tmp_path, sample("mplus", "1", "right")), judge(endpoint, backoff_s=60.0))
+    assert found["systems"]["mplus"]["easy"]["share"] == 1.0 and len(endpoint.asked) == 3
+
+
+def test_pauses_double(tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("mplus.evaluation.endpoint.time.sleep", pauses.append)
+    endpoint.says = lambda number, message: (502, {}, "gone")
+    with pytest.raises(InputError, match=r"answered 502 \(gone\), 4 times"):
+        judge_run(run_of(tmp_path, sample("mplus", "1", "right")), judge(endpoint, attempts=4, backoff_s=2.0))
+    assert pauses == [2.0, 4.0, 8.0]
+
+
+def test_what_was_judged_before_a_failure_is_kept(tmp_path: Path, endpoint: Endpoint) -> None:
+    endpoint.says = lambda number, message: completion("yes") if number != 3 else (400, {}, '{"error": "no such\nmodel"}')
+    with pytest.raises(InputError, match="answered 400 .*no such model.*check address, model and settings") as error:
+        judge_run(four(tmp_path), judge(endpoint))
+    assert "\n" not in str(error.value) and len(verdicts(tmp_path)) >= 2 and not (tmp_path / SHARES).exists()
+    before = len(endpoint.asked), len(verdicts(tmp_path))
+    judge_run(tmp_path, judge(endpoint, at_once=4))
+    assert len(verdicts(tmp_path)) == 4 and len(endpoint.asked) == before[0] + 4 - before[1]
+
+
+@pytest.mark.parametrize(
+    ("reply", "complaint"),
+    [
+        ((200, {}, "<html>hello</html>"), "answered '<html>hello</html>', expected a chat completion"),
+        ((200, {}, '{"choices": []}'), "expected a chat completion"),
+        ((200, {}, "[]"), "expected a chat completion"),
+        ((401, {}, "who?"), "answered 401 (who?); set OPENAI_API_KEY to its key"),
+        ((404, {}, ""), "answered 404 ()"),
+    ],
+)
+def test_an_endpoint_of_another_kind_is_told_at_once(tmp_path: Path, endpoint: Endpoint, reply: Reply, complaint: str) -> None:
+    endpoint.says = lambda number, message: reply
+    with pytest.raises(InputError) as error:
+        judge_run(run_of(tmp_path, sample("mplus", "1", "right")), judge(endpoint))
+    assert complaint in str(error.value) and endpoint.url in str(error.value) and len(endpoint.asked) == 1
+
+
+def test_an_endpoint_that_is_not_there_is_told(tmp_path: Path, endpoint: Endpoint) -> None:
+    nowhere = judge(endpoint, url="http://127.0.0.1:9/v1", attempts=2)
+    with pytest.raises(InputError, match=r"'http://127.0.0.1:9/v1' cannot be reached \(.*refused.*\), 2 times"):
+        judge_run(run_of(tmp_path, sample("mplus", "1", "right")), nowhere)
+    with pytest.raises(InputError, match="expected http:// or https://"):
+        judge_run(tmp_path, judge(endpoint, url="file:///etc"))
+
+
+def test_another_judge_does_not_add_to_the_verdicts(tmp_path: Path, endpoint: Endpoint) -> None:
+    judge_run(four(tmp_path), judge(endpoint))
+    with pytest.raises(InputError, match="was judged by model 'wise' with prompt 1, this is 'other'"):
+        judge_run(tmp_path, judge(endpoint, model="other"))
+    (tmp_path / VERDICTS).write_text("{}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 1 is no verdict of this version"):
+        judge_run(tmp_path, judge(endpoint))
+
+
+def test_a_directory_without_answers_is_told(tmp_path: Path, endpoint: Endpoint) -> None:
+    with pytest.raises(InputError, match=r"has no samples.jsonl; give the directory of a finished run"):
+        judge_run(tmp_path, judge(endpoint))
+    with pytest.raises(InputError, match="holds no answer to judge"):
+        judge_run(run_of(tmp_path, sample("mplus", "1", "", answers=())), judge(endpoint))
+
+
+def test_rows_of_a_run_by_distance_are_distances(tmp_path: Path, endpoint: Endpoint) -> None:
+    run = run_of(tmp_path, sample("mplus", "1", "right", row="", distance=4000), sample("mplus", "1", "wrong", row=""))
+    assert {row: one["share"] for row, one in judge_run(run, judge(endpoint))["systems"]["mplus"].items()} == {
+        "4k": 1.0,
+        "8": 0.0,
+    }

@@ -104,15 +104,15 @@ def _parquet(path: Path) -> Iterator[Record]:
         raise InputError(f"'{path}' is no Parquet file that can be read ({reason}); fetch it again") from None
 
 
+def _about(record: Record) -> Record:
+    """What is known of a context; some files have nothing."""
+    return record.inside("metadata") if record.data.get("metadata") is not None else Record({}, record.where)
+
+
 def _row(record: Record, file: Path) -> str:
     """The context's source; where there is none, the split, which the file is named for."""
     about = _about(record)
-    return Record(about, f"{record.where} metadata").text("source") if "source" in about else file.stem.split("-")[0]
-
-
-def _about(record: Record) -> dict[str, Any]:
-    """The context's metadata; there may be none."""
-    return record.inside("metadata").data if record.data.get("metadata") else {}
+    return about.text("source") if about.data.get("source") is not None else file.stem.split("-")[0]
 
 
 def _instruction(settings: IncrementalSettings, row: str) -> str:
