@@ -123,7 +123,7 @@ def _instruction(settings: IncrementalSettings, row: str) -> str:
 def _asked(record: Record, instruction: str) -> list[_Asked]:
     questions, answers = _list(record, "questions"), _list(record, "answers")
     about = _about(record)
-    names = about.get("question_ids") or []
+    names = about.data.get("question_ids") or []
     if len(answers) != len(questions):
         raise InputError(f"{record.where}: 'answers' has {len(answers)} entries, expected {len(questions)}, one per question")
     made = []
