@@ -79,12 +79,25 @@ def test_bm25_gives_the_chunk_that_has_the_rare_words_within_its_budget(model: M
     chunks[7] = "The zebra sleeps in the harbour of Lisbon.   "
     system = Bm25System(PlainModel(model), read(*chunks), budget=len(chunks[7]))
     assert words(system.found("Where does the zebra sleep?", 400)) == chunks[7]
-    system.budget = len(chunks[7]) + len(chunks[11])
+    system.budget = len(chunks[7]) + len(chunks[2])
     assert words(system.found("zebra today 2", 400)) == chunks[2] + chunks[7]  # in reading order
+    system.budget += 3
+    assert words(system.found("zebra today 2", 400)) == chunks[2] + chunks[7] + chunks[11][:3]  # the whole budget is used
+    system.budget = len(chunks[7])
     assert words(system.found("Zebra?", 10)) == chunks[7][:10]  # what does not fit is cut
-    assert words(system.found("xyzzy", 50)) == chunks[11]  # no word is known: the newest
+    assert words(system.found("xyzzy", len(chunks[11]))) == chunks[11]  # no word is known: the newest
     system.read.read(ids("A zebra again, a zebra zebra zebra."), len(system.read.ids))
     assert system._ranked("zebra")[:2] == [12, 7]  # what was read since is found too
+
+
+def test_bm25_searches_by_the_question_not_by_what_every_message_says(model: MPlusModel) -> None:
+    chunks = ["You have read a text. Answer in a word.   ", "The zebra sleeps in the harbour.   "]
+    system = Bm25System(PlainModel(model), read(*chunks), budget=len(chunks[1]))
+    message = "Answer in a word about the text that you have read. Where is the zebra?"
+    by_message, by_question = due(message), due(message, query="Where is the zebra?")
+    given = system.answer([by_message, by_question], 3)
+    behind = [PlainModel(model).answer_each([chunk], [message], 3)[0].text for chunk in (chunks[0][: system.budget], chunks[1])]
+    assert [one.text for one in given] == behind
 
 
 def test_likelihoods_are_those_of_one_stock_pass(model: MPlusModel) -> None:

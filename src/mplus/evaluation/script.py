@@ -26,6 +26,7 @@ class Question:
         id: of the sample, the same at every distance.
         cluster: what its answers are not independent of (a passage); its own id if nothing.
         text: the whole message, as it is asked.
+        query: what to search for, without the words that every message of the task has; empty: ``text``.
         answers: any of them is right (some metrics want all).
         span: of the passage or statement asked about; what ends behind it is its distance.
         answer_span: the place of the answer, or of the statement.
@@ -43,6 +44,7 @@ class Question:
     answers: tuple[str, ...]
     span: Span
     answer_span: Span
+    query: str = ""
     passage: str = ""
     begins: int = 0
     row: str = ""

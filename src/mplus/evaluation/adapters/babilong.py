@@ -186,6 +186,7 @@ def _script(haystack: Haystack, subtask: str, row: str, story: Story, length: in
         id=name,
         cluster=name,
         text=material.task.message(f"{INSTRUCTIONS[subtask]} {story.question}"),
+        query=story.question,
         answers=(story.answer,),
         span=span,
         answer_span=span,

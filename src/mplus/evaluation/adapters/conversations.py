@@ -98,6 +98,7 @@ def _question(material: Material, asked: Asked, span: Span) -> Question:
         id=asked.id,
         cluster="conversation",  # of its stream
         text=material.task.message(asked.text),
+        query=asked.text,
         answers=asked.answers,
         span=span,
         answer_span=span,

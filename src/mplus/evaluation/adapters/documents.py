@@ -92,6 +92,7 @@ def _script(material: Material, context: str, asked: list[_Asked], tokens: int |
                 id=one.id,
                 cluster="context",
                 text=material.task.message(one.text, one.options),
+                query=" ".join([one.text, *one.options]),
                 answers=one.answers,
                 span=(0, length),
                 answer_span=(0, length),

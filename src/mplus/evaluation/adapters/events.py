@@ -213,6 +213,7 @@ def _question(material: Material, book: str, tokens: int, events: Sequence[Event
         id=f"{book} {short(tokens)} {place}",
         cluster=f"{book} {place}",
         text=material.task.message(listed, tuple(options)),
+        query="\n".join([listed, *options]),
         answers=(right.text,),
         span=(shown[0].span[0], right.span[1]),
         answer_span=right.span,

@@ -203,6 +203,7 @@ class _Layout:
                 id=number,
                 cluster=number,
                 text=self.task.message(fact.question),
+                query=fact.question,
                 answers=(fact.value,),
                 span=span,
                 answer_span=span,

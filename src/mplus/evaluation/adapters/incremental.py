@@ -152,6 +152,7 @@ def _script(material: Material, context: str, row: str, asked: list[_Asked]) -> 
                 id=one.id,
                 cluster="context",
                 text=material.task.message(one.text),
+                query=one.text,
                 answers=one.answers,
                 span=(0, length),
                 answer_span=(0, length),

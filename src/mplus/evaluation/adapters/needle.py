@@ -102,6 +102,7 @@ def _script(settings: NeedleSettings, haystack: Haystack, length: int, turn: int
                 id=name,
                 cluster=name,
                 text=material.task.message(needle.question),
+                query=needle.question,
                 answers=(needle.answer,),
                 span=span,
                 answer_span=span,

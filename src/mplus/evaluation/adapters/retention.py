@@ -238,6 +238,7 @@ class _Pass:
                     id=asked.id,
                     cluster=f"{passage.article}: {number}",
                     text=self.task.message(asked.text),
+                    query=asked.text,
                     answers=asked.answers,
                     span=span,
                     answer_span=self._tokens_at(where, start, first, [text for text, _ in parts]),

@@ -89,6 +89,7 @@ def _script(
         id=name,
         cluster=name,
         text=material.task.message(made.question),
+        query=made.question,
         answers=made.answers,
         span=made.span,
         answer_span=made.span,

@@ -52,7 +52,9 @@ class Bm25System:
 
     def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
         messages = [one.question.text for one in due]
-        texts = [self.plain.text_of(self.found(message, self.plain.room(message, max_new_tokens))) for message in messages]
+        queries = [one.question.query or one.question.text for one in due]
+        rooms = [self.plain.room(message, max_new_tokens) for message in messages]
+        texts = [self.plain.text_of(self.found(query, room)) for query, room in zip(queries, rooms, strict=True)]
         return self.plain.answer_each(texts, messages, max_new_tokens, exactly)
 
     def likelihood(self, due: Sequence[Due]) -> list[Given]:
@@ -60,23 +62,22 @@ class Bm25System:
         for one in due:
             text = self.plain.encode(one.question.text)
             room = self.plain.positions - len(text) - len(one.question.continuation)
-            before.append([*self.found(one.question.text, room), *text])
+            before.append([*self.found(one.question.query or one.question.text, room), *text])
         return self.plain.likelihood(before, [one.question.continuation for one in due])
 
     def size_bytes(self, due: Due) -> int:
         return 4 * len(self.read.ids)  # the text itself; its index holds about as much again
 
     def found(self, query: str, room: int) -> list[int]:
-        """Token ids of the best chunks, in reading order; the last one that does not fit whole is left out, a first one is cut."""
-        left, chosen = min(self.budget, room), list[tuple[int, int]]()
+        """Token ids of the best chunks, in reading order; the last one is cut to what is left of the budget."""
+        left, chosen = max(0, min(self.budget, room)), list[tuple[int, int]]()
         for place in self._ranked(query):
             start, end = self.read.chunks[place]
-            if end - start > left:
-                if not chosen:
-                    chosen.append((start, start + left))
-                break
+            end = min(end, start + left)
             chosen.append((start, end))
             left -= end - start
+            if left <= 0:
+                break
         return [token for start, end in sorted(chosen) for token in self.read.ids[start:end]]
 
     def _ranked(self, query: str) -> list[int]:
