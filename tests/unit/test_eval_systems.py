@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from mplus.evaluation.systems.base import PlainModel
 from mplus.evaluation.systems.lexical import Bm25System
 from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
 from mplus.evaluation.systems.plain import FullSystem, TextRead, WindowSystem
+from mplus.evaluation.window import answer_from_window
 from tests import tiny
 
 
@@ -72,6 +75,26 @@ def test_full_context_is_asked_only_where_it_fits_and_only_about_its_own_text(mo
     alone = FullSystem(PlainModel(model), read("It is Ana.")).answer([due("Who?")], 5)
     assert system.answer([own], 5)[0].text == alone[0].text
     assert system.size_bytes(own) == 10 * PlainModel(model).token_bytes
+
+
+def test_what_two_systems_ask_alike_is_computed_once_unless_it_is_timed(
+    model: MPlusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, text = PlainModel(model), read("It is Ana.")
+    asked, calls = [due("Who is it?")], list[str]()
+
+    def counted(hf_model: Any, tokenizer: Any, text: str, questions: Sequence[str], **how: Any) -> Any:
+        calls.append(text)
+        return answer_from_window(hf_model, tokenizer, text, questions, **how)
+
+    monkeypatch.setattr("mplus.evaluation.systems.base.answer_from_window", counted)
+    full, window = FullSystem(plain, text), WindowSystem(plain, text)
+    assert full.answer(asked, 5) == window.answer(asked, 5) and len(calls) == 1
+    full.answer(asked, 5, exactly=True)
+    window.answer(asked, 5, exactly=True)
+    assert len(calls) == 3
+    window.budget = 4
+    assert window.answer(asked, 5) != full.answer(asked, 5) and calls[3:] == ["Ana.", "It is Ana."]
 
 
 def test_bm25_gives_the_chunk_that_has_the_rare_words_within_its_budget(model: MPlusModel) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class PlainModel:
 
     model: RemembersText
     hf_model: Any = None
+    _last: dict[tuple[object, ...], list[Given]] = field(default_factory=dict, repr=False, compare=False)
 
     @contextmanager
     def on(self) -> Iterator[Any]:
@@ -80,12 +81,21 @@ class PlainModel:
         return self.positions - len(self.prompt(f"\n\n{message}")) - new_tokens - SPARE_TOKENS
 
     def answer_behind(self, text: str, messages: Sequence[str], new_tokens: int, exactly: bool = False) -> list[Given]:
-        """Greedy answers to messages that all stand behind the same text, which is computed once."""
+        """Greedy answers to messages that all stand behind the same text, which is computed once.
+
+        The last answers are kept: as long as a whole text fits, its end is all of it, and two systems ask the same.
+        """
+        asked = (text, tuple(messages), new_tokens)
+        if asked in self._last and not exactly:
+            return self._last[asked]
         with self.on() as hf_model:
             answers, seen = answer_from_window(
                 hf_model, self.model.tokenizer, text, messages, max_new_tokens=new_tokens, exactly=exactly
             )
-        return [Given(self._said(ids), seen_tokens=seen) for ids in answers]
+        given = [Given(self._said(ids), seen_tokens=seen) for ids in answers]
+        self._last.clear()
+        self._last[asked] = given
+        return given
 
     def answer_each(self, texts: Sequence[str], messages: Sequence[str], new_tokens: int, exactly: bool = False) -> list[Given]:
         """Greedy answers to messages, each behind a text of its own."""
