@@ -19,7 +19,7 @@ from mplus.evaluation.script import Question
 from mplus.evaluation.taskfile import open_task
 from tests import tiny
 
-TIMES = ("seconds", "seconds_of", "sessions", "finished", "versions", "hardware")
+TIMES = ("seconds", "seconds_of", "seconds_per_1000_answers", "sessions", "finished", "versions", "hardware")
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +142,12 @@ def test_the_first_difference_is_named_with_both_values() -> None:
     assert first_difference({"a": {"b": [1, 2]}}, {"a": {"b": [1, 2]}}) is None
     assert first_difference({"a": {"b": 1}, "c": 1}, {"a": {"b": 2}, "c": 2}) == ("a.b", 1, 2)
     assert first_difference({}, {"c": 2}) == ("c", None, 2)
+
+
+def test_the_time_of_a_thousand_answers_is_told_for_every_system(model: MPlusModel, tmp_path: Path) -> None:
+    summary, _ = job(model, systems=["mplus", "window"]).run(tmp_path)
+    context = summary.context
+    answers = {name: sum(one.system == name for one in summary.samples) for name in ("mplus", "window")}
+    assert context["seconds_per_1000_answers"] == {
+        name: round(1000 * context["seconds_of"][name] / count) for name, count in answers.items()
+    }

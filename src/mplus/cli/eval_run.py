@@ -330,7 +330,7 @@ def _run(job: Job, out: Path, *, resume: bool) -> None:
 
 
 def _show(summary: Summary, paths: list[Path]) -> None:
-    from mplus.evaluation.summary import RETRIEVAL
+    from mplus.evaluation.summary import NAMES, RETRIEVAL
 
     console = terminal.results()
     tables = [(f"{summary.task}: {summary.meaning}", summary.rows()), (RETRIEVAL, summary.retrieval_rows())]
@@ -344,9 +344,12 @@ def _show(summary: Summary, paths: list[Path]) -> None:
     read, seconds = sum(context["tokens_read"].values()), context["seconds_of"]
     reading = seconds.get("read", 0.0)
     console.print(f"\n{summary.budget_sentence()}", soft_wrap=True, markup=False)
+    answers = sum(sample.asked for sample in summary.samples)
     console.print(
-        f"read {read:,} tokens in {reading:.0f} s, gave {len(summary.samples):,} answers in {context['seconds'] - reading:.0f} s",
+        f"read {read:,} tokens in {reading:.0f} s, gave {answers:,} answers in {context['seconds'] - reading:.0f} s",
         soft_wrap=True,
     )
+    each = ", ".join(f"{NAMES.get(name, name)} {value:,}" for name, value in context["seconds_per_1000_answers"].items())
+    console.print(f"seconds per 1,000 answers, reading apart: {each}", soft_wrap=True, markup=False)
     for path in paths:
         console.print(str(path), markup=False, soft_wrap=True)

@@ -108,12 +108,12 @@ class Bench:
         readers: list[Reader] = []
         systems: list[System] = []
         own: dict[str, MemorySystem] = {}
-        text = TextRead()
+        text, plain = TextRead(), PlainModel(self.model, self.plain_model)
         if any(name in PLAIN for name in self.systems):
             readers.append(text)
         for name in self.systems:
             if name in PLAIN:
-                systems.append(self._plain(name, text, nearest))
+                systems.append(self._plain(name, plain, text, nearest))
             else:
                 system = self._mplus(seed, label) if name == "mplus" else self._memoryllm(seed)
                 systems.append(system)
@@ -134,8 +134,7 @@ class Bench:
             readers.append(MemoryReader(self.model, [own[name] for name in first]))
         return readers, systems
 
-    def _plain(self, name: str, text: TextRead, nearest: int) -> System:
-        plain = PlainModel(self.model, self.plain_model)
+    def _plain(self, name: str, plain: PlainModel, text: TextRead, nearest: int) -> System:
         if name == "full":
             return FullSystem(plain, text)
         if name == "window":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from mplus.circumstances import circumstances
 from mplus.errors import InputError
 from mplus.evaluation.bench import Bench
 from mplus.evaluation.drawing import draw_summary
-from mplus.evaluation.journal import SAMPLES, Journal
+from mplus.evaluation.journal import SAMPLES, Journal, Sample
 from mplus.evaluation.material import Stream
 from mplus.evaluation.metrics import Metric
 from mplus.evaluation.run import DEFAULT_MAX_NEW_TOKENS, Measure, last_missing, run_script
@@ -81,7 +82,7 @@ class Job:
                     self._run_stream(stream, journal, seconds, tokens, progress)
             finally:
                 self._note_session(directory, seconds, len(journal.samples) - journal.taken_over)
-        context = self._context(directory, tokens)
+        context = self._context(directory, tokens, journal.samples)
         summary = Summary(task=self.task, model=self.bench.model.name, samples=journal.samples, context=context)
         return summary, [journal.path, *store(summary, directory, draw_summary)]
 
@@ -160,19 +161,21 @@ class Job:
         with (directory / SESSIONS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def _context(self, directory: Path, tokens: dict[str, int]) -> dict[str, Any]:
+    def _context(self, directory: Path, tokens: dict[str, int], samples: Sequence[Sample]) -> dict[str, Any]:
         versions, hardware = circumstances(self.bench.model.dtype)
         sessions = [json.loads(line) for line in (directory / SESSIONS).read_text(encoding="utf-8").splitlines()]
         seconds: dict[str, float] = {}
         for session in sessions:
             for name, value in session["seconds_of"].items():
                 seconds[name] = round(seconds.get(name, 0.0) + value, 1)
+        answers = Counter(one.system for one in samples if one.asked)
         return {
             **{name: value for name, value in self._settings().items() if name not in ("task", "model")},
             "streams": len(tokens),
             "tokens_read": tokens if len(tokens) <= 16 else {"all streams": sum(tokens.values())},
             "seconds": round(sum(seconds.values()), 1),
             "seconds_of": seconds,
+            "seconds_per_1000_answers": {name: round(1000 * seconds.get(name, 0.0) / count) for name, count in answers.items()},
             "sessions": len(sessions),
             "versions": versions,
             "hardware": hardware,
