@@ -11,11 +11,13 @@ import torch
 from torch.nn import functional
 
 from mplus import MPlusModel
+from mplus.evaluation.clock import Clock
 from mplus.evaluation.script import Due, Question
 from mplus.evaluation.systems.base import PlainModel
 from mplus.evaluation.systems.lexical import Bm25System
 from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
 from mplus.evaluation.systems.plain import FullSystem, TextRead, WindowSystem
+from mplus.evaluation.systems.protocol import System
 from mplus.evaluation.window import answer_from_window
 from tests import tiny
 
@@ -77,6 +79,24 @@ def test_full_context_is_asked_only_where_it_fits_and_only_about_its_own_text(mo
     assert system.size_bytes(own) == 10 * PlainModel(model).token_bytes
 
 
+@pytest.mark.parametrize("name", ["mplus", "full", "window", "bm25"])
+def test_a_clock_is_told_every_token_of_an_answer_that_does_not_end_before(model: MPlusModel, name: str) -> None:
+    plain, text = PlainModel(model), read("It is Ana. Ben is out.")
+    memory = MemorySystem("mplus", model, model.new_memory(seed=1))
+    MemoryReader(model, [memory]).read(text.ids, 0)
+    systems: dict[str, System] = {
+        "mplus": memory,
+        "full": FullSystem(plain, text),
+        "window": WindowSystem(plain, text),
+        "bm25": Bm25System(plain, text, budget=20),
+    }
+    clock = Clock()
+    systems[name].answer([due("Who is it?")], 7, clock=clock)
+    assert len(clock.seconds) == 7 and clock.seconds == sorted(clock.seconds)
+    assert clock.first_token_s == clock.seconds[0] > 0
+    assert math.isclose(clock.tokens_per_s, 6 / (clock.seconds[6] - clock.seconds[0]))
+
+
 def test_what_two_systems_ask_alike_is_computed_once_unless_it_is_timed(
     model: MPlusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,8 +110,8 @@ def test_what_two_systems_ask_alike_is_computed_once_unless_it_is_timed(
     monkeypatch.setattr("mplus.evaluation.systems.base.answer_from_window", counted)
     full, window = FullSystem(plain, text), WindowSystem(plain, text)
     assert full.answer(asked, 5) == window.answer(asked, 5) and len(calls) == 1
-    full.answer(asked, 5, exactly=True)
-    window.answer(asked, 5, exactly=True)
+    full.answer(asked, 5, clock=Clock())
+    window.answer(asked, 5, clock=Clock())
     assert len(calls) == 3
     window.budget = 4
     assert window.answer(asked, 5) != full.answer(asked, 5) and calls[3:] == ["Ana.", "It is Ana."]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
+from mplus.evaluation.clock import Clock
 from mplus.evaluation.journal import Journal, Sample
 from mplus.evaluation.metrics import Metric
 from mplus.evaluation.script import Due, Question, Script
@@ -125,14 +126,14 @@ def _measured(system: System, batch: list[Due], measure: Measure, max_new_tokens
 
 def _speed(system: System, due: Due) -> Given:
     """Seconds to the first token and tokens a second behind it; one turn before the clock runs."""
-    system.answer([due], 1, exactly=True)
-    started = time.perf_counter()
-    given = system.answer([due], 1, exactly=True)[0]
-    first_s = time.perf_counter() - started
-    started = time.perf_counter()
-    system.answer([due], 1 + SPEED_TOKENS, exactly=True)
-    rest_s = max(time.perf_counter() - started - first_s, 1e-9)
-    measures = {"first_token_ms": 1e3 * first_s, "tokens_per_s": SPEED_TOKENS / rest_s, "size_mb": system.size_bytes(due) / 1e6}
+    system.answer([due], 1, clock=Clock())
+    clock = Clock()
+    given = system.answer([due], 1 + SPEED_TOKENS, clock=clock)[0]
+    measures = {
+        "first_token_ms": 1e3 * clock.first_token_s,
+        "tokens_per_s": clock.tokens_per_s,
+        "size_mb": system.size_bytes(due) / 1e6,
+    }
     return Given(given.text, given.ltm_tokens, given.read, seen_tokens=given.seen_tokens, measures=measures)
 
 

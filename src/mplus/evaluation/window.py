@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from mplus.errors import InputError
+from mplus.evaluation.clock import Clock
 
 _PREFILL_TOKENS: Final = 1024
 _GROUP_QUESTIONS: Final = 48
@@ -32,7 +33,7 @@ def answer_from_window(
     questions: Sequence[str],
     *,
     max_new_tokens: int = 10,
-    exactly: bool = False,
+    clock: Clock | None = None,
     group_questions: int = _GROUP_QUESTIONS,
     progress: Progress | None = None,
 ) -> tuple[list[list[int]], int]:
@@ -44,7 +45,7 @@ def answer_from_window(
         hf_model: a stock causal language model of transformers.
         questions: at least one.
         max_new_tokens: longest answer.
-        exactly: never end before, where speed is measured.
+        clock: is told when each token is there, and no answer ends before; for one question.
         group_questions: questions computed together; changes speed only.
         progress: called with tokens and questions done, and their total.
 
@@ -70,11 +71,12 @@ def answer_from_window(
             group = tails[start : start + group_questions]
             answers += _answer_group(
                 hf_model,
-                set() if exactly else _end_tokens(hf_model, tokenizer),
+                _end_tokens(hf_model, tokenizer) if clock is None else set(),
                 cache,
                 len(head) + len(seen),
                 group,
                 max_new_tokens,
+                clock,
             )
             if progress:
                 progress(len(head) + len(seen) + len(answers), total)
@@ -105,7 +107,7 @@ def _prefilled(hf_model: Any, ids: list[int], progress: Callable[[int], None]) -
 
 
 def _answer_group(
-    hf_model: Any, ends: set[int], cache: Any, window: int, tails: list[list[int]], max_new_tokens: int
+    hf_model: Any, ends: set[int], cache: Any, window: int, tails: list[list[int]], max_new_tokens: int, clock: Clock | None
 ) -> list[list[int]]:
     """Greedy token ids for each question; the cache holds the window alone again afterwards."""
     device = hf_model.device
@@ -128,6 +130,8 @@ def _answer_group(
             logits_to_keep=keep,
         )
         ids_T = output.logits[0].argmax(-1)
+        if clock is not None:
+            clock.tick()
         for question in sorted(open_questions):
             token = int(ids_T[question])
             if token in ends:

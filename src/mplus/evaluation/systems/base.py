@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from mplus.evaluation.clock import Clock
 from mplus.evaluation.protocol import RemembersText
 from mplus.evaluation.systems.protocol import Given, as_chat
 from mplus.evaluation.window import answer_from_window
@@ -80,24 +81,26 @@ class PlainModel:
         """Tokens of text that fit before a message and an answer."""
         return self.positions - len(self.prompt(f"\n\n{message}")) - new_tokens - SPARE_TOKENS
 
-    def answer_behind(self, text: str, messages: Sequence[str], new_tokens: int, exactly: bool = False) -> list[Given]:
+    def answer_behind(self, text: str, messages: Sequence[str], new_tokens: int, clock: Clock | None = None) -> list[Given]:
         """Greedy answers to messages that all stand behind the same text, which is computed once.
 
         The last answers are kept: as long as a whole text fits, its end is all of it, and two systems ask the same.
         """
         asked = (text, tuple(messages), new_tokens)
-        if asked in self._last and not exactly:
+        if asked in self._last and clock is None:
             return self._last[asked]
         with self.on() as hf_model:
             answers, seen = answer_from_window(
-                hf_model, self.model.tokenizer, text, messages, max_new_tokens=new_tokens, exactly=exactly
+                hf_model, self.model.tokenizer, text, messages, max_new_tokens=new_tokens, clock=clock
             )
         given = [Given(self._said(ids), seen_tokens=seen) for ids in answers]
         self._last.clear()
         self._last[asked] = given
         return given
 
-    def answer_each(self, texts: Sequence[str], messages: Sequence[str], new_tokens: int, exactly: bool = False) -> list[Given]:
+    def answer_each(
+        self, texts: Sequence[str], messages: Sequence[str], new_tokens: int, clock: Clock | None = None
+    ) -> list[Given]:
         """Greedy answers to messages, each behind a text of its own."""
         rows = [self.prompt(f"{text}\n\n{message}" if text else message) for text, message in zip(texts, messages, strict=True)]
         width, tokenizer = max(map(len, rows)), self.model.tokenizer
@@ -109,9 +112,10 @@ class PlainModel:
                 ids,
                 attention_mask=mask,
                 max_new_tokens=new_tokens,
-                min_new_tokens=new_tokens if exactly else None,
+                min_new_tokens=None if clock is None else new_tokens,
                 do_sample=False,
                 pad_token_id=pad,
+                streamer=clock,
             )
         return [
             Given(self._said(ids), seen_tokens=len(self.encode(text))) for ids, text in zip(out[:, width:], texts, strict=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mplus.errors import InputError
+from mplus.evaluation.clock import Clock
 from mplus.evaluation.script import Due
 from mplus.evaluation.systems.base import PlainModel
 from mplus.evaluation.systems.plain import TextRead
@@ -50,12 +51,12 @@ class Bm25System:
     def wants(self, due: Due, max_new_tokens: int) -> bool:
         return True
 
-    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
         messages = [one.question.text for one in due]
         queries = [one.question.query or one.question.text for one in due]
         rooms = [self.plain.room(message, max_new_tokens) for message in messages]
         texts = [self.plain.text_of(self.found(query, room)) for query, room in zip(queries, rooms, strict=True)]
-        return self.plain.answer_each(texts, messages, max_new_tokens, exactly)
+        return self.plain.answer_each(texts, messages, max_new_tokens, clock)
 
     def likelihood(self, due: Sequence[Due]) -> list[Given]:
         before = []

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mplus.evaluation.clock import Clock
 from mplus.evaluation.found import Births, Read, can_trace, reads
 from mplus.evaluation.protocol import RemembersText
 from mplus.evaluation.script import Due
@@ -28,8 +29,8 @@ class MemorySystem:
     def wants(self, due: Due, max_new_tokens: int) -> bool:
         return True
 
-    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
-        return _asked(self.model, self.memory, self.births, due, max_new_tokens, exactly)
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
+        return _asked(self.model, self.memory, self.births, due, max_new_tokens, clock)
 
     def likelihood(self, due: Sequence[Due]) -> list[Given]:
         return _likely(self.model, self.memory, due)
@@ -49,8 +50,8 @@ class OtherReading:
     def wants(self, due: Due, max_new_tokens: int) -> bool:
         return True
 
-    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
-        return _asked(self.of.model, self._seen(), self.of.births, due, max_new_tokens, exactly)
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
+        return _asked(self.of.model, self._seen(), self.of.births, due, max_new_tokens, clock)
 
     def likelihood(self, due: Sequence[Due]) -> list[Given]:
         return _likely(self.of.model, self._seen(), due)
@@ -80,15 +81,15 @@ class MemoryReader:
 
 
 def _asked(
-    model: RemembersText, memory: Any, births: Births, due: Sequence[Due], max_new_tokens: int, exactly: bool
+    model: RemembersText, memory: Any, births: Births, due: Sequence[Due], max_new_tokens: int, clock: Clock | None
 ) -> list[Given]:
     """Answers from a memory, with what each reading drew where that can be told."""
     chats = [as_chat(one.question.text) for one in due]
     tracing = can_trace(memory)
     drawn: list[Any] = []
     kwargs: dict[str, Any] = {"retrieved": drawn} if tracing else {}
-    if exactly:
-        kwargs["min_new_tokens"] = max_new_tokens
+    if clock is not None:
+        kwargs |= {"min_new_tokens": max_new_tokens, "streamer": clock}
     texts = model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, do_sample=False, **kwargs)
     read: list[Read] | list[None] = [None] * len(due)
     if tracing:

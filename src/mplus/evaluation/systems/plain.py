@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mplus.errors import InputError
+from mplus.evaluation.clock import Clock
 from mplus.evaluation.script import Due
 from mplus.evaluation.systems.base import SPARE_TOKENS, PlainModel
 from mplus.evaluation.systems.protocol import Given
@@ -38,12 +39,12 @@ class FullSystem:
             return needed <= self.plain.positions
         return tokens <= self.plain.room(question.text, max_new_tokens)
 
-    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
         given: list[Given] = [Given()] * len(due)
         for begins in dict.fromkeys(one.question.begins for one in due):
             places = [place for place, one in enumerate(due) if one.question.begins == begins]
             text = self.plain.text_of(self.read.ids[begins:])
-            answers = self.plain.answer_behind(text, [due[place].question.text for place in places], max_new_tokens, exactly)
+            answers = self.plain.answer_behind(text, [due[place].question.text for place in places], max_new_tokens, clock)
             for place, one in zip(places, answers, strict=True):
                 given[place] = one
         return given
@@ -72,14 +73,14 @@ class WindowSystem:
     def wants(self, due: Due, max_new_tokens: int) -> bool:
         return True
 
-    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
         messages = [one.question.text for one in due]
         room = min(self.plain.room(message, max_new_tokens) for message in messages)
         if room < 1:
             raise InputError(
                 f"a question does not fit the model's {self.plain.positions} positions with {max_new_tokens} new tokens; shorten it"
             )
-        return self.plain.answer_behind(self.plain.text_of(self._end(room)), messages, max_new_tokens, exactly)
+        return self.plain.answer_behind(self.plain.text_of(self._end(room)), messages, max_new_tokens, clock)
 
     def likelihood(self, due: Sequence[Due]) -> list[Given]:
         before = []
@@ -109,7 +110,7 @@ class PassageSystem:
     def wants(self, due: Due, max_new_tokens: int) -> bool:
         return due.distance == self.distance and bool(due.question.passage) and not due.question.continuation
 
-    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
         for one in due:
             tokens = len(self.plain.encode(one.question.passage))
             if tokens > self.plain.room(one.question.text, max_new_tokens) + SPARE_TOKENS:
@@ -117,7 +118,7 @@ class PassageSystem:
                     f"a passage of {tokens} tokens with its question does not fit, the model has {self.plain.positions} positions; shorten it"
                 )
         return self.plain.answer_each(
-            [one.question.passage for one in due], [one.question.text for one in due], max_new_tokens, exactly
+            [one.question.passage for one in due], [one.question.text for one in due], max_new_tokens, clock
         )
 
     def likelihood(self, due: Sequence[Due]) -> list[Given]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from mplus.evaluation.clock import Clock
 from mplus.evaluation.found import Read
 from mplus.evaluation.script import Due
 
@@ -60,8 +61,8 @@ class System(Protocol):
     def wants(self, due: Due, max_new_tokens: int) -> bool:
         """Whether this question at this distance is one for this system (a text may not fit, a passage be missing)."""
 
-    def answer(self, due: Sequence[Due], max_new_tokens: int, *, exactly: bool = False) -> list[Given]:
-        """Greedy answers; ``exactly`` so many tokens, whatever they say, where speed is measured."""
+    def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
+        """Greedy answers; with a clock (one question) exactly so many tokens, whatever they say, each told to it."""
 
     def likelihood(self, due: Sequence[Due]) -> list[Given]:
         """How likely each question's continuation is, its text before it."""
