@@ -81,7 +81,7 @@ def test_variants_stand_beside_the_others_everywhere(capsys: pytest.CaptureFixtu
     variants = ["--variant", "k0-8:K0=8", "--variant", "random:choice=random,neighbour_blocks=0", "--variant", "n-128:N=128"]
     assert main(["eval", "retention", "--data", data, *QUICK, "--systems", "mplus", *variants]) == 0
     shown = capsys.readouterr().out
-    assert "right long-term tokens read (chance)" in shown and shown.count("n-128") == 2 and "95 % interval" in shown
+    assert "right long-term tokens read (chance)" in shown and shown.count("n-128") == 3 and "95 % interval" in shown
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert list(summary["systems"]) == ["mplus", "k0-8", "random", "n-128"]
     assert summary["variants"]["random"] == {"choice": "random", "neighbour_blocks": 0}

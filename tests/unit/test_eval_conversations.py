@@ -95,7 +95,7 @@ def test_locomo_rows_spans_distances_and_refusals(tmp_path: Path) -> None:
         ("single-hop", (6, 11), 21, False),
         ("temporal", (21, 26), 6, False),
         ("open-domain", (26, 32), 0, False),
-        ("multi-hop", (0, 32), 0, False),
+        ("multi-hop", (32, 32), 0, False),
         ("adversarial", (11, 15), 17, True),
     ]
     assert all(one.question.answer_span == one.question.span for one in asked(script))
@@ -200,6 +200,7 @@ def test_longmemeval_reads_sessions_by_date_and_asks_one_question(tmp_path: Path
     assert (due.question.row, due.question.answers, due.question.unanswerable) == ("temporal-reasoning", ("7",), False)
     assert (due.question.span, due.distance, script.tokens) == ((4, 7), 11, 18)
     assert due.question.text.endswith("(Asked on 2023/06/01 (Thu) 10:00.) Which tea?")
+    assert due.question.query == "Which tea?"  # the date would find the headings
 
 
 def test_longmemeval_without_marked_turns_goes_by_its_answer_sessions(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_longmemeval_without_marked_turns_goes_by_its_answer_sessions(tmp_path: 
     nowhere = {**plain, "question_id": "q2_abs", "answer": "You never told.", "answer_session_ids": ["other"]}
     found = opened("longmemeval", Words(), stored(tmp_path / "a.json", [plain, nowhere]))
     spans = [(one.question.span, one.distance, one.question.unanswerable) for _, script in found for one in asked(script)]
-    assert spans == [((16, 18), 0, False), ((0, 18), 0, True)]
+    assert spans == [((16, 18), 0, False), ((18, 18), 0, True)]
 
 
 @pytest.mark.parametrize(
@@ -256,8 +257,9 @@ def test_a_context_is_read_once_and_asked_with_its_kind_of_instruction(tmp_path:
     assert (stream.name, words.text(tokens_of(script))) == ("context 0", incremental()["context"])
     first, second = (one.question for one in asked(script))
     assert (first.row, first.answers, first.span, first.unanswerable) == (
-        "factconsolidation_sh_6k", ("Rome", "in Rome"), (0, 10), False,
+        "factconsolidation_sh_6k", ("Rome", "in Rome"), (10, 10), False,
     )  # fmt: skip
+    assert (first.query, first.cluster) == ("Where is Ann?", "context 0")
     assert second.unanswerable and (second.id, asked(script)[1].distance) == ("1", 0)
     assert first.text == f"{task.settings['instructions']['factconsolidation'].strip()}\n\nWhere is Ann?"
     assert next((one.question.row, one.question.text) for one in asked(other)) == ("Conflict_Resolution", "Where is Ann?")
@@ -339,7 +341,7 @@ def test_the_real_locomo_file_is_read_whole(real_locomo: Path) -> None:
     rows = Counter(one.question.row for one, _ in questions.values())
     assert rows == {"multi-hop": 220, "temporal": 260, "open-domain": 76, "single-hop": 709, "adversarial": 364}
     assert all(one.question.unanswerable == (one.question.row == "adversarial") for one, _ in questions.values())
-    whole = sum(one.question.span == (0, script.tokens) for one, script in questions.values())
+    whole = sum(one.question.span == (script.tokens, script.tokens) for one, script in questions.values())
     assert whole == 2  # with an empty list; every malformed one still names a turn
     one, script = questions["conv-30/0"]
     said = words.text(tokens_of(script)[slice(*one.question.span)])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mplus.errors import InputError
+from mplus.evaluation.endpoint import Endpoint as JudgeEndpoint
 from mplus.evaluation.journal import SAMPLES, Journal, Sample
 from mplus.evaluation.judge import SHARES, VERDICTS, Judge, judge_run, prompt_of, score_of
 
@@ -252,3 +253,41 @@ def test_rows_of_a_run_by_distance_are_distances(tmp_path: Path, endpoint: Endpo
         "4k": 1.0,
         "8": 0.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"metric": "share"}, "a judge says yes or no only"),
+        ({"metric": None, "measure": "reading"}, "measures reading, not answers"),
+    ],
+)
+def test_answers_that_no_verdict_fits_are_not_judged(
+    tmp_path: Path, endpoint: Endpoint, settings: dict[str, Any], told: str
+) -> None:
+    (tmp_path / "samples.jsonl").write_text("")
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=told):
+        judge_run(tmp_path, judge(endpoint))
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "told"),
+    [
+        ("http://[::1/v1", "k", "which is no address"),
+        ("http://127.0.0.1:9/v1", "sch\u0142ussel", "characters that no header can carry"),
+    ],
+)
+def test_an_address_or_key_that_cannot_be_used_is_told_and_the_key_is_not(
+    monkeypatch: pytest.MonkeyPatch, url: str, key: str, told: str
+) -> None:
+    monkeypatch.setenv("A_KEY", key)
+    with pytest.raises(InputError, match=told) as raised:
+        JudgeEndpoint(url=url, key_env="A_KEY", timeout_s=1, attempts=1, backoff_s=0)
+    assert key == "k" or key not in str(raised.value)
+
+
+def test_a_key_with_a_line_end_is_sent_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "secret\n")
+    made = JudgeEndpoint(url="http://127.0.0.1:9/v1", key_env="A_KEY", timeout_s=1, attempts=1, backoff_s=0)
+    assert made._request(b"{}").get_header("Authorization") == "Bearer secret"

@@ -47,6 +47,19 @@ def test_natural_questions_ask_about_the_gold_passage_only(tmp_path: Path) -> No
     assert [(passage.article, len(passage.questions)) for passage in found.passages] == [("U", 0), ("T", 1)]
 
 
+def test_a_second_gold_passage_asks_under_an_id_of_its_own(tmp_path: Path) -> None:
+    golds = [{"title": title, "text": "Won by Ana.", "isgold": True} for title in ("T", "U")]
+    found = read_passages(lines(tmp_path / "nq.jsonl", {"question": "who won", "answers": ["Ana"], "ctxs": golds}))
+    assert [one.id for passage in found.passages for one in passage.questions] == ["1", "1, passage 2"]
+
+
+def test_answers_as_the_hub_has_them_keep_their_place_and_none_is_not_asked(tmp_path: Path) -> None:
+    said = {"context": "Ana met Ana.", "question": "Who?", "answers": {"text": ["Ana"], "answer_start": [8]}}
+    nobody = {**said, "question": "Why?", "answers": {"text": [], "answer_start": []}}
+    [passage] = read_passages(lines(tmp_path / "x.jsonl", said, nobody)).passages
+    assert [(one.text, one.answer_start) for one in passage.questions] == [("Who?", 8)]
+
+
 def test_plain_text_is_paragraphs_of_one_article(tmp_path: Path) -> None:
     file = tmp_path / "book.txt"
     file.write_text("One.\n\n\nTwo\nlines.\n", encoding="utf-8")
@@ -108,7 +121,7 @@ def test_broken_json_and_missing_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 2 is not JSON"):
         read_passages(tmp_path / "x.jsonl")
     (tmp_path / "y.json").write_text("[1]", encoding="utf-8")
-    with pytest.raises(InputError, match="is not JSON: it starts with"):
+    with pytest.raises(InputError, match="is a JSON list"):
         read_passages(tmp_path / "y.json")
     with pytest.raises(InputError, match="there is no file"):
         read_passages(tmp_path / "none.json")

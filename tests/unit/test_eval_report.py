@@ -89,6 +89,9 @@ def test_systems_of_several_runs_stand_side_by_side(tmp_path: Path) -> None:
         {"geometry": {"stm_tokens": 512, "ltm_capacity": 700}},  # it was full
         {"settings": {"data": "other.json", "seed": 1}},
         {"max_new_tokens": 20},
+        {"version": 2},
+        {"digest": "other"},
+        {"text_budget_tokens": {"mplus": 512}},
         {"variants": {"mplus": {"choice": "recent"}}},
         {"settings": {"data": "dev.json", "seed": 0}},  # the same seed again is no further sample
     ],
@@ -136,3 +139,24 @@ def test_a_damaged_summary_is_one_sentence(tmp_path: Path, text: str, told: str)
     with pytest.raises(InputError) as caught:
         read_report([tmp_path])
     assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_system_that_was_never_asked_has_no_bars(tmp_path: Path) -> None:
+    empty: dict[str, Any] = {"rows": [], "accuracy": [], "asked": [], "low": [], "high": []}
+    path = run(tmp_path / "a", {"mplus": [1.0, 0.5]})
+    data = json.loads((path / "summary.json").read_text())
+    data["systems"]["full"] = {**empty, "distances": []}
+    (path / "summary.json").write_text(json.dumps(data))
+    report = read_report([path])
+    assert column(report, "full context") == ["-", "-"]
+    report.draw(tmp_path / "all.png")
+
+
+def test_times_are_not_joined(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="measured times, which a report does not join"):
+        read_report([run(tmp_path / "a", {"mplus": [0.0, 0.0]}, measure="speed")])
+
+
+def test_the_score_is_named(tmp_path: Path) -> None:
+    report = read_report([run(tmp_path / "a", {"mplus": [9.0, 8.0]}, measure="likelihood")])
+    assert report.score == "perplexity" and "Perplexity: mean" in report.to_markdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from mplus.errors import InputError
 from mplus.evaluation.bench import Bench
 from mplus.evaluation.job import Job, first_difference
 from mplus.evaluation.journal import stored_samples
-from mplus.evaluation.material import Material, Stream
+from mplus.evaluation.material import Material, Stream, digests
 from mplus.evaluation.metrics import METRICS
 from mplus.evaluation.script import Question
+from mplus.evaluation.sessions import Sessions
 from mplus.evaluation.taskfile import open_task
 from tests import tiny
 
@@ -146,8 +148,45 @@ def test_the_first_difference_is_named_with_both_values() -> None:
 
 def test_the_time_of_a_thousand_answers_is_told_for_every_system(model: MPlusModel, tmp_path: Path) -> None:
     summary, _ = job(model, systems=["mplus", "window"]).run(tmp_path)
-    context = summary.context
-    answers = {name: sum(one.system == name for one in summary.samples) for name in ("mplus", "window")}
-    assert context["seconds_per_1000_answers"] == {
-        name: round(1000 * context["seconds_of"][name] / count) for name, count in answers.items()
-    }
+    told, spent = summary.context["seconds_per_1000_answers"], summary.context["seconds_of"]
+    assert list(told) == ["mplus", "window"] and spent["read"] >= 0
+    assert told == {name: round(1000 * spent[name] / 9) for name in told}  # nine questions each
+
+
+def test_the_time_of_a_killed_run_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mplus.evaluation.sessions._SAVE_EVERY_S", 0.0)
+    path = tmp_path / "sessions.jsonl"
+    killed = Sessions(path)
+    killed.spend("read", 2.0)
+    killed.spend("mplus", 3.0)
+    killed.spend("mplus", 4.0)  # and nobody saves
+    after = Sessions(path)
+    after.spend("mplus", 1.0)
+    assert (after.count, after.seconds) == (2, {"read": 2.0, "mplus": 8.0})
+    assert [json.loads(line)["seconds_of"] for line in path.read_text().splitlines()] == [
+        {"read": 2.0, "mplus": 7.0}, {"mplus": 1.0},
+    ]  # fmt: skip
+
+
+def test_two_questions_of_one_id_are_refused(model: MPlusModel, tmp_path: Path) -> None:
+    streams = texts(model, [0])
+    script = streams[0].opened()
+    due = next(iter(script.due.values()))
+    due.append(due[0])
+    twice = replace(job(model), streams=[replace(streams[0], script=script)])
+    with pytest.raises(InputError, match="document 0: 2 questions have the id '0-0'; give each record"):
+        twice.run(tmp_path)
+
+
+def test_other_content_of_a_file_is_another_setting(tmp_path: Path) -> None:
+    file, folder = tmp_path / "a.json", tmp_path / "books"
+    folder.mkdir()
+    file.write_text("one")
+    (folder / "b.txt").write_text("two")
+    before = digests([file, folder])
+    assert digests([file, folder]) == before and list(before) == [str(file), str(folder)]
+    file.write_text("one more")
+    after = digests([file, folder])
+    assert after[str(file)] != before[str(file)] and after[str(folder)] == before[str(folder)]
+    (folder / "b.txt").rename(folder / "c.txt")  # read in another order
+    assert digests([folder])[str(folder)] != before[str(folder)]

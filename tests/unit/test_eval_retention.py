@@ -75,7 +75,8 @@ def test_without_distractor_files_half_of_the_articles_distract(task: RetentionT
 
 
 def test_a_passage_of_a_distractor_file_that_is_of_a_sampled_article_is_left_out(task: RetentionTask) -> None:
-    same = PassageFile("again", "squad", [replace(one, article=one.article.replace("_", " ")) for one in task.data.passages])
+    new = [replace(one, article=one.article.replace("_", " "), text=f"Told again. {one.text}") for one in task.data.passages]
+    same = PassageFile("again", "squad", new)
     words, scripts = planned(replace(task, distractors=[*task.distractors, same], limit=8))
     for script in scripts:
         text = words.text(tokens_of(script)).split()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from mplus import MPlusModel
 from mplus.errors import CheckpointError, InputError
 from mplus.evaluation.adapters.retention import RetentionTask
 from mplus.evaluation.bench import Bench, known_systems
-from mplus.evaluation.found import Births, reads
+from mplus.evaluation.found import Births, Read, reads
 from mplus.evaluation.job import Job
+from mplus.evaluation.journal import Sample
 from mplus.evaluation.material import Stream
 from mplus.evaluation.metrics import METRICS
 from mplus.evaluation.passages import read_passages
@@ -26,6 +28,7 @@ from mplus.evaluation.plain import open_adapted
 from mplus.evaluation.run import batches
 from mplus.evaluation.score import clustered_interval, contains_answer, squad_normalised, wilson_interval
 from mplus.evaluation.script import Due, Question, Script
+from mplus.evaluation.summary import Summary
 from mplus.evaluation.systems.base import PlainModel
 from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
 from mplus.evaluation.systems.plain import PassageSystem, TextRead, WindowSystem
@@ -253,6 +256,7 @@ def test_generate_tells_what_a_forward_pass_tells(tiny_model: TinyModel, setup: 
     expected = model(prompt, memory=memory, return_retrieved=True).retrieved
     assert expected is not None and [one.indices for one in drawn] == [one.indices for one in expected]
     found = reads(memory, everything(61), [question(0, (0, 61))], drawn)[0]
+    assert found is not None
     assert found.right_in_ltm == [held] * groups and found.right_read == [8] * groups
     assert found.chance == pytest.approx([8 / held] * groups)
     assert found.answer_read == [False] * groups
@@ -270,6 +274,39 @@ def test_an_empty_long_term_memory_reads_nothing(text_model: MPlusModel) -> None
     read = system.answer([Due(question(0, (3, 9)), 0)], 1)[0].read
     assert read is not None
     assert (read.right_in_ltm, read.right_read, read.chance, read.answer_read) == ([0], [0], [0.0], [True])
+
+
+def test_what_is_read_is_not_traced_where_nobody_knows_what_is_needed(text_model: MPlusModel) -> None:
+    system = MemorySystem("mplus", text_model, text_model.new_memory(seed=1))
+    read_text(text_model, system, 200)
+    given = system.answer([Due(question(0, (200, 200)), 0), Due(question(1, (3, 9)), 0)], 1)
+    assert given[0].read is None and given[1].read is not None
+
+
+def test_chance_is_counted_like_what_was_read() -> None:
+    """A question with three right tokens weighs three times as much as one with one; one without any does not count."""
+    reads = [
+        Read(right_in_ltm=[3], right_read=[3], chance=[0.1], answer_read=[True]),
+        Read(right_in_ltm=[1], right_read=[0], chance=[0.5], answer_read=[False]),
+        Read(right_in_ltm=[0], right_read=[0], chance=[0.0], answer_read=[True]),
+    ]
+    sample = Sample(
+        stream="s", id="", cluster="", system="mplus", distance=0, tokens_back=0, position=0, ltm_tokens=0,
+        question="", answers=(), given="", right=False,
+    )  # fmt: skip
+    samples = [replace(sample, id=str(number), cluster=str(number), read=read) for number, read in enumerate(reads)]
+    told = Summary(task="t", model="m", samples=samples).to_json()["retrieval"]["mplus"]
+    assert (told["right_share"], told["chance"], told["with_right_tokens_in_ltm"]) == ([[0.75]], [[0.2]], [2])
+
+
+def test_what_was_not_asked_is_told_beside_what_was() -> None:
+    sample = Sample(
+        stream="s", id="a", cluster="a", system="full", distance=0, tokens_back=0, position=0, ltm_tokens=0,
+        question="", answers=(), given="", right=True, score=1.0, row="short",
+    )  # fmt: skip
+    samples = [sample, replace(sample, id="b", cluster="b", asked=False), replace(sample, id="c", row="long", asked=False)]
+    rows = Summary(task="t", model="m", samples=samples).rows()[1]
+    assert rows == [["short", "1.00 [0.21, 1.00] 1 (1 not asked)"], ["long", "not asked (1)"], ["all", "-"]]
 
 
 def test_births_of_a_span_follow_the_chunks_it_lies_in() -> None:

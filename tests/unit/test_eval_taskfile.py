@@ -13,7 +13,7 @@ from mplus.evaluation.interval import mean_interval
 from mplus.evaluation.metrics import METRICS, abstains, chosen_option, word_f1
 from mplus.evaluation.score import wilson_interval
 from mplus.evaluation.script import Question
-from mplus.evaluation.taskfile import known_tasks, open_task
+from mplus.evaluation.taskfile import TaskFile, known_tasks, open_task
 
 
 def asked(*answers: str, options: tuple[str, ...] = (), unanswerable: bool = False) -> Question:
@@ -82,6 +82,20 @@ def test_options_are_listed_in_the_message() -> None:
     assert "What next?" in message and "A. He ran.\nB. He sat." in message
 
 
+def test_an_option_with_braces_is_quoted_as_it_is() -> None:
+    task = TaskFile(task="x", version=1, title="x", adapter="events", prompt="{question}\n{options}")
+    assert task.message("Q {options}", ("{question}", "b")) == "Q {options}\nA. {question}\nB. b"
+
+
+def test_a_task_file_with_numbers_for_keys_or_dates_is_no_traceback(tmp_path: Path) -> None:
+    file = tmp_path / "t.yaml"
+    file.write_text("task: t\nversion: 1\ntitle: t\nadapter: facts\n1: 2\n")
+    with pytest.raises(InputError, match="there is no setting '1'"):
+        open_task(str(file))
+    file.write_text("task: t\nversion: 1\ntitle: t\nadapter: facts\nsettings: {since: 2024-01-01}\n")
+    assert len(open_task(str(file)).digest) == 16
+
+
 @pytest.mark.parametrize(
     ("metric", "said", "question", "score"),
     [
@@ -113,6 +127,14 @@ def test_small_parts_of_scores() -> None:
     assert abstains("I don’t know.") and not abstains("Ana knows.")
     assert chosen_option("It says a thing", ("One", "Two")) is None
     assert chosen_option("(D)", ("1", "2", "3", "fourth")) == 3
+    assert chosen_option("**B**", ("one", "two")) == chosen_option("[B]", ("one", "two")) == 1
+    assert chosen_option("a start", ("art", "end")) is None and chosen_option("an art", ("art", "end")) == 0
+
+
+def test_one_text_is_one_answer_for_an_interval() -> None:
+    assert mean_interval([[1.0, 0.0, 1.0, 1.0, 0.0]]) == wilson_interval(0.6, 1)
+    assert mean_interval([[1.0] * 20, [1.0] * 30]) == wilson_interval(2, 2)
+    assert mean_interval([[2.0, 3.0]], weights=[[1.0, 3.0]]) == (2.75, 2.75)
 
 
 def test_bootstrap_intervals_are_those_of_theory_and_wilsons_at_the_ends() -> None:

@@ -36,7 +36,7 @@ def report(
 
     joined = read_report(runs)
     headings, rows = joined.rows()
-    table = terminal.table(*map(escape, headings), title=f"{escape(joined.task)}: share answered right")
+    table = terminal.table(*map(escape, headings), title=f"{escape(joined.task)}: {escape(joined.score)}")
     for row in rows:
         table.add_row(*map(escape, row))
     terminal.results().print(table)

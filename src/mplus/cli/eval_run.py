@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -159,6 +161,7 @@ def run(
 ) -> None:
     """Run tasks: every sample starts from a fresh memory, answers are stored as they are given, a table is printed."""  # fmt: skip
     from mplus.evaluation.bench import known_systems
+    from mplus.evaluation.material import digests
     from mplus.evaluation.taskfile import open_task
     from mplus.evaluation.variants import parse_sizes, parse_variants
 
@@ -167,6 +170,8 @@ def run(
         raise InputError("no task was named; `mplus eval list` shows them")
     names = None if systems is None else known_systems([name.strip() for name in systems.split(",") if name.strip()])
     _choice("--store", store, ("ram", "disk"))
+    if twice := [name for name, count in Counter(task.task for task in opened_tasks).items() if count > 1]:
+        raise InputError(f"two of the tasks are named '{twice[0]}'; run them one by one, each with its own --out")
     places = {task.task: out if len(opened_tasks) == 1 else out / task.task for task in opened_tasks}
     for place in places.values():
         _check_out(place, resume=resume, overwrite=overwrite)
@@ -195,7 +200,10 @@ def run(
             "memoryllm_model": memoryllm_model,
             "plain_adapter": None if adapter is None else str(adapter),
             "store": store,
+            "inputs": digests([*(data or []), *(haystack or []), *(distractors or []), *([adapter] if adapter else [])]),
         }
+        if task.source is None and not data and not haystack:
+            told["python"] = platform.python_version()  # whose own text is read
         job = _job(task, bench, settings[task.task], told, data or [], haystack or [], limit, seed, max_new_tokens)
         _run(job, places[task.task], resume=resume)
 
@@ -218,6 +226,10 @@ def _job(
     from mplus.evaluation.script import Script
 
     model: Any = bench.model
+    if task.measure != "likelihood" and getattr(model.tokenizer, "chat_template", None) is None:
+        raise InputError(
+            f"model '{model.name}' has no chat template, which the questions of '{task.task}' are asked in; give a model whose tokenizer has one"
+        )
     material = Material(
         task=task,
         encode=lambda text: model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"],

@@ -15,6 +15,7 @@ from mplus.evaluation.journal import Sample
 from mplus.evaluation.summary import MEASURES, NAMES, Summary
 
 _MOST_COLUMNS: Final = 3
+_OTHER: Final = {"likelihood": "perplexity", "reading": "share of right long-term tokens read"}
 
 
 def draw_summary(summary: Summary, path: str | Path) -> None:
@@ -23,10 +24,12 @@ def draw_summary(summary: Summary, path: str | Path) -> None:
         _draw_speed(summary, path)
     elif any(sample.column for sample in summary.samples):
         _draw_maps(summary, path)
-    elif summary.by_distance:
-        draw_lines(lines_of(summary), path, title=_title(summary), score=score_of(summary))
     else:
-        draw_bars(lines_of(summary), summary.rows_in_order, path, title=_title(summary), score=score_of(summary))
+        score = score_of(summary.measure, summary.context.get("metric"))
+        if summary.by_distance:
+            draw_lines(lines_of(summary), path, title=_title(summary), score=score)
+        else:
+            draw_bars(lines_of(summary), summary.rows_in_order, path, title=_title(summary), score=score)
 
 
 def lines_of(summary: Summary) -> list[Line]:
@@ -45,23 +48,21 @@ def lines_of(summary: Summary) -> list[Line]:
     ]
     if summary.measure == "reading":
         for name, drawn in summary.to_json()["retrieval"].items():
-            chance = [statistics.fmean(one) for one in drawn["chance"]]
+            chance = {
+                row: statistics.fmean(one) for row, one in zip(drawn["rows"], drawn["chance"], strict=True) if None not in one
+            }
+            at = drawn.get("distances") or [places[row] for row in drawn["rows"]]
+            where, shares = [place for place, row in zip(at, drawn["rows"], strict=True) if row in chance], list(chance.values())
             label = f"chance, {NAMES.get(name, name)}"
-            lines.append(Line(system="chance", label=label, distances=drawn["distances"], shares=chance, low=chance, high=chance))
+            lines.append(Line(system="chance", label=label, distances=where, shares=shares, low=shares, high=shares))
     return lines
 
 
-def score_of(summary: Summary) -> str:
-    """What the scores are, for an axis."""
-    if summary.measure == "likelihood":
-        return "perplexity"
-    if summary.measure == "reading":
-        return "share of right long-term tokens read"
-    return (
-        SHARE
-        if summary.context.get("metric") in (None, "contained", "value", "exact")
-        else f"score ({summary.context['metric']})"
-    )
+def score_of(measure: str, metric: str | None) -> str:
+    """What the scores of a run are, for an axis."""
+    if measure in _OTHER:
+        return _OTHER[measure]
+    return SHARE if metric in (None, "contained", "value", "exact") else f"score ({metric})"
 
 
 def _title(summary: Summary) -> str:
@@ -123,7 +124,9 @@ def _draw_maps(summary: Summary, path: str | Path) -> None:
         axes.tick_params(colors=INK, length=2)
     figure.supxlabel("tokens read", fontsize=9, color=INK)
     figure.supylabel("depth of the needle", fontsize=9, color=INK)
-    figure.suptitle(f"{summary.model}: {summary.task} (white: did not fit)", fontsize=11, color=INK, x=0.01, ha="left")
+    figure.suptitle(
+        f"{summary.model}: {summary.task} (white: not asked, the text does not fit)", fontsize=11, color=INK, x=0.01, ha="left"
+    )
     if drawn is not None:
         figure.colorbar(drawn, ax=grid, shrink=0.8, label="score")
     figure.savefig(path, format="png")
@@ -132,13 +135,14 @@ def _draw_maps(summary: Summary, path: str | Path) -> None:
 def _draw_speed(summary: Summary, path: str | Path) -> None:
     """A panel per measure, on a logarithmic scale."""
     data = summary.to_json()["systems"]
+    places = {row: number for number, row in enumerate(summary.rows_in_order)}
     names = next((list(one["measures"]) for one in data.values() if "measures" in one), [])
     figure = Figure(figsize=(3.6 * max(len(names), 1), 4.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(1, max(len(names), 1), squeeze=False)
     for axes, name in zip(grid.flat, names, strict=False):
         lines = [
-            Line(system=system, label=NAMES.get(system, system), distances=one["distances"],
+            Line(system=system, label=NAMES.get(system, system), distances=one.get("distances") or [places[row] for row in one["rows"]],
                  shares=one["measures"][name], low=one["measures"][name], high=one["measures"][name])
             for system, one in data.items() if "measures" in one
         ]  # fmt: skip

@@ -43,6 +43,13 @@ class Endpoint:
             raise InputError(
                 f"the judge's address is '{self.url}', expected http:// or https://, such as https://api.openai.com/v1"
             )
+        try:
+            self._request(b"")
+            (os.environ.get(self.key_env) or "").strip().encode("latin-1")
+        except UnicodeEncodeError:
+            raise InputError(f"the key in {self.key_env} has characters that no header can carry; copy it again") from None
+        except ValueError:
+            raise InputError(f"the judge's address is '{self.url}', which is no address; check it") from None
         if self.attempts < 1:
             raise InputError(f"attempts is {self.attempts}, expected 1 or more")
 
@@ -72,8 +79,7 @@ class Endpoint:
                 with urllib.request.urlopen(self._request(body), timeout=self.timeout_s) as answer:
                     return bytes(answer.read())
             except urllib.error.HTTPError as error:
-                with error:
-                    told = _told(error.read())
+                told = _content(error)
                 trouble = f"answered {error.code} ({told})"
                 if error.code != 429 and error.code < 500:
                     hint = (
@@ -91,9 +97,18 @@ class Endpoint:
 
     def _request(self, body: bytes) -> urllib.request.Request:
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(self.key_env):
+        if key := (os.environ.get(self.key_env) or "").strip():
             headers["Authorization"] = f"Bearer {key}"
         return urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", data=body, headers=headers, method="POST")
+
+
+def _content(error: urllib.error.HTTPError) -> str:
+    """What came with a refusal, as far as it came."""
+    with error:
+        try:
+            return _told(error.read())
+        except (OSError, http.client.HTTPException):
+            return "nothing more"
 
 
 def _told(raw: bytes) -> str:

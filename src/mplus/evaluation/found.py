@@ -73,8 +73,8 @@ def can_trace(memory: Any) -> bool:
     return isinstance(memory, Memory) and memory.geometry.reads_ltm and memory.geometry.stm_ages == "since_written"
 
 
-def reads(memory: Memory, births: Births, questions: Sequence[Question], drawn: Sequence[Any]) -> list[Read]:
-    """What each question read of what it needs.
+def reads(memory: Memory, births: Births, questions: Sequence[Question], drawn: Sequence[Any]) -> list[Read | None]:
+    """What each question read of what it needs; None where its span is empty.
 
     Args:
         drawn: a ``Retrieved`` per question, as ``model.chat(..., retrieved=[])`` gives them; empty while nothing is drawn.
@@ -82,7 +82,11 @@ def reads(memory: Memory, births: Births, questions: Sequence[Question], drawn: 
     spread = memory.geometry.write_tap == "input"
     stores = [store.column("birth") for store in memory.longterm.stores]
     return [
-        _read(memory, stores, one.layers, births.of(question.span, spread=spread), births.of(question.answer_span, spread=spread))
+        None
+        if question.span[0] == question.span[1]
+        else _read(
+            memory, stores, one.layers, births.of(question.span, spread=spread), births.of(question.answer_span, spread=spread)
+        )
         for question, one in zip(questions, drawn, strict=True)
     ]
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from mplus.evaluation.score import clustered_interval
+from mplus.evaluation.score import wilson_interval
 
 RESAMPLES: Final = 2000
 _TAILS: Final = (2.5, 97.5)
@@ -18,15 +18,15 @@ def mean_interval(
 ) -> tuple[float, float]:
     """The middle 95 % of means of clusters drawn with replacement (questions about one text are not independent; texts are).
 
-    Where all scores are 0, or all 1, drawing again tells nothing: Wilson's interval at the effective number of answers then.
+    Where all scores are 0, or all 1, or of one cluster, drawing again tells nothing: Wilson's interval then, every cluster one answer.
 
     Args:
-        clusters: scores by cluster, at least one in all.
-        weights: of each score; None: all alike.
+        clusters: scores by cluster, at least one in all; from 0 to 1 unless they are weighted.
+        weights: of each score; None: all alike. One cluster has no interval then: its mean stands for both ends.
     """
     flat = [score for cluster in clusters for score in cluster]
-    if set(flat) in ({0.0}, {1.0}) and weights is None:
-        return clustered_interval({str(number): [score == 1.0 for score in cluster] for number, cluster in enumerate(clusters)})
+    if weights is None and (len(clusters) == 1 or set(flat) in ({0.0}, {1.0})):
+        return wilson_interval(sum(flat) / len(flat) * len(clusters), len(clusters))
     given = weights if weights is not None else [[1.0] * len(cluster) for cluster in clusters]
     sums = np.array([sum(w * s for w, s in zip(ws, cluster, strict=True)) for ws, cluster in zip(given, clusters, strict=True)])
     masses = np.array([sum(ws) for ws in given], dtype=float)

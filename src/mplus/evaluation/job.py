@@ -8,26 +8,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mplus.circumstances import circumstances
 from mplus.errors import InputError
 from mplus.evaluation.bench import Bench
 from mplus.evaluation.drawing import draw_summary
-from mplus.evaluation.journal import SAMPLES, Journal, Sample
+from mplus.evaluation.journal import SAMPLES, SETTINGS, Journal, Sample
 from mplus.evaluation.material import Stream
 from mplus.evaluation.metrics import Metric
 from mplus.evaluation.run import DEFAULT_MAX_NEW_TOKENS, Measure, last_missing, run_script
+from mplus.evaluation.script import Script
+from mplus.evaluation.sessions import SESSIONS, Sessions
 from mplus.evaluation.summary import SUMMARY, TABLE, Summary, store
 from mplus.memory.files import written_whole
 
 Progress = Callable[[str, int, int], None]
-
-SETTINGS: Final = "run.json"
-"""What a run was begun with; one that goes on must have the same."""
-
-SESSIONS: Final = "sessions.jsonl"
-"""When the run was worked on, and for how long: a line for each time it was begun or gone on with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,29 +71,30 @@ class Job:
         settings = json.dumps(self._settings(), indent=1, ensure_ascii=False, default=str) + "\n"
         written_whole({directory / SETTINGS: lambda path: path.write_text(settings, encoding="utf-8")})
         tokens: dict[str, int] = {}
-        seconds: dict[str, float] = {}
+        sessions = Sessions(directory / SESSIONS)
         with Journal(directory / SAMPLES, resume=resume) as journal:
             try:
                 for stream in self.streams:
-                    self._run_stream(stream, journal, seconds, tokens, progress)
+                    self._run_stream(stream, journal, sessions, tokens, progress)
             finally:
-                self._note_session(directory, seconds, len(journal.samples) - journal.taken_over)
-        context = self._context(directory, tokens, journal.samples)
+                sessions.save()
+        context = self._context(sessions, tokens, journal.samples)
         summary = Summary(task=self.task, model=self.bench.model.name, samples=journal.samples, context=context)
         return summary, [journal.path, *store(summary, directory, draw_summary)]
 
     def _run_stream(
-        self, stream: Stream, journal: Journal, seconds: dict[str, float], tokens: dict[str, int], progress: Progress | None
+        self, stream: Stream, journal: Journal, sessions: Sessions, tokens: dict[str, int], progress: Progress | None
     ) -> None:
         script = stream.opened()
         tokens[stream.name] = script.tokens
+        _check_ids(stream.name, script)
         if last_missing(script, self.bench.names, journal, stream.name) < 0:
             return
         nearest = min((due.distance for asked in script.due.values() for due in asked), default=0)
         readers, systems = self.bench.make(
             seed=stream.seed, nearest=nearest, label=stream.name.replace(" ", "-").replace("/", "-")
         )
-        spent = run_script(
+        run_script(
             script,
             readers,
             systems,
@@ -107,9 +104,8 @@ class Job:
             measure=self.measure,
             max_new_tokens=self.max_new_tokens,
             progress=None if progress is None else _of(progress, stream.name),
+            spend=sessions.spend,
         )
-        for name, value in spent.items():
-            seconds[name] = seconds.get(name, 0.0) + value
 
     def _settings(self) -> dict[str, Any]:
         """All that a result depends on, but for versions and hardware, which are told but not compared."""
@@ -119,6 +115,7 @@ class Job:
             "task": self.task,
             **self.about,
             "model": bench.model.name,
+            "dtype": str(bench.model.dtype).removeprefix("torch."),
             "fingerprints": {name: getattr(model, "fingerprint", None) for name, model in models.items() if model is not None},
             "geometry": bench.sizes.model_dump(),
             "variants": {variant.name: variant.changes for variant in bench.variants},
@@ -152,22 +149,9 @@ class Job:
                 f"'{directory}' was begun with {name} {old!r:.80}, now it is {new!r:.80}; go on with the same settings, or give another --out"
             )
 
-    def _note_session(self, directory: Path, seconds: dict[str, float], samples: int) -> None:
-        line = {
-            "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "samples": samples,
-            "seconds_of": {name: round(value, 1) for name, value in seconds.items()},
-        }
-        with (directory / SESSIONS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def _context(self, directory: Path, tokens: dict[str, int], samples: Sequence[Sample]) -> dict[str, Any]:
+    def _context(self, sessions: Sessions, tokens: dict[str, int], samples: Sequence[Sample]) -> dict[str, Any]:
         versions, hardware = circumstances(self.bench.model.dtype)
-        sessions = [json.loads(line) for line in (directory / SESSIONS).read_text(encoding="utf-8").splitlines()]
-        seconds: dict[str, float] = {}
-        for session in sessions:
-            for name, value in session["seconds_of"].items():
-                seconds[name] = round(seconds.get(name, 0.0) + value, 1)
+        seconds = sessions.seconds
         answers = Counter(one.system for one in samples if one.asked)
         return {
             **{name: value for name, value in self._settings().items() if name not in ("task", "model")},
@@ -176,11 +160,19 @@ class Job:
             "seconds": round(sum(seconds.values()), 1),
             "seconds_of": seconds,
             "seconds_per_1000_answers": {name: round(1000 * seconds.get(name, 0.0) / count) for name, count in answers.items()},
-            "sessions": len(sessions),
+            "sessions": sessions.count,
             "versions": versions,
             "hardware": hardware,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+
+
+def _check_ids(stream: str, script: Script) -> None:
+    """Refuse two questions that samples could not tell apart: one of them would be lost."""
+    counted = Counter((due.question.id, due.distance) for asked in script.due.values() for due in asked)
+    for (name, _), count in counted.items():
+        if count > 1:
+            raise InputError(f"{stream}: {count} questions have the id '{name}'; give each record of the data an id of its own")
 
 
 def first_difference(earlier: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:

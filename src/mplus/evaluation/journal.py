@@ -14,6 +14,8 @@ from mplus.errors import InputError
 from mplus.evaluation.found import Read
 
 SAMPLES: Final = "samples.jsonl"
+SETTINGS: Final = "run.json"
+"""What the run was begun with; one that goes on must have the same."""
 
 Key = tuple[str, str, str, int]
 """Stream, system, question and distance: what makes a sample the one it is."""

@@ -19,7 +19,7 @@ from mplus.errors import InputError
 from mplus.evaluation.distances import short
 from mplus.evaluation.endpoint import Endpoint
 from mplus.evaluation.interval import mean_interval
-from mplus.evaluation.journal import SAMPLES, Key, Sample, stored_samples
+from mplus.evaluation.journal import SAMPLES, SETTINGS, Key, Sample, stored_samples
 from mplus.memory.files import written_whole
 
 SCHEMA: Final = 1
@@ -155,6 +155,7 @@ def judge_run(directory: Path, judge: Judge, progress: Progress | None = None) -
     """
     if not (directory / SAMPLES).is_file():
         raise InputError(f"'{directory}' has no {SAMPLES}; give the directory of a finished run")
+    _check_judgeable(directory)
     samples = [one for one in stored_samples(directory) if one.asked and one.answers]
     if not samples:
         raise InputError(f"'{directory / SAMPLES}' holds no answer to judge; give a run of a task with questions")
@@ -165,6 +166,20 @@ def judge_run(directory: Path, judge: Judge, progress: Progress | None = None) -
     text = json.dumps(shares, indent=1, ensure_ascii=False) + "\n"
     written_whole({directory / SHARES: lambda path: path.write_text(text, encoding="utf-8")})
     return shares
+
+
+def _check_judgeable(directory: Path) -> None:
+    """Refuse answers that no verdict of yes or no fits."""
+    try:
+        run = json.loads((directory / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # samples of another maker
+    if run.get("metric") == "share":
+        raise InputError(
+            f"'{directory}' is a run whose answers count by how many of several they name; a judge says yes or no only"
+        )
+    if run.get("measure", "answer") != "answer":
+        raise InputError(f"'{directory}' is a run that measures {run['measure']}, not answers; there is nothing to judge")
 
 
 def _judge_all(path: Path, judge: Judge, missing: Sequence[Sample], known: _Known, total: int, progress: Progress | None) -> None:
@@ -246,10 +261,10 @@ def _shares(samples: Sequence[Sample], known: _Known, judge: Judge) -> dict[str,
 
 def _share(group: Sequence[Sample], scores: Mapping[Key, int | None]) -> dict[str, Any]:
     """The share of answers judged right, with its interval; those without a verdict are left out and counted."""
-    clusters: dict[tuple[str, str], list[float]] = {}
+    clusters: dict[str, list[float]] = {}
     for one in group:
         if (score := scores[one.key]) is not None:
-            clusters.setdefault((one.stream, one.cluster), []).append(float(score))
+            clusters.setdefault(one.cluster, []).append(float(score))
     flat = [score for cluster in clusters.values() for score in cluster]
     low, high = mean_interval(list(clusters.values())) if flat else (0.0, 1.0)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from mplus.evaluation.script import Encode, Question, Script, Unit, cut_chunks, 
 from mplus.evaluation.taskfile import Source, TaskFile
 
 _SECONDS_TO_CONNECT: Final = 10
+_ABOUT: Final = ("COPYING", "LICENCE", "LICENSE", "NOTICE", "README")  # texts beside data
 _DATA: Final = (".json", ".jsonl", ".txt", ".parquet")
 
 
@@ -82,6 +84,7 @@ class Material:
         for path in given:
             if path.is_dir():
                 inside = sorted(one for one in path.iterdir() if one.suffix.lower() in _DATA and one.is_file())
+                inside = [one for one in inside if one.stem.upper() not in _ABOUT]
                 if not inside:
                     raise InputError(f"'{path}' holds no {', '.join(_DATA)} file; give the data of task '{self.task.task}'")
                 found += inside
@@ -113,12 +116,36 @@ class Material:
         units = self.units(text, starts_paragraph=False)
         length = sum(len(unit.ids) for unit in units)
         if tokens is not None and length > tokens:
-            ids = [token for unit in units for token in unit.ids]
-            units = [Unit(ids=ids[: tokens // 2]), Unit(ids=ids[length - (tokens - tokens // 2) :], ends_paragraph=True)]
+            units = [*_first(units, tokens // 2), *_first(units[::-1], tokens - tokens // 2, from_end=True)[::-1]]
             length = tokens
         if not length:
             raise InputError(f"a text of task '{self.task.task}' is empty; every context needs at least one word")
         return self.script([units], [(length, DueAt(one, length - one.end)) for one in questions(length)])
+
+
+def _first(units: Sequence[Unit], tokens: int, *, from_end: bool = False) -> list[Unit]:
+    """So many tokens of units; the last one is cut, at its front if ``from_end``."""
+    kept, left = list[Unit](), tokens
+    for unit in units:
+        if left <= 0:
+            break
+        ids = unit.ids[-left:] if from_end else unit.ids[:left]
+        kept.append(Unit(ids=ids, ends_paragraph=unit.ends_paragraph or (not from_end and len(unit.ids) > left)))
+        left -= len(ids)
+    return kept
+
+
+def digests(paths: Sequence[Path]) -> dict[str, str]:
+    """What tells the content of files, and of all files below directories, from another content."""
+    found = {}
+    for path in paths:
+        told = hashlib.sha256()
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                with file.open("rb") as opened:
+                    told.update(f"{file.relative_to(path)}:{hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
+        found[str(path)] = told.hexdigest()[:16]
+    return found
 
 
 def located(source: Source, task: TaskFile) -> list[Path]:
@@ -132,7 +159,6 @@ def located(source: Source, task: TaskFile) -> list[Path]:
         return [path if path.is_absolute() else Path(task.path).parent / path]
     assert source.hub is not None and source.file is not None
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     where = f"'{source.file}' of data set '{source.hub}'"
     try:
@@ -141,7 +167,7 @@ def located(source: Source, task: TaskFile) -> list[Path]:
                 source.hub, source.file, repo_type="dataset", revision=source.revision, etag_timeout=_SECONDS_TO_CONNECT
             )
         )
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, ValueError) as error:
+    except Exception as error:  # which ones there are depends on the hub library and on its HTTP library
         reason = " ".join(str(error).split())[:120]
         raise InputError(
             f"{where} cannot be fetched ({type(error).__name__}: {reason}); fetch it where there is a network and give it with --data FILE"
@@ -163,11 +189,6 @@ def _member(archive: Path, member: str, where: str) -> Path:
         partial.write_bytes(content)
         partial.replace(target)
     return target
-
-
-def limited(items: Sequence[Any], limit: int | None) -> list[Any]:
-    """The first ones."""
-    return list(items if limit is None else items[:limit])
 
 
 def spread(items: Sequence[Any], count: int) -> Iterator[Any]:

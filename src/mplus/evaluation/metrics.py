@@ -34,7 +34,7 @@ ABSTAINING: Final = (
 )  # fmt: skip
 """What counts as saying that something is not known (LoCoMo's own scorer looks for the first two)."""
 
-_LETTER: Final = re.compile(r"(?:^|[\s(\"'])([A-Z])(?=$|[\s).:,\"'])")
+_LETTER: Final = re.compile(r"(?:^|[\s(\[*\"'])([A-Z])(?=$|[\s)\]*.:,\"'])")
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,10 @@ class Metric:
 
     Attributes:
         score: what was said, and the question, to 0..1.
-        graded: whether there are scores between 0 and 1.
     """
 
     name: str
     score: Callable[[str, Question], float]
-    graded: bool = False
 
     def __call__(self, said: str, question: Question) -> float:
         """The score; for a question without an answer 1 if it was refused."""
@@ -71,7 +69,7 @@ def word_f1(said: str, answer: str) -> float:
 def chosen_option(said: str, options: Sequence[str]) -> int | None:
     """Which option was named: the first that stands in the answer word by word, else a capital letter that stands alone."""
     plain = squad_normalised(said)
-    named = [place for place, option in enumerate(options) if (text := squad_normalised(option)) and text in plain]
+    named = [place for place, option in enumerate(options) if (text := squad_normalised(option)) and f" {text} " in f" {plain} "]
     if named:
         return max(named, key=lambda place: len(options[place]))
     letters = [ord(letter) - ord("A") for letter in _LETTER.findall(said)]
@@ -105,14 +103,13 @@ METRICS: Final[dict[str, Metric]] = {
         Metric("contained", lambda said, question: contains_answer(said, question.answers)),
         Metric("value", lambda said, question: any(contains_value(said, answer) for answer in question.answers)),
         Metric("exact", lambda said, question: squad_normalised(said) in map(squad_normalised, question.answers)),
-        Metric("f1", lambda said, question: max(word_f1(said, answer) for answer in question.answers), graded=True),
-        Metric("share", _share, graded=True),
+        Metric("f1", lambda said, question: max(word_f1(said, answer) for answer in question.answers)),
+        Metric("share", _share),
         Metric("any", lambda said, question: any(answer.lower() in said.lower() for answer in question.answers)),
         Metric("choice", _choice),
         Metric(
             "rouge_l",
             lambda said, question: max(_rouge().score(answer, said)["rougeL"].fmeasure for answer in question.answers),
-            graded=True,
         ),
     )
 }

@@ -70,7 +70,8 @@ def read_passages(path: str | Path) -> PassageFile:
             return PassageFile(name, "natural_questions", _natural_questions(name, lines))
         return PassageFile(name, "context", _contexts(name, lines))
     if Path(path).suffix.lower() in (".json", ".jsonl"):
-        raise InputError(f"'{name}' is not JSON: it starts with {start!r}; expected SQuAD's form or one JSON object a line")
+        found = "a JSON list" if start == "[" else f"not JSON: it starts with {start!r}"
+        raise InputError(f"'{name}' is {found}; expected SQuAD's form or one JSON object a line")
     article = Path(path).stem
     return PassageFile(name, "text", [Passage(article=article, text=part) for part in re.split(r"\n\s*\n", text) if part.strip()])
 
@@ -131,8 +132,16 @@ def _contexts(name: str, lines: list[tuple[int, dict[str, Any]]]) -> list[Passag
         at = f"line {number}"
         context, question = field(record, "context", str, at), field(record, "question", str, at)
         title = str(record.get("title") or context)
-        one = Asked(id=str(record.get("id", number)), text=question, answers=_answers(field, record, at))
-        asked.setdefault((title, context), []).append(one)
+        there = asked.setdefault((title, context), [])
+        given = record.get("answers")
+        start: Any = None
+        if isinstance(given, dict):  # as the data sets of the hub have it
+            if given.get("text") == []:  # SQuAD 2.0: not answerable
+                continue
+            start = next(iter(given.get("answer_start") or []), None)
+        answers = _answers(field, record, at)
+        name = str(record.get("id", number))
+        there.append(Asked(id=name, text=question, answers=answers, answer_start=start if isinstance(start, int) else None))
     return [Passage(article=title, text=context, questions=tuple(ones)) for (title, context), ones in asked.items()]
 
 
@@ -143,12 +152,14 @@ def _natural_questions(name: str, lines: list[tuple[int, dict[str, Any]]]) -> li
     for number, record in lines:
         at = f"line {number}"
         question, answers = field(record, "question", str, at), _answers(field, record, at)
-        found = field(record, "ctxs", list, at)
+        found, gold = field(record, "ctxs", list, at), 0
         for c, one in enumerate(found):
             key = field(one, "title", str, f"{at} ctxs[{c}]"), field(one, "text", str, f"{at} ctxs[{c}]")
             asked.setdefault(key, [])
             if one.get("isgold", len(found) == 1):
-                asked[key].append(Asked(id=str(number), text=question, answers=answers))
+                gold += 1
+                name = str(number) if gold == 1 else f"{number}, passage {gold}"
+                asked[key].append(Asked(id=name, text=question, answers=answers))
     return [Passage(article=title, text=text, questions=tuple(ones)) for (title, text), ones in asked.items()]
 
 

@@ -70,6 +70,17 @@ class Record:
             made.append(Record(entry, f"{self.where} {key}[{number}]"))
         return made
 
+    def entries(self, key: str, *, may_be_empty: bool = False) -> list[Any]:
+        """A list of anything.
+
+        Raises:
+            InputError: it is missing or no list.
+        """
+        value = self._get(key, None)
+        if not isinstance(value, list) or (not value and not may_be_empty):
+            raise InputError(f"{self.where}: '{key}' is {'empty' if value == [] else kind_of(value)}, expected a list")
+        return value
+
     def inside(self, key: str) -> Record:
         """An object inside this one."""
         value = self._get(key, None)

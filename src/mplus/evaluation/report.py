@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mplus.errors import InputError
 from mplus.evaluation.curves import Line, draw_lines
-from mplus.evaluation.drawing import draw_bars
+from mplus.evaluation.drawing import draw_bars, score_of
 from mplus.evaluation.summary import NAMES, SCHEMA, SUMMARY, markdown_table
 from mplus.evaluation.systems.protocol import PLAIN
 
@@ -59,6 +59,7 @@ class Report:
     """What several runs of one task say together."""
 
     task: str
+    score: str
     series: list[Series]
     distances: dict[str, int] = field(default_factory=dict)
 
@@ -86,7 +87,7 @@ class Report:
         lines = [
             f"# {self.task}",
             "",
-            "Mean score ± standard deviation over seeds; of one seed [95 % interval].",
+            f"{self.score[:1].upper()}{self.score[1:]}: mean ± standard deviation over seeds; of one seed [95 % interval].",
             "",
         ]
         lines += markdown_table(*self.rows())
@@ -100,6 +101,8 @@ class Report:
         lines = []
         for one in self.series:
             rows = [row for row in self.row_names if row in one.asked]
+            if not rows:
+                continue
             low, high = zip(*(one.band(row) for row in rows), strict=True)
             shares = [statistics.fmean(one.at(row)) for row in rows]
             lines.append(
@@ -113,9 +116,9 @@ class Report:
                 )
             )
         if self.distances:
-            draw_lines(lines, path, title=title, score="score")
+            draw_lines(lines, path, title=title, score=self.score)
         else:
-            draw_bars(lines, self.row_names, path, title=title, score="score")
+            draw_bars(lines, self.row_names, path, title=title, score=self.score)
 
 
 def read_report(directories: Sequence[Path]) -> Report:
@@ -126,6 +129,7 @@ def read_report(directories: Sequence[Path]) -> Report:
     """
     series: list[Series] = []
     tasks: dict[str, Path] = {}
+    scores: list[str] = []
     distances: dict[str, int] = {}
     for directory in dict.fromkeys(directories):
         data = _read(directory)
@@ -133,8 +137,11 @@ def read_report(directories: Sequence[Path]) -> Report:
             for system in data["systems"].values():
                 distances.update(zip(system["rows"], system.get("distances", []), strict=False))
             tasks.setdefault(str(data["task"]), directory)
+            scores.append(score_of(data.get("measure", "answer"), data.get("metric")))
             for system in data["systems"]:
                 _join(series, system, data, str(directory))
+            if data.get("measure") == "speed":
+                raise InputError(f"'{directory}' measured times, which a report does not join; read each run's {SUMMARY}")
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(
                 f"{directory / SUMMARY} is not what this version writes ({type(error).__name__}: {error}); make the run again"
@@ -142,7 +149,7 @@ def read_report(directories: Sequence[Path]) -> Report:
     if len(tasks) > 1:
         found = ", ".join(f"{task} in {directory}" for task, directory in tasks.items())
         raise InputError(f"one report holds one task, these runs are of several: {found}; make a report of each")
-    return Report(task=next(iter(tasks)), series=series, distances=distances)
+    return Report(task=next(iter(tasks)), score=scores[0], series=series, distances=distances)
 
 
 def _read(directory: Path) -> dict[str, Any]:
@@ -206,6 +213,9 @@ def _key(system: str, data: dict[str, Any]) -> str:
         "geometry": geometry,
         "settings": settings,
         "max_new_tokens": data["max_new_tokens"],
+        "protocol": [data.get(name) for name in ("version", "digest", "metric", "dtype")],
+        "text_budget": data.get("text_budget_tokens", {}).get(system),
+        "written_beside_mplus": system == "memoryllm" and "mplus" in data["systems"],
     }
     return json.dumps(alike, sort_keys=True, default=str)
 

@@ -21,6 +21,7 @@ SPEED_TOKENS: Final = 16
 """Tokens decoded behind the first one where speed is measured."""
 
 Progress = Callable[[int, int], None]
+Spend = Callable[[str, float], None]
 Measure = Literal["answer", "reading", "likelihood", "speed"]
 
 
@@ -35,7 +36,8 @@ def run_script(
     measure: Measure = "answer",
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
     progress: Progress | None = None,
-) -> dict[str, float]:
+    spend: Spend | None = None,
+) -> None:
     """Read all chunks and ask each system what is due at their ends.
 
     What the journal already holds is not asked again, and nothing is read behind the last question that is missing. A batch of which a part
@@ -45,11 +47,9 @@ def run_script(
         stream: name of this stream in the samples.
         metric: scores an answer; None where nothing is answered.
         progress: called with text tokens read and their total.
-
-    Returns:
-        seconds spent reading ("read") and asking each system.
+        spend: called with "read" or a system's name, and seconds.
     """
-    seconds = dict.fromkeys(["read", *(system.name for system in systems)], 0.0)
+    spend = spend or (lambda name, seconds: None)
     position, total = 0, script.tokens
     last = last_missing(script, [system.name for system in systems], journal, stream)
     _say(progress, 0, total)
@@ -60,15 +60,14 @@ def run_script(
         for reader in readers if ids else ():
             reader.read(ids, position)
         position += len(ids)
-        seconds["read"] += time.perf_counter() - started
+        spend("read", time.perf_counter() - started)
         for system in systems:
             started = time.perf_counter()
-            _ask(system, script.due.get(position, []), position, stream, metric, measure, max_new_tokens, journal)
-            seconds[system.name] += time.perf_counter() - started
+            spared_s = _ask(system, script.due.get(position, []), position, stream, metric, measure, max_new_tokens, journal)
+            spend(system.name, time.perf_counter() - started + spared_s)
         _say(progress, position, total)
     log.info("%s: read %d of %d tokens, %d questions", stream, position, total, script.questions)
     _say(progress, total, total)
-    return seconds
 
 
 def _ask(
@@ -80,20 +79,27 @@ def _ask(
     measure: Measure,
     max_new_tokens: int,
     journal: Journal,
-) -> None:
-    """Ask one system what is due here and store the answers; what it cannot be asked is noted."""
+) -> float:
+    """Ask one system what is due here and store the answers; what it cannot be asked is noted.
+
+    Returns:
+        seconds it was spared because another system had been asked the same.
+    """
+    spared_s = 0.0
     wanted = [(one, system.wants(one, max_new_tokens)) for one in due]
     journal.add([_sample(stream, position, system.name, one, None, None) for one, wants in wanted if not wants])
     for batch in batches([one for one, wants in wanted if wants], 1 if measure == "speed" else BATCH_QUESTIONS):
         if all((stream, system.name, one.question.id, one.distance) in journal.keys for one in batch):
             continue
         given = _measured(system, batch, measure, max_new_tokens)
+        spared_s += sum(one.spared_s for one in given)
         journal.add(
             [
                 _sample(stream, position, system.name, one, got, metric, measure=measure)
                 for one, got in zip(batch, given, strict=True)
             ]
         )
+    return spared_s
 
 
 def batches(due: Sequence[Due], largest: int = BATCH_QUESTIONS) -> list[list[Due]]:

@@ -24,11 +24,12 @@ class Question:
 
     Attributes:
         id: of the sample, the same at every distance.
-        cluster: what its answers are not independent of (a passage); its own id if nothing.
+        cluster: what its answers are not independent of, in all streams of a run (a passage, a document); its own id if nothing.
         text: the whole message, as it is asked.
         query: what to search for, without the words that every message of the task has; empty: ``text``.
         answers: any of them is right (some metrics want all).
-        span: of the passage or statement asked about; what ends behind it is its distance.
+        span: of the passage or statement asked about; what was read behind it is its distance. Empty where nobody knows what part
+            of the text is needed: what is read of it is not traced then.
         answer_span: the place of the answer, or of the statement.
         passage: text asked about, for systems that get it in the prompt; empty: there is none.
         begins: where the question's own text begins; what stands before is of other samples.

@@ -150,7 +150,7 @@ class Summary:
     def _interval(self, group: Sequence[Sample]) -> tuple[float, float]:
         clusters: dict[str, list[Sample]] = {}
         for one in group:
-            clusters.setdefault(f"{one.stream}/{one.cluster}", []).append(one)
+            clusters.setdefault(one.cluster, []).append(one)
         scores = [[one.score for one in cluster] for cluster in clusters.values()]
         if self.measure == "likelihood":
             low, high = mean_interval(scores, weights=[[float(one.tokens) for one in cluster] for cluster in clusters.values()])
@@ -158,7 +158,7 @@ class Summary:
         return mean_interval(scores)
 
     def _retrieval(self, system: str) -> dict[str, Any] | None:
-        """Right long-term tokens read among those that were there (sums over all questions), beside chance."""
+        """Right long-term tokens read among those that were there (sums over all questions), and how many chance would have read."""
         groups = {row: traced for row, group in self.of(system).items() if (traced := [one for one in group if one.read])}
         if not groups:
             return None
@@ -174,8 +174,10 @@ class Summary:
             there = [sum(read.right_in_ltm[layer] for read in reads) for layer in layers]
             drawn = [sum(read.right_read[layer] for read in reads) for layer in layers]
             made["right_share"].append([round(one / all_, 4) if all_ else None for one, all_ in zip(drawn, there, strict=True)])
-            for name, values in (("chance", [one.chance for one in reads]), ("answer_read", [one.answer_read for one in reads])):
-                made[name].append([round(statistics.fmean(map(float, column)), 4) for column in zip(*values, strict=True)])
+            by_chance = [sum(read.chance[layer] * read.right_in_ltm[layer] for read in reads) for layer in layers]
+            made["chance"].append([round(one / all_, 4) if all_ else None for one, all_ in zip(by_chance, there, strict=True)])
+            answered = zip(*(one.answer_read for one in reads), strict=True)
+            made["answer_read"].append([round(statistics.fmean(map(float, column)), 4) for column in answered])
             made["with_right_tokens_in_ltm"].append(sum(any(read.right_in_ltm) for read in reads))
         return made
 
@@ -185,18 +187,20 @@ class Summary:
         headings = ["distance" if self.by_distance else "", *(NAMES.get(system, system) for system in data)]
         table = [[row, *(self._cell(one, row) for one in data.values())] for row in self.rows_in_order]
         if len(table) > 1 and not self.by_distance and self.measure != "speed":
-            table.append(["all", *(_scored(one["overall"]) if "overall" in one else "-" for one in data.values())])
+            table.append(["all", *(_scored(one["overall"]) if not one["not_asked"] else "-" for one in data.values())])
         return headings, table
 
     def _cell(self, system: dict[str, Any], row: str) -> str:
         if row not in system["rows"]:
             if row not in system["not_asked"]:
                 return "-"
-            return f"{'all in STM' if self.measure == 'reading' else 'did not fit'} ({system['not_asked'][row]})"
+            return f"{'all in STM' if self.measure == 'reading' else 'not asked'} ({system['not_asked'][row]})"
         at = system["rows"].index(row)
         if self.measure == "speed":
             return " / ".join(f"{values[at]:,.1f}" for values in system["measures"].values())
-        return _scored({name: system[name][at] for name in ("accuracy", "low", "high", "asked")})
+        left_out = system["not_asked"].get(row, 0)
+        scored = _scored({name: system[name][at] for name in ("accuracy", "low", "high", "asked")})
+        return f"{scored} ({left_out} not asked)" if left_out else scored
 
     def retrieval_rows(self) -> tuple[list[str], list[list[str]]]:
         """The same for what was retrieved (see ``RETRIEVAL``), with a column per system where that was measured."""
@@ -278,7 +282,8 @@ def _nats(group: Sequence[Sample]) -> float:
 
 
 def _scored(one: dict[str, Any]) -> str:
-    return f"{one['accuracy']:.2f} [{one['low']:.2f}, {one['high']:.2f}] {one['asked']}"
+    interval = "" if one["low"] == one["high"] else f" [{one['low']:.2f}, {one['high']:.2f}]"
+    return f"{one['accuracy']:.2f}{interval} {one['asked']}"
 
 
 def _retrieval_cell(drawn: dict[str, Any], row: str) -> str:
@@ -286,6 +291,7 @@ def _retrieval_cell(drawn: dict[str, Any], row: str) -> str:
         return "-"
     at = drawn["rows"].index(row)
     shares = [share for share in drawn["right_share"][at] if share is not None]
-    chance, answered = statistics.fmean(drawn["chance"][at]), statistics.fmean(drawn["answer_read"][at])
-    read = f"{statistics.fmean(shares):.2f} ({chance:.3f})" if shares else "all in STM"
+    chances = [chance for chance in drawn["chance"][at] if chance is not None]
+    answered = statistics.fmean(drawn["answer_read"][at])
+    read = f"{statistics.fmean(shares):.2f} ({statistics.fmean(chances):.3f})" if shares else "all in STM"
     return f"{read}; {answered:.2f}"

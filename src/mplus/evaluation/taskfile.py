@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -104,7 +105,7 @@ class TaskFile(BaseModel):
     @property
     def digest(self) -> str:
         """Tells one content from another; stored with results."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     @property
     def readme(self) -> Path | None:
@@ -115,7 +116,8 @@ class TaskFile(BaseModel):
     def message(self, question: str, options: tuple[str, ...] = ()) -> str:
         """The question as it is asked."""
         listed = "\n".join(f"{chr(ord('A') + place)}. {option}" for place, option in enumerate(options))
-        return self.prompt.replace("{options}", listed).replace("{question}", question).strip()
+        filled = {"{options}": listed, "{question}": question}
+        return re.sub(r"\{options\}|\{question\}", lambda place: filled[place[0]], self.prompt).strip()
 
 
 def known_tasks() -> list[str]:
@@ -145,7 +147,7 @@ def open_task(name: str) -> TaskFile:
     if not isinstance(data, dict):
         raise InputError(f"task file '{path}' holds no table of settings; expected task, version, title, adapter, metric, ...")
     try:
-        return TaskFile(**{**data, "path": str(path)})
+        return TaskFile(**{str(key): value for key, value in data.items()} | {"path": str(path)})
     except ValidationError as error:
         raise InputError(f"task file '{path}': {first_complaint(error, TaskFile)}") from None
 

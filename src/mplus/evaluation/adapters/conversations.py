@@ -88,17 +88,17 @@ def _script(material: Material, dialogue: Dialogue, asked: tuple[Asked, ...]) ->
     due = []
     for one in asked:
         found = [spans[key] for key in one.evidence if key in spans]
-        question = _question(material, one, max(found, key=lambda span: span[1], default=(0, position)))
+        question = _question(material, dialogue.name, one, max(found, key=lambda span: span[1], default=(position, position)))
         due.append((position, Due(question, position - question.end)))
     return material.script([units], due)
 
 
-def _question(material: Material, asked: Asked, span: Span) -> Question:
+def _question(material: Material, conversation: str, asked: Asked, span: Span) -> Question:
     return Question(
         id=asked.id,
-        cluster="conversation",  # of its stream
+        cluster=conversation,
         text=material.task.message(asked.text),
-        query=asked.text,
+        query=asked.query or asked.text,
         answers=asked.answers,
         span=span,
         answer_span=span,

@@ -27,6 +27,7 @@ class Asked:
 
     Attributes:
         row: of the result's table.
+        query: what to search for, if that is not ``text``.
         evidence: keys of turns that hold the answer; those that no turn has are of no account.
         unanswerable: right is to say that it is not known; ``answers`` then only tell a person so.
     """
@@ -37,6 +38,7 @@ class Asked:
     answers: tuple[str, ...]
     evidence: tuple[str, ...]
     unanswerable: bool = False
+    query: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from mplus.errors import InputError
+from mplus.evaluation.distances import short
 from mplus.evaluation.material import Material, Settings, Stream
 from mplus.evaluation.records import Record, read_records
 from mplus.evaluation.script import Question, Script
@@ -43,7 +44,7 @@ class DocumentsSettings(Settings):
     nested_answers: str | None = None
     subset: str | None = None
     subsets: tuple[str, ...] = ()
-    truncate: tuple[int, ...] = ()
+    truncate: tuple[Annotated[int, Field(ge=1)], ...] = ()
     repair: bool = False
     per_document: int | None = Field(default=None, ge=1)
 
@@ -80,23 +81,23 @@ def streams(settings: DocumentsSettings, material: Material) -> list[Stream]:
     for number, (context, questions) in enumerate(by_context.items()):
         for tokens in settings.truncate or (None,):
             name = f"document {number}" + (f" {tokens}" if tokens else "")
-            make = partial(_script, material, context, questions, tokens)
+            make = partial(_script, material, f"document {number}", context, questions, tokens)
             made.append(Stream(name=name, seed=material.seed, script=make))
     return made
 
 
-def _script(material: Material, context: str, asked: list[_Asked], tokens: int | None) -> Script:
+def _script(material: Material, name: str, context: str, asked: list[_Asked], tokens: int | None) -> Script:
     def questions(length: int) -> list[Question]:
         return [
             Question(
                 id=one.id,
-                cluster="context",
+                cluster=name,
                 text=material.task.message(one.text, one.options),
                 query=" ".join([one.text, *one.options]),
                 answers=one.answers,
-                span=(0, length),
-                answer_span=(0, length),
-                row=f"{one.row} {tokens // 1000}k" if tokens else one.row,
+                span=(length, length),
+                answer_span=(length, length),
+                row=f"{one.row} {short(tokens)}" if tokens else one.row,
                 options=one.options,
             )
             for one in asked
@@ -126,7 +127,7 @@ def _answers(settings: DocumentsSettings, entry: Record) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.text(settings.nested_answers) for one in entry.records(settings.answers)))
 
 
-_LOST: Final = re.compile(r"(?<=\w) (s|t|re|ve|ll|d|m)(?= )")
+_LOST: Final = re.compile(r"(?<=\w) (s|t|re|ve|ll|d|m)(?= |$)")
 _SPACED: Final = re.compile(r" ([.,;:!?)])")
 
 

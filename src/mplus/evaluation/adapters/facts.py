@@ -58,7 +58,7 @@ def streams(settings: FactsSettings, material: Material) -> list[Stream]:
     if settings.distances is None:
         wanted = within(DEFAULT_DISTANCES, settings.tokens or DEFAULT_TOKENS)
     else:
-        wanted = within(settings.distances, settings.tokens) if settings.tokens else list(settings.distances)
+        wanted = within(settings.distances, settings.tokens) if settings.tokens else list(dict.fromkeys(settings.distances))
     if not wanted:
         raise InputError(f"no distance is left within {settings.tokens} tokens; raise tokens or name smaller distances")
     haystack = background_text(material)
@@ -201,7 +201,7 @@ class _Layout:
         self.questions.append(
             Question(
                 id=number,
-                cluster=number,
+                cluster=f"seed {self.task.seed}: {number}",
                 text=self.task.message(fact.question),
                 query=fact.question,
                 answers=(fact.value,),

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import Field
 
 from mplus.errors import InputError
 from mplus.evaluation.material import Material, Settings, Stream, located
-from mplus.evaluation.records import Record, kind_of, read_records
+from mplus.evaluation.records import Record, read_records
 from mplus.evaluation.script import Question, Script
 
 SPLITS: Final = ("Accurate_Retrieval", "Test_Time_Learning", "Long_Range_Understanding", "Conflict_Resolution")
@@ -47,6 +47,7 @@ class _Asked:
 
     id: str
     text: str
+    query: str
     answers: tuple[str, ...]
     unanswerable: bool
 
@@ -66,7 +67,7 @@ def streams(settings: IncrementalSettings, material: Material) -> list[Stream]:
             asked = _asked(record, _instruction(settings, row))[:left]
             if asked:
                 counted[row] += len(asked)
-                script = partial(_script, material, record.text("context"), row, asked)
+                script = partial(_script, material, f"context {number}", record.text("context"), row, asked)
                 made.append(Stream(name=f"context {number}", seed=material.seed, script=script))
     return made
 
@@ -121,7 +122,7 @@ def _instruction(settings: IncrementalSettings, row: str) -> str:
 
 
 def _asked(record: Record, instruction: str) -> list[_Asked]:
-    questions, answers = _list(record, "questions"), _list(record, "answers")
+    questions, answers = record.entries("questions"), record.entries("answers")
     about = _about(record)
     names = about.data.get("question_ids") or []
     if len(answers) != len(questions):
@@ -130,32 +131,23 @@ def _asked(record: Record, instruction: str) -> list[_Asked]:
     for place, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         asks, wants = f"questions[{place}]", f"answers[{place}]"
         entry = Record({asks: question, wants: answer}, record.where)
-        text = f"{instruction}\n\n{entry.text(asks).strip()}".strip()
+        query = entry.text(asks).strip()
         refused = len(names) == len(questions) and str(names[place]).endswith(_ABSTENTION)
-        made.append(_Asked(str(place), text, entry.texts(wants), refused))
+        made.append(_Asked(str(place), f"{instruction}\n\n{query}".strip(), query, entry.texts(wants), refused))
     return made
 
 
-def _list(record: Record, field: str) -> list[Any]:
-    value = record.data.get(field)
-    if field not in record.data:
-        raise InputError(f"{record.where} has no field '{field}'; its fields are: {', '.join(sorted(record.data)) or 'none'}")
-    if not isinstance(value, list) or not value:
-        raise InputError(f"{record.where}: '{field}' is {'empty' if value == [] else kind_of(value)}, expected a list")
-    return value
-
-
-def _script(material: Material, context: str, row: str, asked: list[_Asked]) -> Script:
+def _script(material: Material, name: str, context: str, row: str, asked: list[_Asked]) -> Script:
     def questions(length: int) -> list[Question]:
         return [
             Question(
                 id=one.id,
-                cluster="context",
+                cluster=name,
                 text=material.task.message(one.text),
-                query=one.text,
+                query=one.query,
                 answers=one.answers,
-                span=(0, length),
-                answer_span=(0, length),
+                span=(length, length),
+                answer_span=(length, length),
                 row=row,
                 unanswerable=one.unanswerable,
             )

@@ -29,6 +29,7 @@ def read_longmemeval(path: Path) -> Iterator[Dialogue]:
             id=name,
             row=record.text("question_type"),
             text=f"(Asked on {record.text('question_date')}.) {record.text('question')}",
+            query=record.text("question"),
             answers=(record.text("answer"),),
             evidence=evidence,
             unanswerable=name.endswith(_ABSTENTION),
@@ -38,12 +39,16 @@ def read_longmemeval(path: Path) -> Iterator[Dialogue]:
 
 def _sessions(record: Record) -> tuple[tuple[Session, ...], tuple[str, ...]]:
     """Sessions, and keys of the turns that hold the answer: those that are marked, else all of the sessions that are."""
-    dates, listed = _list(record, "haystack_dates"), _list(record, "haystack_sessions")
-    names = _list(record, "haystack_session_ids") if "haystack_session_ids" in record.data else []
+    dates, listed = record.entries("haystack_dates", may_be_empty=True), record.entries("haystack_sessions", may_be_empty=True)
+    names = record.entries("haystack_session_ids", may_be_empty=True) if "haystack_session_ids" in record.data else []
     for field, values in (("haystack_dates", dates), ("haystack_session_ids", names)):
         if len(values) != len(listed) and (values or field == "haystack_dates"):
             raise InputError(f"{record.where}: '{field}' has {len(values)} entries, expected {len(listed)}, one per session")
-    answering = set(map(str, _list(record, "answer_session_ids"))) if "answer_session_ids" in record.data else set[str]()
+    answering = (
+        set(map(str, record.entries("answer_session_ids", may_be_empty=True)))
+        if "answer_session_ids" in record.data
+        else set[str]()
+    )
     made, marked, inside = [], list[str](), list[str]()
     for number, session in enumerate(listed):
         turns = []
@@ -59,15 +64,6 @@ def _sessions(record: Record) -> tuple[tuple[Session, ...], tuple[str, ...]]:
     if all(_DATE.fullmatch(session.date) for session in made):
         made.sort(key=lambda session: session.date)  # the file with evidence only is not in order
     return tuple(made), tuple(marked or inside)
-
-
-def _list(record: Record, field: str) -> list[Any]:
-    if field not in record.data:
-        raise InputError(f"{record.where} has no field '{field}'; its fields are: {', '.join(sorted(record.data)) or 'none'}")
-    value = record.data[field]
-    if not isinstance(value, list):
-        raise InputError(f"{record.where}: '{field}' is {kind_of(value)}, expected a list")
-    return value
 
 
 def _turns(record: Record, number: int, session: Any) -> list[Record]:

@@ -44,10 +44,11 @@ def streams(settings: PerplexitySettings, material: Material) -> list[Stream]:
     units = units_of(background_text(material), material.encode)
     starts, position = [], 0
     total = sum(len(unit.ids) for _, unit in units)
-    needed = settings.prompt_tokens + 2 * settings.after
     for number, (_, unit) in enumerate(units):
-        if max(settings.before) <= position <= total - needed:
-            starts.append(number)
+        if max(settings.before) <= position and (stop := _prompt_end(units, number, settings.prompt_tokens)) is not None:
+            left = total - position - sum(len(one.ids) for _, one in units[number:stop])
+            if left >= settings.after:
+                starts.append(number)
         position += len(unit.ids)
     count = DEFAULT_TEXTS if material.limit is None else material.limit
     if len(starts) < count:
@@ -62,6 +63,16 @@ def streams(settings: PerplexitySettings, material: Material) -> list[Stream]:
             make = partial(_script, material, [unit for _, unit in units[:start]], question, before)
             made.append(Stream(name=f"sentence {start}, {before} before", seed=material.seed, script=make))
     return made
+
+
+def _prompt_end(units: list[tuple[str, Unit]], start: int, tokens: int) -> int | None:
+    """The first unit behind a prompt of whole sentences that has so many tokens; None where the text ends before."""
+    found = 0
+    for number, (_, unit) in enumerate(units[start:], start):
+        if found >= tokens:
+            return number
+        found += len(unit.ids)
+    return None
 
 
 def _question(units: list[tuple[str, Unit]], settings: PerplexitySettings, name: str) -> Question:

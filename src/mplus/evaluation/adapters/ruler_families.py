@@ -95,6 +95,8 @@ class Kit:
         ids = [self.encode(between + statement) for statement in statements]
         room = self.tokens - sum(map(len, ids))
         units = self.haystack.sentences(self.rng, room) if filler == "essay" else self._lines(filler, room)
+        if not units:
+            raise InputError(f"{self.tokens} tokens leave no room for text around what is asked about; name larger lengths")
         places = sorted(self.rng.choices(range(1, len(units) + 1), k=len(ids)))
         return laid(units, list(zip(places, ids, strict=True)))
 

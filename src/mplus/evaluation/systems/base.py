@@ -5,17 +5,19 @@ Legend: B prompts, T tokens of the longest.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from mplus.errors import InputError
 from mplus.evaluation.clock import Clock
 from mplus.evaluation.protocol import RemembersText
-from mplus.evaluation.systems.protocol import Given, as_chat
+from mplus.evaluation.systems.protocol import GREEDY, Given, as_chat
 from mplus.evaluation.window import answer_from_window
 
 SPARE_TOKENS = 8
@@ -81,6 +83,19 @@ class PlainModel:
         """Tokens of text that fit before a message and an answer."""
         return self.positions - len(self.prompt(f"\n\n{message}")) - new_tokens - SPARE_TOKENS
 
+    def checked_room(self, message: str, new_tokens: int) -> int:
+        """The same, at least one token.
+
+        Raises:
+            InputError: there is none.
+        """
+        room = self.room(message, new_tokens)
+        if room < 1:
+            raise InputError(
+                f"a question does not fit the model's {self.positions} positions with {new_tokens} new tokens; shorten it"
+            )
+        return room
+
     def answer_behind(self, text: str, messages: Sequence[str], new_tokens: int, clock: Clock | None = None) -> list[Given]:
         """Greedy answers to messages that all stand behind the same text, which is computed once.
 
@@ -89,13 +104,15 @@ class PlainModel:
         asked = (text, tuple(messages), new_tokens)
         if asked in self._last and clock is None:
             return self._last[asked]
+        started = time.perf_counter()
         with self.on() as hf_model:
             answers, seen = answer_from_window(
                 hf_model, self.model.tokenizer, text, messages, max_new_tokens=new_tokens, clock=clock
             )
         given = [Given(self._said(ids), seen_tokens=seen) for ids in answers]
+        spared_s = (time.perf_counter() - started) / max(len(given), 1)
         self._last.clear()
-        self._last[asked] = given
+        self._last[asked] = [replace(one, spared_s=spared_s) for one in given]
         return given
 
     def answer_each(
@@ -113,7 +130,7 @@ class PlainModel:
                 attention_mask=mask,
                 max_new_tokens=new_tokens,
                 min_new_tokens=None if clock is None else new_tokens,
-                do_sample=False,
+                **GREEDY,
                 pad_token_id=pad,
                 streamer=clock,
             )

@@ -54,7 +54,7 @@ class Bm25System:
     def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
         messages = [one.question.text for one in due]
         queries = [one.question.query or one.question.text for one in due]
-        rooms = [self.plain.room(message, max_new_tokens) for message in messages]
+        rooms = [self.plain.checked_room(message, max_new_tokens) for message in messages]
         texts = [self.plain.text_of(self.found(query, room)) for query, room in zip(queries, rooms, strict=True)]
         return self.plain.answer_each(texts, messages, max_new_tokens, clock)
 

@@ -14,7 +14,7 @@ from mplus.evaluation.clock import Clock
 from mplus.evaluation.found import Births, Read, can_trace, reads
 from mplus.evaluation.protocol import RemembersText
 from mplus.evaluation.script import Due
-from mplus.evaluation.systems.protocol import Given, as_chat
+from mplus.evaluation.systems.protocol import GREEDY, Given, as_chat
 
 
 @dataclass
@@ -90,8 +90,8 @@ def _asked(
     kwargs: dict[str, Any] = {"retrieved": drawn} if tracing else {}
     if clock is not None:
         kwargs |= {"min_new_tokens": max_new_tokens, "streamer": clock}
-    texts = model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, do_sample=False, **kwargs)
-    read: list[Read] | list[None] = [None] * len(due)
+    texts = model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, **GREEDY, **kwargs)
+    read: list[Read | None] = [None] * len(due)
     if tracing:
         read = reads(memory, births, [one.question for one in due], drawn)
     held = int(memory.stats().ltm_tokens)

@@ -75,11 +75,7 @@ class WindowSystem:
 
     def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
         messages = [one.question.text for one in due]
-        room = min(self.plain.room(message, max_new_tokens) for message in messages)
-        if room < 1:
-            raise InputError(
-                f"a question does not fit the model's {self.plain.positions} positions with {max_new_tokens} new tokens; shorten it"
-            )
+        room = min(self.plain.checked_room(message, max_new_tokens) for message in messages)
         return self.plain.answer_behind(self.plain.text_of(self._end(room)), messages, max_new_tokens, clock)
 
     def likelihood(self, due: Sequence[Due]) -> list[Given]:

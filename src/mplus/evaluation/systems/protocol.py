@@ -20,6 +20,9 @@ SYSTEMS: Final = {
 }
 """All there are; what each may see is printed with every table."""
 
+GREEDY: Final = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+"""How every system answers: the likeliest token, whatever a model's generation settings say."""
+
 PLAIN: Final = ("full", "window", "bm25", "passage")
 """Those that get text in the prompt of a plain model."""
 
@@ -33,8 +36,9 @@ class Given:
         ltm_tokens: long-term tokens its memory held then.
         read: what was read of what the question needs, where that can be told.
         nats, tokens: negative log-likelihood of a continuation, summed, and how many tokens it is of.
-        seen_tokens: text tokens in the prompt, for systems that get text; memory tokens read for a memory.
+        seen_tokens: text tokens in the prompt, for systems that get text.
         measures: further numbers by name (seconds, bytes).
+        spared_s: seconds it would have cost, had another system not been asked the same before.
     """
 
     text: str = ""
@@ -44,6 +48,7 @@ class Given:
     tokens: int = 0
     seen_tokens: int = 0
     measures: dict[str, float] = field(default_factory=dict)
+    spared_s: float = 0.0
 
 
 class Reader(Protocol):
