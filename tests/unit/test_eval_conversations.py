@@ -113,6 +113,11 @@ def test_limit_counts_per_row_over_all_conversations(tmp_path: Path) -> None:
         ("one", ["single-hop", "temporal"]),
         ("two", ["open-domain", "multi-hop", "adversarial"]),
     ]
+    data[0]["qa"] = [{**data[0]["qa"][0], "question": f"{number}?"} for number in range(3)]
+    data[1]["qa"] = [{**data[0]["qa"][0], "question": f"{number}?"} for number in range(3)]
+    found = opened("locomo", Words(), stored(tmp_path / "b.json", data), limit=3)
+    told = [[one.question.query for one in asked(script)] for _, script in found]
+    assert told == [["0?", "1?"], ["0?"]]  # in turn, not three of the first
     found = opened("locomo", Words(), tmp_path / "a.json", rows=["adversarial"])
     assert [stream.name for stream, _ in found] == ["two"]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -39,40 +40,42 @@ class ConversationsSettings(Settings):
 
 def streams(settings: ConversationsSettings, material: Material) -> list[Stream]:
     """One stream per conversation about which something is asked."""
-    counted: Counter[str] = Counter()
-    made: dict[str, Stream] = {}
-    placed = 0
+    found: dict[str, Dialogue] = {}
     for file in material.files():
         for dialogue in _READ[settings.form](file):
-            asked = [one for one in dialogue.asked if not settings.rows or one.row in settings.rows]
-            asked = list(_within(asked, counted, material.limit))
-            if not asked:
-                continue
-            if dialogue.name in made:
+            if dialogue.name in found:
                 raise InputError(
                     f"{dialogue.where}: there is another '{dialogue.name}' before it; expected each conversation once"
                 )
-            there = {turn.key for session in dialogue.sessions for turn in session.turns}
-            placed += sum(not there.isdisjoint(one.evidence) for one in asked)
-            script = partial(_script, material, dialogue, tuple(asked))
-            made[dialogue.name] = Stream(name=dialogue.name, seed=material.seed, script=script)
-    log.info(
-        "%d of %d questions name a turn of their conversation as evidence; the others are about the whole",
-        placed,
-        counted.total(),
-    )
-    return list(made.values())
+            asked = tuple(one for one in dialogue.asked if not settings.rows or one.row in settings.rows)
+            found[dialogue.name] = replace(dialogue, asked=asked)
+    made, placed, total = list[Stream](), 0, 0
+    for dialogue in _within(list(found.values()), material.limit):
+        there = {turn.key for session in dialogue.sessions for turn in session.turns}
+        placed += sum(not there.isdisjoint(one.evidence) for one in dialogue.asked)
+        total += len(dialogue.asked)
+        made.append(Stream(name=dialogue.name, seed=material.seed, script=partial(_script, material, dialogue)))
+    log.info("%d of %d questions name a turn of their conversation as evidence; nobody knows what the others need", placed, total)
+    return made
 
 
-def _within(asked: list[Asked], counted: Counter[str], limit: int | None) -> Iterator[Asked]:
-    """Questions as long as their row has fewer than allowed; counts them."""
-    for one in asked:
-        if limit is None or counted[one.row] < limit:
-            counted[one.row] += 1
-            yield one
+def _within(dialogues: Sequence[Dialogue], limit: int | None) -> list[Dialogue]:
+    """Conversations about which something is asked, so many questions of a row at most: the first of each, then the second of each, ..."""
+    turns: dict[str, list[tuple[int, int, str]]] = {}  # by row: how many of it the conversation had before, which one, question
+    for place, dialogue in enumerate(dialogues):
+        before = Counter[str]()
+        for one in dialogue.asked:
+            turns.setdefault(one.row, []).append((before[one.row], place, one.id))
+            before[one.row] += 1
+    kept = {(place, name) for listed in turns.values() for _, place, name in sorted(listed)[:limit]}
+    chosen = [
+        replace(dialogue, asked=tuple(one for one in dialogue.asked if (place, one.id) in kept))
+        for place, dialogue in enumerate(dialogues)
+    ]
+    return [dialogue for dialogue in chosen if dialogue.asked]
 
 
-def _script(material: Material, dialogue: Dialogue, asked: tuple[Asked, ...]) -> Script:
+def _script(material: Material, dialogue: Dialogue) -> Script:
     """The conversation in chunks, everything asked behind its last turn."""
     units: list[Unit] = []
     spans: dict[str, Span] = {}
@@ -86,7 +89,7 @@ def _script(material: Material, dialogue: Dialogue, asked: tuple[Asked, ...]) ->
             spans[key] = (start, position)
     del spans[""]
     due = []
-    for one in asked:
+    for one in dialogue.asked:
         found = [spans[key] for key in one.evidence if key in spans]
         question = _question(material, dialogue.name, one, max(found, key=lambda span: span[1], default=(position, position)))
         due.append((position, Due(question, position - question.end)))
