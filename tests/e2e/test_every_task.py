@@ -12,6 +12,7 @@ from tests.evaluating import squad_file
 
 from mplus import MPlusModel
 from mplus.cli import eval_run, main
+from mplus.evaluation.score import contains_answer
 from mplus.evaluation.taskfile import known_tasks
 
 NAMES = ("Alice", "Bertram", "Clara", "Dorian")
@@ -61,6 +62,15 @@ def lines(path: Path, *records: dict[str, Any]) -> str:
     return str(path)
 
 
+def open_question(number: int) -> dict[str, Any]:
+    """A question with a gold passage and another one."""
+    passages = [
+        {"title": f"Town {number}", "text": f"Town {number} was built by Ann{number}. {'It has a mill. ' * 12}", "isgold": True},
+        {"title": f"Hill {number}", "text": f"Hill {number} is green. {'Sheep live there. ' * 12}", "isgold": False},
+    ]
+    return {"question": f"who built the town of number {number}", "answers": [f"Ann{number}"], "ctxs": passages}
+
+
 @pytest.fixture(scope="module")
 def model() -> MPlusModel:
     """One token per byte; room for a choice of six sentences."""
@@ -74,6 +84,7 @@ def place(tmp_path: Path, model: MPlusModel, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(eval_run, "open_model", lambda name: model)
     squad_file(tmp_path / "squad.json", articles=4, paragraphs=2)
     (tmp_path / "book.txt").write_text(book(), encoding="utf-8")
+    lines(tmp_path / "nq.jsonl", *map(open_question, range(6)))
     story = [
         "1 Mary went to the garden.",
         "2 John went to the hall.",
@@ -116,7 +127,7 @@ def place(tmp_path: Path, model: MPlusModel, monkeypatch: pytest.MonkeyPatch) ->
 OPTIONS: dict[str, list[str]] = {
     "retention": ["--data", "squad.json", "--distances", "0,400", "--max-answer-tokens", "9"],
     "retention-squad": ["--data", "squad.json", "--distances", "0,400", "--max-answer-tokens", "9"],
-    "retention-nq": ["--data", "squad.json", "--distances", "0,400", "--max-answer-tokens", "9"],
+    "retention-nq": ["--data", "nq.jsonl", "--distances", "0,400", "--max-answer-tokens", "9", "--nq-half", "all"],
     "facts": ["--haystack", "book.txt", "--distances", "400,1k"],
     "retrieval": ["--haystack", "book.txt", "--distances", "400,1k"],
     "needle": ["--haystack", "book.txt", "--lengths", "2k"],
@@ -146,6 +157,8 @@ def test_a_task_gives_its_table_summary_and_picture(task: str, place: Path, caps
     assert all(system["rows"] and min(system["asked"]) > 0 for system in summary["systems"].values())
     samples = [json.loads(line) for line in (place / "out" / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {one["system"] for one in samples} == set(summary["systems"]) and all(one["question"] for one in samples)
+    for one in samples if summary["metric"] == "contained" else ():
+        assert one["unanswerable"] or one["score"] == contains_answer(one["given"], one["answers"])
     assert (place / "out" / f"{task}.png").read_bytes().startswith(b"\x89PNG")
     before = (place / "out" / "samples.jsonl").read_bytes()
     assert main(["eval", task, *OPTIONS[task], "--limit", "2", "--max-new-tokens", "3", "--out", "out", "--resume"]) == 0

@@ -62,10 +62,17 @@ def test_questions_about_one_text_are_asked_together_as_many_as_wanted(tmp_path:
 
 
 def test_rows_are_chosen_and_apostrophes_put_back(tmp_path: Path) -> None:
-    records = [record(kind="a", question="Whose mother s house , then ?", answers=["the mother s"]), record(kind="b", id="r")]
+    records = [
+        record(kind="a", question="Whose mother s house , then ?", answers=["the mother s", "did n't say"]),
+        record(kind="b", id="r"),
+    ]
     [(_, script, _)] = planned(tmp_path, records, subset="kind", subsets=["a"], repair=True)
     [[due]] = script.due.values()
-    assert (due.question.row, due.question.text, due.question.answers) == ("a", "Whose mother's house, then?", ("the mother's",))
+    assert (due.question.row, due.question.text, due.question.answers) == (
+        "a",
+        "Whose mother's house, then?",
+        ("the mother's", "didn't say"),
+    )
     with pytest.raises(InputError, match="the data have no c; check subsets"):
         planned(tmp_path, records, subset="kind", subsets=["c"])
 

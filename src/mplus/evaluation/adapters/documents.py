@@ -128,9 +128,10 @@ def _answers(settings: DocumentsSettings, entry: Record) -> tuple[str, ...]:
 
 
 _LOST: Final = re.compile(r"(?<=\w) (s|t|re|ve|ll|d|m)(?= |$)")
+_NOT: Final = re.compile(r"(?<=\w) (?=n't\b)")
 _SPACED: Final = re.compile(r" ([.,;:!?)])")
 
 
 def _repaired(text: str) -> str:
     """Tokenised text that lost its apostrophes, as running text; what cannot be told stays as it is."""
-    return _SPACED.sub(r"\1", _LOST.sub(r"'\1", text))
+    return _SPACED.sub(r"\1", _NOT.sub("", _LOST.sub(r"'\1", text)))
