@@ -11,7 +11,7 @@ from mplus.attach.places import Places
 from mplus.attach.vote import vote
 from mplus.corpus.stream import build_stream
 from mplus.corpus.text import python_text, read_text
-from mplus.evaluation.retention import DEFAULT_DISTANCES
+from mplus.demo.job import DEFAULT_DISTANCES
 from mplus.prompts import Prompts
 from mplus.retriever import VoteRetriever
 from mplus.training.bank import chat_ids

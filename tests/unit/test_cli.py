@@ -18,8 +18,8 @@ from mplus.cli import demo as demo_command
 from mplus.cli import main, terminal
 from mplus.corpus.facts import Fact
 from mplus.corpus.stream import Planted
+from mplus.demo.result import Answered, RetentionResult
 from mplus.errors import CheckpointError
-from mplus.evaluation.result import Answered, RetentionResult
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 
@@ -256,7 +256,7 @@ def test_demo_shows_table_and_answers_and_stores_both_files(
         return small_result()
 
     monkeypatch.setattr("mplus.cli.demo.open_model", lambda name: f"opened {name}")
-    monkeypatch.setattr("mplus.evaluation.retention.run_retention", run_retention)
+    monkeypatch.setattr("mplus.demo.job.run_retention", run_retention)
     (place / "book.txt").write_text("A long book.", encoding="utf-8")
     options = ["--out", "results/here", "--haystack", "book.txt", "--tokens", "40000", "--questions", "2", "--seed", "5"]
     assert main(["demo", *options, "--model", "tiny"]) == 0
@@ -282,7 +282,7 @@ def test_demo_that_cannot_draw_leaves_the_earlier_results(monkeypatch: pytest.Mo
     def refuse(result: RetentionResult, path: Path) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("mplus.evaluation.picture.draw_retention", refuse)
+    monkeypatch.setattr("mplus.demo.picture.draw_retention", refuse)
     (place / "retention.json").write_text("earlier", encoding="utf-8")
     with pytest.raises(OSError, match="No space left"):
         demo_command._store(small_result(), place)

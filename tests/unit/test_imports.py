@@ -24,7 +24,7 @@ ORDER: list[set[str]] = [
     {"host"},
     {"model"},
     {"training", "evaluation"},
-    {"benchmark"},
+    {"benchmark", "demo"},
     {"server"},
     {"cli"},
     {"__main__"},

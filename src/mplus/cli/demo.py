@@ -16,7 +16,7 @@ from mplus.cli.options import DEFAULT_NAME, ModelName, Verbose
 from mplus.errors import InputError
 
 if TYPE_CHECKING:
-    from mplus.evaluation.result import Answered, RetentionResult
+    from mplus.demo.result import Answered, RetentionResult
 
 NAMES = {"mplus": "M+", "memoryllm": "MemoryLLM", "window": "window"}
 STAGES = {
@@ -43,13 +43,13 @@ def demo(
     started = time.perf_counter()
     check_place(out)
     text = read_haystack(haystack)
-    from mplus.evaluation import retention
+    from mplus.demo import job
 
-    length = retention.DEFAULT_TOKENS if tokens is None else tokens
-    distances = retention.distances_within(length, questions)  # tells a text that is too short before the model is opened
+    length = job.DEFAULT_TOKENS if tokens is None else tokens
+    distances = job.distances_within(length, questions)  # tells a text that is too short before the model is opened
     opened = open_model(model)
     with terminal.stage_bar(STAGES) as show:
-        result = retention.run_retention(
+        result = job.run_retention(
             opened, haystack=text, tokens=length, distances=distances, questions=questions, seed=seed, progress=show
         )
     paths = _store(result, out)
@@ -78,7 +78,7 @@ def check_place(out: Path) -> None:
 
 def _store(result: RetentionResult, out: Path) -> list[Path]:
     """Replace both files together; returns their paths."""
-    from mplus.evaluation.picture import draw_retention
+    from mplus.demo.picture import draw_retention
     from mplus.memory.files import written_whole
 
     out.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def _store(result: RetentionResult, out: Path) -> list[Path]:
 
 def _show_table(result: RetentionResult) -> None:
     """Share of right answers at every distance; the last column lets the untrained window model talk longer."""
-    from mplus.evaluation.result import LONG_ANSWER_TOKENS, WINDOW_LONG
+    from mplus.demo.result import LONG_ANSWER_TOKENS, WINDOW_LONG
 
     columns = {**NAMES, WINDOW_LONG: f"window, {LONG_ANSWER_TOKENS} tokens"}
     table = terminal.table("tokens back", *columns.values(), title=f"{escape(result.model)}: questions answered right")

@@ -16,10 +16,10 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from mplus.demo.job import distances_within, run_retention
+from mplus.demo.picture import draw_retention
+from mplus.demo.result import SYSTEMS, RetentionResult
 from mplus.errors import InputError
-from mplus.evaluation.picture import draw_retention
-from mplus.evaluation.result import SYSTEMS, RetentionResult
-from mplus.evaluation.retention import distances_within, run_retention
 from mplus.evaluation.score import contains_value, wilson_interval
 from mplus.evaluation.window import answer_from_window
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from mplus.circumstances import circumstances
 from mplus.corpus.stream import Stream, build_stream, shortest_stream
+from mplus.demo.result import LONG_ANSWER_TOKENS, WINDOW_LONG, Answered, RetentionResult
 from mplus.errors import InputError
 from mplus.evaluation.protocol import RemembersText
-from mplus.evaluation.result import LONG_ANSWER_TOKENS, WINDOW_LONG, Answered, RetentionResult
 from mplus.evaluation.window import answer_from_window
 
 DEFAULT_DISTANCES: Final = (1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 160_000)

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from mplus.evaluation.result import LONG_ANSWER_TOKENS, WINDOW_LONG, RetentionResult
+from mplus.demo.result import LONG_ANSWER_TOKENS, WINDOW_LONG, RetentionResult
 from mplus.evaluation.score import wilson_interval
 
 _LOOK: Final = {"mplus": ("#0b6e4f", "o"), "memoryllm": ("#c8553d", "s"), "window": ("#5b6c8f", "^")}
