@@ -107,6 +107,35 @@ def test_a_finished_run_is_replaced_only_when_told(capsys: pytest.CaptureFixture
     assert json.loads(path.read_text(encoding="utf-8"))["settings"]["seed"] == 1
 
 
+def test_a_run_is_not_gone_on_with_over_other_data(capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path) -> None:
+    options = ["--data", data, "--distances", "0", "--limit", "1", "--max-answer-tokens", "9", "--max-new-tokens", "2"]
+    run = ("eval", "retention", *options, "--systems", "mplus", "--out", "out")
+    assert main(run) == 0
+    capsys.readouterr()
+    assert main([*run, "--resume"]) == 0
+    capsys.readouterr()
+    file = Path(data)
+    file.write_text(file.read_text(encoding="utf-8") + " ", encoding="utf-8")
+    assert "was begun with settings.inputs" in mistake(capsys, *run, "--resume")
+
+
+def test_two_tasks_of_one_name_are_not_run_into_one_directory(
+    capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("task: needle\nversion: 1\ntitle: mine\nadapter: needle\n", encoding="utf-8")
+    assert "two of the tasks are named 'needle'" in mistake(capsys, "eval", f"needle,{mine}", "--out", "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_a_chat_template_cannot_be_asked(
+    capsys: pytest.CaptureFixture[str], data: str, model: MPlusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.tokenizer, "chat_template", None)
+    told = mistake(capsys, "eval", "retention", "--data", data, "--systems", "bm25", "--out", "out")
+    assert "has no chat template, which the questions of 'retention' are asked in" in told
+
+
 def test_a_run_that_ends_early_does_not_look_finished(
     capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
