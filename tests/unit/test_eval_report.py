@@ -160,3 +160,10 @@ def test_times_are_not_joined(tmp_path: Path) -> None:
 def test_the_score_is_named(tmp_path: Path) -> None:
     report = read_report([run(tmp_path / "a", {"mplus": [9.0, 8.0]}, measure="likelihood")])
     assert report.score == "perplexity" and "Perplexity: mean" in report.to_markdown()
+
+
+def test_an_adapter_tells_systems_of_one_name_apart(tmp_path: Path) -> None:
+    plain = run(tmp_path / "a", {"bm25": [0.1, 0.2], "mplus": [0.5, 0.5]})
+    tuned = run(tmp_path / "b", {"bm25": [0.3, 0.4]}, settings={"data": "dev.json", "seed": 0, "plain_adapter": "some/tuned"})
+    headings, _ = read_report([plain, tuned]).rows()
+    assert headings == ["distance", "BM25", "M+", "BM25 with tuned"]

@@ -28,6 +28,7 @@ class Series:
     """One system, over seeds.
 
     Attributes:
+        weights: of its own, where it had some (an adapter of a plain model, MemoryLLM's model).
         runs: directories it comes from.
         shares: by seed, then row (a distance's label, a subtask).
         bands: 95 % interval by row, of the first seed's run.
@@ -36,6 +37,7 @@ class Series:
 
     system: str
     key: str
+    weights: str | None = None
     runs: list[str] = field(default_factory=list)
     shares: dict[str, dict[str, float]] = field(default_factory=dict)
     bands: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -70,10 +72,14 @@ class Report:
         return sorted(found, key=self.distances.__getitem__) if self.distances.keys() >= set(found) else found
 
     def label(self, one: Series) -> str:
-        """The system's name, with its first run where another series has the same name."""
+        """The system's name; where several have it with its weights if these tell them apart, else with its first run."""
         name = NAMES.get(one.system, one.system)
-        alone = sum(other.system == one.system for other in self.series) == 1
-        return name if alone else f"{name} ({one.runs[0]})"
+        named = [other.weights for other in self.series if other.system == one.system]
+        if len(named) == 1:
+            return name
+        if len(set(named)) == len(named):
+            return name if one.weights is None else f"{name} with {Path(one.weights).name}"
+        return f"{name} ({one.runs[0]})"
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """Headings and cells: a row per distance, a column per series."""
@@ -174,7 +180,7 @@ def _join(series: list[Series], system: str, data: dict[str, Any], directory: st
     seeds = _seeds(own, data)
     one = next((one for one in series if one.key == key and not one.shares.keys() & seeds.keys()), None)
     if one is None:
-        one = Series(system=system, key=key)
+        one = Series(system=system, key=key, weights=data["settings"].get(_OF_ONE_SYSTEM.get(system, "")))
         series.append(one)
     one.runs.append(directory)
     one.shares.update(seeds)
