@@ -199,8 +199,9 @@ def run(
             "systems": chosen,
             "memoryllm_model": memoryllm_model,
             "plain_adapter": None if adapter is None else str(adapter),
+            "plain_adapter_digest": None if adapter is None else digests([adapter])[str(adapter)],
             "store": store,
-            "inputs": digests([*(data or []), *(haystack or []), *(distractors or []), *([adapter] if adapter else [])]),
+            "inputs": digests([*(data or []), *(haystack or []), *(distractors or [])]),
         }
         if task.source is None and not data and not haystack:
             told["python"] = platform.python_version()  # whose own text is read

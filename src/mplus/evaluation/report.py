@@ -19,7 +19,7 @@ from mplus.evaluation.drawing import draw_bars, score_of
 from mplus.evaluation.summary import NAMES, SCHEMA, SUMMARY, markdown_table
 from mplus.evaluation.systems.protocol import PLAIN
 
-_NOT_COMPARED: Final = {"seed", "seeds", "systems", "store", "memoryllm_model", "plain_adapter"}
+_NOT_COMPARED: Final = {"seed", "seeds", "systems", "store", "memoryllm_model", "plain_adapter", "plain_adapter_digest"}
 _OF_ONE_SYSTEM: Final = {"memoryllm": "memoryllm_model", **dict.fromkeys(PLAIN, "plain_adapter")}
 
 
