@@ -76,8 +76,9 @@ def draw_bars(lines: Sequence[Line], rows: Sequence[str], path: str | Path, *, t
     """Write a PNG with a group of bars per row and a bar per system; whiskers are the bands.
 
     Args:
-        lines: their distances are places in ``rows``.
+        lines: their distances are places in ``rows``; one without any is left out.
     """
+    lines = [line for line in lines if line.shares]
     figure = Figure(figsize=(max(7.0, 0.28 * len(rows) * len(lines) + 3), 4.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
