@@ -72,7 +72,7 @@ def draw_lines(lines: Sequence[Line], path: str | Path, *, title: str, score: st
     figure.legend(
         *axes.get_legend_handles_labels(),
         loc="outside lower center",
-        ncols=min(_LEGEND_COLUMNS, len(lines)),
+        ncols=min(_LEGEND_COLUMNS if max(len(line.label) for line in lines) <= 24 else _LEGEND_COLUMNS - 1, len(lines)),
         frameon=False,
         fontsize=9,
     )
