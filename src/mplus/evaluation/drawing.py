@@ -90,7 +90,7 @@ def draw_bars(lines: Sequence[Line], rows: Sequence[str], path: str | Path, *, t
             [max(high - share, 0.0) for share, high in zip(line.shares, line.high, strict=True)],
         ]
         axes.bar(places, line.shares, width * 0.92, color=colour, label=line.label)
-        axes.errorbar(places, line.shares, errors, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.5)
+        axes.errorbar(places, line.shares, errors, fmt="none", ecolor="#7a7a7a", elinewidth=1.0, capsize=1.5)
     tilted = max(map(len, rows), default=0) * len(rows) > 70
     axes.set_xticks(range(len(rows)), rows, rotation=30 if tilted else 0, ha="right" if tilted else "center")
     axes.set_ylabel(score, color=INK)
