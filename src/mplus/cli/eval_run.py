@@ -185,6 +185,8 @@ def run(
         if not file.exists():
             raise InputError(f"there is no file '{file}'; check the path")
     opened = open_model(model)
+    inputs = digests([*(data or []), *(haystack or []), *(distractors or [])])
+    adapter_digest = None if adapter is None else digests([adapter])[str(adapter)]
     plain = _plain_model(opened, adapter, [name for task in opened_tasks for name in (names or task.systems)])
     for task in opened_tasks:
         chosen = names or known_systems(list(task.systems))
@@ -199,9 +201,9 @@ def run(
             "systems": chosen,
             "memoryllm_model": memoryllm_model,
             "plain_adapter": None if adapter is None else str(adapter),
-            "plain_adapter_digest": None if adapter is None else digests([adapter])[str(adapter)],
+            "plain_adapter_digest": adapter_digest,
             "store": store,
-            "inputs": digests([*(data or []), *(haystack or []), *(distractors or [])]),
+            "inputs": inputs,
         }
         if task.source is None and not data and not haystack:
             told["python"] = platform.python_version()  # whose own text is read

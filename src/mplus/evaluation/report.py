@@ -135,7 +135,7 @@ def read_report(directories: Sequence[Path]) -> Report:
     """
     series: list[Series] = []
     tasks: dict[str, Path] = {}
-    scores: list[str] = []
+    score = ""
     distances: dict[str, int] = {}
     for directory in dict.fromkeys(directories):
         data = _read(directory)
@@ -143,11 +143,11 @@ def read_report(directories: Sequence[Path]) -> Report:
             for system in data["systems"].values():
                 distances.update(zip(system["rows"], system.get("distances", []), strict=False))
             tasks.setdefault(str(data["task"]), directory)
-            scores.append(score_of(data.get("measure", "answer"), data.get("metric")))
-            for system in data["systems"]:
-                _join(series, system, data, str(directory))
+            score = score_of(data.get("measure", "answer"), data.get("metric"))
             if data.get("measure") == "speed":
                 raise InputError(f"'{directory}' measured times, which a report does not join; read each run's {SUMMARY}")
+            for system in data["systems"]:
+                _join(series, system, data, str(directory))
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(
                 f"{directory / SUMMARY} is not what this version writes ({type(error).__name__}: {error}); make the run again"
@@ -155,7 +155,7 @@ def read_report(directories: Sequence[Path]) -> Report:
     if len(tasks) > 1:
         found = ", ".join(f"{task} in {directory}" for task, directory in tasks.items())
         raise InputError(f"one report holds one task, these runs are of several: {found}; make a report of each")
-    return Report(task=next(iter(tasks)), score=scores[0], series=series, distances=distances)
+    return Report(task=next(iter(tasks)), score=score, series=series, distances=distances)
 
 
 def _read(directory: Path) -> dict[str, Any]:
