@@ -8,6 +8,7 @@
     │   └── RecipeError           a training recipe: not readable, an unknown key, a wrong value
     ├── GeometryError         sizes or policies that contradict each other
     ├── OutOfRoomError        a memory, or what a prompt reads of it, does not fit where it should lie
+    ├── ReentryError          a callback (streamer, processor, progress) uses what its own caller is using
     ├── UnsupportedModelError a decoder family this package cannot attach to
     ├── CheckpointError       model weights: missing, extra, misshapen, not finite, damaged
     │   └── BaseModelMissingError  the base weights are not on this machine
@@ -52,6 +53,10 @@ class GeometryError(MPlusError):
 
 class OutOfRoomError(MPlusError):
     """A memory, or what a prompt reads of it, cannot be allocated; nothing that was held is lost."""
+
+
+class ReentryError(MPlusError):
+    """A callback of a pass or a write started another one on the same model or memory."""
 
 
 class UnsupportedModelError(MPlusError):

@@ -6,6 +6,7 @@ Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,10 +22,17 @@ from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory import many
 from mplus.memory.memory import Memory
+from mplus.memory.room import no_room_for_chunks, told
 from mplus.memory.rows import RowLayout, Rows, Written
 from mplus.memory.stores.protocol import Storage
+from mplus.memory.text_types import Text
 from mplus.retriever import VoteRetriever
+from mplus.runtime.turns import TurnLock, turn_of
 
+IN_A_PASS = (
+    "this model is answering or writing already: a streamer, stopping criterion, processor or progress function called it again from "
+    "inside that call; collect what is to be asked or written and do it when the call has returned"
+)
 RULES_OF_A_READ = ("write_tap", "memory_projection", "retrieval", "block_tokens", "inv_freq_dtype")
 """Settings that decide what stored rows mean; a model opened with others is another model to a memory."""
 
@@ -55,6 +63,15 @@ class MemoryHost:
             rules = self.geometry.model_dump(include=set(RULES_OF_A_READ))
             self._fingerprint = fingerprint(tensors, note=repr(sorted(rules.items())))
         return self._fingerprint
+
+    @property
+    def turn(self) -> TurnLock:
+        """Held during every pass: hooks and adapters lie on the base, which other models may share."""
+        return turn_of(self.attached.decoder.model, IN_A_PASS)
+
+    def refuse_reentry(self) -> None:
+        """Raise ``ReentryError`` when the calling thread is inside a pass of this model."""
+        self.turn.refuse_reentry()
 
     @property
     def device(self) -> torch.device:
@@ -108,7 +125,7 @@ class MemoryHost:
             tail: an earlier chunk to be seen instead, as if it had just been written.
             logits: also keep logits and layer inputs.
         """
-        table = torch.as_tensor(ids, dtype=torch.long)
+        table = torch.as_tensor(ids, device=ids.device if isinstance(ids, Tensor) else "cpu")
         return self.encode_batch(table.view(1, -1), memory, tail=tail, logits=logits)[0]
 
     def encode_batch(
@@ -116,17 +133,33 @@ class MemoryHost:
     ) -> list[Written]:
         """Several chunks of one length, [B, T], each as if written next; they do not see each other."""
         memory = memory or self.new_memory()
-        seen = self._tail(memory) if tail is None else self._tail_of(tail)
-        initial = not memory.initialised
-        return write_pass(
-            self.attached,
-            memory.geometry,
-            memory.layout,
-            ids.to(self.device),
-            Tail() if initial else seen,
-            initial=initial,
-            logits=logits,
-        )
+        self._check_chunk(ids)
+        with memory.turn.held_or_mine(), self._passing(len(ids), ids.shape[-1]):
+            seen = self._tail(memory) if tail is None else self._tail_of(tail)
+            initial = not memory.initialised
+            return write_pass(
+                self.attached,
+                memory.geometry,
+                memory.layout,
+                ids.to(self.device),
+                Tail() if initial else seen,
+                initial=initial,
+                logits=logits,
+            )
+
+    @contextmanager
+    def _passing(self, chunks: int, tokens: int) -> Iterator[None]:
+        """The length of a write pass: nobody else uses the model, and too little memory is one sentence."""
+        with self.turn.held(), told(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
+            yield
+
+    def _check_chunk(self, ids: Tensor) -> None:
+        if ids.is_floating_point() or ids.dtype == torch.bool or ids.dim() != 2 or not ids.numel():
+            raise InputError(f"a chunk is token ids [T], whole numbers; got {ids.dtype} of shape {list(ids.shape)}")
+        if int(ids.min()) < 0 or int(ids.max()) >= self.vocabulary:
+            raise InputError(
+                f"token ids must lie in 0..{self.vocabulary - 1}, got {int(ids.min())}..{int(ids.max())}; use this model's tokenizer"
+            )
 
     def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[Written]:
         """Chunks for memories of their own, each as ``encode(ids, memory)`` would give it, in as few passes as possible.
@@ -143,22 +176,23 @@ class MemoryHost:
             longest = max(lengths)
             table = torch.tensor([ids + ids[-1:] * (longest - len(ids)) for ids in chunks], device=self.device)
             first, initial = memories[0], not memories[0].initialised
-            written = write_pass(
-                self.attached,
-                first.geometry,
-                first.layout,
-                table,
-                joined([tails[number] for number in numbers]),
-                initial=initial,
-                lengths=lengths if min(lengths) < longest else None,
-            )
+            with self._passing(len(numbers), longest):
+                written = write_pass(
+                    self.attached,
+                    first.geometry,
+                    first.layout,
+                    table,
+                    joined([tails[number] for number in numbers]),
+                    initial=initial,
+                    lengths=lengths if min(lengths) < longest else None,
+                )
             out.update(zip(numbers, written, strict=True))
         return [out[number] for number in range(len(requests))]
 
     def write_many(
         self,
         memories: Sequence[Memory],
-        texts: Sequence[str | Sequence[int] | Tensor],
+        texts: Sequence[Text],
         sources: Sequence[str | None] | None = None,
         *,
         batch: int = 8,
@@ -178,7 +212,12 @@ class MemoryHost:
         Raises:
             EmptyTextError, InputError: found before anything is written.
         """
-        for memory in memories:
+        self.refuse_reentry()
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise InputError(f"batch is {batch!r}, expected how many chunks one pass may have, at least 1")
+        for memory in memories if isinstance(memories, Sequence) else ():
+            if not isinstance(memory, Memory):
+                raise InputError(f"memories hold a {type(memory).__name__}, expected what model.new_memory() or Memory.load gives")
             if memory.host is not self and memory.host.fingerprint != self.fingerprint:
                 raise InputError(
                     f"a memory was written by model {memory.host.name!r}, this is {self.name!r}; write with the model that made it"
@@ -253,7 +292,8 @@ class MemoryHost:
             return None
         key = (memory.format, "search" in memory.layout.fields)
         if key not in self._initial:
-            self._initial[key] = rows_of_hidden(self.attached, initial.stm.to(self.device), memory)
+            with self.turn.held():
+                self._initial[key] = rows_of_hidden(self.attached, initial.stm.to(self.device), memory)
         rows, tail = self._initial[key]
         held = memory.geometry.stm_tokens  # a pool smaller than the published one keeps the newest
         return {name: value[:, -held:].clone() for name, value in rows.items()}, tail
@@ -263,7 +303,8 @@ class MemoryHost:
         initial = self._loaded.initial
         if initial is None or not initial.ltm or not memory.geometry.ltm or not memory.initialised:
             return None
-        return [
+        with self.turn.held():
+            return [
             (longterm_rows(self.attached, layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
             for layer, (rows, keys) in enumerate(zip(initial.ltm, initial.ltm_keys, strict=True))
         ]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mplus.attach.families import Decoder, rotate_into
-from mplus.memory.pool import Pool
+from mplus.memory.pool import Lineage, Pool
 
 ROOM_STEP = 128
 """Slots behind the memory are reserved in steps, so that a slightly longer prompt still fits the buffers of the last read."""
@@ -83,7 +83,7 @@ class Shelf:
     """
 
     def __init__(self) -> None:
-        self._held: tuple[weakref.ref[Pool], int, Prefix] | None = None
+        self._held: tuple[weakref.ref[Lineage], int, Prefix] | None = None
 
     def take(self, pool: Pool, weights: int, slots: int) -> Prefix | None:
         """Buffers with at least `slots` slots last used for `pool`; whatever else is held is let go of, before new ones are made.
@@ -92,13 +92,13 @@ class Shelf:
             weights: version of the weights that project memory.
         """
         held, self._held = self._held, None
-        if held is None or held[0]() is not pool or held[1] != weights or held[2].slots < slots:
+        if held is None or held[0]() is not pool.lineage or held[1] != weights or held[2].slots < slots:
             return None
         return held[2]
 
     def put(self, pool: Pool, weights: int, prefix: Prefix) -> None:
         """Keep buffers for the next read of `pool`."""
-        self._held = (weakref.ref(pool), weights, prefix)
+        self._held = (weakref.ref(pool.lineage), weights, prefix)
 
 
 def with_room(slots: int) -> int:

@@ -111,7 +111,7 @@ class LongTerm:
             rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
             rows["birth"] = births[group]
             if self.geometry.eviction == "countdown":
-                rows["frequency"] = torch.full((births.shape[1],), self.geometry.initial_recall_frequency)
+                rows["frequency"] = torch.full((births.shape[1],), self.geometry.initial_recall_frequency, dtype=torch.float32)
                 self.waiting[group] += births.shape[1]
             store.append(self.codec.encode(rows))
         if self.geometry.eviction == "countdown":
@@ -156,7 +156,7 @@ class LongTerm:
         columns["birth"] = births
         if self.geometry.eviction == "countdown":
             columns["frequency"] = (
-                frequency if frequency is not None else torch.full(births.shape, self.geometry.initial_recall_frequency)
+                frequency if frequency is not None else torch.full(births.shape, self.geometry.initial_recall_frequency, dtype=torch.float32)
             )
         self.derived.clear()
         if births.shape[0]:
@@ -171,6 +171,15 @@ class LongTerm:
         twin.summaries = [summaries.fork() for summaries in self.summaries]
         twin.waiting = list(self.waiting)
         twin.writes_since_merge = self.writes_since_merge
+        return twin
+
+    def staged(self) -> LongTerm:
+        """A copy to change next; only one of the two is used afterwards."""
+        twin = LongTerm.__new__(LongTerm)
+        twin.__dict__.update(self.__dict__)
+        twin.stores = [store.staged() for store in self.stores]
+        twin.summaries = [summaries.staged() for summaries in self.summaries]
+        twin.waiting, twin.derived = list(self.waiting), {}
         return twin
 
     @property

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 
-from torch import Tensor
+from typing import Any
 
 from mplus.errors import InputError
 from mplus.memory.memory import Memory
 from mplus.memory.rows import Written
+from mplus.memory.text_types import Text
+from mplus.runtime.turns import in_order
 
 Encode = Callable[[list[tuple[list[int], Memory]]], list[Written]]
 """Write passes of several chunks, each for a memory of its own."""
-Text = str | Sequence[int] | Tensor
 
 
 def write_many(
@@ -23,6 +24,8 @@ def write_many(
     progress: Callable[[int], None] | None = None,
 ) -> list[int]:
     """See ``MPlusModel.write_many``."""
+    for what, given in (("memories", memories), ("texts", texts), ("sources", sources)):
+        _check_list(what, given)
     names = list(sources) if sources is not None else [None] * len(texts)
     if not len(memories) == len(texts) == len(names):
         raise InputError(
@@ -30,6 +33,24 @@ def write_many(
         )
     if len({id(memory) for memory in memories}) < len(memories):
         raise InputError("a memory is named twice; write its texts one after the other, or into forks of it")
+    for memory in memories:
+        memory.turn.refuse_reentry()
+    with in_order(memory.turn for memory in memories):
+        return _write_side_by_side(memories, texts, names, encode, progress)
+
+
+def _check_list(what: str, given: Any) -> None:
+    if given is not None and (isinstance(given, (str, bytes, Memory)) or not isinstance(given, Sequence)):
+        raise InputError(f"{what} is a {type(given).__name__}, expected a list; give [...] with one for each memory")
+
+
+def _write_side_by_side(
+    memories: Sequence[Memory],
+    texts: Sequence[Text],
+    names: Sequence[str | None],
+    encode: Encode,
+    progress: Callable[[int], None] | None,
+) -> list[int]:
     running = [(memory, memory.steps(text, name)) for memory, text, name in zip(memories, texts, names, strict=True)]
     totals: dict[int, int] = {}
     waiting: list[tuple[int, Memory, Generator[list[int], Written, int], list[int]]] = []

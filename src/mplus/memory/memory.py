@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from os import PathLike
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -24,11 +25,21 @@ from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
 from mplus.memory.quantised import check_row_types
 from mplus.memory.rows import RowLayout, Rows, Written
+from mplus.memory.state import MemoryState, Waiting, ordinary_tensors
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
+from mplus.memory.text_types import Text, checked_source, checked_text
+from mplus.runtime.turns import TurnLock
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int], None]
+SEPARATOR = "\n\n"
+"""Put between the texts of two sources, so that "... is 12" and "34 people ..." are not read as "1234"."""
+IN_USE = (
+    "this memory is being written or read by the call that called back (a streamer, processor or progress function); "
+    "change it when that call has returned, or change a fork"
+)
+T = TypeVar("T")
 
 
 class Host(Protocol):
@@ -40,6 +51,7 @@ class Host(Protocol):
     def name(self) -> str: ...
     @property
     def vocabulary(self) -> int: ...
+    def refuse_reentry(self) -> None: ...
     def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout: ...
     def encode(self, ids: Sequence[int] | Tensor, memory: Memory) -> Written: ...
     def tokenize(self, text: str) -> list[int]: ...
@@ -64,11 +76,39 @@ class MemoryStats:
     sources: dict[str, int] = field(default_factory=dict)
 
 
+class _OfState(Generic[T]):
+    """An attribute of ``Memory`` that lies in its state."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, memory: None, owner: type) -> _OfState[T]: ...
+    @overload
+    def __get__(self, memory: Memory, owner: type) -> T: ...
+    def __get__(self, memory: Memory | None, owner: type) -> _OfState[T] | T:
+        return self if memory is None else getattr(memory._state, self.name)
+
+    def __set__(self, memory: Memory, value: T) -> None:
+        setattr(memory._state, self.name, value)
+
+
 class Memory:
     """Short-term pool, long-term store, counters, random state and source ledger of one reader.
 
-    Made by ``model.new_memory()``. A read never changes it; ``write`` and ``update`` do.
+    Made by ``model.new_memory()``. A read never changes it; ``write`` and ``update`` do, whole or not at all. Threads may share it:
+    a write waits for reads and other writes to end. Attributes that lie in the state are in ``MemoryState``.
     """
+
+    pool = _OfState[Pool]()
+    longterm = _OfState[LongTerm]()
+    generator = _OfState[torch.Generator]()
+    ledger = _OfState[Ledger]()
+    tail = _OfState[Tensor | None]()
+    now = _OfState[int]()
+    tokens_read = _OfState[int]()
+    pending = _OfState[Waiting]()
+    initialised = _OfState[bool]()
 
     def __init__(
         self,
@@ -80,44 +120,56 @@ class Memory:
         initialised: bool = True,
         store: Storage | str | Path = "ram",
     ) -> None:
+        self.turn = TurnLock(IN_USE)
         self.host = host
         self.geometry = geometry
         self.format: MemoryFormat = memory_format
-        self.seed = seed
+        self.seed = _checked_seed(seed)
         self.layout = host.layout(memory_format, geometry)
         self.initialised_at_start = initialised
         check_row_types(self.layout, geometry)  # before a directory is made
         self.storage = storage_at(store)
-        self._reset()
+        self._start()
 
-    def _reset(self) -> None:
-        groups = self.layout.layers if self.geometry.drop == "per_layer" else 1
-        self.generator = torch.Generator().manual_seed(self.seed)
-        self.pool = Pool(self.layout, self.geometry.stm_tokens, groups)
-        self.longterm = LongTerm(self.layout, self.geometry, self.storage)
-        self.tail: Tensor | None = None  # [L, <=K, D] hidden states of the newest tokens, where the pool does not hold them
-        self.now = 0
-        self.tokens_read = 0
-        self.ledger = Ledger()
-        self.pending: list[tuple[str | None, list[int]]] = []
-        self.initialised = self.initialised_at_start
-        initial = self.host.initial_rows(self) if self.initialised else None
-        if initial is not None:
-            rows, self.tail = initial
-            count = next(iter(rows.values())).shape[1]
-            oldest_first = torch.arange(count - 1, -1, -1)
-            ages = oldest_first if self.geometry.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
-            self.pool.append(rows, -1 - ages)
-        for group, (rows, ages, frequency) in enumerate(self.host.initial_longterm(self) or []):
-            self.longterm.restore(group, rows, -1 - ages, frequency)
+    def _start(self) -> None:
+        """Begin with the state of a new memory."""
+        with ordinary_tensors():
+            groups = self.layout.layers if self.geometry.drop == "per_layer" else 1
+            self._state = MemoryState(
+                pool=Pool(self.layout, self.geometry.stm_tokens, groups),
+                longterm=LongTerm(self.layout, self.geometry, self.storage),
+                generator=torch.Generator().manual_seed(self.seed),
+                initialised=self.initialised_at_start,
+            )
+            initial = self.host.initial_rows(self) if self.initialised else None
+            if initial is not None:
+                rows, self.tail = initial
+                count = next(iter(rows.values())).shape[1]
+                oldest_first = torch.arange(count - 1, -1, -1)
+                ages = oldest_first if self.geometry.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
+                self.pool.append(rows, -1 - ages)
+            for group, (rows, ages, frequency) in enumerate(self.host.initial_longterm(self) or []):
+                self.longterm.restore(group, rows, -1 - ages, frequency)
+
+    def __repr__(self) -> str:
+        held = self._state
+        longterm = f"LTM {len(held.longterm):,} of {self.geometry.ltm_capacity:,}" if self.geometry.ltm else "no LTM"
+        names = [name or "(no name)" for name in held.ledger.tokens_by_source()]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return (
+            f"Memory(model {self.host.name!r}, {held.tokens_read + self.pending_tokens:,} tokens read, "
+            f"STM {len(held.pool):,} of {self.geometry.stm_tokens:,}, {longterm}, sources: {shown or 'none'})"
+        )
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def write(self, text: str | Sequence[int] | Tensor, source: str | None = None, progress: Progress | None = None) -> int:
+    def write(self, text: Text, source: str | PathLike[str] | None = None, progress: Progress | None = None) -> int:
         """Read a text into memory.
 
         Long text is cut at paragraph or sentence ends. What is shorter than the model's minimum waits in ``pending``
-        and stands as plain text before the next prompt until more text joins it.
+        and stands as plain text before the next prompt until more text joins it. A text of another source than the one before
+        begins a new paragraph; token ids are taken as they are. Each chunk is taken in whole or not at all: after an error or
+        Ctrl-C the chunks before it are in memory and the one at hand waits in ``pending``.
 
         Args:
             text: a string, or token ids [T].
@@ -129,42 +181,44 @@ class Memory:
 
         Raises:
             EmptyTextError: there is no token in `text`.
+            InputError: `text` or `source` is of another type, or has tokens that this model does not know; nothing changed.
+            ReentryError: called by a streamer, processor or progress function of a call that uses this memory or its model.
+            OutOfRoomError: what a pass needs cannot be allocated; nothing is lost.
         """
-        steps = self.steps(text, source, progress)
-        try:
-            ids = next(steps)
-            while True:
-                try:
-                    written = self.host.encode(ids, self)
-                except BaseException as error:
-                    steps.throw(error)
-                    raise
-                ids = steps.send(written)
-        except StopIteration as end:
-            return int(end.value)
+        self.host.refuse_reentry()
+        with self.turn.held():
+            steps = self.steps(text, source, progress)
+            try:
+                ids = next(steps)
+                while True:
+                    ids = steps.send(self.host.encode(ids, self))
+            except StopIteration as end:
+                return int(end.value)
 
     def steps(
-        self, text: str | Sequence[int] | Tensor, source: str | None = None, progress: Progress | None = None
+        self, text: Text, source: str | PathLike[str] | None = None, progress: Progress | None = None
     ) -> Generator[list[int], Written, int]:
         """What ``write`` does, one chunk at a time: gives the ids of a chunk and wants back what a write pass made of them.
 
-        Whoever drives it passes on with ``throw`` what went wrong in between; the text of that chunk then waits in ``pending``.
-        It ends with the text tokens taken in.
+        The text of a chunk waits in ``pending`` until its rows are taken in. It ends with the text tokens taken in. The caller
+        holds ``turn``.
 
         Raises:
-            EmptyTextError: there is no token in `text`; raised here, before anything changes.
+            EmptyTextError, InputError: see ``write``; raised here, before anything changes.
         """
-        pieces = self._pieces(text)
+        name = checked_source(source)
+        pieces, ends_in_space = self._pieces(checked_text(text), name)
         if not any(pieces):
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
-        return self._stepping(pieces, source, progress)
+        return self._stepping(pieces, name, progress, ends_in_space)
 
     def _stepping(
-        self, pieces: list[list[int]], source: str | None, progress: Progress | None
+        self, pieces: list[list[int]], source: str | None, progress: Progress | None, ends_in_space: bool | None
     ) -> Generator[list[int], Written, int]:
         done = 0
         for ids in pieces:
-            self.pending.append((source, ids))
+            self.pending = [*self.pending, (source, ids)]
+            self._state.ends_in_space = ends_in_space
             if self.pending_tokens >= self.geometry.min_write_tokens:
                 yield from self._write_pending()
             done += len(ids)
@@ -190,54 +244,80 @@ class Memory:
             dropped: [G, k] ranks to drop instead of random ones (0 = oldest); [L, k] is accepted for G = 1 when rows agree.
             keep_dropped: False discards what is dropped, as if there were no long-term memory.
         """
-        self._update(written, dropped, keep_dropped, ((None, written.text_tokens),))
+        with self.turn.held():
+            self._update(written, dropped, keep_dropped, ((None, written.text_tokens),), self.pending)
 
     def _update(
-        self, written: Written, dropped: Tensor | None, keep_dropped: bool, sources: tuple[tuple[str | None, int], ...]
+        self,
+        written: Written,
+        dropped: Tensor | None,
+        keep_dropped: bool,
+        sources: tuple[tuple[str | None, int], ...],
+        pending: Waiting,
     ) -> None:
+        """Take a write pass in; `pending` waits afterwards."""
         missing = sorted(set(self.layout.fields) - set(written.rows))
         if missing:
             raise InputError(
                 f"this chunk was written for a memory of another form (it lacks {', '.join(missing)}); encode it with this memory"
             )
-        if written.initial:
-            written = self._tiled(written)
-        self._make_room(written.tokens, dropped)
-        ranks = self._leaving(written, dropped, keep_dropped)
-        self.initialised = True
-        count = written.tokens
-        births = torch.arange(self.now, self.now + count)
-        if self.geometry.stm_ages == "frozen":
-            self.pool.births += count
-        self.now += count
-        if ranks.shape[1]:
-            rows, dropped_births = self.pool.remove(ranks)
-            if self.geometry.ltm and keep_dropped:
-                self.longterm.take(rows, dropped_births)
-        self.pool.append(written.rows, births)
-        if written.hidden is not None:
-            older = [] if self.tail is None else [self.tail]
-            self.tail = torch.cat([*older, written.hidden], 1)[:, -self.geometry.new_tokens :]
-        self.tokens_read += written.text_tokens
-        self.ledger.add(Chunk(int(births[0]), count, sources))
+        with ordinary_tensors():
+            if written.initial:
+                written = self._tiled(written)
+            state = self._state.staged()
+            self._reserve(state, written.tokens, dropped)
+            ranks = self._leaving(state.pool, state.generator, written, dropped, keep_dropped)
+            count = written.tokens
+            births = torch.arange(state.now, state.now + count)
+            if self.geometry.stm_ages == "frozen":
+                state.pool.births = state.pool.births + count
+            state.now += count
+            if ranks.shape[1]:
+                rows, dropped_births = state.pool.remove(ranks)
+                if self.geometry.ltm and keep_dropped:
+                    state.longterm.take(rows, dropped_births)
+            state.pool.append(written.rows, births)
+            if written.hidden is not None:
+                older = [] if state.tail is None else [state.tail]
+                state.tail = torch.cat([*older, written.hidden], 1)[:, -self.geometry.new_tokens :]
+            state.initialised = True
+            state.tokens_read += written.text_tokens
+            state.ledger.add(Chunk(int(births[0]), count, sources))
+            state.pending = pending
+        self._take(state)
         log.debug("wrote %d tokens: STM %d, LTM %d", written.text_tokens, len(self.pool), len(self.longterm))
 
-    def _make_room(self, new_tokens: int, dropped: Tensor | None = None) -> None:
-        """Have room for what `new_tokens` more may drop: what was taken from short-term memory must never be refused."""
-        with room.told(lambda free: room.Room.of(self.layout, self.geometry, kv_numbers=0).for_memory(free), self.layout.device):
-            self.pool.reserve(new_tokens)
-        excess = max(0, len(self.pool) + new_tokens - self.pool.capacity_tokens)
-        rows = (excess and excess + self.geometry.drop_span - 1) if dropped is None else dropped.shape[-1]
-        self.longterm.settle(rows if self.geometry.ltm else 0)
+    def _take(self, state: MemoryState) -> None:
+        """Be `state` from now on: the one step that a change of this memory consists of."""
+        self._state = state
+        state.pool.free_kept()
 
-    def _leaving(self, written: Written, dropped: Tensor | None, keep_dropped: bool) -> Tensor:
+    def _make_room(self, new_tokens: int) -> None:
+        """Have room for `new_tokens` more before a pass is spent on them."""
+        with ordinary_tensors():
+            state = self._state.staged()
+            self._reserve(state, new_tokens)
+        self._take(state)
+
+    def _reserve(self, state: MemoryState, new_tokens: int, dropped: Tensor | None = None) -> None:
+        """Have room for what `new_tokens` more may drop: what was taken from short-term memory must never be refused."""
+        pool = state.pool
+        with room.told(lambda free: room.Room.of(self.layout, self.geometry, kv_numbers=0).for_memory(free), self.layout.device):
+            pool.reserve(new_tokens)
+        excess = max(0, len(pool) + new_tokens - pool.capacity_tokens)
+        rows = (excess and excess + self.geometry.drop_span - 1) if dropped is None else dropped.shape[-1]
+        state.longterm.settle(rows if self.geometry.ltm else 0)
+
+    def _leaving(
+        self, pool: Pool, generator: torch.Generator, written: Written, dropped: Tensor | None, keep_dropped: bool
+    ) -> Tensor:
         """Ranks [G, k] that make room for a write pass; whatever is wrong with it is found here, before anything changes."""
         if dropped is None:
-            ranks = drops.choose(self.pool, self.geometry, self.generator, written.tokens)
+            ranks = drops.choose(pool, self.geometry, generator, written.tokens)
         else:
             finds_blocks = keep_dropped and self.geometry.reads_ltm and self.geometry.retrieval == "shared"
-            ranks = drops.given(self.pool, dropped, self.geometry.block_tokens if finds_blocks else 1)
-        places = self.pool.capacity_tokens - len(self.pool) + ranks.shape[1]
+            ranks = drops.given(pool, dropped, self.geometry.block_tokens if finds_blocks else 1)
+        places = pool.capacity_tokens - len(pool) + ranks.shape[1]
         if written.tokens > places:
             raise InputError(
                 f"{written.tokens} new tokens do not fit into the {places} places that are or become free; drop more"
@@ -253,63 +333,86 @@ class Memory:
         hidden = None if written.hidden is None else written.hidden[:, index.to(written.hidden.device)]
         return Written(rows, written.text_tokens, hidden=hidden)
 
-    def _pieces(self, text: str | Sequence[int] | Tensor) -> list[list[int]]:
+    def _pieces(self, text: str | list[int], source: str | None) -> tuple[list[list[int]], bool | None]:
+        """Chunks of token ids that this model knows, and whether the text ends in white space."""
         if isinstance(text, str):
-            return self.host.cut_ids(text)
-        ids = text.flatten().tolist() if isinstance(text, Tensor) else [int(token) for token in text]
-        wrong = next((token for token in ids if not 0 <= token < self.host.vocabulary), None)
+            pieces = self.host.cut_ids(SEPARATOR + text if self._needs_separator(text, source) else text)
+            ends_in_space = text[-1:].isspace()
+        else:
+            size, ends_in_space = self.geometry.chunk_tokens, None
+            pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        wrong = next((token for piece in pieces for token in piece if not 0 <= token < self.host.vocabulary), None)
         if wrong is not None:
             raise InputError(
-                f"token id {wrong} is not of this model, whose ids are 0..{self.host.vocabulary - 1}; use its tokenizer"
+                f"token id {wrong} is not of this model, whose ids are 0..{self.host.vocabulary - 1}; use its tokenizer, "
+                "or enlarge its table for tokens that were added (resize_token_embeddings)"
             )
-        size = self.geometry.chunk_tokens
-        return [ids[start : start + size] for start in range(0, len(ids), size)]
+        return pieces, ends_in_space
+
+    def _needs_separator(self, text: str, source: str | None) -> bool:
+        """Whether a text would be glued to one of another source (unnamed texts are sources of their own each)."""
+        state = self._state
+        if state.is_empty or text[:1].isspace() or state.ends_in_space:
+            return False
+        if state.pending:
+            last = state.pending[-1][0]
+        else:
+            last = state.ledger.chunks[-1].sources[-1][0] if state.ledger.chunks else None
+        return source is None or source != last
 
     def _write_pending(self) -> Generator[list[int], Written, None]:
-        """Write all that waits: one chunk, or equal ones if it is too long for one (a short rest would only wait again)."""
-        waiting, self.pending = self.pending, []
-        labelled = [(source, token) for source, ids in waiting for token in ids]
+        """Write all that waits: one chunk, or equal ones if it is too long for one (a short rest would only wait again).
+
+        What is not taken in yet goes on waiting, so nothing of what was read is lost when a pass fails.
+        """
+        labelled = [(source, token) for source, ids in self.pending for token in ids]
         chunks = -(-len(labelled) // self.geometry.chunk_tokens)
         size = -(-len(labelled) // chunks)
         for start in range(0, len(labelled), size):
-            part = labelled[start : start + size]
-            sources = tuple((name, len(list(run))) for name, run in groupby(part, key=lambda pair: pair[0]))
-            try:
-                self._make_room(self.geometry.new_tokens)
-                written = yield [token for _, token in part]
-            except BaseException:  # nothing of what was read may be lost: it waits again
-                self.pending = [(source, [token]) for source, token in labelled[start:]]
-                raise
-            self._update(written, None, True, sources)
+            part, rest = labelled[start : start + size], labelled[start + size :]
+            self._make_room(self.geometry.new_tokens)
+            written = yield [token for _, token in part]
+            sources = tuple((name, len(ids)) for name, ids in _runs(part))
+            self._update(written, None, True, sources, _runs(rest))
 
     # -- value semantics -------------------------------------------------------------------------------------------
 
     def fork(self) -> Memory:
         """A copy to write on; this one is never changed by it, nor it by this one."""
         twin = Memory.__new__(Memory)
-        twin.host, twin.geometry, twin.format, twin.seed, twin.layout = (
-            self.host,
-            self.geometry,
-            self.format,
-            self.seed,
-            self.layout,
-        )
-        twin.initialised_at_start, twin.storage = self.initialised_at_start, self.storage
-        twin.generator = torch.Generator()
-        twin.generator.set_state(self.generator.get_state())
-        twin.pool, twin.longterm, twin.ledger = self.pool.clone(), self.longterm.fork(), self.ledger.clone()
-        twin.tail = None if self.tail is None else self.tail.clone()
-        twin.now, twin.tokens_read, twin.initialised = self.now, self.tokens_read, self.initialised
-        twin.pending = [(source, list(ids)) for source, ids in self.pending]
+        with self.turn.held_or_mine(), ordinary_tensors():
+            twin.__dict__.update(self.__dict__)
+            twin.turn = TurnLock(IN_USE)
+            twin._state = self._state.fork()
         return twin
+
+    def __copy__(self) -> Memory:
+        return self.fork()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Memory:
+        return self.fork()
+
+    def __reduce__(self) -> NoReturn:
+        raise InputError("a memory is not pickled, because its model would go along; use memory.save(DIR) and Memory.load(DIR, model)")
 
     def clear(self) -> None:
         """Forget everything; the memory is again as ``model.new_memory(seed=...)`` made it."""
-        self.longterm.close()
-        self._reset()
+        self.host.refuse_reentry()
+        with self.turn.held():
+            before = self._state
+            try:
+                self._start()
+            except BaseException:
+                self._state = before
+                raise
+            before.longterm.close()
 
     def stats(self) -> MemoryStats:
         """Counts and sizes."""
+        with self.turn.held_or_mine():
+            return self._stats()
+
+    def _stats(self) -> MemoryStats:
         pool_bytes = self.layout.bytes_per_token * len(self.pool)
         tail_bytes = 0 if self.tail is None else self.tail.numel() * self.tail.element_size()
         return MemoryStats(
@@ -335,7 +438,8 @@ class Memory:
         """Store this memory in a directory, atomically: a crash leaves the previous state."""
         from mplus.memory import snapshot
 
-        snapshot.save(self, Path(directory))
+        with self.turn.held_or_mine():
+            snapshot.save(self, Path(directory))
 
     @staticmethod
     def load(
@@ -358,4 +462,16 @@ class Memory:
 
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
-        return snapshot.load(Path(directory), model, store, check_rows=check_rows)
+        with ordinary_tensors():
+            return snapshot.load(Path(directory), model, store, check_rows=check_rows)
+
+
+def _runs(labelled: Sequence[tuple[str | None, int]]) -> Waiting:
+    """Tokens with the names of their sources, joined as far as neighbours have the same name."""
+    return [(name, [token for _, token in run]) for name, run in groupby(labelled, key=lambda pair: pair[0])]
+
+
+def _checked_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**64:
+        raise InputError(f"seed is {seed!r:.40}, expected a whole number of at most 64 bits")
+    return seed

@@ -12,6 +12,10 @@ from torch import Tensor
 from mplus.memory.rows import RowLayout, Rows
 
 
+class Lineage:
+    """What a pool and its later states have in common, so that buffers made for one are found for the next."""
+
+
 class Pool:
     """Up to N short-term tokens per layer.
 
@@ -20,6 +24,7 @@ class Pool:
         order: [G, n] int64, slot of every held token from oldest to newest.
         births: [G, n] int64, birth of every held token in the same order as ``order``.
         version: grows whenever tokens come or go, so that what was computed from the rows is known to be stale.
+        lineage: the same for all states of one memory, another for a fork.
     """
 
     def __init__(self, layout: RowLayout, capacity_tokens: int, drop_groups: int) -> None:
@@ -30,6 +35,8 @@ class Pool:
         self.order = torch.empty(drop_groups, 0, dtype=torch.int64)
         self.births = torch.empty(drop_groups, 0, dtype=torch.int64)
         self.version = 0
+        self.lineage = Lineage()
+        self._kept: Tensor | None = None  # slots of the pool this one was staged from, which must not be overwritten
 
     def __len__(self) -> int:
         return self.order.shape[1]
@@ -58,7 +65,7 @@ class Pool:
         count = births.shape[0]
         if len(self) + count > self.capacity_tokens:
             raise AssertionError(f"pool of {self.capacity_tokens} holds {len(self)}, cannot take {count} more")
-        self._grow_to(len(self) + count)
+        self._grow_to(self._slots_in_use + count)
         free = self._free_slots(count)
         for name, target in self.rows.items():  # a chunk may carry search keys that a pool without long-term memory does not keep
             new = rows[name]
@@ -72,12 +79,12 @@ class Pool:
         self.version += 1
 
     def reserve(self, tokens: int) -> None:
-        """Have slots for `tokens` more tokens, as far as the capacity goes.
+        """Have slots for `tokens` more tokens beside all that are held: those that will be dropped stay until the write is whole.
 
         Raises:
             RuntimeError, MemoryError: there is no room; nothing changed.
         """
-        self._grow_to(min(self.capacity_tokens, len(self) + tokens))
+        self._grow_to(len(self) + tokens)
 
     def at_slots(self, slots: Tensor, fields: tuple[str, ...] | None = None) -> Rows:
         """Rows [L or 1, k, ...] at slots [G, k]; all fields, or those named."""
@@ -95,6 +102,18 @@ class Pool:
         """Rows of the `count` newest tokens, oldest of them first."""
         return self.at_slots(self.order[:, max(0, len(self) - count) :])
 
+    def staged(self) -> Pool:
+        """A copy to change next; it shares the slots and writes only into those that nothing held here uses."""
+        twin = Pool.__new__(Pool)
+        twin.layout, twin.capacity_tokens, twin.drop_groups = self.layout, self.capacity_tokens, self.drop_groups
+        twin.rows, twin.order, twin.births = dict(self.rows), self.order, self.births
+        twin.version, twin.lineage, twin._kept = self.version, self.lineage, self.order
+        return twin
+
+    def free_kept(self) -> None:
+        """Let later writes use the slots that only the pool this one was staged from needed."""
+        self._kept = None
+
     def clone(self) -> Pool:
         """A copy that shares nothing that can change."""
         twin = Pool(self.layout, self.capacity_tokens, self.drop_groups)
@@ -102,18 +121,28 @@ class Pool:
         twin.order, twin.births = self.order.clone(), self.births.clone()
         return twin
 
+    @property
+    def _slots_in_use(self) -> int:
+        """Slots of the group that uses most: what is held, and what the pool this was staged from holds."""
+        return len(self) if self._kept is None else int(self._taken().sum(1).max())
+
     def _grow_to(self, tokens: int) -> None:
         used = next(iter(self.rows.values())).shape[1]
         if used >= tokens:
             return
-        size = min(self.capacity_tokens, max(tokens, 2 * used))
+        size = max(tokens, min(self.capacity_tokens, 2 * used))
         grown = self.layout.empty(size)
         for name, held in self.rows.items():
             grown[name][:, :used] = held
         self.rows = grown
 
-    def _free_slots(self, count: int) -> Tensor:
+    def _taken(self) -> Tensor:
+        """[G, slots] whether a slot must not be written to."""
         total = next(iter(self.rows.values())).shape[1]
         taken = torch.zeros(self.drop_groups, total, dtype=torch.bool).scatter_(1, self.order, True)
-        free = (~taken).nonzero()[:, 1].view(self.drop_groups, -1)
-        return free[:, :count]
+        return taken if self._kept is None else taken.scatter_(1, self._kept, True)
+
+    def _free_slots(self, count: int) -> Tensor:
+        free = ~self._taken()  # groups may have different numbers of free slots: the first `count` of each
+        first = free & (free.cumsum(1) <= count)
+        return first.nonzero()[:, 1].view(self.drop_groups, count)

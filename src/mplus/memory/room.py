@@ -108,6 +108,12 @@ class Room:
         return f"{need}; no memory was changed: {advice}"
 
 
+def no_room_for_chunks(chunks: int, tokens: int, free: int | None) -> str:
+    """A write pass over `chunks` chunks of up to `tokens` text tokens finds no room for what its layers compute."""
+    advice = "write fewer at once (batch=1)" if chunks > 1 else "let go of memories that are not needed, or open the model with smaller chunk_tokens"
+    return f"a write pass over {chunks:,} x {tokens:,} text tokens found no room{_free(free)}; nothing is lost, its text waits: {advice}"
+
+
 def free_bytes(device: torch.device) -> int | None:
     """What can still be allocated on a device, about; None where the system does not tell."""
     if device.type == "cuda":

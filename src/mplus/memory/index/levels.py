@@ -86,6 +86,12 @@ class KeyLevels:
             self._start -= self._slabs[0].used
             del self._slabs[0]
 
+    def staged(self) -> KeyLevels:
+        """A copy to change next; it goes on filling the open slab, so only one of the two is used afterwards."""
+        twin = KeyLevels(group_rows=self.group_rows)
+        twin._slabs, twin._start, twin._sampled = list(self._slabs), self._start, self._sampled
+        return twin
+
     def fork(self) -> KeyLevels:
         """A copy that shares nothing that can change: full slabs are shared, the open one is copied."""
         twin = KeyLevels(group_rows=self.group_rows)

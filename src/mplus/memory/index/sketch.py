@@ -82,6 +82,12 @@ class BlockSketch:
             self._start -= self._slabs[0].used
             del self._slabs[0]
 
+    def staged(self) -> BlockSketch:
+        """A copy to change next; it goes on filling the open slab, so only one of the two is used afterwards."""
+        twin = BlockSketch(self.block, group_rows=self.group_rows)
+        twin._slabs, twin._start = list(self._slabs), self._start
+        return twin
+
     def fork(self) -> BlockSketch:
         """A copy that shares nothing that can change: full slabs are shared, the open one is copied."""
         twin = BlockSketch(self.block, group_rows=self.group_rows)

@@ -202,6 +202,11 @@ class DiskStore:
         twin.tail = self.tail.fork()
         return twin
 
+    def staged(self) -> DiskStore:
+        twin = self.fork()
+        twin.tail = self.tail.staged()
+        return twin
+
     def close(self) -> None:
         if self.home is not None:
             self.home.release(self.segments)

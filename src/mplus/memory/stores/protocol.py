@@ -60,6 +60,9 @@ class Store(Protocol):
     def fork(self) -> Store:
         """A copy that shares nothing that can change."""
 
+    def staged(self) -> Store:
+        """A copy to change next: it goes on filling what this one fills, so only one of the two is used afterwards."""
+
     def close(self) -> None:
         """Let go of all rows and of what holds them."""
 

@@ -124,6 +124,11 @@ class RamStore:
         twin._slabs, twin._used, twin._start = list(self._slabs), list(self._used), self._start
         return twin
 
+    def staged(self) -> RamStore:
+        twin = self.fork()
+        twin._fills, twin._spare, twin._opened = self._fills, list(self._spare), self._opened
+        return twin
+
     def close(self) -> None:
         self._forget_all()
         self._spare, self._opened = [], 0

@@ -1,0 +1,1 @@
+"""Small machinery with one place each. Knows nothing of memories and models."""
