@@ -217,7 +217,9 @@ class MemoryHost:
             raise InputError(f"batch is {batch!r}, expected how many chunks one pass may have, at least 1")
         for memory in memories if isinstance(memories, Sequence) else ():
             if not isinstance(memory, Memory):
-                raise InputError(f"memories hold a {type(memory).__name__}, expected what model.new_memory() or Memory.load gives")
+                raise InputError(
+                    f"memories hold a {type(memory).__name__}, expected what model.new_memory() or Memory.load gives"
+                )
             if memory.host is not self and memory.host.fingerprint != self.fingerprint:
                 raise InputError(
                     f"a memory was written by model {memory.host.name!r}, this is {self.name!r}; write with the model that made it"
@@ -305,9 +307,9 @@ class MemoryHost:
             return None
         with self.turn.held():
             return [
-            (longterm_rows(self.attached, layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
-            for layer, (rows, keys) in enumerate(zip(initial.ltm, initial.ltm_keys, strict=True))
-        ]
+                (longterm_rows(self.attached, layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
+                for layer, (rows, keys) in enumerate(zip(initial.ltm, initial.ltm_keys, strict=True))
+            ]
 
     def _tail(self, memory: Memory) -> Tail:
         if memory.tail is not None:

@@ -125,7 +125,7 @@ def test_waiting_texts_of_a_batch_stand_before_their_own_prompts(each: MPlusMode
 
 def test_what_waits_is_never_too_long_for_one_chunk(text_model: MPlusModel) -> None:
     memory = text_model.new_memory()
-    memory.write("a" * 7)
+    memory.write("a" * 6 + " ")  # white space at the end: no separator
     memory.write("b" * 32)
     assert (memory.pending_tokens, memory.tokens_read) == (0, 39)
     assert [chunk.memory_tokens for chunk in memory.ledger.chunks] == [20, 19]
@@ -207,7 +207,7 @@ def test_cleared_memory_is_as_new_and_writes_as_new(each: MPlusModel) -> None:
 
 def test_stats_count_what_was_written(text_model: MPlusModel) -> None:
     memory = text_model.new_memory()
-    memory.write("x" * 104, source="book")
+    memory.write("x" * 103 + " ", source="book")
     memory.write("y" * 3, source="note")
     stats = memory.stats()
     assert (stats.tokens_read, stats.pending_tokens) == (104, 3)

@@ -14,6 +14,7 @@ from mplus import MPlusModel
 from mplus.attach.read import Reading
 from mplus.errors import OutOfRoomError
 from mplus.memory import room
+from mplus.memory.pool import Pool
 from mplus.memory.room import Room, free_bytes, is_out_of_room, told
 from mplus.memory.stores import ram
 from tests.conftest import TinyModel
@@ -182,7 +183,7 @@ def test_a_write_without_room_for_short_term_memory_keeps_its_text(model: MPlusM
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1234 bytes.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(memory.pool, "_grow_to", refused)
+        patch.setattr(Pool, "_grow_to", refused)
         patch.setattr(room, "free_bytes", lambda device: 0)
         with pytest.raises(OutOfRoomError, match=r"a short-term memory of 16 tokens needs .* lower stm_tokens"):
             memory.write(ids(8))

@@ -156,7 +156,9 @@ class LongTerm:
         columns["birth"] = births
         if self.geometry.eviction == "countdown":
             columns["frequency"] = (
-                frequency if frequency is not None else torch.full(births.shape, self.geometry.initial_recall_frequency, dtype=torch.float32)
+                frequency
+                if frequency is not None
+                else torch.full(births.shape, self.geometry.initial_recall_frequency, dtype=torch.float32)
             )
         self.derived.clear()
         if births.shape[0]:

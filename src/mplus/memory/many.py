@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-
 from typing import Any
 
 from mplus.errors import InputError

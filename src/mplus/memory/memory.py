@@ -354,10 +354,8 @@ class Memory:
         state = self._state
         if state.is_empty or text[:1].isspace() or state.ends_in_space:
             return False
-        if state.pending:
-            last = state.pending[-1][0]
-        else:
-            last = state.ledger.chunks[-1].sources[-1][0] if state.ledger.chunks else None
+        newest = state.pending[-1:] or [part for chunk in state.ledger.chunks[-1:] for part in chunk.sources[-1:]]
+        last = newest[0][0] if newest else None
         return source is None or source != last
 
     def _write_pending(self) -> Generator[list[int], Written, None]:
@@ -393,7 +391,9 @@ class Memory:
         return self.fork()
 
     def __reduce__(self) -> NoReturn:
-        raise InputError("a memory is not pickled, because its model would go along; use memory.save(DIR) and Memory.load(DIR, model)")
+        raise InputError(
+            "a memory is not pickled, because its model would go along; use memory.save(DIR) and Memory.load(DIR, model)"
+        )
 
     def clear(self) -> None:
         """Forget everything; the memory is again as ``model.new_memory(seed=...)`` made it."""

@@ -110,7 +110,11 @@ class Room:
 
 def no_room_for_chunks(chunks: int, tokens: int, free: int | None) -> str:
     """A write pass over `chunks` chunks of up to `tokens` text tokens finds no room for what its layers compute."""
-    advice = "write fewer at once (batch=1)" if chunks > 1 else "let go of memories that are not needed, or open the model with smaller chunk_tokens"
+    advice = (
+        "write fewer at once (batch=1)"
+        if chunks > 1
+        else "let go of memories that are not needed, or open the model with smaller chunk_tokens"
+    )
     return f"a write pass over {chunks:,} x {tokens:,} text tokens found no room{_free(free)}; nothing is lost, its text waits: {advice}"
 
 

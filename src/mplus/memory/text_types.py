@@ -66,7 +66,9 @@ def _ids_of_table(table: Any) -> list[int]:
     if ids.dim() == 2 and ids.shape[0] == 1:
         ids = ids[0]
     if ids.dim() != 1:
-        raise InputError(f"token ids have shape {list(ids.shape)}, expected [T]; write one text at a time, or use model.write_many")
+        raise InputError(
+            f"token ids have shape {list(ids.shape)}, expected [T]; write one text at a time, or use model.write_many"
+        )
     found: list[int] = ids.tolist()
     return found
 
