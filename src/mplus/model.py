@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from mplus.attach.attention import grouped_on_cpu
+from mplus.attach.cache import passed
 from mplus.attach.find import planned_tokens
 from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
@@ -303,7 +304,7 @@ class MPlusModel(MemoryHost):
                 self.attached, self.geometry, memories, prompts.ids, prompts.mask, room=tokens, storing=storing, exact=exact
             )
             mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
-            kwargs: dict[str, Any] = {"attention_mask": mask, "past_key_values": reading.cache()}
+            kwargs: dict[str, Any] = {"attention_mask": mask, **passed(reading.cache())}
             if room == 0:
                 kwargs["position_ids"] = (mask.cumsum(1) - 1)[:, reading.prefix :].clamp(min=0)
             with adapters.on(reading.adapter), Hooks() as hooks:

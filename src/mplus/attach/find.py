@@ -15,7 +15,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from mplus.attach.cache import PrefixCache
+from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.drawn import Found
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.look import look_again
@@ -149,7 +149,7 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
     taken: dict[int, Tensor] = {}
     last = max(retriever.voting)
 
-    def attend(layer: int, cache: PrefixCache, normed: Tensor) -> None:
+    def attend(layer: int, normed: Tensor) -> None:
         if layer in retriever.voting:
             taken[layer] = normed
         if layer == last:
@@ -158,14 +158,14 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
         cache.at(layer).fill(keys, values)
 
     bos_kv = attached.bos_kv(None, last)
+    cache = PrefixCache(decoder.depth, 1, room=ids_BT.shape[1])
     with torch.no_grad(), attached.adapters.on(None), Hooks() as hooks:
         for layer in range(last + 1):
             hooks.before_attention(decoder, layer, partial(attend, layer))
         mask = torch.cat([text_BT.new_ones(text_BT.shape[0], 1), text_BT], 1).long()
         positions = (mask.cumsum(1) - 1)[:, 1:].clamp(min=0)
-        cache = PrefixCache(decoder.depth, 1, room=ids_BT.shape[1])
         with contextlib.suppress(Enough):
-            decoder.body(input_ids=ids_BT, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+            decoder.body(input_ids=ids_BT, attention_mask=mask, position_ids=positions, use_cache=True, **passed(cache))
     return [taken[layer] for layer in retriever.voting]
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mplus.attach.cache import PrefixCache
+from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.drawn import rows_of_all_layers
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks
@@ -98,7 +98,7 @@ def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tenso
     role = attached.adapters.named(memory.geometry.memory_projection)
     bos_kv = attached.bos_kv(role, decoder.depth)
 
-    def attend(layer: int, cache: PrefixCache, normed: Tensor) -> None:
+    def attend(layer: int, normed: Tensor) -> None:
         if cache.at(layer).filled:
             return
         bos_keys, bos_values = bos_kv[layer]
@@ -107,22 +107,18 @@ def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tenso
         else:
             with attached.adapters.on(role):
                 keys, values = decoder.project(layer, rows["hidden"][layer])
-        keys = torch.where(is_bos, bos_keys, keys[index].to(bos_keys))
+        keys = torch.where(is_bos, bos_keys, rotate(keys[index].to(bos_keys), *rotation))
         values = torch.where(is_bos, bos_values, values[index].to(bos_values))
-        cache.at(layer).fill(rotate(keys, *rotation).transpose(1, 2), values.transpose(1, 2))
+        cache.at(layer).fill(keys.transpose(1, 2), values.transpose(1, 2))
 
     prompt = ids_T[None].expand(len(slots), -1)
+    cache = PrefixCache(decoder.depth, prefix, room=prompt.shape[1])
     mask = torch.cat([every >= first[:, None], torch.ones_like(prompt, dtype=torch.bool)], 1).long()
     positions = (mask.cumsum(1) - 1)[:, prefix:]
     with torch.no_grad(), attached.adapters.on(attached.adapters.look), Hooks() as hooks:
         for layer in range(decoder.depth):
             hooks.before_attention(decoder, layer, partial(attend, layer))
-        logits = decoder.model(
-            input_ids=prompt,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=PrefixCache(decoder.depth, prefix, room=prompt.shape[1]),
-            use_cache=True,
-        ).logits
+        out = decoder.model(input_ids=prompt, attention_mask=mask, position_ids=positions, use_cache=True, **passed(cache))
+        logits = out.logits
     loss = functional.cross_entropy(logits[:, :-1].transpose(1, 2).float(), prompt[:, 1:], reduction="none")
     return -loss
