@@ -356,11 +356,11 @@ class MPlusModel(MemoryHost):
 
     def _check_room(self, memories: list[Readable], prompts: Prompts, new_tokens: int) -> None:
         slots = 1 + max(map(_slots, memories)) if memories else 0
-        needed, limit = slots + prompts.ids.shape[1] + new_tokens, self.attached.decoder.positions
+        needed, (limit, why) = slots + prompts.ids.shape[1] + new_tokens, self.attached.decoder.limit
         if needed > limit:
             raise PromptTooLongError(
                 f"the prompt has {prompts.ids.shape[1]} tokens; with {slots} memory slots and {new_tokens} new tokens that is {needed}, "
-                f"the model has {limit} positions; shorten the prompt, or write the long text into memory and ask about it"
+                f"the model has {limit} positions ({why}); shorten the prompt, or write the long text into memory and ask about it"
             )
 
     def _pad_id(self) -> int:

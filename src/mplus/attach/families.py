@@ -150,12 +150,12 @@ class Decoder:
         return keys, self.as_heads(attention.v_proj(normed))
 
     def rotation(self, positions: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin, [*positions.shape, E], of positions [..., P] in the type of `like`.
+        """cos and sin, [*positions.shape, E], of positions [..., P], where `like` lives and in the type of the weights.
 
         Inside ``positions`` no rotary type looks at the length of a row, so slots and prompt turn by the same table.
         """
         flat = positions.reshape(1, -1).to(like.device)
-        cos, sin = self.body.rotary_emb(like, flat)
+        cos, sin = self.body.rotary_emb(like.new_empty(0, dtype=self.dtype), flat)
         return cos.view(*positions.shape, -1), sin.view(*positions.shape, -1)
 
 
