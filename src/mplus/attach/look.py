@@ -66,12 +66,12 @@ def look_again(
 def apart(scores: Tensor, ids: Tensor, count: int, window: int) -> Tensor:
     """[<=count] the best windows of which no two overlap, best first."""
     taken: list[int] = []
-    for place in scores.argsort(descending=True)[: count * 2 * window].tolist():
+    for place in scores.argsort(descending=True, stable=True)[: count * 2 * window].tolist():
         if all(abs(int(ids[place]) - int(ids[other])) >= window for other in taken):
             taken.append(place)
         if len(taken) == count:
             break
-    return torch.tensor(taken, dtype=torch.int64)
+    return torch.tensor(taken, dtype=torch.int64, device="cpu")
 
 
 def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tensor, window: int, ids_T: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tenso
     spans = [[known[place + step] for step in reach if place + step in known] for place in places.ids[chosen].tolist()]
     blocks = sorted({block for span in spans for block in span})
     column = {block: number for number, block in enumerate(blocks)}
-    found = places.found(torch.tensor(blocks), memory, None)
+    found = places.found(torch.tensor(blocks, dtype=torch.int64, device="cpu"), memory, None)
     rows = rows_of_all_layers(memory, found, device)
     held = next(iter(rows.values())).shape[1]
     size = memory.geometry.block_tokens

@@ -153,7 +153,7 @@ class Reading:
             return None
         memory = self.memories[row]
         assert isinstance(memory, Memory)
-        stays = torch.ones(len(memory.pool), dtype=torch.bool)
+        stays = torch.ones(len(memory.pool), dtype=torch.bool, device="cpu")
         stays[self.found[row][0].short] = False
         return stays.nonzero()[:, 0]
 
