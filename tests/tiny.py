@@ -119,13 +119,28 @@ SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Name to (geometry fields, memory parts): the ways a model is adapted here and the way it was published."""
 
 
-def tiny_model(family: str = "llama", setup: str = "shared", *, attention: str | None = None, **changed: Any) -> MPlusModel:
-    """A tiny decoder with memory parts; adapters and position vector are random instead of zero."""
+def tiny_model(
+    family: str = "llama",
+    setup: str = "shared",
+    *,
+    attention: str | None = None,
+    config: dict[str, Any] | None = None,
+    **changed: Any,
+) -> MPlusModel:
+    """A tiny decoder with memory parts; adapters and position vector are random instead of zero.
+
+    Args:
+        config: fields of the decoder's configuration.
+        changed: fields of the geometry.
+    """
     fields, parts = SETUPS[setup]
     with torch.random.fork_rng():
         torch.manual_seed(11)
         model = MPlusModel.from_base(
-            tiny_decoder(family), geometry=tiny_geometry(**{**fields, **changed}), attn_implementation=attention, **parts
+            tiny_decoder(family, **(config or {})),
+            geometry=tiny_geometry(**{**fields, **changed}),
+            attn_implementation=attention,
+            **parts,
         )
         with torch.no_grad():
             for name, value in model.attached.decoder.model.named_parameters():

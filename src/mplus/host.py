@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mplus import chunking
+from mplus.attach.sweep import sweep
 from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.loaded import Loaded
@@ -151,6 +152,7 @@ class MemoryHost:
     def _passing(self, chunks: int, tokens: int) -> Iterator[None]:
         """The length of a write pass: nobody else uses the model, and too little memory is one sentence."""
         with self.turn.held(), told(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
+            sweep(self.attached)
             yield
 
     def _check_chunk(self, ids: Tensor) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import DynamicCache
 
+from mplus.attach.cache import passed
 from mplus.errors import EmptyTextError
 from mplus.prompts import Prompts
 
@@ -38,9 +39,8 @@ def log_likelihood(model: Any, prompts: Prompts, continuations: Sequence[Sequenc
     rest = torch.tensor([[*one, *[one[-1]] * (width - len(one))] for one in continuations], device=prompts.ids.device)
     decoder = model.attached.decoder.model
     with torch.no_grad(), model._reading(memories, prompts, room=width) as (reading, kwargs):
-        kwargs.setdefault("past_key_values", DynamicCache())
         mask = kwargs.pop("attention_mask")
-        cache = kwargs["past_key_values"]
+        cache = passed(DynamicCache() if reading is None else reading.cache())
         before = mask.shape[1] - prompts.ids.shape[1]
         positions = mask.cumsum(1) - 1
         first = decoder(
@@ -49,7 +49,7 @@ def log_likelihood(model: Any, prompts: Prompts, continuations: Sequence[Sequenc
             position_ids=positions[:, before:].clamp(min=0),
             use_cache=True,
             logits_to_keep=1,
-            **kwargs,
+            **cache,
         ).logits
         logits = first
         if width > 1:
@@ -58,8 +58,8 @@ def log_likelihood(model: Any, prompts: Prompts, continuations: Sequence[Sequenc
                 input_ids=rest[:, :-1],
                 attention_mask=mask,
                 position_ids=positions[:, -1:] + torch.arange(1, width, device=mask.device),
-                past_key_values=cache,
                 use_cache=True,
+                **cache,
             ).logits
             logits = torch.cat([first, later], 1)
         if reading is not None:

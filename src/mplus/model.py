@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from mplus.attach.attention import grouped_on_cpu
+from mplus.attach.cache import passed
 from mplus.attach.find import planned_tokens
 from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
@@ -303,7 +304,7 @@ class MPlusModel(MemoryHost):
                 self.attached, self.geometry, memories, prompts.ids, prompts.mask, room=tokens, storing=storing, exact=exact
             )
             mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
-            kwargs: dict[str, Any] = {"attention_mask": mask, "past_key_values": reading.cache()}
+            kwargs: dict[str, Any] = {"attention_mask": mask, **passed(reading.cache())}
             if room == 0:
                 kwargs["position_ids"] = (mask.cumsum(1) - 1)[:, reading.prefix :].clamp(min=0)
             with adapters.on(reading.adapter), Hooks() as hooks:
@@ -355,11 +356,11 @@ class MPlusModel(MemoryHost):
 
     def _check_room(self, memories: list[Readable], prompts: Prompts, new_tokens: int) -> None:
         slots = 1 + max(map(_slots, memories)) if memories else 0
-        needed, limit = slots + prompts.ids.shape[1] + new_tokens, self.attached.decoder.positions
+        needed, (limit, why) = slots + prompts.ids.shape[1] + new_tokens, self.attached.decoder.limit
         if needed > limit:
             raise PromptTooLongError(
                 f"the prompt has {prompts.ids.shape[1]} tokens; with {slots} memory slots and {new_tokens} new tokens that is {needed}, "
-                f"the model has {limit} positions; shorten the prompt, or write the long text into memory and ask about it"
+                f"the model has {limit} positions ({why}); shorten the prompt, or write the long text into memory and ask about it"
             )
 
     def _pad_id(self) -> int:

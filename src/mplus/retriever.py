@@ -11,16 +11,22 @@ Two ways, behind the same two acts (make keys when a token is written, choose wh
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+PLAIN: Final[Any] = {"dtype": torch.float32, "device": "cpu"}
+"""What a new part is made as, whatever torch's defaults are; whoever opens a model moves it to the decoder."""
 
 
 def perceptron(width: int, key_width: int, layers: int = 2) -> nn.Module:
     """The paper's projector: D -> 2 R -> R with SiLU, no bias; one matrix when `layers` is 1."""
     if layers == 1:
-        return nn.Linear(width, key_width, bias=False)
-    first, second = nn.Linear(width, 2 * key_width, bias=False), nn.Linear(2 * key_width, key_width, bias=False)
+        return nn.Linear(width, key_width, bias=False, **PLAIN)
+    first = nn.Linear(width, 2 * key_width, bias=False, **PLAIN)
+    second = nn.Linear(2 * key_width, key_width, bias=False, **PLAIN)
     for part in (first, second):
         nn.init.normal_(part.weight, std=1.2 / part.in_features**0.5)  # small weights sit on a saddle
     return nn.Sequential(first, nn.SiLU(), second)
@@ -64,6 +70,21 @@ class LayerRetriever(nn.Module):
         return (chance * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
+def best_places(scores: Tensor, count: int) -> Tensor:
+    """[<=count] places of the highest scores [m], highest first; of equal scores the earlier place first.
+
+    ``topk`` leaves open which of equal scores it gives, so what a prompt finds would depend on what it is computed together with.
+    """
+    count = min(count, scores.shape[0])
+    if count < 1:
+        return torch.empty(0, dtype=torch.int64, device=scores.device)
+    scores = scores.nan_to_num(nan=float("-inf"), posinf=float("inf"), neginf=float("-inf"))
+    least = scores.topk(count).values[-1]
+    above = (scores > least).nonzero()[:, 0]
+    chosen = torch.cat([above, (scores == least).nonzero()[: count - above.shape[0], 0]])
+    return chosen[scores[chosen].argsort(descending=True, stable=True)]
+
+
 def oldest_first(ages: Tensor) -> Tensor:
     """[k] indices that put ages [k] in descending order; of equal ages the later first (published order)."""
     return torch.argsort(ages, stable=True).flip(0)
@@ -72,7 +93,7 @@ def oldest_first(ages: Tensor) -> Tensor:
 def repeated_oldest_first(ages: Tensor, stored: int, count: int) -> Tensor:
     """The published rule for fewer than K0 merged tokens: the last `count` of 0..stored-1 repeated, ordered by age."""
     repeats = -(-count // stored)
-    index = torch.arange(stored).repeat(repeats)[-count:]
+    index = torch.arange(stored, device="cpu").repeat(repeats)[-count:]
     by_age = torch.argsort(ages[index], stable=True)
     return index[by_age].flip(0)
 
@@ -99,14 +120,14 @@ class VoteRetriever(nn.Module):
         self.width = width
         self.key_width = key_width
         if key_width is None:
-            self.register_buffer("mean", torch.zeros(len(voting), width))
+            self.register_buffer("mean", torch.zeros(len(voting), width, **PLAIN))
         else:
             self.query_proj = nn.ModuleList(perceptron(width, key_width) for _ in voting)
             self.key_proj = nn.ModuleList(perceptron(width, key_width) for _ in voting)
-            self.weigh = nn.Linear(width, 1)
+            self.weigh = nn.Linear(width, 1, **PLAIN)
             nn.init.zeros_(self.weigh.weight)
             nn.init.zeros_(self.weigh.bias)
-            self.scale = nn.Parameter(torch.zeros(len(voting)))
+            self.scale = nn.Parameter(torch.zeros(len(voting), **PLAIN))
 
     @property
     def total_width(self) -> int:
@@ -123,7 +144,7 @@ class VoteRetriever(nn.Module):
         """Query vectors [B, T, F] and token weights [B, T] that sum to 1 over the prompt's own tokens."""
         if self.key_width is None:
             query = torch.cat([self._centred(place, part) for place, part in enumerate(features)], -1)
-            logits = torch.zeros(text_BT.shape, device=query.device)
+            logits = torch.zeros(text_BT.shape, dtype=torch.float32, device=query.device)
         else:
             gain = (self.scale.exp() / (self.key_width * len(self.voting)) ** 0.5).to(features[0])
             parts = [
@@ -186,8 +207,8 @@ def choose_blocks(scores: Tensor, ids: Tensor, budget: int, neighbours: int, win
     """
     total = scores.shape[0]
     if total <= budget:
-        return torch.arange(total)
-    ranked = ids[scores.topk(budget).indices.cpu()]  # each hit brings at least itself
+        return torch.arange(total, device="cpu")
+    ranked = ids[best_places(scores, budget).cpu()]  # each hit brings at least itself
     wanted = (ranked[:, None] + _outwards(neighbours, window)).flatten()
     place = torch.searchsorted(ids, wanted).clamp(max=total - 1)
     found = place[ids[place] == wanted]
@@ -196,12 +217,12 @@ def choose_blocks(scores: Tensor, ids: Tensor, budget: int, neighbours: int, win
         seen.setdefault(block)
         if len(seen) == budget:
             break
-    return torch.tensor(sorted(seen), dtype=torch.int64)
+    return torch.tensor(sorted(seen), dtype=torch.int64, device="cpu")
 
 
 def _outwards(neighbours: int, window: int) -> Tensor:
     """[window + 2 neighbours] steps from a window's first block: the window first, then outwards."""
-    reach = torch.arange(-neighbours, window + neighbours)
+    reach = torch.arange(-neighbours, window + neighbours, device="cpu")
     return reach[torch.maximum(-reach, reach - window + 1).clamp(min=0).argsort(stable=True)]
 
 
@@ -216,7 +237,8 @@ def best_span_last(chosen: Tensor, scores: Tensor, ids: Tensor) -> Tensor:
         return chosen
     breaks = ids[chosen].diff() != 1
     span = torch.cat([breaks.new_zeros(1), breaks]).cumsum(0)
-    best = torch.full((int(span[-1]) + 1,), float("-inf")).scatter_reduce(0, span, scores[chosen].float().cpu(), "amax")
+    found = scores[chosen].float().cpu()
+    best = found.new_full((int(span[-1]) + 1,), float("-inf")).scatter_reduce(0, span, found, "amax")
     order = best.argsort(stable=True)
-    rank = torch.empty_like(order).scatter_(0, order, torch.arange(order.shape[0]))
+    rank = torch.empty_like(order).scatter_(0, order, torch.arange(order.shape[0], device="cpu"))
     return chosen[rank[span].argsort(stable=True)]

@@ -15,8 +15,6 @@ from torch import Tensor
 from mplus import Memory, MPlusModel
 from mplus.retriever import LayerRetriever, VoteRetriever
 
-THETA = 10_000.0
-
 
 @dataclass
 class PlainRead:
@@ -35,6 +33,7 @@ class Plain:
         self.attached = model.attached
         self.net: Any = model.attached.decoder.model
         self.layers: list[Any] = list(self.net.model.layers)
+        self.rotary = type(self.net.model.rotary_emb)(self.net.config)  # one that no pass has changed
         self.behind = 0  # short-term tokens that stand behind what was found last
 
     # -- one layer -------------------------------------------------------------------------------------------------
@@ -52,8 +51,9 @@ class Plain:
                 queries = block.self_attn.q_norm(queries)
             total = keys.shape[0]
             positions = torch.arange(total)
-            queries = rotated(queries, positions[total - text.shape[0] :])
-            keys = rotated(keys, positions)
+            cos, sin = (part[0, :, None] for part in self.rotary(text, positions[None]))
+            queries = rotated(queries, cos[total - text.shape[0] :], sin[total - text.shape[0] :])
+            keys = rotated(keys, cos, sin)
             share = queries.shape[1] // keys.shape[1]
             keys, values = keys.repeat_interleave(share, 1), values.repeat_interleave(share, 1)
             scores = torch.einsum("qhe,khe->hqk", queries, keys) / queries.shape[-1] ** 0.5
@@ -240,11 +240,8 @@ def unit(rows: Tensor) -> Tensor:
     return scaled
 
 
-def rotated(rows: Tensor, positions: Tensor) -> Tensor:
-    """Half-split rotary embedding of [n, H, E] at positions [n]."""
+def rotated(rows: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Half-split rotary embedding of [n, H, E] by cos, sin [n, 1, E]."""
     half = rows.shape[-1] // 2
-    angle = positions[:, None].float() * THETA ** (-torch.arange(half).float() / half)
-    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-    first, second = rows[..., :half], rows[..., half:]
-    turned: Tensor = torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+    turned: Tensor = rows * cos + torch.cat([-rows[..., half:], rows[..., :half]], -1) * sin
     return turned

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
 from mplus import Memory, MPlusModel
+from mplus.attach.cache import passed
 from mplus.attach.engine import PAPER, Engine
 from mplus.benchmark import systems
 from mplus.benchmark.counts import Shape
@@ -137,7 +138,7 @@ def test_bytes_of_weights_and_of_a_prefix_are_those_of_the_tensors(tiny: MPlusMo
     plain: Any = plain_twin(tiny)
     shape, cache = Shape.of(tiny), DynamicCache(config=plain.config)
     with torch.no_grad():
-        plain(random_ids(40, 128)[None], past_key_values=cache)
+        plain(random_ids(40, 128)[None], **passed(cache))
     kept: list[Any] = list(cache.layers)
     assert shape.prefix_bytes(40) == sum(layer.keys.nbytes + layer.values.nbytes for layer in kept)
     products = [value for name, value in plain.named_parameters() if name.endswith(("proj.weight", "lm_head.weight"))]

@@ -10,6 +10,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -48,6 +49,13 @@ class FusedLinear(Linear):
         return out
 
 
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Which adapter is on; one object for each time that one was put on."""
+
+    name: str | None
+
+
 class Adapters:
     """The LoRA sets of one model.
 
@@ -74,7 +82,7 @@ class Adapters:
                 own.__class__ = FusedLinear
         self.fused = True
         self._weights = [weight for layer in self._layers for name, weight in layer.named_parameters() if "lora_" in name]
-        self._set(None)
+        self.keep_on(None)
 
     @property
     def fused(self) -> bool:
@@ -95,28 +103,43 @@ class Adapters:
     @contextmanager
     def on(self, name: str | None) -> Iterator[None]:
         """Run with adapter `name` (None: with none); whatever was on before is on again afterwards."""
-        before = self._current
-        self._set(name)
+        before, mine = self._state, _State(name)
         try:
+            self._set(mine)
             yield
         finally:
-            self._set(before)
+            if self._state is mine:  # else somebody has settled in between, and what is on now is not ours
+                self._set(before)
 
     def keep_on(self, name: str | None) -> None:
         """Have adapter `name` on from now on, outside every ``on``."""
-        self._set(name)
+        self._set(_State(name))
+        self._resting = self._state
+
+    def settle(self) -> bool:
+        """Have on what is on outside every ``on``; whether something else was, or a switch had been interrupted."""
+        if self._state is self._resting and self._switched:
+            return False
+        self._set(self._resting)
+        return True
 
     def named(self, role: str) -> str | None:
         """PEFT name of role "write", "read" or "look"."""
         return {"write": self.write, "read": self.read, "look": self.look}[role]
 
-    def _set(self, name: str | None) -> None:
-        self._current = name
+    @property
+    def _current(self) -> str | None:
+        return self._state.name
+
+    def _set(self, state: _State) -> None:
+        self._switched = False
+        self._state = state
         for layer in self._layers:
-            state: Any = layer
-            state._disable_adapters = name is None
-            if name is not None:
-                state._active_adapter = [name]
+            own: Any = layer
+            own._disable_adapters = state.name is None
+            if state.name is not None:
+                own._active_adapter = [state.name]
+        self._switched = True
 
 
 def inject(model: PreTrainedModel, name: str, config: Mapping[str, Any], *, empty: bool = False) -> None:

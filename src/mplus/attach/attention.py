@@ -62,8 +62,20 @@ def grouped_on_cpu(decoder: Decoder, wanted: bool) -> Iterator[None]:
         return
     AttentionInterface.register(NAME, grouped)
     AttentionMaskInterface.register(NAME, additive_mask)
-    config._attn_implementation = NAME
+    mine = object()
     try:
+        decoder.grouped_by = mine
+        config._attn_implementation = NAME
         yield
     finally:
-        config._attn_implementation = STOCK
+        if decoder.grouped_by is mine:  # else somebody has swept, and what is on now is not ours
+            owners_attention(decoder)
+
+
+def owners_attention(decoder: Decoder) -> bool:
+    """Give a decoder the attention back that its owner chose; whether it had ours."""
+    decoder.grouped_by = None
+    if decoder.config._attn_implementation != NAME:
+        return False
+    decoder.config._attn_implementation = STOCK
+    return True

@@ -8,13 +8,23 @@ fills them when the layer's turn comes.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
+from transformers.masking_utils import create_causal_mask
 
 GROWTH_TOKENS = 64
+
+NAME = "cache" if "cache" in inspect.signature(create_causal_mask).parameters else "past_key_values"
+"""The argument by which decoders and ``generate`` take a cache: renamed in transformers 5.24."""
+
+
+def passed(cache: Cache | None) -> dict[str, Any]:
+    """The argument that gives a decoder, or its ``generate``, this cache."""
+    return {NAME: cache}
 
 
 class PrefixLayer(DynamicLayer):
@@ -99,7 +109,7 @@ class PrefixLayer(DynamicLayer):
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         if self.filled and self.keys is not None:
-            self._take(torch.arange(self.keys.shape[0]).repeat_interleave(repeats))
+            self._take(torch.arange(self.keys.shape[0], device=self.keys.device).repeat_interleave(repeats))
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last ``-tokens_to_remove`` appended tokens; memory slots are never cropped."""

@@ -31,7 +31,7 @@ class Found:
     indices: Tensor
     ages: Tensor
     scores: Tensor | None
-    short: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    short: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
     order: Tensor | None = None
     behind: int = 0
     candidates: Tensor | None = None

@@ -5,7 +5,9 @@ Legend: B batch, T tokens, D width, H kv heads, E head width.
 
 from __future__ import annotations
 
-from typing import Any, cast
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +15,17 @@ from transformers import PreTrainedModel
 
 from mplus.errors import UnsupportedModelError
 
+if TYPE_CHECKING:
+    from mplus.attach.hooks import Hooks
+
 SUPPORTED = ("llama", "mistral", "qwen2", "qwen3")
 """``config.model_type`` of the supported families: pre-norm blocks with half-split rotary keys."""
+
+ROTARY = ("default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional")
+"""``rope_type`` of the rotary tables for which tests/contract/test_rotary.py shows that a read is exact."""
+
+_hooked: weakref.WeakKeyDictionary[PreTrainedModel, list[Hooks]] = weakref.WeakKeyDictionary()
+"""Sets of hooks that passes have put on a base, by whichever of the models that share it."""
 
 
 class Decoder:
@@ -42,7 +53,27 @@ class Decoder:
         attention = self.layers[0].self_attn
         self.head_width = int(attention.head_dim)
         self.kv_heads = int(self.config.num_key_value_heads)
+        self._check_rotary()
+        self.hooked: list[Hooks] = _hooked.setdefault(model, [])
+        """Sets of hooks that are on now; see ``sweep``."""
+        self.grouped_by: object | None = None
+        """Who switched the attention of ``attention.py`` on."""
         self._key_value_weights: list[Tensor] | None = None
+
+    def _check_rotary(self) -> None:
+        """Raise ``UnsupportedModelError`` where a key could not be turned to its place exactly as the decoder does it."""
+        rotary = self.body.rotary_emb
+        kind = getattr(rotary, "rope_type", "default")
+        if kind not in ROTARY:
+            raise UnsupportedModelError(
+                f"the rotary type {kind!r} of {type(self.model).__name__} is not known here; known types: {', '.join(ROTARY)}"
+            )
+        turned = 2 * rotary.inv_freq.shape[-1]
+        if turned != self.head_width:
+            raise UnsupportedModelError(
+                f"{type(self.model).__name__} turns {turned} of the {self.head_width} numbers of a key (partial_rotary_factor), which "
+                "is not supported; memory can be attached where all of them turn"
+            )
 
     @property
     def device(self) -> torch.device:
@@ -61,11 +92,23 @@ class Decoder:
 
     @property
     def positions(self) -> int:
-        """How many positions a row may have: the trained range, or the sliding window where one is on."""
-        limit = int(self.config.max_position_embeddings)
+        """How many positions a row may have; see ``limit``."""
+        return self.limit[0]
+
+    @property
+    def limit(self) -> tuple[int, str]:
+        """How many positions a row may have, and why: the trained range, a sliding window that is on, or the length from which
+        rotary type `longrope` turns all keys otherwise, so that a read would not turn them as the writes did.
+        """
+        found = [(int(self.config.max_position_embeddings), "max_position_embeddings")]
         windows = "sliding_attention" in (getattr(self.config, "layer_types", None) or []) or self.config.model_type == "mistral"
         window = getattr(self.config, "sliding_window", None) if windows else None
-        return limit if window is None else min(limit, int(window))
+        if window is not None:
+            found.append((int(window), "its sliding window"))
+        if getattr(self.body.rotary_emb, "rope_type", "default") == "longrope":
+            short = int(self.config.rope_parameters["original_max_position_embeddings"])
+            found.append((short, "where its rotary type 'longrope' changes all frequencies"))
+        return min(found, key=lambda pair: pair[0])
 
     def attention(self, layer: int) -> nn.Module:
         """The attention module of a layer."""
@@ -87,22 +130,19 @@ class Decoder:
             ]
         return self._key_value_weights
 
-    def key_source(self, layer: int) -> nn.Module:
-        """The module whose output is K before rotation, [B, T, H*E] or [B, T, H, E]."""
+    def key_source(self, layer: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+        """The module whose output is K before rotation, and what makes that [..., T, H, E]."""
         attention = self.layers[layer].self_attn
-        return cast(nn.Module, getattr(attention, "k_norm", None) or attention.k_proj)
+        norm = getattr(attention, "k_norm", None)
+        return (attention.k_proj, self.as_heads) if norm is None else (norm, lambda keys: keys)
 
-    def value_source(self, layer: int) -> nn.Module:
-        """The module whose output is V, [B, T, H*E]."""
-        return cast(nn.Module, self.layers[layer].self_attn.v_proj)
+    def value_source(self, layer: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+        """The module whose output is V, and what makes that [..., T, H, E]."""
+        return self.layers[layer].self_attn.v_proj, self.as_heads
 
     def as_heads(self, flat: Tensor) -> Tensor:
-        """[..., T, H*E] or [..., T, H, E] to [..., T, H, E]."""
-        return (
-            flat
-            if flat.shape[-1] == self.head_width and flat.shape[-2] == self.kv_heads
-            else flat.unflatten(-1, (self.kv_heads, -1))
-        )
+        """[..., H*E], as a projection gives it, to [..., H, E]."""
+        return flat.unflatten(-1, (self.kv_heads, self.head_width))
 
     def project(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """K before rotation and V, each [..., n, H, E], of hidden states [..., n, D], with whatever adapter is on."""
@@ -114,9 +154,12 @@ class Decoder:
         return keys, self.as_heads(attention.v_proj(normed))
 
     def rotation(self, positions: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin, [*positions.shape, E], of positions [..., P] in the type of `like`."""
+        """cos and sin, [*positions.shape, E], of positions [..., P], where `like` lives and in the type of the weights.
+
+        Inside ``positions`` no rotary type looks at the length of a row, so slots and prompt turn by the same table.
+        """
         flat = positions.reshape(1, -1).to(like.device)
-        cos, sin = self.body.rotary_emb(like, flat)
+        cos, sin = self.body.rotary_emb(like.new_empty(0, dtype=self.dtype), flat)
         return cos.view(*positions.shape, -1), sin.view(*positions.shape, -1)
 
 

@@ -15,7 +15,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from mplus.attach.cache import PrefixCache
+from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.drawn import Found
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.look import look_again
@@ -26,7 +26,15 @@ from mplus.attach.vote import vote, vote_on_candidates
 from mplus.memory.index.levels import KeyLevels, Score
 from mplus.memory.index.sketch import BlockSketch
 from mplus.memory.memory import Memory
-from mplus.retriever import LayerRetriever, VoteRetriever, best_span_last, choose_blocks, oldest_first, repeated_oldest_first
+from mplus.retriever import (
+    LayerRetriever,
+    VoteRetriever,
+    best_places,
+    best_span_last,
+    choose_blocks,
+    oldest_first,
+    repeated_oldest_first,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +71,9 @@ def _without_scores(memory: Memory, total: int, count: int, layer: int = 0) -> T
     the same, every layer of per-layer retrieval draws its own, and reading leaves the memory's own generator alone.
     """
     if memory.geometry.choice == "recent" or total <= count:
-        return torch.arange(max(0, total - count), total)
+        return torch.arange(max(0, total - count), total, device="cpu")
     draw = Random(f"mplus random choice {memory.seed} {memory.now} {layer}")
-    return torch.tensor(sorted(draw.sample(range(total), count)), dtype=torch.int64)
+    return torch.tensor(sorted(draw.sample(range(total), count)), dtype=torch.int64, device="cpu")
 
 
 def find_in_layer(
@@ -97,8 +105,9 @@ def find_in_layer(
         parts = [attached.retriever.chances(queries, text_BT, keys) for keys in pieces]
         return [_best_of(memory, layer, scores, None) for scores in torch.cat(parts, 1)]
     found = []
-    for query, text in zip(queries.split(1), text_BT.split(1), strict=True):
-        score = partial(_score_one, attached.retriever, query, text)
+    for query, text in zip(queries, text_BT, strict=True):
+        own = query[text][None]  # without padding, so that a prompt is searched for as if it were alone
+        score = partial(_score_one, attached.retriever, own, own.new_ones(own.shape[:2], dtype=torch.bool))
         rows = candidates_in_layer(memory, layer, summaries, score)
         found.append(_best_of(memory, layer, score(longterm.gather(layer, rows, ("search",))["search"]), rows))
     return found
@@ -116,11 +125,10 @@ def in_pieces(keys: Iterator[Tensor], wanted: bool) -> Iterator[Tensor]:
 def candidates_in_layer(memory: Memory, layer: int, summaries: KeyLevels, score: Score) -> Tensor:
     """[c] ascending places of the tokens that one prompt judges exactly: the best by a stand-in for the score, and all not yet summarised."""
     store, read = memory.longterm.stores[layer], planned_tokens(memory)
-    rows = torch.cat(
-        [summaries.candidates(score, read * memory.geometry.candidates_per_token), torch.arange(len(summaries), len(store))]
-    )
+    about = summaries.candidates(score, read * memory.geometry.candidates_per_token)
+    rows = torch.cat([about, torch.arange(len(summaries), len(store), device="cpu")])
     if rows.shape[0] < read:  # the sample promised more than there are
-        return torch.arange(len(store))
+        return torch.arange(len(store), device="cpu")
     log.debug("layer %d: %d of %d tokens are candidates", layer, rows.shape[0], len(store))
     return rows
 
@@ -132,7 +140,7 @@ def _score_one(retriever: LayerRetriever, query_1TR: Tensor, text_1T: Tensor, ke
 
 def _best_of(memory: Memory, layer: int, scores: Tensor, rows: Tensor | None) -> Found:
     """The best of the scored tokens, oldest first; `rows` are their places in the store, None: all of them."""
-    best = scores.topk(planned_tokens(memory)).indices.sort().values.cpu()
+    best = best_places(scores, planned_tokens(memory)).sort().values.cpu()
     index = best if rows is None else rows[best]
     ages = memory.ages(memory.longterm.gather(layer, index, ("birth",))["birth"])
     order = oldest_first(ages)
@@ -149,7 +157,7 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
     taken: dict[int, Tensor] = {}
     last = max(retriever.voting)
 
-    def attend(layer: int, cache: PrefixCache, normed: Tensor) -> None:
+    def attend(layer: int, normed: Tensor) -> None:
         if layer in retriever.voting:
             taken[layer] = normed
         if layer == last:
@@ -158,14 +166,14 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
         cache.at(layer).fill(keys, values)
 
     bos_kv = attached.bos_kv(None, last)
+    cache = PrefixCache(decoder.depth, 1, room=ids_BT.shape[1])
     with torch.no_grad(), attached.adapters.on(None), Hooks() as hooks:
         for layer in range(last + 1):
             hooks.before_attention(decoder, layer, partial(attend, layer))
         mask = torch.cat([text_BT.new_ones(text_BT.shape[0], 1), text_BT], 1).long()
         positions = (mask.cumsum(1) - 1)[:, 1:].clamp(min=0)
-        cache = PrefixCache(decoder.depth, 1, room=ids_BT.shape[1])
         with contextlib.suppress(Enough):
-            decoder.body(input_ids=ids_BT, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+            decoder.body(input_ids=ids_BT, attention_mask=mask, position_ids=positions, use_cache=True, **passed(cache))
     return [taken[layer] for layer in retriever.voting]
 
 
@@ -208,7 +216,7 @@ def find_by_vote(
     found = []
     for row in range(text_BT.shape[0]):
         if table is None:
-            found.append(places.found(torch.arange(places.ids.shape[0]), memory, None))
+            found.append(places.found(torch.arange(places.ids.shape[0], device="cpu"), memory, None))
             continue
         behind = places.behind(table[row], recent, len(memory.pool), certain=certain[row])
         searched = (places.in_text < places.long + places.short - -(-behind // geometry.block_tokens)).nonzero()[:, 0]

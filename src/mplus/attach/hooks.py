@@ -1,4 +1,8 @@
-"""Hooks that are always taken off again. Knows nothing of what they do."""
+"""Hooks that are always taken off again. Knows nothing of what they do, nor how a cache reaches attention.
+
+An interrupt can fall between the moment at which torch has a hook and the moment at which we know of it. So every set of hooks is
+noted on its decoder before the first is put on, each hook knows its set, and ``sweep`` finds what an interrupted set has left.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from mplus.attach.cache import PrefixCache
 from mplus.attach.families import Decoder
 
 
@@ -17,26 +20,48 @@ class Enough(Exception):
 
 
 class Hooks:
-    """Hooks on a decoder for the length of a ``with`` block; the model is byte for byte what it was afterwards."""
+    """Hooks on a decoder for the length of a ``with`` block; the model is byte for byte what it was afterwards.
 
-    def __init__(self) -> None:
+    Args:
+        around_passes: these stay on while passes of the model begin and end inside the block, so ``sweep`` leaves them.
+    """
+
+    def __init__(self, *, around_passes: bool = False) -> None:
+        self.around_passes = around_passes
+        self._decoders: list[Decoder] = []
         self._handles: list[Any] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+        for handle in self._handles:
+            handle.remove()
+        if kind is not None and not issubclass(kind, Enough):
+            self.search_and_remove()  # one that torch has and we have not
+        self._handles.clear()
+        for decoder in self._decoders:
+            if self in decoder.hooked:
+                decoder.hooked.remove(self)
 
-    def before_attention(self, decoder: Decoder, layer: int, act: Callable[[PrefixCache, Tensor], None]) -> None:
-        """Call ``act(cache, normed hidden states [B, T, D])`` before a layer's attention."""
+    def search_and_remove(self) -> None:
+        """Take off every hook of this set, whether or not its handle is known."""
+        for decoder in self._decoders:
+            for module in decoder.model.modules():
+                tables: tuple[Any, ...] = (module._forward_pre_hooks, module._forward_hooks)
+                for table in tables:
+                    for key in [key for key, hook in table.items() if getattr(hook, "of", None) is self]:
+                        del table[key]
+                        for marks in (module._forward_pre_hooks_with_kwargs, module._forward_hooks_with_kwargs):
+                            marks.pop(key, None)
+
+    def before_attention(self, decoder: Decoder, layer: int, act: Callable[[Tensor], None]) -> None:
+        """Call ``act(normed hidden states [B, T, D])`` before a layer's attention."""
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
-            act(kwargs["past_key_values"], hidden)
+            act(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
 
-        self._handles.append(decoder.attention(layer).register_forward_pre_hook(hook, with_kwargs=True))
+        self._before(decoder, decoder.attention(layer), hook)
 
     def before_layer(self, decoder: Decoder, layer: int, act: Callable[[Tensor], Tensor | None]) -> None:
         """Call ``act(hidden states [B, T, D])`` before a decoder layer; what it returns, if anything, enters the layer."""
@@ -56,18 +81,31 @@ class Hooks:
             changed = act(hidden, others)
             return None if changed is None else ((changed, *args[1:]), others)
 
-        self._handles.append(decoder.layers[layer].register_forward_pre_hook(hook, with_kwargs=True))
+        self._before(decoder, decoder.layers[layer], hook)
 
     def on_states(self, decoder: Decoder, act: Callable[[Tensor], None]) -> None:
         """Call ``act`` on the hidden states entering each layer in turn, then on those behind the final norm."""
         for layer in range(decoder.depth):
             self.before_layer(decoder, layer, act)
-        self.after(decoder.body.norm, act)
+        self.after(decoder, decoder.body.norm, act)
 
-    def after(self, module: nn.Module, act: Callable[[Tensor], None]) -> None:
-        """Call ``act(output)`` after a module; tuples give their first element."""
+    def after(self, decoder: Decoder, module: nn.Module, act: Callable[[Tensor], None]) -> None:
+        """Call ``act(output)`` after a module of a decoder; tuples give their first element."""
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             act(output[0] if isinstance(output, tuple) else output)
 
+        self._note(decoder, hook)
         self._handles.append(module.register_forward_hook(hook))
+
+    def _before(self, decoder: Decoder, module: nn.Module, hook: Any) -> None:
+        self._note(decoder, hook)
+        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def _note(self, decoder: Decoder, hook: Any) -> None:
+        """Before a hook goes on: the decoder knows of this set, and the hook whose it is."""
+        hook.of = self
+        if decoder not in self._decoders:
+            self._decoders.append(decoder)
+        if self not in decoder.hooked:
+            decoder.hooked.append(self)

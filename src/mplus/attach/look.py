@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mplus.attach.cache import PrefixCache
+from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.drawn import rows_of_all_layers
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks
@@ -66,12 +66,12 @@ def look_again(
 def apart(scores: Tensor, ids: Tensor, count: int, window: int) -> Tensor:
     """[<=count] the best windows of which no two overlap, best first."""
     taken: list[int] = []
-    for place in scores.argsort(descending=True)[: count * 2 * window].tolist():
+    for place in scores.argsort(descending=True, stable=True)[: count * 2 * window].tolist():
         if all(abs(int(ids[place]) - int(ids[other])) >= window for other in taken):
             taken.append(place)
         if len(taken) == count:
             break
-    return torch.tensor(taken, dtype=torch.int64)
+    return torch.tensor(taken, dtype=torch.int64, device="cpu")
 
 
 def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tensor, window: int, ids_T: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tenso
     spans = [[known[place + step] for step in reach if place + step in known] for place in places.ids[chosen].tolist()]
     blocks = sorted({block for span in spans for block in span})
     column = {block: number for number, block in enumerate(blocks)}
-    found = places.found(torch.tensor(blocks), memory, None)
+    found = places.found(torch.tensor(blocks, dtype=torch.int64, device="cpu"), memory, None)
     rows = rows_of_all_layers(memory, found, device)
     held = next(iter(rows.values())).shape[1]
     size = memory.geometry.block_tokens
@@ -98,7 +98,7 @@ def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tenso
     role = attached.adapters.named(memory.geometry.memory_projection)
     bos_kv = attached.bos_kv(role, decoder.depth)
 
-    def attend(layer: int, cache: PrefixCache, normed: Tensor) -> None:
+    def attend(layer: int, normed: Tensor) -> None:
         if cache.at(layer).filled:
             return
         bos_keys, bos_values = bos_kv[layer]
@@ -107,22 +107,18 @@ def _explained(attached: Attached, memory: Memory, places: Places, chosen: Tenso
         else:
             with attached.adapters.on(role):
                 keys, values = decoder.project(layer, rows["hidden"][layer])
-        keys = torch.where(is_bos, bos_keys, keys[index].to(bos_keys))
+        keys = torch.where(is_bos, bos_keys, rotate(keys[index].to(bos_keys), *rotation))
         values = torch.where(is_bos, bos_values, values[index].to(bos_values))
-        cache.at(layer).fill(rotate(keys, *rotation).transpose(1, 2), values.transpose(1, 2))
+        cache.at(layer).fill(keys.transpose(1, 2), values.transpose(1, 2))
 
     prompt = ids_T[None].expand(len(slots), -1)
+    cache = PrefixCache(decoder.depth, prefix, room=prompt.shape[1])
     mask = torch.cat([every >= first[:, None], torch.ones_like(prompt, dtype=torch.bool)], 1).long()
     positions = (mask.cumsum(1) - 1)[:, prefix:]
     with torch.no_grad(), attached.adapters.on(attached.adapters.look), Hooks() as hooks:
         for layer in range(decoder.depth):
             hooks.before_attention(decoder, layer, partial(attend, layer))
-        logits = decoder.model(
-            input_ids=prompt,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=PrefixCache(decoder.depth, prefix, room=prompt.shape[1]),
-            use_cache=True,
-        ).logits
+        out = decoder.model(input_ids=prompt, attention_mask=mask, position_ids=positions, use_cache=True, **passed(cache))
+        logits = out.logits
     loss = functional.cross_entropy(logits[:, :-1].transpose(1, 2).float(), prompt[:, 1:], reduction="none")
     return -loss

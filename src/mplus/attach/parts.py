@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mplus.attach.adapters import Adapters
 from mplus.attach.engine import Engine
-from mplus.attach.families import Decoder
+from mplus.attach.families import Decoder, rotate
 from mplus.attach.prefix import Shelf
 from mplus.retriever import LayerRetriever, VoteRetriever
 
@@ -49,11 +49,17 @@ class Attached:
         return sum(weight._version for weight in weights if not weight.is_inference())
 
     def bos_kv(self, adapter: str | None, layers: int) -> list[tuple[Tensor, Tensor]]:
-        """Key and value, [1, H, E] each, of BOS in the first `layers` layers, as an adapter projects it (position 0: no rotation)."""
+        """Key and value, [1, H, E] each, of BOS in the first `layers` layers, as an adapter projects it, in its place.
+
+        At position 0 nothing turns, but some rotary types scale all keys (YaRN, longrope).
+        """
         version = self.weights_version()
         held = self._bos_kv.get(adapter)
         if held is None or held[0] != version or len(held[1]) < layers or held[1][0][0].dtype != self.decoder.dtype:
-            with torch.no_grad(), self.adapters.on(adapter):
-                pairs = [self.decoder.project(layer, self.bos[layer][None].to(self.decoder.dtype)) for layer in range(layers)]
+            decoder = self.decoder
+            with torch.inference_mode(False), torch.no_grad(), self.adapters.on(adapter):  # kept, so of no caller's mode
+                first = decoder.rotation(torch.zeros(1, 1, dtype=torch.int64, device=self.bos.device), self.bos)
+                own = [decoder.project(layer, self.bos[layer][None].to(decoder.dtype)) for layer in range(layers)]
+                pairs = [(rotate(keys[None], *first)[0], values) for keys, values in own]
             held = self._bos_kv[adapter] = (version, pairs)
         return held[1]

@@ -14,6 +14,7 @@ from torch import Tensor
 from mplus.attach.drawn import Found
 from mplus.config import Geometry
 from mplus.memory.memory import Memory
+from mplus.retriever import best_places
 
 
 def recent_tokens(births: Tensor, now: int, geometry: Geometry) -> int:
@@ -55,11 +56,11 @@ class Places:
         if isinstance(known, Known) and known.pool is pool and known.with_short_term == with_short_term:
             return known.places
         parts = [part[::block] for part in memory.longterm.stores[0].parts("birth")]  # a piece holds whole blocks
-        starts = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+        starts = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device="cpu")
         long = starts.shape[0]
         if with_short_term:
             starts = torch.cat([starts, pool[0][::block]])
-        in_text = starts.argsort()
+        in_text = starts.argsort(stable=True)
         ids = torch.div(starts[in_text], block, rounding_mode="floor")
         places = cls(in_text, ids, long, starts.shape[0] - long, block)
         memory.longterm.derived["places"] = Known(pool, with_short_term, places)
@@ -68,7 +69,7 @@ class Places:
     @cached_property
     def follows(self) -> Tensor:
         """[m] whether the next block is the next one of the text."""
-        return torch.cat([self.ids.diff() == 1, torch.zeros(min(1, len(self.ids)), dtype=torch.bool)])
+        return torch.cat([self.ids.diff() == 1, torch.zeros(min(1, len(self.ids)), dtype=torch.bool, device="cpu")])
 
     def behind(self, scores: Tensor, recent: int, held: int, *, certain: bool) -> int:
         """How many of the newest of the `held` short-term tokens stay where they are, beside the prompt.
@@ -80,12 +81,12 @@ class Places:
         if not recent or not self.short:
             return 0
         first = self.long + self.short - -(-recent // self.block)
-        return recent if int(self.in_text[int(scores.argmax())]) >= first else 0
+        return recent if int(self.in_text[int(best_places(scores, 1))]) >= first else 0
 
     def found(self, blocks: Tensor, memory: Memory, scores: Tensor | None) -> Found:
         """What reading `blocks` [k], indices into the order of the text, means for store and pool."""
         numbers = self.in_text[blocks]
-        rows = (numbers[:, None] * self.block + torch.arange(self.block)).flatten()
+        rows = (numbers[:, None] * self.block + torch.arange(self.block, device="cpu")).flatten()
         is_short = rows >= self.long * self.block
         ranks = rows[is_short] - self.long * self.block
         real = ranks < (len(memory.pool) if self.short else 0)
@@ -94,7 +95,7 @@ class Places:
         is_short = is_short[kept]
         order = torch.cat([(~is_short).nonzero()[:, 0], is_short.nonzero()[:, 0]]).argsort() if self.short else None
         index = rows[kept][~is_short]
-        by_store = None if scores is None else torch.empty(self.long).scatter_(0, *self._of_store(scores))
+        by_store = None if scores is None else scores.new_empty(self.long).scatter_(0, *self._of_store(scores))
         births = memory.longterm.gather(0, index, ("birth",))["birth"]
         return Found(index, memory.ages(births), by_store, ranks[real], order)
 

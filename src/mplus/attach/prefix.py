@@ -48,8 +48,9 @@ class Prefix:
 
     def __init__(self, decoder: Decoder, rows: int, slots: int) -> None:
         shape = (decoder.depth, rows, decoder.kv_heads, slots, decoder.head_width)
-        self.keys = torch.empty(shape, dtype=decoder.dtype, device=decoder.device)
-        self.values = torch.empty_like(self.keys)
+        with torch.inference_mode(False):  # they outlive the read, and the next one may run in another mode
+            self.keys = torch.empty(shape, dtype=decoder.dtype, device=decoder.device)
+            self.values = torch.empty_like(self.keys)
         self.slots = slots
         self.standing: Standing | None = None
         self.has_bos = False

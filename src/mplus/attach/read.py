@@ -82,6 +82,8 @@ class Reading:
         self.prefix = max(self.lengths)
         self.rotations: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.slots: Prefix | None = None
+        in_place = attached.engine.in_place
+        self._cache = PrefixCache(attached.decoder.depth, self.prefix, room=room, storing=storing, in_place=in_place)
 
     @property
     def adapter(self) -> str | None:
@@ -99,9 +101,8 @@ class Reading:
         return (torch.arange(self.prefix, device=self.device)[None] >= self.prefix - lengths).long()
 
     def cache(self) -> PrefixCache:
-        """A cache that holds the prefix and the room behind it."""
-        in_place = self.attached.engine.in_place
-        return PrefixCache(self.attached.decoder.depth, self.prefix, room=self.room, storing=self.storing, in_place=in_place)
+        """The cache of this pass, which holds the prefix and the room behind it."""
+        return self._cache
 
     def install(self, hooks: Hooks) -> None:
         """Place what is known before the pass, and hook every layer."""
@@ -152,7 +153,7 @@ class Reading:
             return None
         memory = self.memories[row]
         assert isinstance(memory, Memory)
-        stays = torch.ones(len(memory.pool), dtype=torch.bool)
+        stays = torch.ones(len(memory.pool), dtype=torch.bool, device="cpu")
         stays[self.found[row][0].short] = False
         return stays.nonzero()[:, 0]
 
@@ -288,8 +289,8 @@ class Reading:
                 keys, values = self.attached.decoder.project(layer, hidden)
                 slots.place(slice(layer, layer + 1), row, target, keys[None], values[None], rotation)
 
-    def _fill(self, layer: int, cache: PrefixCache, normed: Tensor) -> None:
-        slot, slots = cache.at(layer), self.slots
+    def _fill(self, layer: int, normed: Tensor) -> None:
+        slot, slots = self._cache.at(layer), self.slots
         if slot.filled and slot.storing:
             return
         assert slots is not None

@@ -53,10 +53,13 @@ def recomputed(decoder: Decoder, layers: tuple[int, ...], again: Callable[[], Ab
     def run(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return checkpoint(forward, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), as_before()), **kwargs)
 
+    own = [layer.__dict__.get("forward") for layer in chosen]  # what a library that places layers on devices put there
     try:
         for layer in chosen:
             layer.forward = partial(run, layer.forward)
         yield
     finally:
-        for layer in chosen:
+        for layer, forward in zip(chosen, own, strict=True):
             layer.__dict__.pop("forward", None)
+            if forward is not None:
+                layer.forward = forward

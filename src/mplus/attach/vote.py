@@ -14,7 +14,7 @@ from mplus.attach.places import Places
 from mplus.attach.resident import keys_on
 from mplus.memory.index.sketch import BlockSketch
 from mplus.memory.memory import Memory
-from mplus.retriever import VoteRetriever
+from mplus.retriever import VoteRetriever, best_places
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +49,14 @@ def vote_on_candidates(
         always = _reaching(places.in_text >= len(summaries) // block, window)
         budget = geometry.ltm_read_tokens // block
         count = min(max(budget, -(-budget * geometry.candidates_per_token // window)), int((~always).sum()))
-        out = torch.full((query.shape[0], places.in_text.shape[0]), float("-inf"))
-        for row in range(query.shape[0]):
-            about = _about(retriever, memory, places, summaries, query[row : row + 1], weight[row : row + 1])
+        out = torch.full((query.shape[0], places.in_text.shape[0]), float("-inf"), dtype=torch.float32, device="cpu")
+        for row, text in enumerate(text_BT):
+            own = query[row, text][None], weight[row, text][None]  # without padding: as if the prompt were alone
+            about = _about(retriever, memory, places, summaries, *own)
             chosen = always.clone()
-            chosen[about.masked_fill(always, float("-inf")).topk(count).indices] = True
+            chosen[best_places(about.masked_fill(always, float("-inf")), count)] = True
             windows = chosen.nonzero()[:, 0]
-            out[row, windows] = _exact(retriever, memory, places, windows, query[row : row + 1], weight[row : row + 1])
+            out[row, windows] = _exact(retriever, memory, places, windows, *own)
             log.debug("vote: %d of %d windows are candidates", windows.shape[0], len(places.ids))
     return out
 
@@ -65,7 +66,7 @@ def _about(
 ) -> Tensor:
     """[m] scores of all windows by sketches and by the prompt's loudest tokens, on the CPU."""
     block = memory.geometry.block_tokens
-    loudest = weight[0].topk(min(LOUDEST, weight.shape[1])).indices
+    loudest = best_places(weight[0], LOUDEST)
     query, weight = query[:, loudest], weight[:, loudest].float().cpu()
     parts = [summaries.matches(query[0])]
     fresh = memory.longterm.search_parts(0, len(summaries))  # pieces hold whole blocks
@@ -78,14 +79,14 @@ def _about(
 def _exact(retriever: VoteRetriever, memory: Memory, places: Places, windows: Tensor, query: Tensor, weight: Tensor) -> Tensor:
     """[c] scores of the windows that begin at blocks `windows` [c] of the text, as in ``vote``."""
     block, total = memory.geometry.block_tokens, places.in_text.shape[0]
-    wanted = torch.zeros(total + retriever.window, dtype=torch.bool)
+    wanted = torch.zeros(total + retriever.window, dtype=torch.bool, device="cpu")
     for step in range(retriever.window):
         wanted[windows + step] = True
     blocks = wanted[:total].nonzero()[:, 0]  # [n] in the order of the text
-    follows = torch.cat([blocks.diff() == 1, torch.zeros(1, dtype=torch.bool)]) & places.follows[blocks]
+    follows = torch.cat([blocks.diff() == 1, torch.zeros(1, dtype=torch.bool, device="cpu")]) & places.follows[blocks]
     numbers, order = places.in_text[blocks].sort()  # in the order of the store, the pool behind it
     stored = numbers[numbers < places.long]
-    rows = (stored[:, None] * block + torch.arange(block)).flatten()
+    rows = (stored[:, None] * block + torch.arange(block, device="cpu")).flatten()
     parts = [retriever.matches(query, memory.longterm.gather(0, rows, ("search",))["search"].to(query.device), block)]
     if places.short:
         short = retriever.matches(query, _short_keys(memory, query.device), block)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mplus.attach.attention import grouped_on_cpu
-from mplus.attach.cache import PrefixCache
+from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
@@ -146,6 +146,7 @@ class _Run:
             self._keep_by_row(lengths, ids.device)
         self.prefix = 0 if initial else 1 + tail.tokens - self.fill
         self.ids = torch.cat([ids[:, :1].expand(-1, self.fill), ids], 1)
+        self.cache = PrefixCache(self.decoder.depth, self.prefix, room=self.ids.shape[1], storing=not torch.is_grad_enabled())
         self.taken = _Taken()
         self.takes_kv = layout.format == "kv" and keeps_write_kv(geometry)
         retriever = attached.retriever if "search" in layout.fields else None
@@ -173,14 +174,14 @@ class _Run:
             list(range(length - geometry.new_tokens, length)) if output else geometry.kept_positions(length) for length in lengths
         ]
         self.own = [torch.tensor(place, device=device) - first for place in places]
-        self.kept, self.new = slice(first, None), self.text - first
+        self.new = self.text - first
+        self.kept = slice(-self.new, None)  # counted from the end: the last layer may leave the others out
 
     def forward(self) -> Tensor | None:
         """Run the decoder's layers with the hooks on; the last hidden states, or None when the pass could stop early."""
         decoder = self.decoder
         if not self.initial:  # before the hooks: they must see the chunk's projections only
             self.seen_kv = [self.project_seen(layer) for layer in range(decoder.depth)]
-        cache = PrefixCache(decoder.depth, self.prefix, room=self.ids.shape[1], storing=not torch.is_grad_enabled())
         mask = torch.ones(self.batch, self.prefix + self.ids.shape[1], dtype=torch.long, device=self.ids.device)
         positions = torch.arange(self.prefix, mask.shape[1], device=self.ids.device)[None].expand(self.batch, -1)
         with Hooks() as hooks, recomputed(decoder, self.recompute, self.again):
@@ -188,7 +189,7 @@ class _Run:
                 self.install(hooks, layer)
             try:
                 out = decoder.body(
-                    input_ids=self.ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+                    input_ids=self.ids, attention_mask=mask, position_ids=positions, use_cache=True, **passed(self.cache)
                 )
             except Enough:
                 return None
@@ -213,12 +214,13 @@ class _Run:
         hooks.before_layer(decoder, layer, lambda hidden: self.enter(layer, hidden))
         if self.narrows and layer == decoder.depth - 1:
             hooks.around_layer(decoder, layer, self.narrow)
-        hooks.before_attention(decoder, layer, lambda cache, normed: self.attend(layer, cache, normed))
+        hooks.before_attention(decoder, layer, lambda normed: self.attend(layer, normed))
         if self.takes_kv:
-            hooks.after(decoder.key_source(layer), lambda out: self.take(self.taken.keys, layer, out))
-            hooks.after(decoder.value_source(layer), lambda out: self.take(self.taken.values, layer, out))
+            (key_source, keys_of), (value_source, values_of) = decoder.key_source(layer), decoder.value_source(layer)
+            hooks.after(decoder, key_source, lambda out: self.take(self.taken.keys, layer, keys_of(out)))
+            hooks.after(decoder, value_source, lambda out: self.take(self.taken.values, layer, values_of(out)))
         elif self.geometry.write_tap == "output":
-            hooks.after(decoder.layers[layer], lambda out: self.leave(layer, out))
+            hooks.after(decoder, decoder.layers[layer], lambda out: self.leave(layer, out))
 
     def enter(self, layer: int, hidden: Tensor) -> Tensor:
         """Before a layer: refreshed old rows in front, the position vector on the new rows, the input tap."""
@@ -257,7 +259,7 @@ class _Run:
             others["position_ids"] = others["position_ids"][:, rest:]
         return hidden[:, rest:]
 
-    def attend(self, layer: int, cache: PrefixCache, normed: Tensor) -> None:
+    def attend(self, layer: int, normed: Tensor) -> None:
         """Before attention: the prefix goes into the cache; with the input tap this is also where search keys come from."""
         last = layer == self.decoder.depth - 1
         if self.geometry.write_tap == "input" and (layer in self.searched or layer in self.states):
@@ -266,11 +268,10 @@ class _Run:
             raise Enough
         keys, values = self.prefix_kv(layer, normed)
         if last and self.left_out is not None:
-            slot = cache.at(layer)
-            slot.prefix += self.left_out[0].shape[1]
+            self.cache.at(layer).prefix += self.left_out[0].shape[1]
             keys = torch.cat([keys, self.left_out[0].transpose(1, 2)], 2)
             values = torch.cat([values, self.left_out[1].transpose(1, 2)], 2)
-        cache.at(layer).fill(keys, values)
+        self.cache.at(layer).fill(keys, values)
 
     def project_seen(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys before rotation and values of [BOS | tail], each [B or 1, P, H, E]."""
@@ -297,8 +298,8 @@ class _Run:
         return keys.transpose(1, 2).expand(expand), values.transpose(1, 2).expand(expand)
 
     def take(self, into: dict[int, Tensor], layer: int, out: Tensor) -> None:
-        """After the key or value projection: the chunk's own rows, before rotation."""
-        into[layer] = self.decoder.as_heads(out)[:, self.kept]
+        """After the key or value projection [B, T, H, E]: the chunk's own rows, before rotation."""
+        into[layer] = out[:, self.kept]
         if layer == self.decoder.depth - 1 and into is self.taken.values and self.may_stop:
             raise Enough
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, StaticCache
 
+from mplus.attach.cache import passed
 from mplus.attach.engine import PAPER, Engine
 from mplus.benchmark.filling import fill_short
 from mplus.benchmark.paired import timed
@@ -148,7 +149,7 @@ class FullContext:
     def first_token_cached(self, query: Tensor) -> float:
         """Seconds until the first new token when the text's keys and values are at hand."""
         ids, cache = self._ids(query), copy.deepcopy(self._dynamic())
-        return timed(lambda: self._generate(ids, past_key_values=cache, max_new_tokens=1, do_sample=False))
+        return timed(lambda: self._generate(ids, max_new_tokens=1, do_sample=False, **passed(cache)))
 
     def decode_cached(self, query: Tensor, new_tokens: int) -> float:
         """Seconds for `new_tokens` tokens after the first, transformers' growing cache."""
@@ -163,7 +164,7 @@ class FullContext:
 
     def _decode(self, query: Tensor, new_tokens: int, cache: Any) -> float:
         stamps = Stamps()
-        self._generate(self._ids(query), past_key_values=cache, streamer=stamps, **greedy(self.model.config, new_tokens))
+        self._generate(self._ids(query), streamer=stamps, **passed(cache), **greedy(self.model.config, new_tokens))
         return stamps.decoding_s
 
     def _generate(self, ids: Tensor, **kwargs: Any) -> None:
@@ -176,7 +177,7 @@ class FullContext:
         if self.kept is None:
             self.kept = DynamicCache(config=self.model.config)
             with torch.no_grad():
-                self.model(self.text[None], past_key_values=self.kept, use_cache=True, logits_to_keep=1)
+                self.model(self.text[None], use_cache=True, logits_to_keep=1, **passed(self.kept))
         return self.kept
 
     def _fill(self, cache: Any) -> None:

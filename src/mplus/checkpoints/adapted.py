@@ -148,8 +148,9 @@ def check_fits(geometry: Geometry, decoder: Decoder) -> None:
     """Raise ``GeometryError`` when memory alone fills the decoder's positions."""
     slots = 1 + geometry.stm_tokens + (geometry.ltm_read_tokens if geometry.ltm else 0)
     if slots + geometry.chunk_tokens > decoder.positions:
+        limit, why = decoder.limit
         raise GeometryError(
-            f"memory needs {slots} positions (1 + N + K0) and a chunk {geometry.chunk_tokens}, the model has {decoder.positions}; "
+            f"memory needs {slots} positions (1 + N + K0) and a chunk {geometry.chunk_tokens}, the model has {limit} ({why}); "
             "lower stm_tokens, ltm_read_tokens or chunk_tokens"
         )
 

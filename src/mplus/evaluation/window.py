@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from mplus.attach.cache import passed
 from mplus.errors import InputError
 from mplus.evaluation.clock import Clock
 
@@ -101,7 +102,7 @@ def _prefilled(hf_model: Any, ids: list[int], progress: Callable[[int], None]) -
     cache = DynamicCache()
     for start in range(0, len(ids), _PREFILL_TOKENS):
         piece = torch.tensor([ids[start : start + _PREFILL_TOKENS]], device=hf_model.device)
-        hf_model(input_ids=piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        hf_model(input_ids=piece, use_cache=True, logits_to_keep=1, **passed(cache))
         progress(start + piece.shape[1])
     return cache
 
@@ -125,8 +126,8 @@ def _answer_group(
             input_ids=ids_T[None],
             position_ids=positions_T[None],
             attention_mask=mask,
-            past_key_values=cache,
             use_cache=True,
+            **passed(cache),
             logits_to_keep=keep,
         )
         ids_T = output.logits[0].argmax(-1)

@@ -47,6 +47,8 @@ class LongTerm:
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
         self.summaries: list[KeyLevels | BlockSketch] = [self._no_summaries() for _ in range(groups)]
+        self.stored_index: dict[int, dict[str, Tensor]] = {}
+        """States of summaries that were read from a file, until the rows are summarised again."""
         self.derived: dict[str, object] = {}
         """What readers worked out from all rows and want to find again; emptied by every change."""
 
@@ -75,6 +77,7 @@ class LongTerm:
         """
         if not self.is_searched_by_summaries(group):
             return None
+        self._restore_index(group)
         summaries = self.summaries[group]
         if len(self.stores[group]) - len(summaries) >= summaries.group_rows:
             catch_up(summaries, self.search_parts(group, len(summaries)))
@@ -96,7 +99,28 @@ class LongTerm:
         for store in self.stores:
             store.close()
         self.summaries = [self._no_summaries() for _ in self.stores]
+        self.stored_index.clear()
         self.derived.clear()
+
+    def index_state(self) -> dict[str, Tensor]:
+        """What a search follows from beside the rows held, to be stored with them: small tensors by name."""
+        states = {group: summaries.state() for group, summaries in enumerate(self.summaries)} | self.stored_index
+        return {f"index.{group}.{name}": value for group, state in states.items() for name, value in state.items()}
+
+    def restore_index(self, tensors: dict[str, Tensor]) -> None:
+        """Take ``index_state`` out of the tensors of a file, after the rows; the rows are summarised at the first search."""
+        for group in range(self.groups):
+            prefix = f"index.{group}."
+            state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            if state:
+                self.summaries[group].check(state, len(self.stores[group]), torch.Size(self.layout.fields["search"]).numel())
+                self.stored_index[group] = state
+
+    def _restore_index(self, group: int) -> None:
+        state = self.stored_index.get(group)
+        if state is not None:
+            self.summaries[group].restore(state, self.search_parts(group))
+            del self.stored_index[group]
 
     def take(self, dropped: Rows, births: Tensor) -> None:
         """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy.
@@ -120,6 +144,7 @@ class LongTerm:
             for group, store in enumerate(self.stores):
                 excess = max(0, len(store) - self.geometry.ltm_capacity)
                 forgotten = -(-excess // self.block) * self.block  # whole blocks, so that every block stays aligned
+                self._restore_index(group)
                 store.evict_oldest(forgotten)
                 self.summaries[group].forget(forgotten)
                 self.summaries_of(group)  # now, a group at a time, rather than all at once when a prompt waits
@@ -171,6 +196,7 @@ class LongTerm:
         twin = LongTerm(self.layout, self.geometry, self.storage)
         twin.stores = [store.fork() for store in self.stores]
         twin.summaries = [summaries.fork() for summaries in self.summaries]
+        twin.stored_index = dict(self.stored_index)
         twin.waiting = list(self.waiting)
         twin.writes_since_merge = self.writes_since_merge
         return twin
@@ -181,6 +207,7 @@ class LongTerm:
         twin.__dict__.update(self.__dict__)
         twin.stores = [store.staged() for store in self.stores]
         twin.summaries = [summaries.staged() for summaries in self.summaries]
+        twin.stored_index = dict(self.stored_index)
         twin.waiting, twin.derived = list(self.waiting), {}
         return twin
 

@@ -156,6 +156,7 @@ def _tensors(memory: Memory) -> dict[str, Tensor]:
         out["tail"] = memory.tail.contiguous()
     for group, store in enumerate(memory.longterm.stores):
         out.update(sealed.loose_tensors(store, group))
+    out.update(memory.longterm.index_state())
     return out
 
 
@@ -226,6 +227,7 @@ def _restore(
                 }
             )
             number += 1
+    memory.longterm.restore_index(tensors)
     memory.longterm.waiting = [int(count) for count in manifest["ltm_waiting"]]
     memory.longterm.writes_since_merge = int(manifest["writes_since_merge"])
     if len(memory.pool) != manifest["stm_tokens"] or len(memory.longterm) != manifest["ltm_tokens"]:

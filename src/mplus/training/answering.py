@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mplus.attach.cache import PrefixCache
+from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks
 from mplus.model import MPlusModel
@@ -110,7 +110,9 @@ def read_states(
     prefix = 0 if memory is None else 1 + slots
     rotation = decoder.rotation(torch.arange(prefix, device=device)[None], attached.bos) if prefix else None
 
-    def attend(layer: int, cache: PrefixCache, normed: Tensor) -> None:
+    cache = PrefixCache(decoder.depth, prefix, storing=False)
+
+    def attend(layer: int, normed: Tensor) -> None:
         assert memory is not None and rotation is not None
         with torch.no_grad():
             keys, values = memory(layer)
@@ -126,7 +128,7 @@ def read_states(
         if prefix:
             for layer in range(decoder.depth):
                 hooks.before_attention(decoder, layer, partial(attend, layer))
-            kwargs = {"past_key_values": PrefixCache(decoder.depth, prefix, storing=False), "use_cache": True}
+            kwargs = {"use_cache": True, **passed(cache)}
         states: Tensor = decoder.body(
             input_ids=ids,
             attention_mask=torch.cat([mask.new_ones(rows, prefix), mask], 1),

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mplus.attach.cache import PrefixCache
 from mplus.attach.find import prompt_features
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
@@ -134,7 +133,7 @@ def reading_states(model: MPlusModel, rows: list[list[int]], memories: list[Memo
         decoder.depth, *prompts.ids.shape, decoder.width, dtype=decoder.dtype, device=prompts.ids.device
     )  # [L, B, T, D]
 
-    def take(layer: int, own: slice, cache: PrefixCache, normed: Tensor) -> None:
+    def take(layer: int, own: slice, normed: Tensor) -> None:
         states[layer, own] = normed
         if layer == decoder.depth - 1:
             raise Enough
@@ -143,7 +142,10 @@ def reading_states(model: MPlusModel, rows: list[list[int]], memories: list[Memo
         own = slice(number, None, len(memories))
         if not len(rows[own]):
             continue
-        with Hooks() as hooks, contextlib.suppress(Enough):  # ours come first: the reading's own hooks act behind them
+        with (
+            Hooks(around_passes=True) as hooks,
+            contextlib.suppress(Enough),
+        ):  # ours come first: the reading's own hooks act behind them
             for layer in range(decoder.depth):
                 hooks.before_attention(decoder, layer, partial(take, layer, own))
             model(prompts.ids[own], attention_mask=prompts.mask[own], memory=memory)

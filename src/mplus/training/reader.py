@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mplus.attach.cache import PrefixCache
+from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks
 from mplus.attach.recompute import recomputed
@@ -65,6 +65,7 @@ class Reader:
         self.used = slots >= self.prefix - lengths
         self.rotation = self.decoder.rotation((slots - (self.prefix - lengths)).clamp(min=0), model.attached.bos)
         self.bos_kv: list[tuple[Tensor, Tensor]] = []
+        self.cache = PrefixCache(self.decoder.depth, self.prefix, storing=False)
 
     def forward(self, wanted: Tensor) -> Tensor:
         """Logits [m, V] of the positions where `wanted` [B, T] is True, in row order."""
@@ -75,10 +76,9 @@ class Reader:
             ]
         mask = torch.cat([self.used, self.text], 1).long()
         positions = (mask.cumsum(1) - 1)[:, self.prefix :].clamp(min=0)
-        cache = PrefixCache(decoder.depth, self.prefix, storing=False)
         with self._hooked(), recomputed(decoder, self.recompute, self._hooked):
             out = decoder.body(
-                input_ids=self.ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+                input_ids=self.ids, attention_mask=mask, position_ids=positions, use_cache=True, **passed(self.cache)
             )
             logits: Tensor = decoder.model.lm_head(out.last_hidden_state[wanted])
         return logits
@@ -90,7 +90,7 @@ class Reader:
                 hooks.before_attention(self.decoder, layer, partial(self._fill, layer))
             yield
 
-    def _fill(self, layer: int, cache: PrefixCache, normed: Tensor) -> None:
+    def _fill(self, layer: int, normed: Tensor) -> None:
         columns = self._columns(layer, self.search.choose(layer, normed))
         rows, place = self.table.gather(layer, columns.clamp(min=0))
         keys, values = self._project(layer, rows)
@@ -99,7 +99,7 @@ class Reader:
         first = self.used & ~torch.nn.functional.pad(self.used, (1, 0))[:, :-1]
         here = first[:, :, None, None]
         keys, values = torch.where(here, bos_keys.to(keys), keys), torch.where(here, bos_values.to(values), values)
-        cache.at(layer).fill(rotate(keys, *self.rotation).transpose(1, 2), values.transpose(1, 2))
+        self.cache.at(layer).fill(rotate(keys, *self.rotation).transpose(1, 2), values.transpose(1, 2))
 
     def _project(self, layer: int, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         if "keys" in rows:

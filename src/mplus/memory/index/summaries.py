@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Protocol, Self
 
+import torch
 from torch import Tensor
 
 from mplus.memory.index.pieces import groups
@@ -15,7 +16,12 @@ log = logging.getLogger(__name__)
 
 
 class Summaries(Protocol):
-    """Of all rows of a store but the newest, which do not fill a group yet; ``len`` counts them from the oldest row held."""
+    """Of all rows of a store but the newest, which do not fill a group yet; ``len`` counts them from the oldest row held.
+
+    How a row is summarised may follow from rows that were there before it and have been forgotten since. So that a stored memory is
+    searched as the one it was stored from, ``state`` gives what follows from more than the rows held: small tensors, no rows.
+    ``restore`` makes the same summaries of it and of the keys of the rows held.
+    """
 
     group_rows: int
 
@@ -26,6 +32,28 @@ class Summaries(Protocol):
     def forget(self, rows: int) -> None: ...
     def fork(self) -> Self: ...
     def staged(self) -> Self: ...
+    def state(self) -> dict[str, Tensor]: ...
+    def check(self, state: dict[str, Tensor], rows: int, width: int) -> None: ...
+    def restore(self, state: dict[str, Tensor], parts: Iterable[Tensor]) -> None: ...
+
+
+def check_state(state: dict[str, Tensor], held: int, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise ``ValueError`` where a state read from a file is none.
+
+    Args:
+        held: what there is to summarise at most.
+        shapes: of each slab's tensors, by name.
+    """
+    if state.keys() != {"used", *shapes}:
+        raise ValueError(f"the index has {sorted(state)}, expected {sorted(['used', *shapes])}")
+    start, *used = state["used"].tolist()
+    if state["used"].dtype != torch.int64 or not used or not 0 <= start < used[0] or min(used) < 1 or sum(used) - start > held:
+        raise ValueError(f"the index counts {state['used'].tolist()}, there are {held} to be counted")
+    for name, shape in shapes.items():
+        if tuple(state[name].shape) != (len(used), *shape) or state[name].dtype != torch.float32:
+            raise ValueError(
+                f"the index's {name} is {state[name].dtype} {list(state[name].shape)}, expected {[len(used), *shape]}"
+            )
 
 
 def catch_up(summaries: Summaries, parts: Iterable[Tensor]) -> None:
