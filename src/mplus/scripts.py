@@ -78,6 +78,13 @@ def place_of(text: str, wanted: str) -> int | None:
     return found.start() if found else None
 
 
+TERMINAL: Final = r"[[\p{Sentence_Break=STerm}།༎．]--[!?‼‽⁇⁈⁉]]"
+"""Signs that end a sentence whether or not a space follows; ``. ! ? …`` need one."""
+
+CLOSING: Final = r"[\p{Pe}\p{Pf}\"'“‘]"
+"""What may stand between the end of a sentence and its space; German and Chinese close with what English opens with."""
+
+
 def splits_sign(text: str, position: int) -> bool:
     """Whether a position is inside what a reader sees as one sign (a letter with its marks, an emoji of several characters)."""
     if not 0 < position < len(text):
