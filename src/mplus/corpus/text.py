@@ -1,4 +1,4 @@
-"""Running text to read: what Python itself carries, or a file of the user's. Knows nothing of facts or models."""
+"""Running text to read: what Python itself carries, cut into sentences; files are read by ``corpus.files``. Knows nothing of facts or models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Final
 
 import regex
 
-from mplus.errors import EmptyTextError, EncodingError, InputError
+from mplus.corpus.files import read_text as read_text
+from mplus.errors import InputError
 from mplus.scripts import CLOSING, TERMINAL, splits_sign
 
 # Parts of the standard library that not every installation has, or that hold data and tests rather than prose.
@@ -53,35 +54,6 @@ def python_text() -> str:
             "pass a UTF-8 text of your own with --haystack FILE"
         )
     return "\n\n".join(paragraphs) + "\n"
-
-
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file, line ends normalised.
-
-    Raises:
-        InputError: there is no such file, or it cannot be read.
-        EncodingError: it is not UTF-8.
-        EmptyTextError: it holds nothing but white space.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"there is no file '{path}'; expected a UTF-8 text file, check the path") from None
-    except IsADirectoryError:
-        raise InputError(f"'{path}' is a directory; expected a UTF-8 text file, name a file in it") from None
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read ({error.strerror}); expected a readable UTF-8 text file") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EncodingError(
-            f"'{path}' is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}; "
-            "convert it first, for example with: iconv -f LATIN1 -t UTF-8"
-        ) from None
-    if not text.strip():
-        raise EmptyTextError(f"'{path}' holds no text ({len(data)} bytes, all white space); expected some text to read")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def sentences(text: str) -> list[str]:

@@ -5,14 +5,13 @@ Knows files, nothing of tokens or models.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mplus.corpus.text import read_text
+from mplus.corpus.files import parsed, read_text
 from mplus.errors import InputError
 from mplus.evaluation.records import kind_of, parquet_rows
 
@@ -83,7 +82,7 @@ def article_key(title: str) -> str:
 
 def _as_json(text: str) -> dict[str, Any] | None:
     try:
-        whole = json.loads(text)
+        whole = parsed(text)
     except ValueError:
         return None
     return whole if isinstance(whole, dict) else None
@@ -117,7 +116,7 @@ def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parsed(line)
         except ValueError as error:
             raise InputError(f"'{name}' line {number} is not JSON ({error}); expected one JSON object a line") from None
         if not isinstance(record, dict):

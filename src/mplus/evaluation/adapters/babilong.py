@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import field_validator
 
-from mplus.corpus.text import read_text
+from mplus.corpus.files import read_text
 from mplus.errors import InputError
 from mplus.evaluation.adapters.haystack import Haystack, Lengths, laid
 from mplus.evaluation.distances import short

@@ -14,7 +14,7 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from mplus.corpus.text import read_text
+from mplus.corpus.files import read_text
 from mplus.errors import InputError
 from mplus.evaluation.adapters.haystack import LongLengths
 from mplus.evaluation.distances import short

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mplus.corpus.files import parsed, read_text
 from mplus.corpus.splits import is_dev, nq_split
 from mplus.errors import InputError
 from mplus.scripts import place_of
@@ -99,14 +99,21 @@ def _dolly_title(item: dict[str, Any]) -> str:
 
 
 def _articles(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["data"]
+    try:
+        found: list[dict[str, Any]] = parsed(read_text(path))["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"'{path}' is not SQuAD-format JSON ({type(error).__name__}: {error}); give an undamaged file") from None
     return found
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     if path.is_file():
-        with path.open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
+        for number, line in enumerate(read_text(path, may_be_empty=True).split("\n"), 1):
+            if line.strip():
+                try:
+                    yield parsed(line)
+                except ValueError as error:
+                    raise InputError(f"'{path}' line {number} is not JSON ({error}); give an undamaged file") from None
 
 
 def _plain(title: str) -> str:
