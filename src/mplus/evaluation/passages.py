@@ -41,11 +41,12 @@ class Passage:
 
 @dataclass(frozen=True)
 class PassageFile:
-    """All passages of one file, in its order."""
+    """All passages of one file, in its order; ``unanswerable`` are questions without an answer, which nobody asks."""
 
     path: str
     form: Form
     passages: list[Passage]
+    unanswerable: tuple[str, ...] = ()
 
 
 def read_passages(path: str | Path) -> PassageFile:
@@ -57,17 +58,19 @@ def read_passages(path: str | Path) -> PassageFile:
     Raises:
         InputError: no such file, or a field is missing, empty or of the wrong type (file, line and field are named).
     """
+    unanswerable: list[str] = []
     if Path(path).suffix.lower() == ".parquet":
-        return PassageFile(str(path), "context", _contexts(str(path), list(enumerate(parquet_rows(Path(path))))))
+        passages = _contexts(str(path), list(enumerate(parquet_rows(Path(path)))), unanswerable)
+        return PassageFile(str(path), "context", passages, tuple(unanswerable))
     text = read_text(path)
     name, start = str(path), text.lstrip()[:1]
     if start == "{" and (whole := _as_json(text)) is not None and "data" in whole:
-        return PassageFile(name, "squad", list(_squad(name, whole["data"])))
+        return PassageFile(name, "squad", list(_squad(name, whole["data"], unanswerable)), tuple(unanswerable))
     if start == "{":
         lines = list(_json_lines(name, text))
         if any("ctxs" in record for _, record in lines):
             return PassageFile(name, "natural_questions", _natural_questions(name, lines))
-        return PassageFile(name, "context", _contexts(name, lines))
+        return PassageFile(name, "context", _contexts(name, lines, unanswerable), tuple(unanswerable))
     if Path(path).suffix.lower() in (".json", ".jsonl"):
         found = "a JSON list" if start == "[" else f"not JSON: it starts with {start!r}"
         raise InputError(f"'{name}' is {found}; expected SQuAD's form or one JSON object a line")
@@ -88,7 +91,7 @@ def _as_json(text: str) -> dict[str, Any] | None:
     return whole if isinstance(whole, dict) else None
 
 
-def _squad(name: str, data: Any) -> Iterator[Passage]:
+def _squad(name: str, data: Any, unanswerable: list[str]) -> Iterator[Passage]:
     field = _field_of(name)
     if not isinstance(data, list):
         raise InputError(f"'{name}': data is {kind_of(data)}, expected a list of articles as in SQuAD")
@@ -97,8 +100,13 @@ def _squad(name: str, data: Any) -> Iterator[Passage]:
         for p, paragraph in enumerate(field(article, "paragraphs", list, f"data[{a}]")):
             at = f"data[{a}].paragraphs[{p}]"
             context = field(paragraph, "context", str, at)
-            asked = [_squad_question(field, qa, f"{at}.qas[{q}]") for q, qa in enumerate(field(paragraph, "qas", list, at))]
-            yield Passage(article=title, text=context, questions=tuple(one for one in asked if one is not None))
+            asked = []
+            for q, qa in enumerate(field(paragraph, "qas", list, at)):
+                if (one := _squad_question(field, qa, f"{at}.qas[{q}]")) is not None:
+                    asked.append(one)
+                else:
+                    unanswerable.append(str(qa.get("id", f"{at}.qas[{q}]")))
+            yield Passage(article=title, text=context, questions=tuple(asked))
 
 
 def _squad_question(field: Callable[..., Any], qa: Any, at: str) -> Asked | None:
@@ -124,7 +132,7 @@ def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, record
 
 
-def _contexts(name: str, lines: list[tuple[int, dict[str, Any]]]) -> list[Passage]:
+def _contexts(name: str, lines: list[tuple[int, dict[str, Any]]], unanswerable: list[str]) -> list[Passage]:
     field = _field_of(name)
     asked: dict[tuple[str, str], list[Asked]] = {}
     for number, record in lines:
@@ -136,6 +144,7 @@ def _contexts(name: str, lines: list[tuple[int, dict[str, Any]]]) -> list[Passag
         start: Any = None
         if isinstance(given, dict):  # as the data sets of the hub have it
             if given.get("text") == []:  # SQuAD 2.0: not answerable
+                unanswerable.append(str(record.get("id", at)))
                 continue
             start = next(iter(given.get("answer_start") or []), None)
         answers = _answers(field, record, at)
