@@ -41,21 +41,21 @@ def folded(text: str) -> str:
     zero-width signs, variation selectors, Arabic and Hebrew vowel points are left out. White space and punctuation stay.
     """
     if text.isascii():
-        return _INVISIBLE.sub("", text).lower()
+        return str(_INVISIBLE.sub("", text)).lower()
     text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).casefold()
     text = unicodedata.normalize("NFKC", text.replace("i\u0307", "i").replace("ı", "i"))
     text = _FOREIGN_DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), _POINTS.sub("", text))
-    return regex.sub(r"(?<=\d)[٬٫](?=\d)", lambda found: _SEPARATORS[found[0]], text)
+    return str(regex.sub(r"(?<=\d)[٬٫](?=\d)", lambda found: _SEPARATORS[found[0]], text))
 
 
 def words(text: str) -> list[str]:
     """What stands between spaces; where a script has none, sign by sign. An emoji is a word."""
-    return text.split() if text.isascii() else _WORD.findall(text)
+    return text.split() if text.isascii() else list(_WORD.findall(text))
 
 
 def unspaced(text: str) -> str:
     """The text without white space between signs of scripts that need none."""
-    return text if text.isascii() else _BETWEEN_SIGNS.sub("", text)
+    return text if text.isascii() else str(_BETWEEN_SIGNS.sub("", text))
 
 
 def whole(wanted: str) -> str:
@@ -69,13 +69,14 @@ def whole(wanted: str) -> str:
         after = r"\p{M}"
     elif _IS_KATAKANA.match(wanted[-1:]):
         after = rf"[{_KATAKANA}]"
-    return f"(?<!{before})" * bool(before) + regex.escape(wanted, special_only=True, literal_spaces=True) + f"(?!{after})"
+    literal: str = regex.escape(wanted, special_only=True, literal_spaces=True)
+    return f"(?<!{before})" * bool(before) + literal + f"(?!{after})"
 
 
 def place_of(text: str, wanted: str) -> int | None:
     """Where a text first stands in another one as whole words, None if nowhere."""
     found = regex.search(whole(wanted), text, _V1) if wanted else None
-    return found.start() if found else None
+    return int(found.start()) if found else None
 
 
 TERMINAL: Final = r"[[\p{Sentence_Break=STerm}།༎．]--[!?‼‽⁇⁈⁉]]"

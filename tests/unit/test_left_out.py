@@ -92,7 +92,14 @@ def test_documents_leave_out_by_subset_limit_and_document(tmp_path: Path) -> Non
         {"context": f"Text {n % 2}.", "input": f"Q {n}?", "answers": ["x"], "_id": f"q{n}", "dataset": "a" if n < 6 else "b"}
         for n in range(8)
     ]
-    named = {"context": "context", "question": "input", "id": "_id", "subset": "dataset", "repair": False, "truncate": ()}
+    named: dict[str, Any] = {
+        "context": "context",
+        "question": "input",
+        "id": "_id",
+        "subset": "dataset",
+        "repair": False,
+        "truncate": (),
+    }
     asked, left_out = planned("longbench", tmp_path, lines(*records), subsets=["a"], per_document=2, limit=3, **named)
     assert asked == 3 and sum(left_out.counts.values()) == 5
     assert left_out.names["of another subset (subsets)"] == ["q6", "q7"]

@@ -100,9 +100,10 @@ class Corpus:
                 return ids
             longest, tried = max(longest, len(ids)), tried + 1
             if tried >= 2 * records.patience:  # the one that fits may be first in one epoch's order and last in the next
+                looked = f" (longest looked at: {longest})" if longest else ""
                 wanted = f"{low} to {high - 1}" if source.tokens else f"at least {low}"
                 raise InputError(
-                    f"none of {records.patience} documents of {source.place} has {wanted} tokens (longest looked at: {longest}); "
+                    f"none of {records.patience} documents of {source.place} has {wanted} tokens{looked}; "
                     "give longer documents, or lower the chunk length or the source's `tokens`"
                 )
 
