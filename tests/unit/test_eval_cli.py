@@ -107,6 +107,18 @@ def test_a_finished_run_is_replaced_only_when_told(capsys: pytest.CaptureFixture
     assert json.loads(path.read_text(encoding="utf-8"))["settings"]["seed"] == 1
 
 
+def test_questions_that_are_not_asked_are_shown_and_stored(capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path) -> None:
+    options = ["--data", data, "--distances", "0", "--limit", "1", "--max-answer-tokens", "9", "--max-new-tokens", "2"]
+    run = ["eval", "retention", *options, "--systems", "mplus", "--out", "out"]
+    assert main(run) == 0
+    assert "15 questions left out: beyond the limit of 1 (--limit) (a0p0-1, " in capsys.readouterr().out
+    for name in ("run.json", "summary.json"):
+        stored = json.loads((tmp_path / "out" / name).read_text(encoding="utf-8"))["left_out"]
+        assert stored["beyond the limit of 1 (--limit)"]["questions"] == 15
+    assert "Not asked: 15, beyond the limit" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert main([*run, "--resume"]) == 0
+
+
 def test_a_run_is_not_gone_on_with_over_other_data(capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path) -> None:
     options = ["--data", data, "--distances", "0", "--limit", "1", "--max-answer-tokens", "9", "--max-new-tokens", "2"]
     run = ("eval", "retention", *options, "--systems", "mplus", "--out", "out")

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from mplus.cli import main
 from mplus.errors import InputError
 from mplus.evaluation.endpoint import Endpoint as JudgeEndpoint
 from mplus.evaluation.journal import SAMPLES, Journal, Sample
-from mplus.evaluation.judge import SHARES, VERDICTS, Judge, judge_run, prompt_of, score_of
+from mplus.evaluation.judge import SHARES, VERDICTS, Judge, judge_run, prompt_of
+from mplus.evaluation.verdict import score_of
 
 Reply = tuple[int, dict[str, str], str]
 
@@ -165,19 +167,152 @@ def test_a_verdict_that_is_neither_yes_nor_no_is_counted_and_not_guessed(tmp_pat
     assert (easy["share"], easy["judged"], easy["no_verdict"]) == (None, 0, 2)
     assert (found["judged"], found["no_verdict"]) == (1, 3)
     assert [one["score"] for one in verdicts(tmp_path)] == [None, None, 1, None]
-    judge_run(tmp_path, judge(endpoint))
-    assert len(endpoint.asked) == 4
+    assert found["unclear"] == ["Perhaps yes", "", ""]
+    endpoint.says = lambda number, message: completion("no")
+    assert judge_run(tmp_path, judge(endpoint))["no_verdict"] == 0
+    assert len(endpoint.asked) == 7  # what has no verdict is asked about again
 
 
 @pytest.mark.parametrize(
     ("said", "score"),
     [
         ("yes", 1), ("No", 0), (" **Yes.** It says so.", 1), ("No, not at all: yes would be wrong", 0), ("<think>no, no</think>\nyes", 1),
-        ("", None), ("<think>yes", None), ("Yesterday", None), ("It agrees.", None), ("1", None), ("not", None),
+        ("", None), ("<think>yes", None), ("Yesterday", None), ("It may agree.", None), ("1", None), ("not", None),
     ],
 )  # fmt: skip
 def test_the_first_word_is_the_verdict(said: str, score: int | None) -> None:
     assert score_of(said) == score
+
+
+@pytest.mark.parametrize(
+    "yes",
+    [
+        "Answer: yes", "**Answer:** Yes.", "Verdict - yes", "Final answer: **Yes**", "Correct.", "Yes - it agrees", '{"verdict": "yes"}',
+        '```json\n{"reason": "no doubt", "correct": true}\n```', '{"score": 1}', "The answer agrees with the list.\nyes", "It agrees.",
+        "The answer is correct.", "Yes or no? Answer: yes", "<think>no</think>Yes", "no, wait</think>\n\nyes", "\\boxed{yes}", "Ja",
+        "Ja, das stimmt.",
+        "Oui.", "Sí", "Да", "是", "是的。", "正确", "はい。", "네", "نعم", "हाँ", "“Yes”", "<answer>yes</answer>", "✅", "ｙｅｓ", "Yes, no doubt.",
+    ],
+)  # fmt: skip
+def test_yes_is_understood_in_what_it_is_wrapped_in(yes: str) -> None:
+    assert score_of(yes) == 1
+
+
+@pytest.mark.parametrize(
+    "no",
+    [
+        "Answer: no", "Incorrect.", "Not correct.", "The answer is not correct.", "It does not agree.", "Wrong", '{"verdict": "no", "yes": 1}',
+        '{"agrees": false}', "The answer names another town.\n**No**", "Nein", "Non", "нет",
+        "不是", "不正确", "否", "いいえ", "아니요", "لا", "नहीं", "❌",
+        "The right answers say Porto.\nno", "Answer: the answer is wrong",
+    ],
+)  # fmt: skip
+def test_no_is_understood_in_what_it_is_wrapped_in(no: str) -> None:
+    assert score_of(no) == 0
+
+
+@pytest.mark.parametrize(
+    "neither",
+    ["Yes and no", "yes/no", "Yes, or no", "<think>The answer says Porto, the right one is", "Right answers: Porto", "是否正确",
+     "{}", "[1]", "I cannot say.",
+     "It is correct and it is wrong.", "The answer does not say whether it is right that yes was the word that is correct", '{"verdict": "maybe"}'],
+)  # fmt: skip
+def test_what_says_both_or_neither_has_no_verdict(neither: str) -> None:
+    assert score_of(neither) is None
+
+
+def test_a_setting_that_is_refused_is_not_sent_again(tmp_path: Path, endpoint: Endpoint) -> None:
+    def says(number: int, message: str) -> Reply:
+        sent = endpoint.asked[-1]
+        if "max_tokens" in sent:
+            return (
+                400,
+                {},
+                '{"error": {"message": "Unsupported parameter: \'max_tokens\'. Use \'max_completion_tokens\' instead."}}',
+            )
+        if "temperature" in sent:
+            return 400, {}, '{"error": {"message": "\'temperature\' does not support 0 with this model."}}'
+        return completion("yes")
+
+    endpoint.says = says
+    assert judge_run(four(tmp_path), judge(endpoint))["judged"] == 4
+    optional = [sorted(set(one) - {"path", "model", "messages"}) for one in endpoint.asked]
+    assert optional == [["max_tokens", "temperature"], ["max_completion_tokens", "temperature"], *[["max_completion_tokens"]] * 4]
+
+
+def test_an_endpoint_that_takes_no_settings_is_asked_without_any(tmp_path: Path, endpoint: Endpoint) -> None:
+    def says(number: int, message: str) -> Reply:
+        extra = set(endpoint.asked[-1]) - {"path", "model", "messages"}
+        return (422, {}, "Extra inputs are not permitted") if extra else completion("no")
+
+    endpoint.says = says
+    assert judge_run(four(tmp_path), judge(endpoint))["judged"] == 4 and len(endpoint.asked) == 5
+    endpoint.says = lambda number, message: (400, {}, "extra inputs are not permitted")
+    with pytest.raises(InputError, match=r"answered 400 \(extra inputs"):
+        judge_run(run_of(tmp_path, sample("mplus", "9", "right")), judge(endpoint))
+
+
+def test_a_judge_cut_off_while_it_thinks_gets_as_many_tokens_as_it_likes(tmp_path: Path, endpoint: Endpoint) -> None:
+    def says(number: int, message: str) -> Reply:
+        if "max_tokens" in endpoint.asked[-1]:
+            return 200, {}, json.dumps({"choices": [{"message": {"content": None}, "finish_reason": "length"}]})
+        return completion("<think>hm</think>yes")
+
+    endpoint.says = says
+    assert judge_run(four(tmp_path), judge(endpoint))["judged"] == 4 and len(endpoint.asked) == 5
+
+
+def test_a_reply_in_parts_is_one_text(tmp_path: Path, endpoint: Endpoint) -> None:
+    parts = [{"type": "reasoning", "summary": "no"}, {"type": "text", "text": "Answer: "}, {"type": "text", "text": "yes"}]
+    endpoint.says = lambda number, message: (200, {}, json.dumps({"choices": [{"message": {"content": parts}}]}))
+    assert judge_run(four(tmp_path), judge(endpoint))["judged"] == 4
+    assert verdicts(tmp_path)[0]["said"] == "Answer: yes"
+
+
+def test_the_key_is_never_shown_and_goes_to_no_other_address(
+    tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    endpoint.says = lambda number, message: (401, {}, "Incorrect API key provided: sk-secret")
+    with pytest.raises(InputError, match=r"Incorrect API key provided: \*\*\*\); set OPENAI_API_KEY"):
+        judge_run(four(tmp_path), judge(endpoint))
+    endpoint.says = lambda number, message: completion("sk-secret yes")
+    judge_run(tmp_path, judge(endpoint, url=endpoint.url + "?token=sk-other"))
+    assert endpoint.asked[-1]["path"] == "/v1/chat/completions?token=sk-other"
+    stored = "".join(file.read_text() for file in (tmp_path / VERDICTS, tmp_path / SHARES))
+    assert "sk-" not in stored
+    count = len(endpoint.asked)
+    endpoint.says = lambda number, message: (307, {"Location": f"{endpoint.url}/elsewhere"}, "")
+    with pytest.raises(InputError, match="it points to .*/elsewhere; give the address itself with --url"):
+        judge_run(run_of(tmp_path, sample("mplus", "9", "right")), judge(endpoint))
+    assert len(endpoint.asked) == count + 1
+    with pytest.raises(InputError, match="holds a user name or password") as caught:
+        judge_run(tmp_path, judge(endpoint, url="http://me:hidden@127.0.0.1:9/v1"))
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", "3", '{"stream": 1}', "x" * 10])
+def test_samples_of_another_form_are_told_in_one_sentence(tmp_path: Path, endpoint: Endpoint, line: str) -> None:
+    (tmp_path / SAMPLES).write_text(line + "\n")
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(InputError, match="samples.jsonl line 1 is no sample of this version"):
+        judge_run(tmp_path, judge(endpoint))
+    (tmp_path / SAMPLES).write_text("")
+    with pytest.raises(InputError, match="holds no answer to judge"):
+        judge_run(tmp_path, judge(endpoint))
+
+
+def test_no_verdict_at_all_is_an_error_and_some_are_told(
+    tmp_path: Path, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["eval", "judge", str(four(tmp_path)), "--url", endpoint.url, "--judge-model", "wise"]
+    endpoint.says = lambda number, message: completion("Who\nknows?")
+    assert main(run) == 2
+    told = capsys.readouterr().err
+    assert "4 of 4 answers have no verdict, for the judge said neither yes nor no ('Who knows?'" in told and told.count("\n") == 1
+    endpoint.says = lambda number, message: completion("yes" if "- red" in message else "hm")
+    assert main(run) == 0
+    assert "1 of 4 answers have no verdict, for the judge said neither yes nor no ('hm')" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
@@ -233,7 +368,7 @@ def test_an_endpoint_that_is_not_there_is_told(tmp_path: Path, endpoint: Endpoin
 
 def test_another_judge_does_not_add_to_the_verdicts(tmp_path: Path, endpoint: Endpoint) -> None:
     judge_run(four(tmp_path), judge(endpoint))
-    with pytest.raises(InputError, match="was judged by model 'wise' with prompt 1, this is 'other'"):
+    with pytest.raises(InputError, match="was judged by model 'wise' with prompt 2, this is 'other'"):
         judge_run(tmp_path, judge(endpoint, model="other"))
     (tmp_path / VERDICTS).write_text("{}\n", encoding="utf-8")
     with pytest.raises(InputError, match="line 1 is no verdict of this version"):

@@ -14,7 +14,7 @@ import mplus
 ROOT = Path(mplus.__file__).parent
 
 ORDER: list[set[str]] = [
-    {"errors", "text_input"},
+    {"errors", "text_input", "scripts"},
     {"config", "dtypes", "chunking", "prompts", "corpus", "circumstances", "runtime"},
     {"memory"},
     {"retriever"},

@@ -128,6 +128,8 @@ def test_too_short_and_empty_haystacks_are_refused() -> None:
         "no end at all " * 500,
         "x" * 5000,
         "一句话。另一句！第三句",
+        "漢" * 599 + "é" * 3 + "e\u0301" * 700,
+        "One.\r\n\r\nTwo.\r\rThree",
         "  \n\n leading. Then",
         "",
     ],
@@ -135,6 +137,22 @@ def test_too_short_and_empty_haystacks_are_refused() -> None:
 def test_sentences_joined_are_the_text(text: str) -> None:
     assert "".join(sentences(text)) == text
     assert all(len(sentence) <= 600 or " " not in sentence for sentence in sentences(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("他来了。“真的吗？”他问。", ["他来了。", "“真的吗？”", "他问。"]),
+        ("वह आया। वह गया।", ["वह आया। ", "वह गया।"]),
+        ("هل كان؟ نعم.", ["هل كان؟ ", "نعم."]),
+        ("Er sagte: „Ja.“ Dann ging er.", ["Er sagte: „Ja.“ ", "Dann ging er."]),
+        ("One.\r\rTwo", ["One.\r\r", "Two"]),
+        ("漢" * 500 + "，" + "字" * 300, ["漢" * 500 + "，", "字" * 300]),
+        ("x" * 599 + "e\u0301", ["x" * 599, "e\u0301"]),
+    ],
+)
+def test_sentences_of_every_script_end_at_their_own_signs(text: str, cut: list[str]) -> None:
+    assert sentences(text) == cut
 
 
 def test_sentences_end_after_full_stops_and_paragraphs_but_not_after_abbreviations() -> None:

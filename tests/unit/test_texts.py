@@ -133,7 +133,7 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "no text": ("a.jsonl", "\n", {}, "holds no text; give a file with at least one document"),
     "empty text": ("a.txt", "  \n", {}, "holds no text"),
     "another column": ("a.jsonl", '{"body": "x", "id": 1}', {}, "has no column 'text'; it has: body, id; name the right one"),
-    "a column of numbers": ("a.jsonl", '{"text": 3}', {}, "column 'text' of .* holds int, expected text or ids below 256"),
+    "a column of numbers": ("a.jsonl", '{"text": 3}', {}, "a.jsonl:1: column 'text' holds int, expected text or token ids"),
     "foreign ids": ("a.jsonl", '{"text": [1, 999]}', {}, "expected text or ids below 256"),
     "too short": (
         "a.jsonl",
@@ -142,6 +142,35 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         r"none of 1 documents of .* has at least 16 tokens \(longest looked at: 5\)",
     ),
     "no bucket": ("a.jsonl", '{"text": "short"}', {"tokens": [64, 128]}, "has 64 to 127 tokens"),
+    "a list of texts": (
+        "a.jsonl",
+        '{"text": "x"}\n{"text": ["a", "b"]}',
+        {},
+        "a.jsonl:2: column 'text' holds a list of str, expected text or",
+    ),
+    "a column missing once": ("a.jsonl", '{"text": "x"}\n\n{"body": "x"}', {}, "a.jsonl:3 has no column 'text'; it has: body"),
+    "nothing but empty texts": (
+        "a.jsonl",
+        '{"text": ""}\n{"text": null}\n{"text": " "}',
+        {},
+        "holds no text \\(3 with empty 'text'\\); give a file",
+    ),
+    "cut JSON": ("a.jsonl", '{"text": "x"}\n{"text": "abc', {}, "a.jsonl:2 is not JSON \\(Unterminated string"),
+    "deep JSON": ("a.jsonl", "[" * 100_000, {}, "a.jsonl:1 is not JSON"),
+    "a long number": ("a.jsonl", '{"text": ' + "9" * 5000 + "}", {}, "a.jsonl:1 is not JSON"),
+    "a PDF": ("a.txt", "%PDF-1.7 and so on", {}, "'.*a.txt' is a PDF, not text; export it as plain text first"),
+    "a number as question": (
+        "a.jsonl",
+        '{"context": "x", "question": 5, "answers": []}',
+        {"questions": True},
+        "a.jsonl:1: column 'question' holds int, expected text",
+    ),
+    "answers of another type": (
+        "a.jsonl",
+        '{"context": "x", "question": "y", "answers": [1]}',
+        {"questions": True},
+        "a.jsonl:1: column 'answers' holds a list of int, expected a text or a list of texts",
+    ),
     "broken JSON": ("a.jsonl", '{"text": "x"}\n{"text"', {}, "a.jsonl:2 is not JSON"),
     "not an object": ("a.jsonl", '["x"]', {}, "a.jsonl:1 holds list, expected an object"),
     "another form": ("a.csv", "text", {}, "is not a data file; give .jsonl, .txt or .parquet"),
@@ -157,8 +186,37 @@ def test_what_is_wrong_is_said_in_one_sentence(case: str, tmp_path: Path) -> Non
     (tmp_path / name).write_text(content)
     source = {"path": str(tmp_path / fields.get("path", name)), **{key: value for key, value in fields.items() if key != "path"}}
     with pytest.raises(InputError, match=message) as caught:
-        corpus(source).document(random.Random(0), 16)
+        texts = corpus(source)
+        texts.passage(random.Random(0), 16, 1) if fields.get("questions") else texts.document(random.Random(0), 16)
     assert "\n" not in str(caught.value)
+
+
+def test_empty_and_doubled_records_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"text": "one"}, {"text": ""}, {"text": None}, {"text": "two"}, {"text": "one"}, {"text": []}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with caplog.at_level("WARNING"):
+        texts = corpus({"path": str(path)})
+    assert sorted(read(texts, 2)) == ["one", "two"]
+    assert "3 records left out: empty 'text'" in caplog.text and "a.jsonl:2, " in caplog.text
+    assert "1 record left out: the same as one before" in caplog.text and "a.jsonl:5)" in caplog.text
+
+
+def test_empty_records_of_a_parquet_file_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"text": ["one", None, "", "two"]}), tmp_path / "a.parquet")
+    texts = corpus({"path": str(tmp_path / "a.parquet")})
+    assert sorted(read(texts, 2)) == ["one", "two"] and "an empty 'text' are left out" in caplog.text
+    with pytest.raises(InputError, match="a.parquet has no column 'body'; it has: text; name"):
+        corpus({"path": str(tmp_path / "a.parquet"), "column": "body"})
+
+
+def test_files_with_a_byte_order_mark_line_ends_of_windows_and_half_an_emoji_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes('\ufeff{"text": "one \\ud83d"}\r\n{"text": "two"}\r\n'.encode())
+    assert sorted(read(corpus({"path": str(tmp_path / "a.jsonl")}), 2)) == ["one \ufffd", "two"]
+    (tmp_path / "a.txt").write_bytes("\ufeffone\r\ntwo".encode())
+    assert read(corpus({"path": str(tmp_path / "a.txt")}), 1) == ["one\ntwo"]
 
 
 def test_questions_and_text_are_not_confused(tmp_path: Path) -> None:
@@ -167,8 +225,10 @@ def test_questions_and_text_are_not_confused(tmp_path: Path) -> None:
         corpus({"path": place, "questions": True}).passage(random.Random(0), 50, 1)
     with pytest.raises(InputError, match="needs a source with `questions: true`"):
         corpus({"path": place}).passage(random.Random(0), 50, 1)
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('{"context": "It is Mara.", "question": "Who?", "answers": ["Mara"]}')
     with pytest.raises(InputError, match="every source holds questions"):
-        corpus({"path": place, "questions": True}).document(random.Random(0), 5)
+        corpus({"path": str(asked), "questions": True}).document(random.Random(0), 5)
 
 
 def test_a_source_has_one_place() -> None:

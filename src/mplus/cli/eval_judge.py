@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from mplus.cli import terminal
 from mplus.cli.options import Verbose
+from mplus.errors import InputError
 
 
 def judge(
@@ -32,3 +33,10 @@ def judge(
             share = "-" if one["share"] is None else f"{one['share']:.2f}"
             table.add_row(escape(system), escape(row), share, str(one["judged"]), str(one["no_verdict"]))
     terminal.results().print(table)
+    if found["no_verdict"]:
+        said = ", ".join(repr(" ".join(one.split())[:60]) for one in found["unclear"])
+        total = found["judged"] + found["no_verdict"]
+        told = f"{found['no_verdict']} of {total} answers have no verdict, for the judge said neither yes nor no ({said})"
+        if not found["judged"]:
+            raise InputError(f"{told}; name another judge model, or ask it again later")
+        terminal.note(f"{told}; they are asked about again the next time")

@@ -258,6 +258,7 @@ def _job(
         max_new_tokens=max_new_tokens or task.generation.max_new_tokens,
         about={"version": task.version, "digest": task.digest, "title": task.title, "paper": task.paper},
         settings=told,
+        left_out=material.left_out,
     )
 
 
@@ -341,10 +342,10 @@ def _run(job: Job, out: Path, *, resume: bool) -> None:
             summary, paths = job.run(
                 out, lambda name, done, all_: show(job.task, order[name] + (done >= all_), total), resume=resume
             )
-    _show(summary, paths)
+    _show(summary, job.left_out.lines(), paths)
 
 
-def _show(summary: Summary, paths: list[Path]) -> None:
+def _show(summary: Summary, left_out: list[str], paths: list[Path]) -> None:
     from mplus.evaluation.summary import NAMES, RETRIEVAL
 
     console = terminal.results()
@@ -366,5 +367,7 @@ def _show(summary: Summary, paths: list[Path]) -> None:
     )
     each = ", ".join(f"{NAMES.get(name, name)} {value:,}" for name, value in context["seconds_per_1000_answers"].items())
     console.print(f"seconds per 1,000 answers, reading apart: {each}", soft_wrap=True, markup=False)
+    for line in left_out:
+        console.print(line, soft_wrap=True, markup=False)
     for path in paths:
         console.print(str(path), markup=False, soft_wrap=True)

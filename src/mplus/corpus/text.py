@@ -1,4 +1,4 @@
-"""Running text to read: what Python itself carries, or a file of the user's. Knows nothing of facts or models."""
+"""Running text to read: what Python itself carries, cut into sentences; files are read by ``corpus.files``. Knows nothing of facts or models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from mplus.errors import EmptyTextError, EncodingError, InputError
+import regex
+
+from mplus.corpus.files import read_text as read_text
+from mplus.errors import InputError
+from mplus.scripts import CLOSING, TERMINAL, splits_sign
 
 # Parts of the standard library that not every installation has, or that hold data and tests rather than prose.
 _LEFT_OUT: Final = frozenset(
@@ -21,7 +25,13 @@ _LEFT_OUT: Final = frozenset(
 _SHORTEST_PARAGRAPH_WORDS: Final = 5
 _PROSE_SHARE: Final = 0.8  # letters, spaces and everyday punctuation among a paragraph's characters
 _LONGEST_SENTENCE_CHARS: Final = 600
-_SENTENCE_END: Final = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[^\sa-z])|[。！？]+[”」』）]*\s*|\n[ \t]*\n\s*")
+_LINE_END: Final = r"(?>\r\n|[\n\r])"
+_SENTENCE_END: Final = regex.compile(
+    rf"[.!?…‼‽⁇⁈⁉]+(?:[\u00a0\u202f]?{CLOSING})*\s+(?=[^\sa-z])|{TERMINAL}+[\p{{Pe}}\p{{Pf}}\"']*\s*"
+    rf"|{_LINE_END}[ \t]*{_LINE_END}\s*|\u2029\s*",
+    regex.VERSION1,
+)
+_CLAUSE: Final = "、，；：،؛"
 _ABBREVIATION: Final = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|Mr|Mrs|Ms|Dr|St|No)|\b[A-Z])\.\s+$")
 
 
@@ -46,40 +56,11 @@ def python_text() -> str:
     return "\n\n".join(paragraphs) + "\n"
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file, line ends normalised.
-
-    Raises:
-        InputError: there is no such file, or it cannot be read.
-        EncodingError: it is not UTF-8.
-        EmptyTextError: it holds nothing but white space.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"there is no file '{path}'; expected a UTF-8 text file, check the path") from None
-    except IsADirectoryError:
-        raise InputError(f"'{path}' is a directory; expected a UTF-8 text file, name a file in it") from None
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read ({error.strerror}); expected a readable UTF-8 text file") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EncodingError(
-            f"'{path}' is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}; "
-            "convert it first, for example with: iconv -f LATIN1 -t UTF-8"
-        ) from None
-    if not text.strip():
-        raise EmptyTextError(f"'{path}' holds no text ({len(data)} bytes, all white space); expected some text to read")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def sentences(text: str) -> list[str]:
     """Cut text after sentence and paragraph ends; the parts, joined, are the text again.
 
     White space stays with the sentence before it. What runs on for more than 600 characters is cut
-    at a line end, else between words.
+    at a line end, else between words, else behind a comma, and never between a letter and its marks.
     """
     parts: list[str] = []
     start = 0
@@ -96,7 +77,10 @@ def _bounded(sentence: str) -> Iterator[str]:
     """Pieces of at most ``_LONGEST_SENTENCE_CHARS`` characters."""
     while len(sentence) > _LONGEST_SENTENCE_CHARS:
         window = sentence[:_LONGEST_SENTENCE_CHARS]
-        cut = max(window.rfind("\n"), 0) or max(window.rfind(" "), 0) or len(window) - 1
+        cut = max(window.rfind("\n"), 0) or max(window.rfind(" "), 0) or max(map(window.rfind, _CLAUSE)) or len(window) - 1
+        cut = len(window) - 1 if cut < 1 else cut
+        while cut and splits_sign(sentence, cut + 1):
+            cut -= 1
         yield sentence[: cut + 1]
         sentence = sentence[cut + 1 :]
     if sentence:

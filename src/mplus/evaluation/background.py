@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mplus.corpus.text import python_text, read_text
+from mplus.corpus.files import read_text
+from mplus.corpus.text import python_text
 from mplus.errors import EmptyTextError
 from mplus.evaluation.material import Material
 

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mplus.circumstances import circumstances
 from mplus.errors import InputError
 from mplus.evaluation.bench import Bench
 from mplus.evaluation.drawing import draw_summary
 from mplus.evaluation.journal import SAMPLES, SETTINGS, Journal, Sample
+from mplus.evaluation.left_out import LeftOut
 from mplus.evaluation.material import Stream
 from mplus.evaluation.metrics import Metric
 from mplus.evaluation.run import DEFAULT_MAX_NEW_TOKENS, Measure, last_missing, run_script
@@ -24,6 +25,7 @@ from mplus.evaluation.summary import SUMMARY, TABLE, Summary, store
 from mplus.memory.files import written_whole
 
 Progress = Callable[[str, int, int], None]
+_LEFT_OUT: Final = "left_out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Job:
         metric: of answers; None where none are given.
         about: of the task (version, digest, paper), stored with the result.
         settings: stored with the result; a run that goes on must have the same.
+        left_out: questions of the data that are not asked, by reason; stored with the result.
     """
 
     task: str
@@ -45,6 +48,7 @@ class Job:
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
     about: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def run(self, directory: Path, progress: Progress | None = None, *, resume: bool = False) -> tuple[Summary, list[Path]]:
         """Read, ask, store.
@@ -68,7 +72,9 @@ class Job:
                 (directory / earlier).unlink(missing_ok=True)
         for earlier in (SUMMARY, TABLE, f"{self.task}.png"):  # else an unfinished run would look like a finished one
             (directory / earlier).unlink(missing_ok=True)
-        settings = json.dumps(self._settings(), indent=1, ensure_ascii=False, default=str) + "\n"
+        settings = (
+            json.dumps({**self._settings(), _LEFT_OUT: self.left_out.to_json()}, indent=1, ensure_ascii=False, default=str) + "\n"
+        )
         written_whole({directory / SETTINGS: lambda path: path.write_text(settings, encoding="utf-8")})
         tokens: dict[str, int] = {}
         sessions = Sessions(directory / SESSIONS)
@@ -142,6 +148,8 @@ class Job:
             return
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read ({error}); begin anew with --overwrite") from None
+        if isinstance(earlier, dict):
+            earlier.pop(_LEFT_OUT, None)  # follows from the settings and the data
         now = json.loads(json.dumps(self._settings(), default=str))
         if (different := first_difference(earlier, now)) is not None:
             name, old, new = different
@@ -155,6 +163,7 @@ class Job:
         answers = Counter(one.system for one in samples if one.asked)
         return {
             **{name: value for name, value in self._settings().items() if name not in ("task", "model")},
+            _LEFT_OUT: self.left_out.to_json(),
             "streams": len(tokens),
             "tokens_read": tokens if len(tokens) <= 16 else {"all streams": sum(tokens.values())},
             "seconds": round(sum(seconds.values()), 1),

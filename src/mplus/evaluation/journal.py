@@ -106,7 +106,7 @@ class Journal:
                 break
             try:
                 self.samples.append(sample_of(json.loads(line)))
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise InputError(
                     f"{self.path} line {number} is no sample of this version ({error}); begin anew with --overwrite"
                 ) from None
@@ -115,6 +115,13 @@ class Journal:
 
 def sample_of(data: dict[str, Any]) -> Sample:
     """A sample from what was stored of it."""
+    if not isinstance(data, dict):
+        raise TypeError("it is no object")
+    for name in ("stream", "id", "cluster", "system", "question", "given", "row", "column"):
+        if not isinstance(data.get(name, ""), str):
+            raise TypeError(f"'{name}' is no text")
+    if not isinstance(data["answers"], list) or not all(isinstance(one, str) for one in data["answers"]):
+        raise TypeError("'answers' is no list of texts")
     read = data.get("read")
     return Sample(**{**data, "read": None if read is None else Read(**read)})
 

@@ -12,23 +12,26 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from mplus.errors import InputError
 from mplus.evaluation.distances import short
-from mplus.evaluation.endpoint import Endpoint
+from mplus.evaluation.endpoint import Endpoint, Reply
 from mplus.evaluation.interval import mean_interval
 from mplus.evaluation.journal import SAMPLES, SETTINGS, Key, Sample, stored_samples
+from mplus.evaluation.verdict import score_of, thinks_on
 from mplus.memory.files import written_whole
 
 SCHEMA: Final = 1
 VERDICTS, SHARES = "judged.jsonl", "judged.json"
-PROMPT_VERSION: Final = 1
+PROMPT_VERSION: Final = 2
 """Raised whenever a verdict could change; verdicts of another version do not count."""
 
 _ALL: Final = "all"
 _KEPT_CHARS: Final = 200  # of what the judge said
+_SHOWN: Final = 5
 _ANSWERED: Final = """You check one answer to one question.
 
 Question:
@@ -69,7 +72,7 @@ class Judge:
         timeout_s: for one reply.
         attempts: at one reply, where the endpoint is busy, broken or silent.
         backoff_s: pause after the first attempt; doubles each time.
-        max_tokens: of a reply; None: as many as the endpoint likes.
+        max_tokens: of a reply; None: as many as the endpoint likes, and so where they end in the middle of thinking aloud.
         at_once: requests at the same time.
     """
 
@@ -88,10 +91,21 @@ class Judge:
         Raises:
             InputError: the endpoint cannot be reached, refuses, or is of another kind.
         """
-        said = self._endpoint().reply(self.model, prompt_of(sample), temperature=0, max_tokens=self.max_tokens)
-        return Verdict(sample.key, fingerprint(sample), score_of(said), said[:_KEPT_CHARS], self.model, PROMPT_VERSION)
+        reply = self._reply(sample)
+        score = score_of(reply.text)
+        if score is None and (reply.is_cut or thinks_on(reply.text)) and self.max_tokens is not None:
+            self.endpoint.lift_limit()  # it thinks before it answers
+            reply = self._reply(sample)
+            score = score_of(reply.text)
+        return Verdict(sample.key, fingerprint(sample), score, reply.text[:_KEPT_CHARS], self.model, PROMPT_VERSION)
 
-    def _endpoint(self) -> Endpoint:
+    def _reply(self, sample: Sample) -> Reply:
+        limit = self.max_tokens if self.endpoint.is_limited else None
+        return self.endpoint.reply(self.model, prompt_of(sample), temperature=0, max_tokens=limit)
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """Who is asked; one for all answers, so that what it refuses is not sent twice."""
         return Endpoint(
             url=self.url, key_env=self.key_env, timeout_s=self.timeout_s, attempts=self.attempts, backoff_s=self.backoff_s
         )
@@ -125,13 +139,6 @@ def prompt_of(sample: Sample) -> str:
     return _ANSWERED.format(question=sample.question, answers=listed, given=given)
 
 
-def score_of(said: str) -> int | None:
-    """1 for yes, 0 for no, as the first word behind what a model thought aloud; None for anything else."""
-    words = said.rsplit("</think>", 1)[-1].split()
-    first = words[0].strip("*_`\"'.,:;!()").lower() if words else ""
-    return {"yes": 1, "no": 0}.get(first)
-
-
 def fingerprint(sample: Sample) -> str:
     """Tells an answer from another one with the same key, as a run that was begun anew gives it."""
     content = [sample.question, list(sample.answers), sample.given, sample.unanswerable]
@@ -148,7 +155,8 @@ def judge_run(directory: Path, judge: Judge, progress: Progress | None = None) -
     Returns:
         the content of ``judged.json``: ``systems`` has for each system and row (several rows: also "all") ``share``, answers judged right
         among those with a verdict (None where there is none), its 95 % interval ``low`` to ``high``, ``judged``, ``right`` and
-        ``no_verdict``, how many answers have none because the judge said neither yes nor no.
+        ``no_verdict``, how many answers have none because the judge said neither yes nor no (``unclear`` has some of what it said);
+        they are asked about again the next time.
 
     Raises:
         InputError: there are no answers, another judge was here before, or the endpoint fails; what was judged is kept.
@@ -160,7 +168,8 @@ def judge_run(directory: Path, judge: Judge, progress: Progress | None = None) -
     if not samples:
         raise InputError(f"'{directory / SAMPLES}' holds no answer to judge; give a run of a task with questions")
     known = _stored(directory / VERDICTS, judge)
-    missing = [one for one in samples if (one.key, fingerprint(one)) not in known]
+    missing = [one for one in samples if (was := known.get((one.key, fingerprint(one)))) is None or was.score is None]
+    _ = judge.endpoint  # refuse a wrong address before any thread starts
     _judge_all(directory / VERDICTS, judge, missing, known, len(samples), progress)
     shares = _shares(samples, known, judge)
     text = json.dumps(shares, indent=1, ensure_ascii=False) + "\n"
@@ -174,6 +183,8 @@ def _check_judgeable(directory: Path) -> None:
         run = json.loads((directory / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return  # samples of another maker
+    if not isinstance(run, dict):
+        return
     if run.get("metric") == "share":
         raise InputError(
             f"'{directory}' is a run whose answers count by how many of several they name; a judge says yes or no only"
@@ -251,10 +262,11 @@ def _shares(samples: Sequence[Sample], known: _Known, judge: Judge) -> dict[str,
     return {
         "schema": SCHEMA,
         "judge": judge.model,
-        "url": judge.url,
+        "url": judge.endpoint.shown,
         "prompt": PROMPT_VERSION,
         "judged": sum(score is not None for score in scores.values()),
         "no_verdict": sum(score is None for score in scores.values()),
+        "unclear": [known[one.key, fingerprint(one)].said for one in samples if scores[one.key] is None][:_SHOWN],
         "systems": {name: {row: _share(group, scores) for row, group in rows.items()} for name, rows in groups.items()},
     }
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
 from mplus.errors import InputError
+from mplus.evaluation.left_out import LeftOut
 from mplus.evaluation.script import Due as DueAt
 from mplus.evaluation.script import Encode, Question, Script, Unit, cut_chunks, units_of
 from mplus.evaluation.taskfile import Source, TaskFile
@@ -58,6 +59,7 @@ class Material:
         haystack: running text to hide things in; empty: what every Python carries.
         limit: questions of a row of the table at most; None: all.
         seed: of samples, their order, what is generated, and the memories' drops.
+        left_out: gets every question of the data that is not asked.
     """
 
     task: TaskFile
@@ -68,6 +70,7 @@ class Material:
     haystack: Sequence[Path] = ()
     limit: int | None = None
     seed: int = 0
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def files(self) -> list[Path]:
         """The data files: those that were given, else the source's.
@@ -88,11 +91,15 @@ class Material:
                 if not inside:
                     raise InputError(f"'{path}' holds no {', '.join(_DATA)} file; give the data of task '{self.task.task}'")
                 found += inside
-            elif path.is_file():
+            elif path.exists():
                 found.append(path)
             else:
                 raise InputError(f"there is no file '{path}'; give the data of task '{self.task.task}' with --data FILE")
         return found
+
+    def beyond_limit(self, names: Sequence[str]) -> None:
+        """Note questions that the limit leaves out."""
+        self.left_out.take(f"beyond the limit of {self.limit} (--limit)", list(names))
 
     def script(self, parts: Sequence[str | list[Unit]], asked: Sequence[tuple[int, DueAt]]) -> Script:
         """A script of texts, with questions at positions (in tokens)."""

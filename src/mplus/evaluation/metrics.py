@@ -16,25 +16,38 @@ Where a question cannot be answered, every metric gives 1 for saying so and 0 fo
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+import regex
+
 from mplus.errors import InputError
-from mplus.evaluation.score import contains_answer, contains_value, squad_normalised
+from mplus.evaluation.score import compared, contains_answer, contains_value, equals_answer, squad_normalised
 from mplus.evaluation.script import Question
+from mplus.scripts import UNSPACED, folded, unspaced, words
 
 ABSTAINING: Final = (
     "no information", "not mentioned", "not mention", "no mention", "not answerable", "unanswerable", "cannot be answered",
     "can't be answered", "not known", "unknown", "not specified", "not provided", "not stated", "not given", "no answer",
     "don't know", "do not know", "not sure", "not enough information", "not available",
+    "不知道", "未提及", "没有提到", "沒有提到", "未知", "无法回答", "無法回答", "不清楚", "没有信息", "沒有資訊",
+    "わかりません", "分かりません", "わからない", "分からない", "不明", "記載されていません", "記載がありません", "言及されていません",
+    "모르겠", "알 수 없", "언급되지", "언급이 없", "정보가 없", "ไม่ทราบ", "ไม่รู้", "ไม่มีข้อมูล", "ไม่ได้ระบุ", "पता नहीं", "मालूम नहीं", "जानकारी नहीं",
+    "لا أعرف", "لا اعرف", "غير معروف", "لم يذكر", "لا توجد معلومات", "не знаю", "неизвестно", "не указано", "не упомина",
+    "weiß nicht", "nicht bekannt", "unbekannt", "nicht erwähnt", "keine angabe", "keine information", "ne sais pas", "pas mentionné",
+    "no lo sé", "no se menciona", "desconocido", "não sei", "não mencionado", "non lo so", "non menzionat",
 )  # fmt: skip
-"""What counts as saying that something is not known (LoCoMo's own scorer looks for the first two)."""
+"""What counts as saying that something is not known (LoCoMo's own scorer looks for the first two); beyond English the usual phrases only."""
 
-_LETTER: Final = re.compile(r"(?:^|[\s(\[*\"'])([A-Z])(?=$|[\s)\]*.:,\"'])")
+_ABSTAINING: Final = tuple(map(folded, ABSTAINING))
+_LETTER: Final = regex.compile(
+    rf"(?:^|[\s(\[*\"'{UNSPACED}「『【（：，。])([A-Z])(?=$|[\s)\]*.:,\"'{UNSPACED}」』】）。，：、])", regex.VERSION1
+)
+_RUN: Final = regex.compile(r"[\p{L}\p{N}\p{M}]+|\p{Emoji_Presentation}", regex.VERSION1)
 
 
 @dataclass(frozen=True)
@@ -55,13 +68,13 @@ class Metric:
 
 def abstains(said: str) -> bool:
     """Whether a text says that something is not known."""
-    lowered = said.lower().replace("’", "'")
-    return any(phrase in lowered for phrase in ABSTAINING)
+    lowered = folded(said).replace("’", "'")
+    return any(phrase in lowered for phrase in _ABSTAINING)
 
 
 def word_f1(said: str, answer: str) -> float:
-    """F1 of the words two texts share, normalised as by SQuAD (LongBench's qa_f1_score)."""
-    ours, theirs = squad_normalised(said).split(), squad_normalised(answer).split()
+    """F1 of the words two texts share, normalised as by SQuAD (LongBench's qa_f1_score); of signs where a script has no spaces."""
+    ours, theirs = (text.split() for text in compared(said, answer))
     common = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * common / (len(ours) + len(theirs)) if common else 0.0
 
@@ -72,7 +85,7 @@ def chosen_option(said: str, options: Sequence[str]) -> int | None:
     named = [place for place, option in enumerate(options) if (text := squad_normalised(option)) and f" {text} " in f" {plain} "]
     if named:
         return max(named, key=lambda place: len(options[place]))
-    letters = [ord(letter) - ord("A") for letter in _LETTER.findall(said)]
+    letters = [ord(letter) - ord("A") for letter in _LETTER.findall(unicodedata.normalize("NFKC", said))]
     return next((letter for letter in letters if letter < len(options)), None)
 
 
@@ -82,19 +95,46 @@ def _choice(said: str, question: Question) -> float:
 
 
 def _share(said: str, question: Question) -> float:
-    lowered = said.lower()
-    return sum(answer.lower() in lowered for answer in question.answers) / len(question.answers)
+    return sum(_stands_in(said, answer) for answer in question.answers) / len(question.answers)
+
+
+def _stands_in(said: str, answer: str) -> bool:
+    """Whether an answer is part of what was said, words or not (RULER)."""
+    wanted = unspaced(folded(answer).strip())
+    return bool(wanted) and wanted in unspaced(folded(said))
+
+
+class _Tokens:
+    """Tokens for rouge-score: its own of plain letters; the library drops all others, which are words or signs here."""
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    def tokenize(self, text: str) -> list[str]:
+        """Words, English ones stemmed."""
+        found: list[str] = []
+        for run in _RUN.findall(folded(text)):
+            found += self._own.tokenize(run) if run.isascii() else words(run)
+        return found
 
 
 @cache
 def _rouge() -> Any:
     try:
         from rouge_score import rouge_scorer
+        from rouge_score.tokenizers import DefaultTokenizer
     except ImportError:
         raise InputError(
             "metric 'rouge_l' needs the library rouge-score; install it with: pip install 'mplus-llm[eval]'"
         ) from None
-    return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+    return rouge_scorer.RougeScorer(["rougeL"], tokenizer=_Tokens(DefaultTokenizer(use_stemmer=True)))
+
+
+def _rouge_l(said: str, answer: str) -> float:
+    """ROUGE-L's F; 1 for a text without words that is the answer."""
+    if not _RUN.search(folded(answer)):
+        return float(equals_answer(said, [answer]))
+    return float(_rouge().score(answer, said)["rougeL"].fmeasure)
 
 
 METRICS: Final[dict[str, Metric]] = {
@@ -102,14 +142,14 @@ METRICS: Final[dict[str, Metric]] = {
     for one in (
         Metric("contained", lambda said, question: contains_answer(said, question.answers)),
         Metric("value", lambda said, question: any(contains_value(said, answer) for answer in question.answers)),
-        Metric("exact", lambda said, question: squad_normalised(said) in map(squad_normalised, question.answers)),
+        Metric("exact", lambda said, question: equals_answer(said, question.answers)),
         Metric("f1", lambda said, question: max(word_f1(said, answer) for answer in question.answers)),
         Metric("share", _share),
-        Metric("any", lambda said, question: any(answer.lower() in said.lower() for answer in question.answers)),
+        Metric("any", lambda said, question: any(_stands_in(said, answer) for answer in question.answers)),
         Metric("choice", _choice),
         Metric(
             "rouge_l",
-            lambda said, question: max(_rouge().score(answer, said)["rougeL"].fmeasure for answer in question.answers),
+            lambda said, question: max(_rouge_l(said, answer) for answer in question.answers),
         ),
     )
 }

@@ -5,14 +5,13 @@ Knows files, nothing of tokens or models.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mplus.corpus.text import read_text
+from mplus.corpus.files import parsed, read_text
 from mplus.errors import InputError
 from mplus.evaluation.records import kind_of, parquet_rows
 
@@ -42,11 +41,12 @@ class Passage:
 
 @dataclass(frozen=True)
 class PassageFile:
-    """All passages of one file, in its order."""
+    """All passages of one file, in its order; ``unanswerable`` are questions without an answer, which nobody asks."""
 
     path: str
     form: Form
     passages: list[Passage]
+    unanswerable: tuple[str, ...] = ()
 
 
 def read_passages(path: str | Path) -> PassageFile:
@@ -58,17 +58,19 @@ def read_passages(path: str | Path) -> PassageFile:
     Raises:
         InputError: no such file, or a field is missing, empty or of the wrong type (file, line and field are named).
     """
+    unanswerable: list[str] = []
     if Path(path).suffix.lower() == ".parquet":
-        return PassageFile(str(path), "context", _contexts(str(path), list(enumerate(parquet_rows(Path(path))))))
+        passages = _contexts(str(path), list(enumerate(parquet_rows(Path(path)))), unanswerable)
+        return PassageFile(str(path), "context", passages, tuple(unanswerable))
     text = read_text(path)
     name, start = str(path), text.lstrip()[:1]
     if start == "{" and (whole := _as_json(text)) is not None and "data" in whole:
-        return PassageFile(name, "squad", list(_squad(name, whole["data"])))
+        return PassageFile(name, "squad", list(_squad(name, whole["data"], unanswerable)), tuple(unanswerable))
     if start == "{":
         lines = list(_json_lines(name, text))
         if any("ctxs" in record for _, record in lines):
             return PassageFile(name, "natural_questions", _natural_questions(name, lines))
-        return PassageFile(name, "context", _contexts(name, lines))
+        return PassageFile(name, "context", _contexts(name, lines, unanswerable), tuple(unanswerable))
     if Path(path).suffix.lower() in (".json", ".jsonl"):
         found = "a JSON list" if start == "[" else f"not JSON: it starts with {start!r}"
         raise InputError(f"'{name}' is {found}; expected SQuAD's form or one JSON object a line")
@@ -83,13 +85,13 @@ def article_key(title: str) -> str:
 
 def _as_json(text: str) -> dict[str, Any] | None:
     try:
-        whole = json.loads(text)
+        whole = parsed(text)
     except ValueError:
         return None
     return whole if isinstance(whole, dict) else None
 
 
-def _squad(name: str, data: Any) -> Iterator[Passage]:
+def _squad(name: str, data: Any, unanswerable: list[str]) -> Iterator[Passage]:
     field = _field_of(name)
     if not isinstance(data, list):
         raise InputError(f"'{name}': data is {kind_of(data)}, expected a list of articles as in SQuAD")
@@ -98,8 +100,13 @@ def _squad(name: str, data: Any) -> Iterator[Passage]:
         for p, paragraph in enumerate(field(article, "paragraphs", list, f"data[{a}]")):
             at = f"data[{a}].paragraphs[{p}]"
             context = field(paragraph, "context", str, at)
-            asked = [_squad_question(field, qa, f"{at}.qas[{q}]") for q, qa in enumerate(field(paragraph, "qas", list, at))]
-            yield Passage(article=title, text=context, questions=tuple(one for one in asked if one is not None))
+            asked = []
+            for q, qa in enumerate(field(paragraph, "qas", list, at)):
+                if (one := _squad_question(field, qa, f"{at}.qas[{q}]")) is not None:
+                    asked.append(one)
+                else:
+                    unanswerable.append(str(qa.get("id", f"{at}.qas[{q}]")))
+            yield Passage(article=title, text=context, questions=tuple(asked))
 
 
 def _squad_question(field: Callable[..., Any], qa: Any, at: str) -> Asked | None:
@@ -117,7 +124,7 @@ def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parsed(line)
         except ValueError as error:
             raise InputError(f"'{name}' line {number} is not JSON ({error}); expected one JSON object a line") from None
         if not isinstance(record, dict):
@@ -125,7 +132,7 @@ def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, record
 
 
-def _contexts(name: str, lines: list[tuple[int, dict[str, Any]]]) -> list[Passage]:
+def _contexts(name: str, lines: list[tuple[int, dict[str, Any]]], unanswerable: list[str]) -> list[Passage]:
     field = _field_of(name)
     asked: dict[tuple[str, str], list[Asked]] = {}
     for number, record in lines:
@@ -137,6 +144,7 @@ def _contexts(name: str, lines: list[tuple[int, dict[str, Any]]]) -> list[Passag
         start: Any = None
         if isinstance(given, dict):  # as the data sets of the hub have it
             if given.get("text") == []:  # SQuAD 2.0: not answerable
+                unanswerable.append(str(record.get("id", at)))
                 continue
             start = next(iter(given.get("answer_start") or []), None)
         answers = _answers(field, record, at)

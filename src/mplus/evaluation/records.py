@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mplus.corpus.text import read_text
+from mplus.corpus.files import parsed, read_text
 from mplus.errors import InputError
 
 
@@ -108,7 +107,7 @@ def read_records(path: Path) -> list[Record]:
     text = read_text(path)
     if text.lstrip()[:1] == "[":
         try:
-            whole = json.loads(text)
+            whole = parsed(text)
         except ValueError as error:
             raise InputError(f"'{path}' is not JSON ({error})") from None
         found = list(_checked(path, enumerate(whole), "entry"))
@@ -141,7 +140,7 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, parsed(line)
             except ValueError as error:
                 raise InputError(f"'{path}' line {number} is not JSON ({error}); expected one JSON object a line") from None
 

@@ -5,41 +5,80 @@ from __future__ import annotations
 import math
 import re
 import string
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-_PUNCTUATION: Final = frozenset(string.punctuation + "–—‐‑“”‘’…«»")
+import regex
+
+from mplus.scripts import folded, unspaced, whole, words
+
+_PUNCTUATION: Final = frozenset(string.punctuation + "–—‐‑“”‘’…«»׳״ʼ")
+_OTHER_PUNCTUATION: Final = regex.compile(r"\p{P}")
 _ARTICLES: Final = re.compile(r"\b(?:a|an|the)\b")
+_THOUSANDS: Final = re.compile(r"(?<=\d),(?=(?:\d\d,)*\d{3}(?!\d))")  # 1,234,567 and 12,34,567
+_SPACES: Final = re.compile(r"[-‐‑–—_*`\"“”„«»「」『』《》【】]")
 _Z_95: Final = 1.959964  # two-sided 95 % of the normal distribution
 
 
 def contains_value(answer: str, value: str) -> bool:
-    """Whether an answer contains a value as whole words and whole numbers, whatever the case.
+    """Whether an answer contains a value as whole words and whole numbers, whatever the case and the digits.
 
-    "Seville." contains "seville"; "1234", "12:30" and "12.5" do not contain "12"; "1,234" contains "1234".
+    "Seville." contains "seville"; "1234", "12:30" and "12.5" do not contain "12"; "1,234" contains "1234"; "他出生在北京市。" contains "北京".
     """
-    wanted = re.escape(_normalised(value))
-    return re.search(rf"(?<!\w)(?<!\d[.,:]){wanted}(?!\w)(?![.,:]\d)", _normalised(answer)) is not None
+    wanted = _normalised(value)
+    if not wanted:
+        return False
+    pattern = rf"(?<!\d[.,:]){whole(wanted)}(?![.,:]\d)"
+    return regex.search(pattern, _normalised(answer), regex.VERSION1) is not None
 
 
 def _normalised(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text).casefold()
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)  # thousands
-    text = re.sub(r"[-‐‑–—_*`\"“”]", " ", text)
-    return " ".join(text.split())
+    text = _SPACES.sub(" ", _THOUSANDS.sub("", folded(text)))
+    return unspaced(" ".join(text.split()))
 
 
 def squad_normalised(text: str) -> str:
-    """Text as SQuAD's evaluation compares it: lower case, without punctuation and articles, single spaces."""
-    lowered = "".join(sign for sign in unicodedata.normalize("NFKC", text).lower() if sign not in _PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", lowered).split())
+    """Text as SQuAD's evaluation compares it: lower case, without punctuation and articles, single spaces between words.
+
+    SQuAD knows English; in other scripts a word is what ``scripts.words`` says, and their punctuation counts as a space.
+    """
+    return " ".join(words(_ARTICLES.sub(" ", _without_punctuation(text))))
+
+
+def _without_punctuation(text: str) -> str:
+    kept = "".join(sign for sign in folded(text) if sign not in _PUNCTUATION)
+    return kept if kept.isascii() else _OTHER_PUNCTUATION.sub(" ", kept)
+
+
+def compared(text: str, answer: str) -> tuple[str, str]:
+    """A text and an answer as they are compared: normalised as by SQuAD, unless nothing would be left of the answer ("A", "?!").
+
+    Returns:
+        both, words apart by single spaces; the second is empty only where the answer is.
+    """
+    if wanted := squad_normalised(answer):
+        return squad_normalised(text), wanted
+    if wanted := " ".join(words(_without_punctuation(answer))):
+        return " ".join(words(_without_punctuation(text))), wanted
+    return " ".join(folded(text).split()), " ".join(folded(answer).split())
+
+
+def equals_answer(prediction: str, answers: Iterable[str]) -> bool:
+    """Whether a prediction is one of the answers, both normalised as by SQuAD."""
+    return any(said == wanted for said, wanted in (compared(prediction, answer) for answer in answers))
 
 
 def contains_answer(prediction: str, answers: Iterable[str]) -> bool:
-    """Whether a prediction contains one of the answers, both normalised as by SQuAD, as whole words."""
+    """Whether a prediction contains one of the answers, both normalised as by SQuAD, as whole words.
+
+    Of an answer that is all articles or punctuation nothing is left to be found; it must be the whole prediction.
+    """
     said = f" {squad_normalised(prediction)} "
-    return any(wanted and f" {wanted} " in said for wanted in map(squad_normalised, answers))
+    for answer in answers:
+        wanted = squad_normalised(answer)
+        if f" {wanted} " in said if wanted else equals_answer(prediction, [answer]) and bool(answer.strip()):
+            return True
+    return False
 
 
 def clustered_interval(right_by_cluster: Mapping[str, Sequence[bool]]) -> tuple[float, float]:

@@ -233,6 +233,8 @@ class Summary:
             lines += ["", budgets]
         for name, changes in self.context.get("variants", {}).items():
             lines += [*([""] if lines[-1].startswith("|") else []), f"`{name}`: M+ with {_listed(changes)}.  "]
+        for reason, one in self.context.get("left_out", {}).items():
+            lines += ["", f"Not asked: {one['questions']:,}, {reason}."]
         settings = self.context.get("settings", {})
         if settings:
             lines += ["", "Settings: " + _listed(settings) + "."]

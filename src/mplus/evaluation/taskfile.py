@@ -16,11 +16,13 @@ from typing import Any, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mplus.corpus.files import read_text
 from mplus.errors import InputError
 from mplus.evaluation.metrics import METRICS
 from mplus.evaluation.systems.protocol import SYSTEMS
 
 TASKS: Final = Path(__file__).parent / "tasks"
+_MOST_BYTES: Final = 1 << 24
 
 
 class Source(BaseModel):
@@ -141,8 +143,8 @@ def open_task(name: str) -> TaskFile:
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise InputError(f"there is no task '{name}'; {hint}known: {', '.join(known_tasks())}, or a path of a .yaml file")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        data = yaml.safe_load(read_text(path, most_bytes=_MOST_BYTES, may_be_empty=True))
+    except yaml.YAMLError as error:
         raise InputError(f"task file '{path}' is not YAML ({' '.join(str(error).split())[:160]})") from None
     if not isinstance(data, dict):
         raise InputError(f"task file '{path}' holds no table of settings; expected task, version, title, adapter, metric, ...")

@@ -6,16 +6,21 @@ and can say and take back where they are.
 
 from __future__ import annotations
 
-import json
+import hashlib
+import logging
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mplus.errors import EncodingError, InputError
+from mplus.corpus.files import parsed, read_text
+from mplus.errors import InputError
+
+log = logging.getLogger(__name__)
 
 ENDINGS = (".jsonl", ".txt", ".parquet", ".json")
+MOST_BYTES = 1 << 34  # of one file that is not parquet; it is held in memory
 HUB_PATIENCE = 20_000  # records of a hub data set looked at for one that fits
 
 
@@ -135,10 +140,10 @@ def open_hub(name: str, config: str | None, split: str) -> HubRecords:
 
 
 def open_local(path: str, seed: int, *, column: str = "text", questions: bool = False) -> LocalRecords:
-    """Read a file, or all data files of a directory.
+    """Read a file, or all data files of a directory. Empty records and those that stand there before are left out, and that is logged.
 
     Raises:
-        InputError: nothing there, nothing of a known form, no record, broken JSON.
+        InputError: nothing there, nothing of a known form, no record, broken JSON, a record without the column or of another type.
     """
     place = Path(path)
     if place.is_dir():
@@ -147,28 +152,107 @@ def open_local(path: str, seed: int, *, column: str = "text", questions: bool = 
         files = [place]
     if not place.exists() or not files:
         raise InputError(f"no data at {path}; give a .jsonl, .txt or .parquet file or a directory of such")
-    groups = [group for file in files for group in _groups(file, column, questions)]
+    kept = Kept(column, questions)
+    groups = [group for file in files for group in _groups(file, column, questions, kept)]
+    kept.tell(path)
     if not sum(count for count, _ in groups):
-        raise InputError(f"{path} holds no text; give a file with at least one document")
+        raise InputError(f"{path} holds no text{kept.why}; give a file with at least one document")
     return LocalRecords([group for group in groups if group[0]], seed)
 
 
-def _groups(file: Path, column: str, questions: bool) -> list[tuple[int, Callable[[], list[dict[str, Any]]]]]:
+class Kept:
+    """Which records are trained on, and how many are left out for which reason.
+
+    Args:
+        column: that holds the text (or token ids); of questions ``context``, ``question`` and ``answers``.
+    """
+
+    def __init__(self, column: str, questions: bool) -> None:
+        self.columns = ("context", "question", "answers") if questions else (column,)
+        self.questions = questions
+        self.left_out: dict[str, list[str]] = {}
+        self._before: set[bytes] = set()
+
+    def takes(self, record: dict[str, Any], where: str) -> bool:
+        """Whether a record is trained on.
+
+        Raises:
+            InputError: it has not the column, or another type in it.
+        """
+        for column in self.columns:
+            if column not in record:
+                present = ", ".join(sorted(map(str, record))) or "none"
+                raise InputError(
+                    f"{where} has no column {column!r}; it has: {present}; name the right one in the source's `column`"
+                )
+            value = record[column]
+            if column != "answers" and (
+                value is None or (isinstance(value, (str, list)) and not (value.strip() if isinstance(value, str) else value))
+            ):
+                return self._without(f"empty {column!r}", where)
+            _check(value, column, where, self.questions)
+        content = hashlib.sha256()
+        for column in self.columns:
+            content.update(
+                (value if isinstance(value := record[column], str) else repr(value)).encode("utf-8", "replace") + b"\0"
+            )
+        if content.digest() in self._before:
+            return self._without("the same as one before", where)
+        self._before.add(content.digest())
+        return True
+
+    @property
+    def why(self) -> str:
+        """What was left out, in words; empty if nothing."""
+        told = [
+            f"{len(places)} with {reason}" if reason.startswith("empty") else f"{len(places)} {reason}"
+            for reason, places in self.left_out.items()
+        ]
+        return f" ({', '.join(told)})" if told else ""
+
+    def tell(self, path: str) -> None:
+        """Log what was left out."""
+        for reason, places in self.left_out.items():
+            named = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
+            log.warning("%s: %d record%s left out: %s (%s)", path, len(places), "s" * (len(places) > 1), reason, named)
+
+    def _without(self, reason: str, where: str) -> bool:
+        self.left_out.setdefault(reason, []).append(where)
+        return False
+
+
+def _check(value: Any, column: str, where: str, questions: bool) -> None:
+    """Refuse what is no text, no token ids and no answers."""
+    if isinstance(value, str) or (column == "answers" and questions and value is None):
+        return
+    texts = value.get("text") if column == "answers" and isinstance(value, dict) else value
+    kind = str if questions else int
+    if column in ("context", "question") and questions:
+        expected = "text"
+    elif isinstance(texts, (list, tuple)) and all(isinstance(one, kind) and not isinstance(one, bool) for one in texts):
+        return
+    else:
+        expected = "a text or a list of texts" if questions else "text or token ids"
+    got = type(value).__name__ if not isinstance(value, list) or not value else f"a list of {type(value[0]).__name__}"
+    raise InputError(f"{where}: column {column!r} holds {got}, expected {expected}")
+
+
+def _groups(file: Path, column: str, questions: bool, kept: Kept) -> list[tuple[int, Callable[[], list[dict[str, Any]]]]]:
     if file.suffix == ".parquet":
-        return _parquet(file)
+        return _parquet(file, kept)
     if file.suffix == ".txt":
-        text = _text(file)
-        held = [{column: text}] if text.strip() else []
+        text = read_text(file, most_bytes=MOST_BYTES, may_be_empty=True)
+        held = [record for record in ({column: text},) if kept.takes(record, str(file))]
     elif file.suffix == ".jsonl":
-        held = list(_lines(file))
+        held = [record for number, record in _lines(file) if kept.takes(record, f"{file}:{number}")]
     elif file.suffix == ".json" and questions:
-        held = list(_squad(file))
+        held = [record for number, record in enumerate(_squad(file)) if kept.takes(record, f"{file} question {number}")]
     else:
         raise InputError(f"{file} is not a data file; give .jsonl, .txt or .parquet, or SQuAD-format .json for questions")
     return [(len(held), lambda: held)]
 
 
-def _parquet(file: Path) -> list[tuple[int, Callable[[], list[dict[str, Any]]]]]:
+def _parquet(file: Path, kept: Kept) -> list[tuple[int, Callable[[], list[dict[str, Any]]]]]:
     try:
         from pyarrow import ArrowInvalid
         from pyarrow.parquet import ParquetFile
@@ -177,7 +261,11 @@ def _parquet(file: Path) -> list[tuple[int, Callable[[], list[dict[str, Any]]]]]
     try:
         whole = ParquetFile(file)
     except (ArrowInvalid, OSError) as error:
-        raise InputError(f"{file} is not a parquet file ({error}); give an undamaged one") from None
+        raise InputError(f"{file} is not a parquet file ({' '.join(str(error).split())}); give an undamaged one") from None
+    for name in kept.columns:
+        if name not in whole.schema_arrow.names:
+            present = ", ".join(sorted(whole.schema_arrow.names)) or "none"
+            raise InputError(f"{file} has no column {name!r}; it has: {present}; name the right one in the source's `column`")
 
     def reader(group: int) -> Callable[[], list[dict[str, Any]]]:
         return lambda: whole.read_row_group(group).to_pylist()
@@ -185,37 +273,30 @@ def _parquet(file: Path) -> list[tuple[int, Callable[[], list[dict[str, Any]]]]]
     return [(whole.metadata.row_group(group).num_rows, reader(group)) for group in range(whole.num_row_groups)]
 
 
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_text(file).split("\n"), 1):
+def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(read_text(file, most_bytes=MOST_BYTES, may_be_empty=True).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{file}:{number} is not JSON ({error.msg}); every line must be one object") from None
+            record = parsed(line)
+        except ValueError as error:
+            raise InputError(
+                f"{file}:{number} is not JSON ({getattr(error, 'msg', error)}); every line must be one object"
+            ) from None
         if not isinstance(record, dict):
             raise InputError(f'{file}:{number} holds {type(record).__name__}, expected an object like {{"text": "..."}}')
-        yield record
+        yield number, record
 
 
 def _squad(file: Path) -> Iterator[dict[str, Any]]:
     try:
-        for article in json.loads(_text(file))["data"]:
+        for article in parsed(read_text(file, most_bytes=MOST_BYTES))["data"]:
             for paragraph in article["paragraphs"]:
                 for asked in paragraph["qas"]:
                     answers = [answer["text"] for answer in asked.get("answers", [])]
                     yield {"context": paragraph["context"], "question": asked["question"], "answers": answers}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is not SQuAD-format JSON ({type(error).__name__}: {error}); see docs/training.md") from None
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise EncodingError(f"{file} is not UTF-8 text; convert it first") from None
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror or error})") from None
 
 
 def _unreachable(name: str, error: Exception) -> InputError:

@@ -5,6 +5,7 @@ A source gives its documents in an order that its seed and its position decide a
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Sequence
 from typing import Any, Self
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mplus.errors import InputError
 from mplus.training.records import Records, open_hub, open_local
+
+log = logging.getLogger(__name__)
 
 MOST_TOKENS = 4  # of one character, for byte-level tokenizers; a text too short even so is skipped without tokenising it
 
@@ -76,6 +79,7 @@ class Corpus:
 
     def __init__(self, sources: Sequence[Source], tokenizer: Any, seed: int, vocabulary: int) -> None:
         self.tokenizer, self.vocabulary = tokenizer, vocabulary
+        self._told: set[str] = set()
         self.texts = [(source, _open(source, seed + number)) for number, source in enumerate(sources) if not source.questions]
         self.asked = [(source, _open(source, seed + number)) for number, source in enumerate(sources) if source.questions]
 
@@ -96,9 +100,10 @@ class Corpus:
                 return ids
             longest, tried = max(longest, len(ids)), tried + 1
             if tried >= 2 * records.patience:  # the one that fits may be first in one epoch's order and last in the next
+                looked = f" (longest looked at: {longest})" if longest else ""
                 wanted = f"{low} to {high - 1}" if source.tokens else f"at least {low}"
                 raise InputError(
-                    f"none of {records.patience} documents of {source.place} has {wanted} tokens (longest looked at: {longest}); "
+                    f"none of {records.patience} documents of {source.place} has {wanted} tokens{looked}; "
                     "give longer documents, or lower the chunk length or the source's `tokens`"
                 )
 
@@ -141,6 +146,8 @@ class Corpus:
 
     def _ids(self, record: dict[str, Any], source: Source, low: int) -> list[int]:
         value = _column(record, source.column, source)
+        if value is None or value == "":
+            return self._skipped(source, source.column)
         if isinstance(value, str):
             return self.encode(value) if len(value) * MOST_TOKENS >= low else []
         if not isinstance(value, (list, tuple)) or not all(
@@ -152,12 +159,18 @@ class Corpus:
         return list(value)
 
     def _passage(self, record: dict[str, Any], source: Source, randomness: random.Random, longest: int) -> Passage | None:
-        context, question = str(_column(record, "context", source)), str(_column(record, "question", source))
-        answers = _column(record, "answers", source)
-        texts = answers["text"] if isinstance(answers, dict) else [answers] if isinstance(answers, str) else list(answers)
-        if not texts:
+        context, question, answers = (_column(record, name, source) for name in ("context", "question", "answers"))
+        for name, value in (("context", context), ("question", question)):
+            if value is None or (isinstance(value, str) and not value.strip()):
+                self._skipped(source, name)
+                return None
+        texts = answers.get("text") if isinstance(answers, dict) else [answers] if isinstance(answers, str) else answers
+        if texts is None or not len(texts):
             return None  # unanswerable
-        answer = str(randomness.choice(texts))
+        answer = randomness.choice(texts)
+        for name, value in (("context", context), ("question", question), ("answers", answer)):
+            if not isinstance(value, str):
+                raise InputError(f"column {name!r} of {source.place} holds {type(value).__name__}, expected text")
         ids, span = self._located(context, answer)
         if len(ids) > longest:
             if span is None or span[1] - span[0] > longest:
@@ -168,6 +181,13 @@ class Corpus:
         return Passage(
             context=tuple(ids), prompt=tuple(self.prompt(question)), answer=tuple(self.encode(answer) + end), span=span
         )
+
+    def _skipped(self, source: Source, column: str) -> list[int]:
+        """A record without text, which only parquet files and hub data sets still have here; said once a source."""
+        if source.place not in self._told:
+            self._told.add(source.place)
+            log.warning("%s: records with an empty %r are left out", source.place, column)
+        return []
 
     def _located(self, context: str, answer: str) -> tuple[list[int], tuple[int, int] | None]:
         if self.tokenizer is None:

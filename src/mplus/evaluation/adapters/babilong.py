@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 from pydantic import field_validator
 
-from mplus.corpus.text import read_text
+from mplus.corpus.files import read_text
 from mplus.errors import InputError
 from mplus.evaluation.adapters.haystack import Haystack, Lengths, laid
 from mplus.evaluation.distances import short
@@ -155,10 +153,14 @@ def _chosen(subtask: str, file: Path, material: Material, count: int, tokens: in
     """Random questions whose facts fit into so many tokens."""
     stories = read_stories(file)
     Random(f"mplus babilong {subtask} {material.seed}").shuffle(stories)
-    fitting: Iterator[Story] = (
-        one for one in stories if tokens is None or sum(map(len, _encoded(one.facts, material.encode))) <= tokens
-    )
-    chosen = list(islice(fitting, count))
+    chosen: list[Story] = []
+    for one in stories:
+        if len(chosen) >= count:
+            material.left_out.add(f"beyond {count} of a row (--limit)", f"{subtask} {one.number}")
+        elif tokens is None or sum(map(len, _encoded(one.facts, material.encode))) <= tokens:
+            chosen.append(one)
+        else:
+            material.left_out.add(f"its facts do not fit into {tokens} tokens (lengths)", f"{subtask} {one.number}")
     if not chosen and count:
         raise InputError(f"no story of '{file}' fits into {tokens} tokens; name larger lengths")
     return chosen

@@ -48,9 +48,10 @@ def streams(settings: ConversationsSettings, material: Material) -> list[Stream]
                     f"{dialogue.where}: there is another '{dialogue.name}' before it; expected each conversation once"
                 )
             asked = tuple(one for one in dialogue.asked if not settings.rows or one.row in settings.rows)
+            material.left_out.take("of another kind (rows)", [one.id for one in dialogue.asked if one not in asked])
             found[dialogue.name] = replace(dialogue, asked=asked)
     made, placed, total = list[Stream](), 0, 0
-    for dialogue in _within(list(found.values()), material.limit):
+    for dialogue in _within(list(found.values()), material):
         there = {turn.key for session in dialogue.sessions for turn in session.turns}
         placed += sum(not there.isdisjoint(one.evidence) for one in dialogue.asked)
         total += len(dialogue.asked)
@@ -59,7 +60,7 @@ def streams(settings: ConversationsSettings, material: Material) -> list[Stream]
     return made
 
 
-def _within(dialogues: Sequence[Dialogue], limit: int | None) -> list[Dialogue]:
+def _within(dialogues: Sequence[Dialogue], material: Material) -> list[Dialogue]:
     """Conversations about which something is asked, so many questions of a row at most: the first of each, then the second of each, ..."""
     turns: dict[str, list[tuple[int, int, str]]] = {}  # by row: how many of it the conversation had before, which one, question
     for place, dialogue in enumerate(dialogues):
@@ -67,7 +68,10 @@ def _within(dialogues: Sequence[Dialogue], limit: int | None) -> list[Dialogue]:
         for one in dialogue.asked:
             turns.setdefault(one.row, []).append((before[one.row], place, one.id))
             before[one.row] += 1
-    kept = {(place, name) for listed in turns.values() for _, place, name in sorted(listed)[:limit]}
+    kept = {(place, name) for listed in turns.values() for _, place, name in sorted(listed)[: material.limit]}
+    material.beyond_limit(
+        [one.id for place, dialogue in enumerate(dialogues) for one in dialogue.asked if (place, one.id) not in kept]
+    )
     chosen = [
         replace(dialogue, asked=tuple(one for one in dialogue.asked if (place, one.id) in kept))
         for place, dialogue in enumerate(dialogues)

@@ -68,10 +68,14 @@ def streams(settings: DocumentsSettings, material: Material) -> list[Stream]:
         for record in read_records(file):
             for context, asked in _asked(settings, record, file):
                 if settings.subsets and asked.row not in settings.subsets:
+                    material.left_out.add("of another subset (subsets)", asked.id)
                     continue
                 there = by_context.get(context, [])
-                full = settings.per_document is not None and len(there) >= settings.per_document
-                if full or (material.limit is not None and counted.get(asked.row, 0) >= material.limit):
+                if settings.per_document is not None and len(there) >= settings.per_document:
+                    material.left_out.add(f"more than {settings.per_document} about one document (per_document)", asked.id)
+                    continue
+                if material.limit is not None and counted.get(asked.row, 0) >= material.limit:
+                    material.beyond_limit([asked.id])
                     continue
                 counted[asked.row] = counted.get(asked.row, 0) + 1
                 by_context.setdefault(context, []).append(asked)

@@ -14,7 +14,7 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from mplus.corpus.text import read_text
+from mplus.corpus.files import read_text
 from mplus.errors import InputError
 from mplus.evaluation.adapters.haystack import LongLengths
 from mplus.evaluation.distances import short
@@ -102,7 +102,7 @@ def streams(settings: EventsSettings, material: Material) -> list[Stream]:
             )
         if len(usable) < len(books):
             left_out = ", ".join(name for name in books if name not in dict(usable))
-            log.info("left out, for they are shorter than %d tokens or tell too little in them: %s", tokens, left_out)
+            log.warning("left out, for they are shorter than %d tokens or tell too little in them: %s", tokens, left_out)
         for number, (name, text) in enumerate(usable):
             share = count // len(usable) + (number < count % len(usable))
             if share:

@@ -62,9 +62,13 @@ def streams(settings: IncrementalSettings, material: Material) -> list[Stream]:
             number += 1
             row = _row(record, file)
             if row.startswith(settings.leave_out) or not (row.startswith(settings.sources) or not settings.sources):
+                count = len(record.data["questions"]) if isinstance(record.data.get("questions"), list) else 1
+                material.left_out.add(f"of source {row} (sources, leave_out)", f"context {number}", count=count)
                 continue
             left = None if material.limit is None else material.limit - counted[row]
-            asked = _asked(record, _instruction(settings, row))[:left]
+            asked = _asked(record, _instruction(settings, row))
+            material.beyond_limit([f"context {number} question {one.id}" for one in (asked[left:] if left is not None else [])])
+            asked = asked[:left]
             if asked:
                 counted[row] += len(asked)
                 script = partial(_script, material, f"context {number}", record.text("context"), row, asked)

@@ -47,7 +47,8 @@ def streams_of(task: TaskFile, settings: Settings, material: Material) -> list[S
     make: Callable[[Settings, Material], list[Stream]] = _module(task).streams
     found = make(settings, material)
     if not found:
-        raise InputError(f"task '{task.task}' has no question with these settings; raise --limit or change the settings")
+        why = f" ({material.left_out})" if material.left_out else ""
+        raise InputError(f"task '{task.task}' has no question with these settings{why}; raise --limit or change the settings")
     return found
 
 

@@ -22,6 +22,7 @@ from pydantic import Field
 from mplus.corpus.splits import nq_split
 from mplus.errors import InputError
 from mplus.evaluation.distances import passage_tolerance
+from mplus.evaluation.left_out import LeftOut
 from mplus.evaluation.material import Material, Settings, Stream
 from mplus.evaluation.passages import MAX_ANSWER_TOKENS, Asked, Passage, PassageFile, article_key, read_passages
 from mplus.evaluation.score import contains_answer
@@ -62,6 +63,7 @@ def streams(settings: RetentionSettings, material: Material) -> list[Stream]:
         nq_half=settings.nq_half,
         seed=material.seed,
         message=material.task.message,
+        left_out=material.left_out,
     )
     scripts = task.scripts(material.encode, chunk_tokens=material.chunk_tokens, min_tokens=material.min_tokens)
     return [Stream(name=f"pass {n} of {len(scripts)}", seed=material.seed, script=script) for n, script in enumerate(scripts, 1)]
@@ -80,6 +82,7 @@ class RetentionTask:
         nq_half: which articles of a Natural Questions file are asked about; "eval" are those the default model never trained on.
         message: how a question is asked.
         max_answer_tokens: samples whose shortest answer is longer are left out; None: 3, for Natural Questions 4 (paper).
+        left_out: gets the questions that are not asked.
     """
 
     data: PassageFile
@@ -91,6 +94,7 @@ class RetentionTask:
     nq_half: Literal["eval", "all"] = "eval"
     seed: int = 0
     message: Callable[[str], str] = str
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def scripts(self, encode: Encode, *, chunk_tokens: int, min_tokens: int) -> list[Script]:
         """One stream per pass, each to be read by a memory of its own.
@@ -119,20 +123,27 @@ class RetentionTask:
         """Passages with those of their questions that have a short answer standing in them."""
         longest = MAX_ANSWER_TOKENS[self.data.form] if self.max_answer_tokens is None else self.max_answer_tokens
         kept = []
+        self.left_out.take("the data say that it has no answer", list(self.data.unanswerable))
         halved = self.data.form == "natural_questions" and self.nq_half == "eval"
         for passage in self.data.passages:
             if halved and nq_split(passage.article) != "eval":
+                self.left_out.take(
+                    "of an article of the half that the default model was trained on", [one.id for one in passage.questions]
+                )
                 continue
-            asked = tuple(
-                one
-                for one in map(_not_given_away, passage.questions)
-                if one.answers and _short_answer(one, passage.text, encode, longest) is not None
-            )
+            asked = []
+            for one in map(_not_given_away, passage.questions):
+                reason = _reason_against(one, passage.text, encode, longest)
+                if reason is None:
+                    asked.append(one)
+                else:
+                    self.left_out.add(reason, one.id)
             if asked:
-                kept.append(replace(passage, questions=asked))
+                kept.append(replace(passage, questions=tuple(asked)))
         if not kept:
+            why = f" ({self.left_out})" if self.left_out else ""
             raise InputError(
-                f"'{self.data.path}' has no question with an answer of at most {longest} tokens that stands in its passage; "
+                f"'{self.data.path}' has no question with an answer of at most {longest} tokens that stands in its passage{why}; "
                 "give another file, or allow longer answers with --max-answer-tokens"
             )
         return kept
@@ -159,12 +170,26 @@ class RetentionTask:
                 passage = by_article[article].pop()
                 asked = rng.sample(passage.questions, min(len(passage.questions), self.per_passage, left))
                 left -= len(asked)
+                self._note_rest(passage, asked)
                 chosen.append(replace(passage, questions=tuple(asked)))
                 if not left:
                     break
             passes.append(chosen)
             queue = [article for article in [*queue[room:], *queue[:room]] if by_article[article]]
+        unread = [one.id for passages in by_article.values() for passage in passages for one in passage.questions]
+        self.left_out.take(self._limit, unread)
         return passes
+
+    @property
+    def _limit(self) -> str:
+        return f"beyond the limit of {self.limit} (--limit)"
+
+    def _note_rest(self, passage: Passage, asked: Sequence[Asked]) -> None:
+        """Note the questions of a passage that are not asked, for the passage has its share or the run all of its."""
+        names = {one.id for one in asked}
+        full = len(asked) == self.per_passage
+        reason = f"more than {self.per_passage} about one passage (--questions-per-passage)" if full else self._limit
+        self.left_out.take(reason, [one.id for one in passage.questions if one.id not in names])
 
 
 @dataclass
@@ -292,6 +317,17 @@ def _not_given_away(asked: Asked) -> Asked:
 def _short_answer(asked: Asked, text: str, encode: Encode, longest: int) -> str | None:
     """The first answer that stands in the text and has at most ``longest`` tokens as it stands there, behind a space."""
     return next((one for one in asked.answers if one in text and len(encode(" " + one)) <= longest), None)
+
+
+def _reason_against(asked: Asked, text: str, encode: Encode, longest: int) -> str | None:
+    """Why a question is not asked; None where it is."""
+    if not asked.answers:
+        return "the question itself contains its answer"
+    if not any(one in text for one in asked.answers):
+        return "its answer does not stand in its passage word for word"
+    if _short_answer(asked, text, encode, longest) is None:
+        return f"its answer has more than {longest} tokens (--max-answer-tokens)"
+    return None
 
 
 def _place(asked: Asked, text: str) -> Span:

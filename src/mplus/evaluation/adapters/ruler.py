@@ -57,6 +57,7 @@ def streams(settings: RulerSettings, material: Material) -> list[Stream]:
     passages, asked = _passages(material) if NEEDS_DATA in families else ([], [])
     haystack = Haystack(material)
     count = DEFAULT_SAMPLES if material.limit is None else material.limit
+    material.left_out.take(f"beyond {count} of a row (--limit)", [one.id for _, one in asked[count:]])
     made = []
     for family in dict.fromkeys(families):
         for length in settings.lengths:
@@ -73,6 +74,7 @@ def _passages(material: Material) -> tuple[list[Passage], list[tuple[Passage, As
     asked = [(passage, one) for passage in file.passages for one in passage.questions if one.answers]
     if not asked:
         raise InputError(f"'{file.path}' has no question with an answer; family 'qa' needs a file in SQuAD's form")
+    material.left_out.take("the data say that it has no answer", list(file.unanswerable))
     Random(f"mplus ruler questions {material.seed}").shuffle(asked)
     return file.passages, asked
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import regex
 
 from mplus.errors import InputError
 from mplus.evaluation.clock import Clock
@@ -13,8 +14,10 @@ from mplus.evaluation.script import Due
 from mplus.evaluation.systems.base import PlainModel
 from mplus.evaluation.systems.plain import TextRead
 from mplus.evaluation.systems.protocol import Given
+from mplus.scripts import UNSPACED
 
-_WORD: Final = re.compile(r"\w+")
+_WORD: Final = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}_]--[{UNSPACED}]]+", regex.VERSION1)
+"""A word; where a script has no spaces, a sign."""
 
 
 def load_bm25() -> Any:
@@ -103,4 +106,5 @@ class Bm25System:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
+    found: list[str] = _WORD.findall(text.lower())
+    return found

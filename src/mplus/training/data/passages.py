@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mplus.corpus.files import parsed, read_text
 from mplus.corpus.splits import is_dev, nq_split
 from mplus.errors import InputError
+from mplus.scripts import place_of
 from mplus.training.data.document import Kind
 
 Part = Literal["train", "dev"]
@@ -81,7 +81,7 @@ def _natural_questions(data: Path) -> Iterator[Passage]:
                 continue
             text = context["text"]
             question = item["question"].strip().removesuffix("?")
-            found = ((answer, _place(text, answer)) for answer in item["answers"])
+            found = ((answer, place_of(text, answer)) for answer in item["answers"])
             asked = [(question[:1].upper() + question[1:] + "?", answer, at) for answer, at in found if at is not None]
             yield Passage(context["title"], text, tuple(asked[:1]), "nq")
 
@@ -89,15 +89,9 @@ def _natural_questions(data: Path) -> Iterator[Passage]:
 def _dolly(data: Path) -> Iterator[Passage]:
     for item in _lines(data / _DOLLY_FILE):
         text, answer = item["context"].strip(), item["response"].strip().rstrip(".")
-        at = _place(text, answer)
+        at = place_of(text, answer)
         if at is not None and len(answer) <= LONGEST_ANSWER and len(text) > 4 * len(answer):
             yield Passage(_dolly_title(item), text, ((item["instruction"].strip(), answer, at),), "dolly")
-
-
-def _place(text: str, answer: str) -> int | None:
-    """Where an answer first stands in a text as whole words, None if nowhere."""
-    found = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text) if answer else None
-    return found.start() if found else None
 
 
 def _dolly_title(item: dict[str, Any]) -> str:
@@ -105,14 +99,21 @@ def _dolly_title(item: dict[str, Any]) -> str:
 
 
 def _articles(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["data"]
+    try:
+        found: list[dict[str, Any]] = parsed(read_text(path))["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"'{path}' is not SQuAD-format JSON ({type(error).__name__}: {error}); give an undamaged file") from None
     return found
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     if path.is_file():
-        with path.open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
+        for number, line in enumerate(read_text(path, may_be_empty=True).split("\n"), 1):
+            if line.strip():
+                try:
+                    yield parsed(line)
+                except ValueError as error:
+                    raise InputError(f"'{path}' line {number} is not JSON ({error}); give an undamaged file") from None
 
 
 def _plain(title: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from mplus.corpus.files import read_text
 from mplus.corpus.text import sentences
 from mplus.errors import InputError
 
@@ -48,7 +49,7 @@ def book_texts(data: Path) -> list[str]:
         raise InputError(
             f"training data directory {data} lacks {', '.join(missing)} in haystack/books; give the directory that holds the books"
         )
-    return [path.read_text(encoding="utf-8") for path in paths]
+    return [read_text(path) for path in paths]
 
 
 @cache
