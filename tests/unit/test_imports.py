@@ -15,7 +15,7 @@ ROOT = Path(mplus.__file__).parent
 
 ORDER: list[set[str]] = [
     {"errors"},
-    {"config", "dtypes", "chunking", "prompts", "corpus", "circumstances"},
+    {"config", "dtypes", "chunking", "prompts", "corpus", "circumstances", "runtime"},
     {"memory"},
     {"retriever"},
     {"attach"},
