@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from mplus.errors import InputError
 from mplus.evaluation.score import contains_answer, contains_value, squad_normalised
 from mplus.evaluation.script import Question
+from mplus.runtime.extras import missing
 
 ABSTAINING: Final = (
     "no information", "not mentioned", "not mention", "no mention", "not answerable", "unanswerable", "cannot be answered",
@@ -91,9 +91,7 @@ def _rouge() -> Any:
     try:
         from rouge_score import rouge_scorer
     except ImportError:
-        raise InputError(
-            "metric 'rouge_l' needs the library rouge-score; install it with: pip install 'mplus-llm[eval]'"
-        ) from None
+        raise missing("rouge_score", "metric 'rouge_l'") from None
     return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
 
 

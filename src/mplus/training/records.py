@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mplus.errors import EncodingError, InputError
+from mplus.runtime.extras import missing
 
 ENDINGS = (".jsonl", ".txt", ".parquet", ".json")
 HUB_PATIENCE = 20_000  # records of a hub data set looked at for one that fits
@@ -121,9 +122,7 @@ def open_hub(name: str, config: str | None, split: str) -> HubRecords:
     try:
         import datasets
     except ImportError:
-        raise InputError(
-            "streaming a hub data set needs the package datasets; install it with: pip install 'mplus-llm[train]'"
-        ) from None
+        raise missing("datasets", "streaming a hub data set") from None
 
     def opened() -> Any:
         try:
@@ -173,7 +172,7 @@ def _parquet(file: Path) -> list[tuple[int, Callable[[], list[dict[str, Any]]]]]
         from pyarrow import ArrowInvalid
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise InputError("reading parquet needs the package pyarrow; install it with: pip install 'mplus-llm[train]'") from None
+        raise missing("pyarrow", "reading parquet") from None
     try:
         whole = ParquetFile(file)
     except (ArrowInvalid, OSError) as error:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mplus.errors import InputError
 from mplus.evaluation.clock import Clock
 from mplus.evaluation.script import Due
 from mplus.evaluation.systems.base import PlainModel
 from mplus.evaluation.systems.plain import TextRead
 from mplus.evaluation.systems.protocol import Given
+from mplus.runtime.extras import missing
 
 _WORD: Final = re.compile(r"\w+")
 
@@ -26,7 +26,7 @@ def load_bm25() -> Any:
     try:
         import bm25s
     except ImportError:
-        raise InputError("system 'bm25' needs the library bm25s; install it with: pip install 'mplus-llm[eval]'") from None
+        raise missing("bm25s", "system 'bm25'") from None
     return bm25s
 
 
