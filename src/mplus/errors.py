@@ -5,7 +5,8 @@
     │   ├── EmptyTextError        there is nothing to write or to ask
     │   ├── EncodingError         bytes that are not UTF-8
     │   ├── PromptTooLongError    memory, prompt and answer do not fit the model's positions
-    │   └── RecipeError           a training recipe: not readable, an unknown key, a wrong value
+    │   ├── RecipeError           a training recipe: not readable, an unknown key, a wrong value
+    │   └── MissingExtraError     a package that an extra of ours brings is not installed
     ├── GeometryError         sizes or policies that contradict each other
     ├── OutOfRoomError        a memory, or what a prompt reads of it, does not fit where it should lie
     ├── ReentryError          a callback (streamer, processor, progress) uses what its own caller is using
@@ -45,6 +46,10 @@ class PromptTooLongError(InputError):
 
 class RecipeError(InputError):
     """A training recipe cannot be read, has an unknown key or a value that does not fit."""
+
+
+class MissingExtraError(InputError):
+    """A feature needs a package that is not installed."""
 
 
 class GeometryError(MPlusError):

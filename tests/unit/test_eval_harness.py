@@ -268,7 +268,9 @@ def test_a_missing_library_names_the_install_command(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "lm_eval", None)  # as if it were not there
     for name in [name for name in sys.modules if name.startswith("lm_eval.")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(InputError, match=r"pip install 'mplus-llm\[eval\]'"):
+    with pytest.raises(
+        InputError, match=r"pip install lm-eval \(extra 'eval' of mplus-llm; from a checkout: pip install -e '.\[eval\]'"
+    ):
         harness.register.__wrapped__()
     assert harness.main(["--tasks", "any"]) == 2
     assert "pip install" in capsys.readouterr().err

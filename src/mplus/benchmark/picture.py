@@ -6,13 +6,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
-
 from mplus.benchmark.ratios import TARGETS
 from mplus.benchmark.result import Result
 from mplus.benchmark.systems import OURS_ROW_TYPE
+from mplus.runtime.extras import figure_of, require
 
 _LOOK: Final = {
     "ours": ("M+, ours", "#0b6e4f", "o"),
@@ -28,8 +25,7 @@ def draw(result: Result, path: Path) -> None:
     """Write a PNG with the panels that the run has numbers for."""
     times, sizes = _times(result.raw), _bytes(result)
     panels = [panel for panel, there in ((_draw_times, times), (_draw_bytes, sizes), (_draw_ratios, result.spreads)) if there]
-    figure = Figure(figsize=(5.6 * max(1, len(panels)), 4.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(figsize=(5.6 * max(1, len(panels)), 4.6), dpi=150, layout="constrained")
     for number, panel in enumerate(panels):
         panel(figure.add_subplot(1, len(panels), number + 1), result)
     figure.suptitle(f"{result.model}, {result.environment['hardware']['dtype']}", x=0.01, ha="left", fontsize=11, color=_INK)
@@ -101,7 +97,7 @@ def _draw_ratios(axes: Any, result: Result) -> None:
 
 
 def _dress(axes: Any) -> None:
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_formatter(require("matplotlib.ticker", "drawing a picture").NullFormatter())
     axes.grid(color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=_INK, length=3)

@@ -75,10 +75,11 @@ def _measure(plan: Plan, out: Path) -> Result:
     from mplus.benchmark.result import store
     from mplus.benchmark.run import run
     from mplus.cli import bench_report
+    from mplus.runtime.extras import can_draw
 
     with terminal.waiting("measuring") as tell:
         result = run(plan, tell)
-    paths = store(out, result.to_text(), lambda path: draw(result, path))
+    paths = store(out, result.to_text(), (lambda path: draw(result, path)) if can_draw() else None)
     bench_report.show(result, paths)
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,14 +81,15 @@ def _store(result: RetentionResult, out: Path) -> list[Path]:
     """Replace both files together; returns their paths."""
     from mplus.demo.picture import draw_retention
     from mplus.memory.files import written_whole
+    from mplus.runtime.extras import can_draw
 
     out.mkdir(parents=True, exist_ok=True)
-    return written_whole(
-        {
-            out / "retention.json": lambda path: path.write_text(result.to_text(), encoding="utf-8"),
-            out / "retention.png": lambda path: draw_retention(result, path),
-        }
-    )
+    writers: dict[Path, Callable[[Path], object]] = {
+        out / "retention.json": lambda path: path.write_text(result.to_text(), encoding="utf-8")
+    }
+    if can_draw():
+        writers[out / "retention.png"] = lambda path: draw_retention(result, path)
+    return written_whole(writers)
 
 
 def _show_table(result: RetentionResult) -> None:

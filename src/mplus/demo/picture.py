@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
-
 from mplus.demo.result import LONG_ANSWER_TOKENS, WINDOW_LONG, RetentionResult
 from mplus.evaluation.score import wilson_interval
+from mplus.runtime.extras import figure_of, require
 
 _LOOK: Final = {"mplus": ("#0b6e4f", "o"), "memoryllm": ("#c8553d", "s"), "window": ("#5b6c8f", "^")}
 _LABEL_GAP: Final = 0.062  # labels at the end of lines keep this distance, in shares of the axis
@@ -23,8 +20,7 @@ def draw_retention(result: RetentionResult, path: str | Path) -> None:
 
     A dotted fourth is the window baseline when it may answer at length.
     """
-    figure = Figure(figsize=(9.5, 4.8), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(figsize=(9.5, 4.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     for system, (colour, marker) in _LOOK.items():
         counts = result.right_and_asked(system)
@@ -72,7 +68,7 @@ def _dress(axes: Any, result: RetentionResult) -> None:
             left.set_horizontalalignment("right")
             right.set_horizontalalignment("left")
     axes.set_xlim(result.distances[0] / 1.2, result.distances[-1] * 1.05)
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_formatter(require("matplotlib.ticker", "drawing a picture").NullFormatter())
     axes.tick_params(axis="x", which="minor", length=0)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("tokens read since the fact", color=_INK)

@@ -8,10 +8,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from mplus.evaluation.distances import short
+from mplus.runtime.extras import figure_of
 
 LOOK: Final = {
     "mplus": ("#0b6e4f", "o"),
@@ -61,8 +59,7 @@ def draw_lines(lines: Sequence[Line], path: str | Path, *, title: str, score: st
     Args:
         score: what the vertical axis is; anything but a share grows as large as it has to.
     """
-    figure = Figure(figsize=(8.5, 4.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(figsize=(8.5, 4.6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     plot_lines(axes, lines)
     if all(value <= 1.0 for line in lines for value in (*line.shares, *line.high)):

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from mplus.evaluation.curves import INK, SHARE, Line, draw_lines, dress, looks, plot_lines
 from mplus.evaluation.journal import Sample
 from mplus.evaluation.summary import MEASURES, NAMES, Summary
+from mplus.runtime.extras import figure_of
 
 _MOST_COLUMNS: Final = 3
 _OTHER: Final = {"likelihood": "perplexity", "reading": "share of right long-term tokens read"}
@@ -79,8 +77,7 @@ def draw_bars(lines: Sequence[Line], rows: Sequence[str], path: str | Path, *, t
         lines: their distances are places in ``rows``; one without any is left out.
     """
     lines = [line for line in lines if line.shares]
-    figure = Figure(figsize=(max(7.0, 0.28 * len(rows) * len(lines) + 3), 4.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(figsize=(max(7.0, 0.28 * len(rows) * len(lines) + 3), 4.6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     width = 0.8 / max(len(lines), 1)
     for number, (line, (colour, _)) in enumerate(zip(lines, looks([line.system for line in lines]), strict=True)):
@@ -108,8 +105,7 @@ def _draw_maps(summary: Summary, path: str | Path) -> None:
     columns = sorted({one.column for one in summary.samples}, key=_number)
     across = min(_MOST_COLUMNS, len(systems))
     down = -(-len(systems) // across)
-    figure = Figure(figsize=(3.0 + 2.6 * across, 1.2 + 2.3 * down), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(figsize=(3.0 + 2.6 * across, 1.2 + 2.3 * down), dpi=150, layout="constrained")
     grid: Any = figure.subplots(down, across, squeeze=False)
     drawn = None
     for number, axes in enumerate(grid.flat):
@@ -138,8 +134,7 @@ def _draw_speed(summary: Summary, path: str | Path) -> None:
     data = summary.to_json()["systems"]
     places = {row: number for number, row in enumerate(summary.rows_in_order)}
     names = next((list(one["measures"]) for one in data.values() if "measures" in one), [])
-    figure = Figure(figsize=(3.6 * max(len(names), 1), 4.2), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(figsize=(3.6 * max(len(names), 1), 4.2), dpi=150, layout="constrained")
     grid: Any = figure.subplots(1, max(len(names), 1), squeeze=False)
     for axes, name in zip(grid.flat, names, strict=False):
         lines = [

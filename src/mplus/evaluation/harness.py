@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from itertools import groupby
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from mplus.errors import InputError, MPlusError
 from mplus.evaluation.stopping import Stop, before, settings_of
 from mplus.evaluation.systems.protocol import as_chat
 from mplus.model import MPlusModel
+from mplus.runtime.extras import require
 
 log = logging.getLogger(__name__)
 
@@ -331,14 +331,7 @@ def _number(name: str, value: Any) -> int:
 
 def _lm_eval(module: str) -> Any:
     """One of lm-eval's modules."""
-    try:
-        return import_module(f"lm_eval.{module}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "lm_eval":
-            raise
-        raise InputError(
-            "the harness adapter needs the library lm-eval; install it with: pip install 'mplus-llm[eval]'"
-        ) from None
+    return require(f"lm_eval.{module}", "the harness adapter")
 
 
 @cache

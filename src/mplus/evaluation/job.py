@@ -23,6 +23,7 @@ from mplus.evaluation.script import Script
 from mplus.evaluation.sessions import SESSIONS, Sessions
 from mplus.evaluation.summary import SUMMARY, TABLE, Summary, store
 from mplus.memory.files import written_whole
+from mplus.runtime.extras import can_draw
 
 Progress = Callable[[str, int, int], None]
 _LEFT_OUT: Final = "left_out"
@@ -86,7 +87,7 @@ class Job:
                 sessions.save()
         context = self._context(sessions, tokens, journal.samples)
         summary = Summary(task=self.task, model=self.bench.model.name, samples=journal.samples, context=context)
-        return summary, [journal.path, *store(summary, directory, draw_summary)]
+        return summary, [journal.path, *store(summary, directory, draw_summary if can_draw() else None)]
 
     def _run_stream(
         self, stream: Stream, journal: Journal, sessions: Sessions, tokens: dict[str, int], progress: Progress | None

@@ -25,9 +25,9 @@ from typing import Any, Final
 
 import regex
 
-from mplus.errors import InputError
 from mplus.evaluation.score import compared, contains_answer, contains_value, equals_answer, squad_normalised
 from mplus.evaluation.script import Question
+from mplus.runtime.extras import missing
 from mplus.scripts import UNSPACED, folded, unspaced, words
 
 ABSTAINING: Final = (
@@ -124,9 +124,7 @@ def _rouge() -> Any:
         from rouge_score import rouge_scorer
         from rouge_score.tokenizers import DefaultTokenizer
     except ImportError:
-        raise InputError(
-            "metric 'rouge_l' needs the library rouge-score; install it with: pip install 'mplus-llm[eval]'"
-        ) from None
+        raise missing("rouge_score", "metric 'rouge_l'") from None
     return rouge_scorer.RougeScorer(["rougeL"], tokenizer=_Tokens(DefaultTokenizer(use_stemmer=True)))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mplus.corpus.files import parsed, read_text
 from mplus.errors import InputError
+from mplus.runtime.extras import missing
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def parquet_rows(path: Path) -> list[dict[str, Any]]:
         from pyarrow import ArrowException
         from pyarrow.parquet import read_table
     except ImportError:
-        raise InputError("reading parquet needs the package pyarrow; install it with: pip install 'mplus-llm[eval]'") from None
+        raise missing("pyarrow", "reading parquet") from None
     try:
         rows: list[dict[str, Any]] = read_table(path).to_pylist()
     except (OSError, ArrowException) as error:

@@ -255,23 +255,23 @@ def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> li
     return table + ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def store(summary: Summary, directory: Path, draw: Callable[[Summary, Path], None]) -> list[Path]:
+def store(summary: Summary, directory: Path, draw: Callable[[Summary, Path], None] | None) -> list[Path]:
     """Replace ``summary.json``, ``table.md`` and the task's picture together.
 
     Args:
-        draw: makes a PNG of a summary at a path.
+        draw: makes a PNG of a summary at a path; None: no picture.
 
     Returns:
         the paths.
     """
     text = json.dumps(summary.to_json(), indent=1, ensure_ascii=False, default=str) + "\n"
-    return written_whole(
-        {
-            directory / SUMMARY: lambda path: path.write_text(text, encoding="utf-8"),
-            directory / TABLE: lambda path: path.write_text(summary.to_markdown(), encoding="utf-8"),
-            directory / f"{summary.task}.png": lambda path: draw(summary, path),
-        }
-    )
+    writers: dict[Path, Callable[[Path], object]] = {
+        directory / SUMMARY: lambda path: path.write_text(text, encoding="utf-8"),
+        directory / TABLE: lambda path: path.write_text(summary.to_markdown(), encoding="utf-8"),
+    }
+    if draw is not None:
+        writers[directory / f"{summary.task}.png"] = lambda path: draw(summary, path)
+    return written_whole(writers)
 
 
 def _listed(settings: dict[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""Small machinery with one place each. Knows nothing of memories and models."""
+"""Small machinery that every room may use: files nobody vouches for. Knows nothing of models and memories."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from mplus.runtime.extras import figure_of
 from mplus.training.journal import Line
 
 SMOOTH_SHARE = 0.05
@@ -27,8 +25,7 @@ def draw_curves(lines: Sequence[Line], path: Path, *, title: str) -> None:
     panels += [("metrics", others, False)] if others else []
     panels.append(("learning rate", {"learning rate": (steps, [line.rate for line in lines])}, False))
     panels.append(("gradient norm", {"gradient norm": (steps, [line.gradient for line in lines])}, True))
-    figure = Figure(figsize=(8.5, 2.3 * len(panels)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(figsize=(8.5, 2.3 * len(panels)), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=11)
     for place, (label, series, logarithmic) in enumerate(panels):
         axes = figure.add_subplot(len(panels), 1, place + 1)
@@ -38,7 +35,7 @@ def draw_curves(lines: Sequence[Line], path: Path, *, title: str) -> None:
     figure.savefig(path, format="png")
 
 
-def _draw(axes: Axes, label: str, series: Series, logarithmic: bool) -> None:
+def _draw(axes: Any, label: str, series: Series, logarithmic: bool) -> None:
     for number, (name, (steps, values)) in enumerate(series.items()):
         colour = f"C{number}"
         axes.plot(steps, values, color=colour, alpha=0.3, linewidth=1)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mplus.errors import TrainingError
+from mplus.runtime.extras import missing
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +148,6 @@ def _board(directory: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.info(
-            "no TensorBoard files: tensorboard is not installed (pip install 'mplus-llm[train]'); log.jsonl has every number"
-        )
+        log.info("%s; log.jsonl has every number", missing("tensorboard", "writing TensorBoard files"))
         return None
     return SummaryWriter(str(directory), purge_step=step + 1 if step else None)

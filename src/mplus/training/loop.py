@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mplus.errors import TrainingError
+from mplus.runtime.extras import can_draw
 from mplus.training import sharding
 from mplus.training.checkpoint import Checkpoint, newest, write_checkpoint
 from mplus.training.curves import draw_curves
@@ -291,7 +292,7 @@ class Loop:
 
     def _draw(self) -> None:
         lines = read_lines(self.place / LINES)
-        if lines:
+        if lines and can_draw():
             draw_curves(lines, self.place / CURVES, title=f"{self.recipe.name}, step {self.step}")
 
     def _restore(self, before: Checkpoint) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from mplus.corpus.files import parsed, read_text
 from mplus.errors import InputError
+from mplus.runtime.extras import missing
 
 log = logging.getLogger(__name__)
 
@@ -126,9 +127,7 @@ def open_hub(name: str, config: str | None, split: str) -> HubRecords:
     try:
         import datasets
     except ImportError:
-        raise InputError(
-            "streaming a hub data set needs the package datasets; install it with: pip install 'mplus-llm[train]'"
-        ) from None
+        raise missing("datasets", "streaming a hub data set") from None
 
     def opened() -> Any:
         try:
@@ -257,7 +256,7 @@ def _parquet(file: Path, kept: Kept) -> list[tuple[int, Callable[[], list[dict[s
         from pyarrow import ArrowInvalid
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise InputError("reading parquet needs the package pyarrow; install it with: pip install 'mplus-llm[train]'") from None
+        raise missing("pyarrow", "reading parquet") from None
     try:
         whole = ParquetFile(file)
     except (ArrowInvalid, OSError) as error:

@@ -18,6 +18,7 @@ from mplus.errors import InputError
 from mplus.evaluation.material import Material, Settings, Stream, located
 from mplus.evaluation.records import Record, read_records
 from mplus.evaluation.script import Question, Script
+from mplus.runtime.extras import missing
 
 SPLITS: Final = ("Accurate_Retrieval", "Test_Time_Learning", "Long_Range_Understanding", "Conflict_Resolution")
 _COLUMNS: Final = ("context", "questions", "answers", "metadata.source", "metadata.question_ids")
@@ -94,9 +95,7 @@ def _parquet(path: Path) -> Iterator[Record]:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise InputError(
-            f"'{path}' is a Parquet file, which needs pyarrow; install it with: pip install 'mplus-llm[eval]'"
-        ) from None
+        raise missing("pyarrow", f"reading the parquet file '{path}'") from None
     number = 0
     try:
         with parquet.ParquetFile(path) as file:

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import regex
 
-from mplus.errors import InputError
 from mplus.evaluation.clock import Clock
 from mplus.evaluation.script import Due
 from mplus.evaluation.systems.base import PlainModel
 from mplus.evaluation.systems.plain import TextRead
 from mplus.evaluation.systems.protocol import Given
+from mplus.runtime.extras import missing
 from mplus.scripts import UNSPACED
 
 _WORD: Final = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}_]--[{UNSPACED}]]+", regex.VERSION1)
@@ -29,7 +29,7 @@ def load_bm25() -> Any:
     try:
         import bm25s
     except ImportError:
-        raise InputError("system 'bm25' needs the library bm25s; install it with: pip install 'mplus-llm[eval]'") from None
+        raise missing("bm25s", "system 'bm25'") from None
     return bm25s
 
 
