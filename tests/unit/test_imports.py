@@ -16,7 +16,7 @@ ROOT = Path(mplus.__file__).parent
 ORDER: list[set[str]] = [
     {"errors"},
     {"config", "dtypes", "chunking", "prompts", "corpus", "circumstances"},
-    {"memory"},
+    {"memory", "search_query"},
     {"retriever"},
     {"attach"},
     {"checkpoints"},
