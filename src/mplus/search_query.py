@@ -106,9 +106,13 @@ class Query:
 
 def last_user_turn(tokenizer: Any, ids: Sequence[int]) -> list[int]:
     """The tokens of a prompt that search: its last user turn, or all of them where there is none."""
+    return list(ids[last_place(tokenizer, ids)])
+
+
+def last_place(tokenizer: Any, ids: Sequence[int]) -> slice:
+    """Where they stand in it."""
     turns = turns_of(tokenizer)
-    place = None if turns is None else turns.last(ids)
-    return list(ids if place is None else ids[place])
+    return (None if turns is None else turns.last(ids)) or slice(0, len(ids))
 
 
 def asked_alone(tokenizer: Any, conversations: Sequence[Sequence[dict[str, Any]]]) -> list[list[int]] | None:

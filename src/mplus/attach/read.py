@@ -89,7 +89,7 @@ class Reading:
         query = query.behind(ids_BT.shape[1])
         self.searching = query.columns
         if self.shared:
-            self._vote(query.prompts)
+            self._vote(query.prompts.ids, query.prompts.mask)
         elif self.searching is None and any(isinstance(source, Memory) and planned_tokens(source) for source in self.sources):
             raise InputError(
                 "every layer of this model searches with tokens of the prompt, but the query does not stand in it; "
@@ -150,17 +150,17 @@ class Reading:
 
     # -- long-term -------------------------------------------------------------------------------------------------
 
-    def _vote(self, query: Prompts) -> None:
+    def _vote(self, ids_BT: Tensor, text_BT: Tensor) -> None:
         features: list[Tensor] | None = None
         for source, rows in zip(self.sources, self.rows_of, strict=True):
             if not isinstance(source, Memory) or not searches(source):
                 continue
             if features is None:
-                features = prompt_features(self.attached, query.ids, query.mask)
-            here = torch.tensor(rows, device=query.ids.device)
+                features = prompt_features(self.attached, ids_BT, text_BT)
+            here = torch.tensor(rows, device=ids_BT.device)
             own = [part[here] for part in features]
             for row, found in zip(
-                rows, find_by_vote(self.attached, source, own, query.ids[here], query.mask[here], exact=self.exact), strict=True
+                rows, find_by_vote(self.attached, source, own, ids_BT[here], text_BT[here], exact=self.exact), strict=True
             ):
                 self.found[row] = [found]
                 self.gathered[row] = rows_of_all_layers(source, found, self.device)
