@@ -1,6 +1,6 @@
 """How likely a text is to go on in a given way, memory before it. Knows prompts and passes, not what they are for.
 
-What is read from long-term memory is chosen by the prompt alone, as when generating: a continuation that helped to choose what it is
+What is read from long-term memory is chosen by the prompt's query alone, as when generating: a continuation that helped to choose what it is
 judged by would look likelier than it is. So the prompt and its continuation are two passes.
 
 Legend: B prompts, T prompt tokens, C continuation tokens of the longest, V vocabulary.
@@ -19,15 +19,19 @@ from transformers import DynamicCache
 from mplus.attach.cache import passed
 from mplus.errors import EmptyTextError
 from mplus.prompts import Prompts
+from mplus.search_query import Query
 
 
-def log_likelihood(model: Any, prompts: Prompts, continuations: Sequence[Sequence[int]], memories: Any) -> list[Tensor]:
+def log_likelihood(
+    model: Any, prompts: Prompts, continuations: Sequence[Sequence[int]], memories: Any, query: Query | None = None
+) -> list[Tensor]:
     """Natural logarithms of the probability of each continuation token.
 
     Args:
         model: an ``MPlusModel``.
         continuations: token ids behind each prompt, at least one each.
         memories: one per prompt, or none at all for the bare base.
+        query: what searches them; None: the prompts, all of them.
 
     Returns:
         one tensor [C_b] float32 per prompt.
@@ -38,7 +42,7 @@ def log_likelihood(model: Any, prompts: Prompts, continuations: Sequence[Sequenc
     width = max(lengths)
     rest = torch.tensor([[*one, *[one[-1]] * (width - len(one))] for one in continuations], device=prompts.ids.device)
     decoder = model.attached.decoder.model
-    with torch.no_grad(), model._reading(memories, prompts, room=width) as (reading, kwargs):
+    with torch.no_grad(), model._reading(memories, prompts, query, room=width) as (reading, kwargs):
         mask = kwargs.pop("attention_mask")
         cache = passed(DynamicCache() if reading is None else reading.cache())
         before = mask.shape[1] - prompts.ids.shape[1]

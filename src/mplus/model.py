@@ -33,6 +33,7 @@ from mplus.memory.memory import Memory
 from mplus.memory.room import Room, told
 from mplus.memory.rows import Written
 from mplus.prompts import OwnPrompt, Prompts, check_messages, is_texts, tokens_to_make
+from mplus.search_query import Query, asked_alone
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +147,7 @@ class MPlusModel(MemoryHost):
         return_retrieved: bool = False,
         output_hidden_states: bool = False,
         exact: bool = False,
+        query: Any = None,
     ) -> MPlusOutput:
         """Logits of prompts that read `memory`.
 
@@ -155,16 +157,18 @@ class MPlusModel(MemoryHost):
             return_retrieved: give what each prompt drew from long-term memory.
             output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
             exact: score every long-term token; else ``Geometry.search`` says from which size on candidates are enough.
+            query: what searches memory: a text, texts or token ids; default: the last user turn, see ``mplus.search_query``.
         """
         prompts = Prompts.from_ids(input_ids, attention_mask, self.device, self.vocabulary)
         own = prompts.ids.shape[1]
         memories = self._memories(memory, len(prompts))
         if len(memories) > len(prompts):
             prompts = prompts.repeated(len(memories))
+        searching = Query.of(self.tokenizer, prompts, query) if memories else None
         prompts = prompts.after(_pending(memories))
         self._check_room(memories, prompts, 0)
         states: list[Tensor] = []
-        with torch.no_grad(), self._reading(memories, prompts, exact=exact) as (reading, kwargs), Hooks() as hooks:
+        with torch.no_grad(), self._reading(memories, prompts, searching, exact=exact) as (reading, kwargs), Hooks() as hooks:
             if output_hidden_states:  # by hooks of our own: those of transformers would stay on the model
                 hooks.on_states(self.attached.decoder, states.append)
             out = self.attached.decoder.model(input_ids=prompts.ids, use_cache=reading is not None, **kwargs)
@@ -188,7 +192,8 @@ class MPlusModel(MemoryHost):
             prompt: one text, several texts, token ids [T] or [B, T] (with ``attention_mask`` if padded on the left).
             memory: one for all prompts, one each, several for one prompt, or None for the bare base model.
             kwargs: e.g. ``max_new_tokens``, ``do_sample``, ``num_beams``, ``streamer``. Ours: ``retrieved``, a list to which is
-                appended what each prompt drew from long-term memory; ``exact=True`` scores every long-term token.
+                appended what each prompt drew from long-term memory; ``exact=True`` scores every long-term token; ``query``, a
+                text, texts or token ids that search memory instead of the last user turn (``mplus.search_query``).
 
         Returns:
             for text, the new text (a list for several); for ids, what transformers returns, prompts included.
@@ -203,7 +208,8 @@ class MPlusModel(MemoryHost):
         memories = self._memories(memory, len(prompts))
         if len(memories) > len(prompts) == 1:
             prompts, single = prompts.repeated(len(memories)), False
-        own_mask = prompts.mask
+        own_mask, asked = prompts.mask, kwargs.pop("query", None)
+        query = Query.of(self.tokenizer, prompts, asked) if memories else None
         prompts = prompts.after(_pending(memories))
         room = tokens_to_make(kwargs, own)
         if room < 1:
@@ -218,7 +224,7 @@ class MPlusModel(MemoryHost):
             kwargs["max_length"] += extra
         if extra and kwargs.get("streamer") is not None:
             kwargs["streamer"] = OwnPrompt(kwargs["streamer"], extra)
-        with self._reading(memories, prompts, room=room, storing=storing, exact=exact) as (reading, reading_kwargs):
+        with self._reading(memories, prompts, query, room=room, storing=storing, exact=exact) as (reading, reading_kwargs):
             result = decoder.generate(prompts.ids, **{"pad_token_id": self._pad_id(), **reading_kwargs, **kwargs})
             if reading is not None and isinstance(result, Tensor):  # else the caller may hold the cache
                 reading.release()
@@ -254,6 +260,8 @@ class MPlusModel(MemoryHost):
         texts = [
             self.tokenizer.apply_chat_template(list(part), tokenize=False, add_generation_prompt=True) for part in conversations
         ]
+        if self.geometry.retrieval == "shared":  # else tokens of the prompt search
+            kwargs.setdefault("query", asked_alone(self.tokenizer, conversations))
         answers = [answer.strip() for answer in self.generate(texts, memory, **kwargs)]
         return answers if several or len(answers) != 1 else answers[0]
 
@@ -262,19 +270,23 @@ class MPlusModel(MemoryHost):
         prompts: Sequence[Sequence[int]],
         continuations: Sequence[Sequence[int]],
         memory: Readable | Sequence[Readable] | None = None,
+        *,
+        query: Any = None,
     ) -> list[Tensor]:
         """Log-probabilities [C_b] of the tokens of each continuation behind its prompt; the prompt alone chooses what is read.
 
         Args:
             prompts, continuations: token ids, at least one each.
+            query: as for a call of the model.
         """
         if len(prompts) != len(continuations) or not prompts or not all(map(len, prompts)):
             raise InputError(f"{len(continuations)} continuations for {len(prompts)} prompts; give one each, none of them empty")
         rows = Prompts.from_rows([list(prompt) for prompt in prompts], self._pad_id(), self.device)
         memories = self._memories(memory, len(rows))
+        searching = Query.of(self.tokenizer, rows, query) if memories else None
         rows = rows.after(_pending(memories))
         self._check_room(memories, rows, max(map(len, continuations)))
-        return log_likelihood(self, rows, continuations, memories)
+        return log_likelihood(self, rows, continuations, memories, searching)
 
     @contextmanager
     def untouched(self) -> Iterator[PreTrainedModel]:
@@ -286,9 +298,9 @@ class MPlusModel(MemoryHost):
 
     @contextmanager
     def _reading(
-        self, memories: list[Readable], prompts: Prompts, *, room: int = 0, storing: bool = True, exact: bool = False
+        self, memories: list[Readable], prompts: Prompts, query: Query | None, *, room: int = 0, **options: bool
     ) -> Iterator[tuple[Reading | None, dict[str, Any]]]:
-        """Hooks on; yields the reading and the arguments the decoder needs."""
+        """Hooks on; yields the reading (`options`: ``storing``, ``exact``) and the arguments the decoder needs."""
         adapters = self.attached.adapters
         if not memories:
             with adapters.on(None):
@@ -300,9 +312,8 @@ class MPlusModel(MemoryHost):
             torch.no_grad(),
             grouped_on_cpu(decoder, self.attached.engine.grouped_attention),
         ):
-            reading = Reading(
-                self.attached, self.geometry, memories, prompts.ids, prompts.mask, room=tokens, storing=storing, exact=exact
-            )
+            parts = (self.attached, self.geometry, memories, prompts.ids, prompts.mask)
+            reading = Reading(*parts, room=tokens, query=query, **options)
             mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
             kwargs: dict[str, Any] = {"attention_mask": mask, **passed(reading.cache())}
             if room == 0:

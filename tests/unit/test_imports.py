@@ -17,7 +17,7 @@ ORDER: list[set[str]] = [
     {"errors", "text_input", "scripts"},
     {"runtime"},
     {"config", "dtypes", "chunking", "prompts", "corpus", "circumstances"},
-    {"memory"},
+    {"memory", "search_query"},
     {"retriever"},
     {"attach"},
     {"checkpoints"},

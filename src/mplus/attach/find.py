@@ -83,7 +83,7 @@ def find_in_layer(
 
     Args:
         normed_BTD: the prompts' hidden states behind the layer's input norm.
-        text_BT: False at padding.
+        text_BT: True at the prompt tokens that search.
         exact: score every token, however many there are (``Geometry.search`` otherwise).
     """
     geometry, longterm = memory.geometry, memory.longterm
@@ -148,7 +148,10 @@ def _best_of(memory: Memory, layer: int, scores: Tensor, rows: Tensor | None) ->
 
 
 def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list[Tensor]:
-    """Normalised hidden states entering the voting layers, V tensors [B, T, D], of a pass that sees BOS and the prompt only.
+    """Normalised hidden states entering the voting layers, V tensors [B, T, D], of a pass that sees BOS and the query only.
+
+    Args:
+        ids_BT, text_BT: what searches (``mplus.search_query``), left-padded, and False at padding.
 
     The bare base runs: what is searched for depends neither on the memory nor on the read adapter.
     """
@@ -180,7 +183,7 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
 def find_by_vote(
     attached: Attached, memory: Memory, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor, *, exact: bool = False
 ) -> list[Found]:
-    """Each prompt's blocks of neighbouring tokens, the same in all layers.
+    """The blocks of neighbouring tokens that each query finds, the same in all layers.
 
     With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half has
     been dropped is judged and read as a whole. Where the best place of all is among the newest ``recent_tokens``, these stay

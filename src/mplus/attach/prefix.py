@@ -28,12 +28,13 @@ class Standing:
 
     Attributes:
         pool_version: state of the pool they were taken from.
-        first: slot of the oldest.
+        first, position: slot and position of the oldest.
         memory_format: "kv" or "hidden"; the two agree to rounding only.
     """
 
     pool_version: int
     first: int
+    position: int
     memory_format: str
 
 

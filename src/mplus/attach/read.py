@@ -6,6 +6,9 @@ Row b of layer l is [unused | BOS_l | k long-term, oldest first | n short-term, 
 With ``read_order="score"`` it is [unused | BOS_l | n short-term, oldest first | k found, best span last | prompt]; short-term tokens
 that were found stand among the found ones only. Where the best find is among the newest ``recent_tokens``, these stay whole and
 behind the other finds: [unused | BOS_l | older short-term | k found, best span last | newest short-term | prompt].
+
+A conversation's earlier turns stand, where all layers share what is found, between BOS and memory (decision 0025): they keep their slots
+in the prompt, but have the positions right behind BOS, and do not see memory. See ``mplus.attach.turns``.
 """
 
 from __future__ import annotations
@@ -23,10 +26,14 @@ from mplus.attach.find import find_by_vote, find_in_layer, planned_tokens, promp
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
 from mplus.attach.prefix import Prefix, Standing, with_room
+from mplus.attach.turns import EarlierTurns, can_hide
 from mplus.config import Geometry
+from mplus.errors import InputError
 from mplus.memory.memory import Memory
 from mplus.memory.pool import Pool
 from mplus.memory.rows import Rows, Written
+from mplus.prompts import Prompts
+from mplus.search_query import Query
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,10 @@ class Reading:
         room: tokens that will stand behind the prefix.
         storing: False keeps nothing of what passes; see ``PrefixLayer``.
         exact: score every long-term token, however many there are.
+        query: what searches; None: the prompts, all of them.
+
+    Raises:
+        InputError: each layer searches in the reading pass, but the query does not stand in the prompt.
     """
 
     def __init__(
@@ -63,8 +74,9 @@ class Reading:
         room: int,
         storing: bool = True,
         exact: bool = False,
+        query: Query | None = None,
     ) -> None:
-        self.attached, self.geometry, self.memories, self.text = attached, geometry, memories, text_BT
+        self.attached, self.geometry, self.memories = attached, geometry, memories
         self.room, self.storing, self.exact = room, storing, exact
         self.device = ids_BT.device
         self.alone = any(isinstance(memory, Written) for memory in memories)
@@ -73,13 +85,22 @@ class Reading:
         self.found: list[list[Found]] = [[] for _ in memories]
         self.gathered: dict[int, Rows] = {}
         self.shared = geometry.retrieval == "shared"
+        query = query or Query.whole(Prompts(ids_BT, text_BT))
+        query = query.behind(ids_BT.shape[1])
+        self.searching = query.columns
         if self.shared:
-            self._vote(ids_BT, text_BT)
+            self._vote(query.prompts.ids, query.prompts.mask)
+        elif self.searching is None and any(isinstance(source, Memory) and planned_tokens(source) for source in self.sources):
+            raise InputError(
+                "every layer of this model searches with tokens of the prompt, but the query does not stand in it; "
+                "give a part of the prompt, or leave the query out"
+            )
         self.found_tokens = [self._found_tokens(row) for row in range(len(memories))]
         self.left_short = [self._left_short(row) for row in range(len(memories))]
         self.behind = [self._behind(row) for row in range(len(memories))]
         self.lengths = [1 + found + self._short_tokens(row) for row, found in enumerate(self.found_tokens)]
         self.prefix = max(self.lengths)
+        self.turns = EarlierTurns(attached.decoder, query.earlier, text_BT, self.lengths) if self._moves(query) else None
         self.rotations: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.slots: Prefix | None = None
         in_place = attached.engine.in_place
@@ -111,6 +132,8 @@ class Reading:
             self.slots = self._placed()
         for layer in range(decoder.depth):
             hooks.before_attention(decoder, layer, partial(self._fill, layer))
+        if self.turns is not None:
+            self.turns.install(hooks)
 
     def release(self) -> None:
         """Leave the buffers to the next read of this memory; whoever holds this read's cache must not look at it any more."""
@@ -121,6 +144,10 @@ class Reading:
     def retrieved(self) -> list[Retrieved]:
         """What each prompt drew, after the pass has run."""
         return [Retrieved(found) for found in self.found]
+
+    def _moves(self, query: Query) -> bool:
+        """Whether turns stand before memory."""
+        return self.shared and not self.alone and bool(query.earlier.any()) and can_hide(self.attached.decoder)
 
     # -- long-term -------------------------------------------------------------------------------------------------
 
@@ -175,8 +202,9 @@ class Reading:
             if not isinstance(source, Memory) or planned_tokens(source) == 0:
                 continue
             here = torch.tensor(rows, device=normed.device)
-            grown = normed.shape[1] - self.text.shape[1]  # without a cache each step brings the whole text again
-            text = functional.pad(self.text[here], (0, grown), value=True)
+            assert self.searching is not None
+            grown = normed.shape[1] - self.searching.shape[1]  # without a cache each step brings the whole text again
+            text = functional.pad(self.searching[here], (0, grown), value=False)
             found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text, exact=self.exact)
             for row, found in zip(rows, found_here, strict=True):
                 self.found[row] = [*self.found[row][:layer], found]
@@ -186,14 +214,18 @@ class Reading:
     # -- slots -----------------------------------------------------------------------------------------------------
 
     def _rotation(self, row: int, target: slice) -> tuple[Tensor, Tensor]:
-        """cos, sin [n, E] of slots of a row; positions count from its BOS."""
-        bos = self.prefix - self.lengths[row]
+        """cos, sin [n, E] of memory slots of a row; positions count from its BOS."""
+        bos = self.prefix - self.lengths[row] - self._before(row)
         reach = (target.start - bos, target.stop - bos)
         if reach not in self.rotations:
             positions = torch.arange(*reach, device=self.device)[None]
             cos, sin = self.attached.decoder.rotation(positions, self.attached.bos)
             self.rotations[reach] = cos[0], sin[0]
         return self.rotations[reach]
+
+    def _before(self, row: int) -> int:
+        """Tokens of earlier turns that stand between BOS and memory."""
+        return 0 if self.turns is None else self.turns.counts[row]
 
     @property
     def _pool(self) -> Pool:
@@ -234,7 +266,7 @@ class Reading:
         """Short-term tokens of one memory in all rows that read it, and what was found for all layers."""
         placed: dict[str, int] = {}  # rows whose short-term tokens are all left stand alike where their slots are the same
         for row in rows:
-            alike = repr(self._runs(row)) if self.left_short[row] is None else f"row {row}"
+            alike = repr((self._runs(row), self._before(row))) if self.left_short[row] is None else f"row {row}"
             if alike in placed:
                 for _, target in self._runs(row):
                     slots.copy_row(placed[alike], row, target)
@@ -261,7 +293,8 @@ class Reading:
         memory, runs = self.memories[row], self._runs(row)
         if not self._may_keep or self.left_short[row] is not None or len(runs) != 1 or not isinstance(memory, Memory):
             return None
-        return Standing(memory.pool.version, runs[0][1].start, memory.format)
+        first = runs[0][1].start
+        return Standing(memory.pool.version, first, first + self._before(row), memory.format)
 
     def _runs(self, row: int) -> list[tuple[slice, slice]]:
         """Short-term tokens of a row, in runs: which of those that are left, and the slots where they stand."""

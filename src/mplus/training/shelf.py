@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mplus.model import MPlusModel
 from mplus.retriever import VoteRetriever
+from mplus.search_query import last_user_turn
 from mplus.training.bank import Writer, chat_ids, question_states
 from mplus.training.documents import DocumentMaker, Question
 
@@ -132,7 +133,7 @@ class Shelf:
         prompts = [chat_ids(tokenizer, question.text, form=form) for question, form in zip(questions, forms, strict=True)]
         if not prompts:
             return []
-        states, mask = question_states(self.model, self.vote, prompts)
+        states, mask = question_states(self.model, self.vote, [last_user_turn(tokenizer, prompt) for prompt in prompts])
         out = []
         for row, (question, form, prompt) in enumerate(zip(questions, forms, prompts, strict=True)):
             text = f" {question.answer}{tokenizer.eos_token}"  # the space: the very tokens that stand in the text can be copied

@@ -15,6 +15,7 @@ from mplus.evaluation.found import Births, Read, can_trace, reads
 from mplus.evaluation.protocol import RemembersText
 from mplus.evaluation.script import Due
 from mplus.evaluation.systems.protocol import GREEDY, Given, as_chat
+from mplus.search_query import asked_alone
 
 
 @dataclass
@@ -88,6 +89,10 @@ def _asked(
     tracing = can_trace(memory)
     drawn: list[Any] = []
     kwargs: dict[str, Any] = {"retrieved": drawn} if tracing else {}
+    queries = [one.question.query for one in due]
+    if any(queries) and model.geometry.retrieval == "shared":  # else tokens of the prompt search
+        alone = [as_chat(query or one.question.text) for query, one in zip(queries, due, strict=True)]
+        kwargs["query"] = asked_alone(model.tokenizer, alone)
     if clock is not None:
         kwargs |= {"min_new_tokens": max_new_tokens, "streamer": clock}
     texts = model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, **GREEDY, **kwargs)
@@ -102,7 +107,10 @@ def _likely(model: Any, memory: Any, due: Sequence[Due]) -> list[Given]:
     """Likelihood of continuations; what is read is chosen by the text before them only."""
     encode = model.tokenizer
     before = [encode(one.question.text, add_special_tokens=False)["input_ids"] for one in due]
-    found = model.log_likelihood(before, [list(one.question.continuation) for one in due], memory=memory)
+    kwargs: dict[str, Any] = {}
+    if any(one.question.query for one in due) and model.geometry.retrieval == "shared":
+        kwargs["query"] = [one.question.query or one.question.text for one in due]
+    found = model.log_likelihood(before, [list(one.question.continuation) for one in due], memory=memory, **kwargs)
     held = int(memory.stats().ltm_tokens)
     return [Given(ltm_tokens=held, nats=-float(one.sum()), tokens=len(one)) for one in found]
 

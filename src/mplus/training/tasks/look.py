@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from mplus.attach.look import LOOK_NEIGHBOURS, apart
 from mplus.model import MPlusModel
+from mplus.search_query import last_user_turn
 from mplus.training.answering import padded, read_states
 from mplus.training.shelf import Asked
 from mplus.training.shelf_task import ShelfSettings, ShelfTask
@@ -109,7 +110,7 @@ class LookTask(ShelfTask):
     def _scores(self, batch: Batch, rows: list[int]) -> tuple[Tensor, int]:
         """Scores [r, C] of some questions' candidates, float32, and the prompt tokens that took."""
         device, count = self.model.device, batch.starts.shape[1]
-        prompts = [batch.asked[row].prompt for row in rows for _ in range(count)]
+        prompts = [last_user_turn(self.model.tokenizer, batch.asked[row].prompt) for row in rows for _ in range(count)]
         ids, mask, _ = (part.to(device) for part in padded(prompts, [[]] * len(prompts)))
         index = self._rows(batch.starts[rows]).flatten(0, 1)
         states = read_states(
