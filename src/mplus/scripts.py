@@ -43,7 +43,7 @@ def folded(text: str) -> str:
     if text.isascii():
         return str(_INVISIBLE.sub("", text)).lower()
     text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).casefold()
-    text = unicodedata.normalize("NFKC", text.replace("i\u0307", "i").replace("ı", "i"))
+    text = unicodedata.normalize("NFKC", text.replace("i\u0307", "i").replace("ı", "i").replace("−", "-"))
     text = _FOREIGN_DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), _POINTS.sub("", text))
     return str(regex.sub(r"(?<=\d)[٬٫](?=\d)", lambda found: _SEPARATORS[found[0]], text))
 
@@ -51,6 +51,11 @@ def folded(text: str) -> str:
 def words(text: str) -> list[str]:
     """What stands between spaces; where a script has none, sign by sign. An emoji is a word."""
     return text.split() if text.isascii() else list(_WORD.findall(text))
+
+
+def has_unspaced(text: str) -> bool:
+    """Whether something of a text is of a script without spaces."""
+    return _UNSPACED.search(text) is not None
 
 
 def unspaced(text: str) -> str:

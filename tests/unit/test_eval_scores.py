@@ -110,6 +110,8 @@ def test_an_equal_text_is_right_in_every_metric(metric: str, text: str) -> None:
         ("「北京」", "北京"),
         ("北 京", "北京"),
         ("Όχι·", "όχι"),
+        ("ΟΔΟΣ", "οδος"),
+        ("−5", "-5"),
     ],
 )
 @pytest.mark.parametrize("metric", ["contained", "value", "exact", "f1", "any"])

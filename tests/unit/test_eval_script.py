@@ -11,6 +11,7 @@ from mplus.evaluation.distances import fact_tolerance, parse_distances, passage_
 from mplus.evaluation.script import Unit, cut_chunks, units_of
 from mplus.evaluation.stops import Window, choose_stops
 from tests.evaluating import Words
+from tests.tiny import byte_tokenizer
 
 
 def test_distances_are_read_as_a_person_types_them() -> None:
@@ -79,3 +80,20 @@ def test_one_stop_serves_all_windows_it_lies_in_and_is_natural_and_near_their_be
     windows = [Window(90, 100, 110), Window(95, 105, 115), Window(300, 310, 320)]
     assert choose_stops(windows, [], [96, 103, 119, 309], apart=16) == [103, 103, 309]
     assert choose_stops(windows, [110], [96, 103, 309], apart=16) == [110, 110, 309]  # a stop that is there anyway
+
+
+def test_long_sentences_of_scripts_without_spaces_are_cut_between_characters() -> None:
+    tokenizer = byte_tokenizer()
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text)["input_ids"]
+        return ids
+
+    text = "漢字" * 100 + "。" + "สวัสดีครับ" * 12
+    chunks = cut_chunks([unit for _, unit in units_of(text, encode)], 50, 2, [])
+    pieces = [str(tokenizer.decode(chunk)) for chunk in chunks]
+    assert len(chunks) > 15 and all(len(chunk) <= 50 for chunk in chunks) and "\ufffd" not in "".join(pieces)
+    assert "".join(pieces).strip() == text
+    assert all(
+        not unit.places for _, unit in units_of("An English sentence — long enough to be cut somewhere within. " * 3, encode)
+    )

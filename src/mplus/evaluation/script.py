@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from mplus.corpus.text import sentences
+from mplus.scripts import has_unspaced, words
 
 Encode = Callable[[str], list[int]]
 Span = tuple[int, int]
 """First position and one past the last."""
+
+_LONG_UNIT: Final = 32  # tokens
+_EVERY: Final = 4  # signs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,10 +74,16 @@ class Due:
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A sentence in tokens; a paragraph may end with it."""
+    """A sentence in tokens; a paragraph may end with it.
+
+    Attributes:
+        places: numbers of its tokens after which a chunk may end if it must end within; known for scripts without spaces only, whose
+            sentences are long in tokens and whose tokens may be parts of a character.
+    """
 
     ids: list[int]
     ends_paragraph: bool = False
+    places: tuple[int, ...] = ()
 
 
 @dataclass
@@ -110,11 +120,24 @@ def units_of(text: str, encode: Encode, *, starts_paragraph: bool = True) -> lis
             continue
         whole = carried + bare
         carried = sentence[len(bare) :]
-        made.append((whole, Unit(ids=encode(whole), ends_paragraph="\n" in carried)))
+        ids = encode(whole)
+        made.append((whole, Unit(ids=ids, ends_paragraph="\n" in carried, places=_places(whole, ids, encode))))
     if made:
         text_of_last, last = made[-1]
-        made[-1] = (text_of_last, Unit(ids=last.ids, ends_paragraph=True))
+        made[-1] = (text_of_last, replace(last, ends_paragraph=True))
     return made
+
+
+def _places(text: str, ids: list[int], encode: Encode) -> tuple[int, ...]:
+    """Where a long sentence of a script without spaces may be cut: between signs, about every fourth, where tokens end too."""
+    if len(ids) < _LONG_UNIT or text.isascii() or len(signs := words(text)) < len(ids) / 8 or not has_unspaced(text):
+        return ()
+    found, at = [], 0
+    for number, sign in enumerate(signs, 1):
+        at = text.index(sign, at) + len(sign)
+        if number % _EVERY == 0 and (before := encode(text[:at])) == ids[: len(before)]:
+            found.append(len(before))
+    return tuple(found)
 
 
 def cut_chunks(units: Sequence[Unit], size: int, smallest: int, stops: Iterable[int]) -> list[list[int]]:
@@ -126,9 +149,10 @@ def cut_chunks(units: Sequence[Unit], size: int, smallest: int, stops: Iterable[
         stops: positions where a chunk must end, within the text.
     """
     ids = [token for unit in units for token in unit.ids]
-    ends, paragraphs = [], set()
+    ends, paragraphs, places = [], set(), list[int]()
     position = 0
     for unit in units:
+        places += [position + place for place in unit.places]
         position += len(unit.ids)
         ends.append(position)
         if unit.ends_paragraph:
@@ -137,14 +161,16 @@ def cut_chunks(units: Sequence[Unit], size: int, smallest: int, stops: Iterable[
     start = 0
     for stop in [*sorted(set(stops) - {0, len(ids)}), len(ids)]:
         while start < stop:
-            end = stop if stop - start <= size else _chunk_end(ends, paragraphs, start, size, stop - smallest)
+            end = stop if stop - start <= size else _chunk_end(ends, paragraphs, places, start, size, stop - smallest)
             chunks.append(ids[start:end])
             start = end
     return chunks
 
 
-def _chunk_end(ends: list[int], paragraphs: set[int], start: int, size: int, latest: int) -> int:
+def _chunk_end(ends: list[int], paragraphs: set[int], places: list[int], start: int, size: int, latest: int) -> int:
     latest = max(start + 1, min(start + size, latest))
-    low = bisect_left(ends, start + max(1, size // 2))
-    fitting = ends[low : bisect_left(ends, latest + 1)]
-    return next((end for end in reversed(fitting) if end in paragraphs), fitting[-1] if fitting else latest)
+    fitting, within = (
+        found[bisect_left(found, start + max(1, size // 2)) : bisect_left(found, latest + 1)] for found in (ends, places)
+    )
+    last = (fitting or within or [latest])[-1]
+    return next((end for end in reversed(fitting) if end in paragraphs), last)
