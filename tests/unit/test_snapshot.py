@@ -43,6 +43,7 @@ def data_file(directory: Path) -> Path:
 def change_manifest(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = directory / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
+    del manifest["checksum"]  # as manifests of before; what the checksum finds is tested by itself
     change(manifest)
     path.write_text(json.dumps(manifest), encoding="utf-8")
 

@@ -1,12 +1,22 @@
-"""Files that must be whole: their hashes, and getting them to the disk. Knows nothing of memories."""
+"""Files that must be whole: their hashes, written aside and renamed, on the disk. Knows nothing of memories."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import re
 import secrets
-from collections.abc import Callable, Mapping
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+from mplus.errors import InputError
+
+ASIDE = re.compile(r"\.aside-[0-9a-f]{16}")
+"""Name of a directory in which files are made before they are renamed to where they belong."""
 
 
 def sha256(path: Path) -> str:
@@ -15,8 +25,28 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def directory_at(path: str | os.PathLike[str]) -> Path:
+    """The absolute path that a user's word for a directory means, `~` expanded; the working directory may change afterwards.
+
+    Raises:
+        InputError: it is empty or no path.
+    """
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None  # type: ignore[assignment]
+    if not isinstance(text, str):
+        raise InputError(f"a directory is a path as text, got {type(path).__name__}; give a str or a pathlib.Path")
+    if not text or "\0" in text:
+        raise InputError(f"{text!r} names no directory; give the path of one, for example 'my-memory'")
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:  # an unknown user's home, a working directory that is gone
+        raise InputError(f"the directory {text!r} cannot be found ({error}); give an absolute path") from None
+
+
 def written_whole(writers: Mapping[Path, Callable[[Path], object]]) -> list[Path]:
-    """Have several files replaced together: written aside, flushed, then renamed. Where a writer fails all are as before.
+    """Have several files replaced together: written aside, flushed, then renamed. Where a step fails all are as before.
 
     Args:
         writers: path to what writes its content to the path it is given. Their folders are there.
@@ -24,18 +54,51 @@ def written_whole(writers: Mapping[Path, Callable[[Path], object]]) -> list[Path
     Returns:
         the paths.
     """
-    aside = {path: path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}") for path in writers}
+    mark = secrets.token_hex(4)
+    aside = {path: path.with_name(f".{path.stem}.{mark}{path.suffix}") for path in writers}
+    before = {path: path.with_name(f".{path.stem}.{mark}-before{path.suffix}") for path in writers} if len(writers) > 1 else {}
     try:
         for path, write in writers.items():
             write(aside[path])
         for written in aside.values():
             flush(written)
-        for path, written in aside.items():
-            written.replace(path)
+        for path, kept in before.items():
+            if path.exists():
+                _link_or_copy(path, kept)
+        try:
+            for path, written in aside.items():
+                os.replace(written, path)
+        except BaseException:
+            for path, kept in before.items():
+                if not aside[path].exists():  # it was renamed
+                    os.replace(kept, path) if kept.exists() else path.unlink(missing_ok=True)
+            raise
+        for folder in {path.parent for path in writers}:
+            with contextlib.suppress(OSError):  # the renames are the commit
+                flush(folder)
     finally:
-        for written in aside.values():
-            written.unlink(missing_ok=True)
+        for left in (*aside.values(), *before.values()):
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
     return list(writers)
+
+
+@contextlib.contextmanager
+def aside_in(directory: Path) -> Iterator[Path]:
+    """A new directory in `directory` to make files in; gone at the end, and after a kill known as ours by its name."""
+    aside = directory / f".aside-{secrets.token_hex(8)}"
+    try:
+        aside.mkdir()
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def honour_umask(path: Path, directory: Path, *, read_only: bool = False) -> None:
+    """Give a file the mode that `directory`, which was just made, got by the umask; writers of their own may have another idea."""
+    mode = stat.S_IMODE(directory.stat().st_mode) & (0o444 if read_only else 0o666)
+    with contextlib.suppress(PermissionError, NotImplementedError):  # a file system without modes
+        path.chmod(mode)
 
 
 def flush(path: Path) -> None:
@@ -45,3 +108,19 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush_names(directory: Path) -> None:
+    """Wait until the names in a directory are on the disk, where the file system can do that."""
+    try:
+        flush(directory)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except OSError:  # a file system without links
+        shutil.copy2(path, target)

@@ -121,6 +121,8 @@ class Memory:
         store: Storage | str | Path = "ram",
     ) -> None:
         self.turn = TurnLock(IN_USE)
+        self.stored: dict[tuple[int, int], str] = {}
+        """Data file of the state last opened from or saved to a directory, by the directory's device and inode."""
         self.host = host
         self.geometry = geometry
         self.format: MemoryFormat = memory_format
@@ -381,7 +383,7 @@ class Memory:
         with self.turn.held_or_mine(), ordinary_tensors():
             twin.__dict__.update(self.__dict__)
             twin.turn = TurnLock(IN_USE)
-            twin._state = self._state.fork()
+            twin._state, twin.stored = self._state.fork(), dict(self.stored)
         return twin
 
     def __copy__(self) -> Memory:
@@ -434,12 +436,19 @@ class Memory:
 
     # -- files -----------------------------------------------------------------------------------------------------
 
-    def save(self, directory: str | Path) -> None:
-        """Store this memory in a directory, atomically: a crash leaves the previous state."""
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Store this memory in a directory, atomically: a crash leaves the previous state.
+
+        Args:
+            overwrite: replace also what somebody else stored there since this memory was opened from or saved to it.
+
+        Raises:
+            SnapshotError: the directory holds something else or a newer state, or cannot be written; what was there is unchanged.
+        """
         from mplus.memory import snapshot
 
         with self.turn.held_or_mine():
-            snapshot.save(self, Path(directory))
+            snapshot.save(self, directory, overwrite=overwrite)
 
     @staticmethod
     def load(
@@ -463,7 +472,7 @@ class Memory:
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
         with ordinary_tensors():
-            return snapshot.load(Path(directory), model, store, check_rows=check_rows)
+            return snapshot.load(directory, model, store, check_rows=check_rows)
 
 
 def _runs(labelled: Sequence[tuple[str | None, int]]) -> Waiting:

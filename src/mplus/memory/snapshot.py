@@ -7,10 +7,13 @@ old state or the new one, never a mixture.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,74 +23,143 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mplus.config import make_geometry
-from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
+from mplus.errors import GeometryError, InputError, SnapshotError, StoreError, WrongModelError
 from mplus.memory import sealed
-from mplus.memory.files import flush, sha256
+from mplus.memory.files import ASIDE, aside_in, directory_at, flush, flush_names, honour_umask, sha256
 from mplus.memory.ledger import Ledger
+from mplus.memory.manifest import check_numbers, check_rows_of, has_own_checksum, with_checksum
 from mplus.memory.stores.disk import DiskStorage, storage_at
-from mplus.memory.stores.home import LOCK, MANIFEST, SegmentHome, is_segment, nobody_writes
+from mplus.memory.stores.home import MANIFEST, SegmentHome, is_segment
+from mplus.memory.stores.lock import LOCK, SAVE_LOCK, changing, identity
 from mplus.memory.stores.protocol import Storage
+from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Host, Memory
 
+log = logging.getLogger(__name__)
 PLAIN, WITH_SEGMENTS = FORMATS = (1, 2)
 """Version of a memory without segments, and with them; so a package that knows no segments still opens what has none."""
+LARGEST_MANIFEST_BYTES = 1 << 30
+READ_AGAIN = 8
+"""Times a reader follows a memory that is being replaced."""
 OURS = re.compile(r"memory-[0-9a-f]{16}\.safetensors|\.?manifest\.json(\.[0-9a-f]+)?")
-DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, GeometryError, InputError)
+DAMAGE = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    GeometryError,
+    InputError,
+)
 """What a manifest or data of a senseless form makes of the code that reads it."""
 
 
-def save(memory: Memory, directory: Path) -> None:
-    """Store `memory` in `directory` (made if absent).
+def save(memory: Memory, directory: str | Path, *, overwrite: bool = False) -> None:
+    """Store `memory` in `directory` (made if absent); nobody else changes it meanwhile.
+
+    Args:
+        overwrite: replace what was stored there since this memory was opened from or saved to it.
 
     Raises:
-        SnapshotError: the directory holds something else, or cannot be written; what was there is unchanged.
+        SnapshotError: the directory holds something else or a newer state, or cannot be written; what was there is unchanged.
+        StoreError: another memory or process goes on using the directory.
     """
+    directory = directory_at(directory)
+    _check_place(directory)
+    home = _own_home(memory, directory)
+    try:
+        with changing(directory, in_own_store=home is not None):
+            _check_place(directory)
+            _save(memory, directory, home, overwrite)
+    except (OSError, SafetensorError) as error:
+        raise SnapshotError(f"memory not stored in {directory}: {error}; the previous state is unchanged") from None
+
+
+def _check_place(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise SnapshotError(f"{directory} is a file, a memory needs a directory of its own; choose another path")
     if directory.is_dir() and not (directory / MANIFEST).exists() and any(not _is_ours(path) for path in directory.iterdir()):
         raise SnapshotError(f"{directory} holds files but no memory ({MANIFEST} is missing); choose an empty or new directory")
-    home = _own_home(memory, directory)
-    if home is None:
-        with nobody_writes(directory):
-            _save(memory, directory, None)
-    else:
-        _save(memory, directory, home)
 
 
-def _save(memory: Memory, directory: Path, home: SegmentHome | None) -> None:
-    mark = secrets.token_hex(8)
-    data_path, aside = directory / f"memory-{mark}.safetensors", directory / f".{MANIFEST}.{mark}"
+def _save(memory: Memory, directory: Path, home: SegmentHome | None, overwrite: bool) -> None:
+    name = f"memory-{secrets.token_hex(8)}.safetensors"
     groups = [sealed.sealed_of(store) for store in memory.longterm.stores]
+    if (directory / MANIFEST).exists():  # what is not a memory of this version is not replaced
+        _check_not_newer(memory, directory, read_manifest(directory), overwrite)
     linked: list[Path] = []
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if (directory / MANIFEST).exists():
-            read_manifest(directory)  # what is not a memory of this version is not replaced
-        if home is None:
-            linked = sealed.link_into(groups, directory)
-        save_file(_tensors(memory), data_path)
-        flush(data_path)
-        aside.write_text(json.dumps(_manifest(memory, data_path, groups), indent=1), encoding="utf-8")
-        flush(aside)
-        os.replace(aside, directory / MANIFEST)
-        flush(directory)
-    except (OSError, SafetensorError) as error:
-        for path in (aside, data_path, *linked):
-            path.unlink(missing_ok=True)
-        raise SnapshotError(f"memory not stored in {directory}: {error}; the previous state is unchanged") from None
+        with aside_in(directory) as aside:
+            if home is None:
+                linked = sealed.link_into(groups, directory)
+            save_file(_tensors(memory), aside / name)
+            honour_umask(aside / name, aside)
+            flush(aside / name)
+            text = json.dumps(with_checksum(_manifest(memory, aside / name, groups)), indent=1)
+            (aside / MANIFEST).write_text(text, encoding="utf-8")
+            flush(aside / MANIFEST)
+            os.replace(aside / name, directory / name)
+            flush_names(directory)
+            os.replace(aside / MANIFEST, directory / MANIFEST)  # the commit: what fails later takes nothing back
+    except BaseException:
+        if _named_data(directory) != name:
+            for path in (directory / name, *linked):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+            raise
+        log.warning("the memory is stored in %s, but what followed was interrupted", directory)
+    try:
+        flush_names(directory)
+    except OSError as error:
+        log.warning("the memory is stored in %s, but not flushed to the disk (%s)", directory, error)
+    memory.stored[identity(directory)] = name
     names = [segment.name for group in groups for segment in group.segments]
-    wanted = {MANIFEST, LOCK, data_path.name, *names}
-    for path in directory.iterdir():  # the state before this one, and what a crash may have left
-        if _is_ours(path) and path.name not in wanted and not (home and is_segment(path.name)):
-            path.unlink(missing_ok=True)
+    _clear_up(directory, {name, *names}, own_store=home is not None)
     if home is not None:
         home.set_saved(names)
 
 
+def _clear_up(directory: Path, wanted: set[str], *, own_store: bool) -> None:
+    """Remove the state before and what killed saves have left; a file that stays is no harm."""
+    for path in directory.iterdir():
+        if not _is_ours(path) or path.name in wanted | {MANIFEST, LOCK, SAVE_LOCK}:
+            continue
+        if own_store and (is_segment(path.name) or ASIDE.fullmatch(path.name)):  # its home knows which of them are needed
+            continue
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _check_not_newer(memory: Memory, directory: Path, manifest: dict[str, Any], overwrite: bool) -> None:
+    known, there = memory.stored.get(identity(directory)), _data_name(manifest)
+    if known is not None and known != there and not overwrite:
+        raise SnapshotError(
+            f"the memory in {directory} was stored by somebody else since this one was opened from or saved to it; load it and write "
+            "again, save elsewhere, or replace it with save(..., overwrite=True)"
+        )
+
+
+def _named_data(directory: Path) -> str | None:
+    """The data file that the manifest names now, if it can be read."""
+    try:
+        return _data_name(read_manifest(directory))
+    except SnapshotError:
+        return None
+
+
+def _data_name(manifest: dict[str, Any]) -> str | None:
+    entry = manifest.get("data")
+    return str(entry.get("file")) if isinstance(entry, dict) else None
+
+
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a stored memory, checked for form and version.
+    """The manifest of a stored memory, checked for form, version and checksum.
 
     Raises:
         SnapshotError: no memory there, damaged, or of a version this package does not know.
@@ -96,26 +168,61 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if not directory.exists():
         raise SnapshotError(f"no memory at {directory}; write one with `mplus write {directory} FILE`")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json_object(path, largest_bytes=LARGEST_MANIFEST_BYTES)
     except FileNotFoundError:
         raise SnapshotError(f"{directory} is not a memory: {MANIFEST} is missing") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except UnreadableJsonError as error:
         raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
-    if not isinstance(manifest, dict) or "format" not in manifest:
+    if "format" not in manifest:
         raise SnapshotError(f"{path} is not a memory's manifest; restore it from a backup")
     if manifest["format"] not in FORMATS:
         raise SnapshotError(
-            f"{directory} has memory format {manifest['format']!r}, this version of mplus reads {PLAIN} and {WITH_SEGMENTS}; "
+            f"{directory} has memory format {manifest['format']!r:.40}, this version of mplus reads {PLAIN} and {WITH_SEGMENTS}; "
             "update mplus"
         )
+    if not has_own_checksum(manifest):
+        raise SnapshotError(f"{path} was altered since it was saved (its checksum differs); restore it from a backup")
     return manifest
 
 
-def load(directory: Path, model: Host, store: Storage | str | Path | None = None, *, check_rows: bool = False) -> Memory:
+def load(directory: str | Path, model: Host, store: Storage | str | Path | None = None, *, check_rows: bool = False) -> Memory:
     """Open a stored memory with the model that wrote it; see ``Memory.load``."""
+    directory = directory_at(directory)
+    if not _goes_on_in(directory, store):
+        return _load_as_reader(directory, model, store, check_rows)
+    try:
+        with changing(directory, in_own_store=True):  # nobody saves between a look at the manifest and the store's own lock
+            memory = _load(directory, read_manifest(directory), model, store, check_rows)
+            assert isinstance(memory.storage, DiskStorage)
+            memory.storage.home.clear_leftovers()  # only now is it known that the memory is good
+            return memory
+    except OSError as error:
+        raise StoreError(f"the long-term store {directory} cannot be made or locked: {error}; choose another place") from None
+
+
+def _load_as_reader(directory: Path, model: Host, store: Storage | str | Path | None, check_rows: bool) -> Memory:
+    """Open what is stored, whole; where it is replaced meanwhile, open what replaced it."""
+    for _ in range(READ_AGAIN):
+        manifest = read_manifest(directory)
+        try:
+            return _load(directory, manifest, model, store, check_rows)
+        except SnapshotError:
+            if _named_data(directory) in (_data_name(manifest), None):
+                raise
+    return _load(directory, read_manifest(directory), model, store, check_rows)
+
+
+def _goes_on_in(directory: Path, store: Storage | str | Path | None) -> bool:
+    """Whether a store is the directory that the memory is stored in."""
+    if not isinstance(store, (str, Path)) or store == "ram" or not directory.is_dir():
+        return False
+    there = directory_at(store)
+    return there.is_dir() and there.samefile(directory)
+
+
+def _load(directory: Path, manifest: dict[str, Any], model: Host, store: Storage | str | Path | None, check_rows: bool) -> Memory:
     from mplus.memory.memory import Memory
 
-    manifest = read_manifest(directory)
     try:
         if manifest["model"]["fingerprint"] != model.fingerprint:
             raise WrongModelError(
@@ -123,6 +230,7 @@ def load(directory: Path, model: Host, store: Storage | str | Path | None = None
                 f"(fingerprint {manifest['model']['fingerprint'][:12]}), this is {model.name!r} ({model.fingerprint[:12]}); "
                 "load that model or start a new memory"
             )
+        check_numbers(manifest, model.vocabulary)
         geometry = make_geometry(**manifest["geometry"])
         groups = sealed.from_json(manifest["ltm_segments"], directory) if manifest["format"] == WITH_SEGMENTS else []
         if check_rows:
@@ -141,10 +249,13 @@ def load(directory: Path, model: Host, store: Storage | str | Path | None = None
         except GeometryError as error:
             raise WrongModelError(f"memory {directory} cannot be read by this model: {error}") from None
         _restore(memory, manifest, tensors, groups, in_place=store is None)
+        check_rows_of(memory)
     except DAMAGE as error:
+        reason = " ".join(str(error).split())
         raise SnapshotError(
-            f"memory {directory} is damaged ({type(error).__name__}: {error}); restore it from a backup"
+            f"memory {directory} is damaged ({type(error).__name__}: {reason:.200}); restore it from a backup"
         ) from None
+    memory.stored[identity(directory)] = str(manifest["data"]["file"])
     return memory
 
 
@@ -261,12 +372,11 @@ def _own_home(memory: Memory, directory: Path) -> SegmentHome | None:
 
 
 def _storage(store: Storage | str | Path | None, directory: Path, groups: list[sealed.Sealed]) -> Storage:
-    if store is None:
-        return storage_at("ram")
-    if isinstance(store, (str, Path)) and store != "ram" and Path(store).is_dir() and Path(store).samefile(directory):
+    if _goes_on_in(directory, store):
         return DiskStorage(directory, saved=[segment.name for group in groups for segment in group.segments])
-    return storage_at(store)
+    return storage_at("ram" if store is None else store)
 
 
 def _is_ours(path: Path) -> bool:
-    return OURS.fullmatch(path.name) is not None or is_segment(path.name) or path.name == LOCK
+    name = path.name
+    return bool(OURS.fullmatch(name) or ASIDE.fullmatch(name)) or is_segment(name) or name in (LOCK, SAVE_LOCK)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mplus.errors import StoreError
+from mplus.memory.files import directory_at
 from mplus.memory.stores.gathering import gathered, shares
 from mplus.memory.stores.home import SegmentHome
 from mplus.memory.stores.protocol import FieldSpec, Storage, bytes_per_row, pieces
@@ -244,4 +245,4 @@ def storage_at(store: Storage | str | Path) -> Storage:
     """
     if store == "ram":
         return RamStorage()
-    return DiskStorage(Path(store)) if isinstance(store, (str, Path)) else store
+    return DiskStorage(directory_at(store)) if isinstance(store, (str, Path)) else store

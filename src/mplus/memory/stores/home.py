@@ -9,22 +9,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
+import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
 from mplus.errors import StoreError
+from mplus.memory.files import ASIDE as FILES_ASIDE
+from mplus.memory.stores.lock import LOCK, SAVE_LOCK, locked_store
 from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
 from mplus.memory.stores.segments import ASIDE, NAME, Segment, link_segment, write_segment
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
-LOCK = ".store.lock"
 
 
 class SegmentHome:
@@ -43,15 +46,29 @@ class SegmentHome:
         self.path = path
         _check_content(path, saved is not None)
         self._lock = _locked(path)
+        self._guard = threading.RLock()  # forks of one memory may be used in several threads
         self._claims = Counter(saved or ())
         self._saved = list(self._claims)
         self._process = os.getpid()
         self._unlock = weakref.finalize(self, self._lock.release, force=True)
-        left = [entry for entry in path.iterdir() if is_segment(entry.name) and entry.name not in self._claims]
-        for entry in left:
-            entry.unlink(missing_ok=True)
+        if saved is None:
+            self.clear_leftovers()
+
+    def clear_leftovers(self) -> None:
+        """Remove segments that nobody holds: of a memory that was never saved, or of a killed process.
+
+        Only after the memory that is saved here was found to be good; else a damaged manifest would cost its rows.
+        """
+        with self._guard:
+            left = [entry for entry in self.path.iterdir() if is_segment(entry.name) and entry.name not in self._claims]
+            for entry in left:
+                with contextlib.suppress(OSError):
+                    entry.unlink(missing_ok=True)
+            for entry in self.path.iterdir():
+                if FILES_ASIDE.fullmatch(entry.name):
+                    shutil.rmtree(entry, ignore_errors=True)
         if left:
-            log.warning("removed %d segments of a memory that was not saved from %s", len(left), path)
+            log.warning("removed %d segments of a memory that was not saved from %s", len(left), self.path)
 
     def write(self, rows: Mapping[str, Tensor], fields: FieldSpec) -> Segment:
         """A new segment of rows [M, ...], claimed for the caller.
@@ -91,7 +108,8 @@ class SegmentHome:
 
     def claim(self, segments: Iterable[Segment]) -> None:
         """One more holder of each."""
-        self._claims.update(segment.name for segment in segments)
+        with self._guard:
+            self._claims.update(segment.name for segment in segments)
 
     def release(self, segments: Iterable[Segment]) -> None:
         """One holder less of each; a file that nobody holds is removed (who has it mapped keeps its content)."""
@@ -99,35 +117,30 @@ class SegmentHome:
 
     def set_saved(self, names: Iterable[str]) -> None:
         """The memory saved in this directory now needs these segments and no others."""
-        before, self._saved = self._saved, list(names)
-        self._claims.update(self._saved)
-        self._release(before)
+        with self._guard:
+            before, self._saved = self._saved, list(names)
+            self._claims.update(self._saved)
+            self._release(before)
 
     def _release(self, names: Iterable[str]) -> None:
         if os.getpid() != self._process:  # a forked process drops its copies of our objects: the files are not its own
             return
-        for name in names:
-            self._claims[name] -= 1
-            if self._claims[name] <= 0:
-                del self._claims[name]
-                with contextlib.suppress(OSError):  # left behind at worst, and cleared when the directory is opened again
-                    (self.path / name).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def nobody_writes(path: Path) -> Iterator[None]:
-    """Hold the lock of a directory that has one, so that no store works in it meanwhile."""
-    lock = _locked(path) if (path / LOCK).exists() else None
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
+        with self._guard:
+            for name in names:
+                self._claims[name] -= 1
+                if self._claims[name] <= 0:
+                    del self._claims[name]
+                    with contextlib.suppress(OSError):  # left behind at worst, and cleared when the directory is opened again
+                        (self.path / name).unlink(missing_ok=True)
 
 
 def is_segment(name: str) -> bool:
     """Whether a file of this name is a segment, or what a crash left of one."""
     return bool(NAME.fullmatch(name) or ASIDE.fullmatch(name))
+
+
+def _is_ours(name: str) -> bool:
+    return name in (LOCK, SAVE_LOCK) or is_segment(name) or FILES_ASIDE.fullmatch(name) is not None
 
 
 def _check_content(path: Path, resumes: bool) -> None:
@@ -140,25 +153,18 @@ def _check_content(path: Path, resumes: bool) -> None:
             f"{path} holds a saved memory; go on with it by Memory.load(path, model, store=path), "
             "or choose an empty or new directory for a new one"
         )
-    foreign = next((entry.name for entry in path.iterdir() if entry.name != LOCK and not is_segment(entry.name)), None)
+    foreign = next((entry.name for entry in path.iterdir() if not _is_ours(entry.name)), None)
     if foreign is not None:
         raise StoreError(f"{path} holds files that are no long-term store ({foreign}); choose an empty or new directory")
 
 
 def _locked(path: Path) -> FileLock:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / LOCK, thread_local=False)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StoreError(
-            f"the long-term store {path} is in use by another memory or process; choose another directory or end that one"
-        ) from None
+        return locked_store(path)
     except OSError as error:
         raise StoreError(
             f"the long-term store {path} cannot be made or locked: {_reason(error)}; choose a directory that you may write"
         ) from None
-    return lock
 
 
 def _reason(error: Exception) -> str:

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mplus.errors import StoreError
-from mplus.memory.files import flush, sha256
+from mplus.memory.files import aside_in, flush, flush_names, honour_umask, sha256
 from mplus.memory.stores.protocol import FieldSpec, field_bytes
 
 NAME = re.compile(r"segment-[0-9a-f]{16}\.safetensors")
@@ -141,20 +141,20 @@ def write_segment(directory: Path, rows: Mapping[str, Tensor], fields: FieldSpec
         OSError, SafetensorError: it cannot be written; nothing is left behind.
     """
     path = directory / f"segment-{secrets.token_hex(8)}.safetensors"
-    aside = directory / f".{path.name}"
-    try:
+    with aside_in(directory) as folder:
+        aside = folder / path.name
         save_file({name: rows[name].contiguous() for name in fields}, aside)
-        aside.chmod(stat.S_IMODE(aside.stat().st_mode) & ~0o222)  # hard links share it: nobody writes here again
+        honour_umask(aside, folder, read_only=True)  # hard links share it: nobody writes here again
         flush(aside)
         digest, size_bytes = sha256(aside), aside.stat().st_size
         _forget_pages(aside, fields)
-        os.replace(aside, path)
-        flush(directory)
-    except BaseException:
-        for leftover in (aside, path):
+        try:
+            os.replace(aside, path)
+            flush_names(directory)
+        except BaseException:  # no manifest names it yet
             with contextlib.suppress(OSError):
-                leftover.unlink(missing_ok=True)
-        raise
+                path.unlink(missing_ok=True)
+            raise
     return Segment(path, next(iter(rows.values())).shape[0], size_bytes, digest)
 
 

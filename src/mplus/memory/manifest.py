@@ -1,0 +1,118 @@
+"""What a manifest of a stored memory must say to be believed: checksum, counts, births. Knows no file and no model.
+
+A manifest is the only part of a stored memory that no digest covers from outside, so it carries its own. Manifests of before do not; these
+checks hold for both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mplus.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from mplus.memory.memory import Memory
+
+CHECKSUM = "checksum"
+LARGEST = 2**62
+
+
+def with_checksum(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with a digest over all the rest of it."""
+    return {**manifest, CHECKSUM: _digest(manifest)}
+
+
+def has_own_checksum(manifest: dict[str, Any]) -> bool:
+    """Whether the digest is right, or there is none (a manifest of before)."""
+    return CHECKSUM not in manifest or manifest[CHECKSUM] == _digest({key: manifest[key] for key in manifest if key != CHECKSUM})
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def check_numbers(manifest: dict[str, Any], vocabulary: int) -> None:
+    """Raise where numbers that later code trusts cannot be.
+
+    Raises:
+        SnapshotError, KeyError, TypeError, ValueError: a count is no count, text that waits is not of this vocabulary, or the ledger
+            does not add up.
+    """
+    for name in ("now", "tokens_read", "stm_tokens", "ltm_tokens", "writes_since_merge"):
+        _whole(name, manifest[name])
+    for name in ("initialised", "initialised_at_start"):
+        if not isinstance(manifest[name], bool):
+            raise ValueError(f"{name} is {manifest[name]!r:.40}, expected true or false")
+    for count in manifest["ltm_waiting"]:
+        _whole("ltm_waiting", count)
+    for source, ids in manifest["pending"]:
+        if source is not None and not isinstance(source, str):
+            raise ValueError(f"the source of waiting text is {source!r:.40}")
+        for token in ids:
+            if _whole("a waiting token", token) >= vocabulary:
+                raise ValueError(f"text waits with token id {token}, this model has 0..{vocabulary - 1}")
+    _check_ledger(manifest)
+
+
+def _check_ledger(manifest: dict[str, Any]) -> None:
+    end, text, totals = 0, 0, dict[str, int]()
+    for first, count, sources in manifest["chunks"]:
+        if _whole("a chunk's first birth", first) < end or _whole("a chunk's size", count) < 1:
+            raise ValueError("the chunks of the ledger overlap")
+        end = first + count
+        for name, tokens in sources:
+            if name is not None and not isinstance(name, str):
+                raise ValueError(f"a source is named {name!r:.40}")
+            text += _whole("a source's tokens", tokens)
+            totals[name or ""] = totals.get(name or "", 0) + tokens
+    if end > manifest["now"]:
+        raise ValueError(f"the ledger ends at birth {end}, but only {manifest['now']} tokens were written")
+    if text != manifest["tokens_read"]:
+        raise ValueError(f"the ledger counts {text} text tokens, the manifest {manifest['tokens_read']}")
+    if totals != manifest["sources"]:
+        raise ValueError("the sources do not add up to those of the ledger")
+
+
+def check_rows_of(memory: Memory) -> None:
+    """Raise where births of the rows cannot be: in the future, twice, out of order; rows in segments are left to ``check_rows``.
+
+    Raises:
+        SnapshotError: the rows do not belong together.
+    """
+    births, now = memory.pool.births, memory.now
+    ages = memory.geometry.stm_ages == "since_written"  # else births move along, and several rows may share one
+    _check_born("short-term", births, now)
+    if ages and any(bool((_written(own).diff() <= 0).any()) for own in births):
+        raise SnapshotError("tokens of short-term memory are not in the order of their births; restore it from a backup")
+    for group, store in enumerate(memory.longterm.stores):
+        parts = [] if getattr(store, "segments", None) else list(store.parts("birth"))
+        if not parts:
+            continue
+        born = torch.cat(parts)
+        _check_born("long-term", born, now)
+        held = torch.cat([_written(born), _written(births[group % births.shape[0]])])
+        if ages and held.unique().numel() != held.numel():
+            raise SnapshotError("the memory holds a token twice; restore it from a backup")
+
+
+def _written(births: Tensor) -> Tensor:
+    """Births of tokens that a write made; those of a model's own first rows lie before 0."""
+    return births[births >= 0]
+
+
+def _check_born(what: str, births: Tensor, now: int) -> None:
+    if births.numel() and int(births.max()) >= now:
+        raise SnapshotError(
+            f"{what} memory holds a token of birth {int(births.max())}, only {now} were written; restore it from a backup"
+        )
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < LARGEST:
+        raise ValueError(f"{name} is {value!r:.40}, expected a whole number from 0 on")
+    return value
