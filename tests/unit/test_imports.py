@@ -15,13 +15,14 @@ ROOT = Path(mplus.__file__).parent
 
 ORDER: list[set[str]] = [
     {"errors", "text_input"},
-    {"config", "dtypes", "chunking", "prompts", "corpus", "circumstances"},
+    {"config", "dtypes", "chunking", "prompts", "conversation", "generation", "corpus", "circumstances"},
     {"memory"},
     {"retriever"},
     {"attach"},
     {"checkpoints"},
     {"likelihood"},
     {"host"},
+    {"asking"},
     {"model"},
     {"training", "evaluation"},
     {"benchmark", "demo"},

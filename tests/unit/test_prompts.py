@@ -27,7 +27,8 @@ def test_text_is_answered_with_text_and_texts_with_texts(text_model: MPlusModel)
 
 
 def test_text_gives_the_same_as_its_token_ids(text_model: MPlusModel) -> None:
-    memory = filled(text_model, 70)
+    memory = filled(text_model, 64)
+    assert not memory.pending_tokens
     row = byte_tokenizer()("Who?")["input_ids"]
     for form in (row, torch.tensor(row), torch.tensor([row])):
         got = text_model.generate(form, memory=memory, max_new_tokens=5, do_sample=False)
