@@ -59,7 +59,7 @@ class PromptReader(MemoryHost):
         if self.tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give token ids instead of text")
         for name, why in (("attention_mask", "it belongs to token ids"), ("return_dict_in_generate", "it gives token ids")):
-            if kwargs.pop(name, None):
+            if (told := kwargs.pop(name, None)) is not None and told is not False:
                 raise InputError(f"{name} cannot be used with prompts of text: {why}; give generate the prompt as token ids")
         rows = [encode(self.tokenizer, text, templated=of_template, behind_memory=memory is not None) for text in texts]
         for text, row in zip(texts, rows, strict=True):
@@ -143,10 +143,10 @@ class PromptReader(MemoryHost):
                     "a stored one is opened with Memory.load(directory, model)"
                 )
             found = list(memory)
-            strange = next((one for one in found if not isinstance(one, (Memory, Written))), None)
-            if strange is not None:
+            strange = [one for one in found if not isinstance(one, (Memory, Written))]
+            if strange:
                 raise InputError(
-                    f"memory must be a Memory or a list of them, the list holds {type(strange).__name__} {strange!r:.80}"
+                    f"memory must be a Memory or a list of them, the list holds {type(strange[0]).__name__} {strange[0]!r:.80}"
                 )
             if len(found) != prompts and prompts != 1:
                 raise InputError(f"{len(found)} memories for {prompts} prompts; give one memory, or one for each prompt")

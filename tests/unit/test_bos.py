@@ -18,7 +18,9 @@ from tests.tiny import byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 TURNS = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
 LITERAL = "<s>" + TURNS
 VARIABLE = "{{ bos_token }}" + TURNS
-MARKED = "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}<s>said:{% endif %}"
+MARKED = (
+    "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}<s>said:{% endif %}"
+)
 BOS = 256
 
 
@@ -76,9 +78,7 @@ def test_ids_that_begin_with_bos_are_read_as_without_it_and_come_back_as_given(w
     model = opened()
     memory, row = read(model, waits), torch.tensor([[70, 80, 90, 100]])
     given = torch.cat([torch.tensor([[BOS]]), row], 1)
-    torch.testing.assert_close(
-        model(given, memory=memory).logits[:, 1:], model(row, memory=memory).logits, atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(model(given, memory=memory).logits[:, 1:], model(row, memory=memory).logits, atol=1e-5, rtol=1e-5)
     got = model.generate(given, memory=memory, max_new_tokens=6, do_sample=False)
     expected = model.generate(row, memory=memory, max_new_tokens=6, do_sample=False)
     assert got[:, :5].tolist() == given.tolist()
@@ -150,7 +150,9 @@ def test_plain_systems_score_text_behind_the_bos_of_its_tokenizer(adds: bool) ->
 # -- waiting text and the prompt ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("prompt", "stands"), [("34 people", "\n\n34 people"), (" 34", " 34"), ("\n34", "\n34"), ("<s>x", "\n\nx")])
+@pytest.mark.parametrize(
+    ("prompt", "stands"), [("34 people", "\n\n34 people"), (" 34", " 34"), ("\n34", "\n34"), ("<s>x", "\n\nx")]
+)
 def test_waiting_text_and_a_prompt_do_not_become_one_word(prompt: str, stands: str) -> None:
     model = text_model() if "<s>" not in prompt else opened()
     memory, plain = read(model), read(model)
