@@ -29,7 +29,7 @@ Readable = Memory | Written
 class PromptReader(MemoryHost):
     """The asking half of ``MPlusModel``: checks what is given, and has transformers continue it."""
 
-    tokenizer: PreTrainedTokenizerBase | None
+    tokenizer: PreTrainedTokenizerBase  # None where the model was opened without one; whoever needs it says so
 
     def _reading(
         self, memories: list[Readable], prompts: Prompts, *, room: int = 0, storing: bool = True, exact: bool = False
@@ -111,7 +111,7 @@ class PromptReader(MemoryHost):
         if isinstance(result, Tensor):
             return view.of(result), repeated
         assert isinstance(result, ModelOutput)
-        result["sequences"] = view.of(result.sequences)
+        result["sequences"] = view.of(result["sequences"])
         return result, repeated
 
     def _settings(
@@ -181,10 +181,10 @@ class PromptReader(MemoryHost):
     @property
     def _bos_id(self) -> int | None:
         """The token that memory's own BOS stands for."""
-        if self.tokenizer is not None:
-            return getattr(self.tokenizer, "bos_token_id", None)
-        bos = self.attached.decoder.config.bos_token_id
-        return bos[0] if isinstance(bos, list) else bos
+        holder = self.attached.decoder.config if self.tokenizer is None else self.tokenizer
+        bos = getattr(holder, "bos_token_id", None)
+        first = bos[0] if isinstance(bos, list) else bos
+        return None if first is None else int(first)
 
 
 def pending_ids(memories: list[Readable]) -> list[list[int]]:

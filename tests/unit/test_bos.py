@@ -29,7 +29,8 @@ def with_bos(template: str = TURNS, *, adds: bool = False) -> PreTrainedTokenize
     tokenizer = byte_tokenizer()
     tokenizer.add_special_tokens({"bos_token": "<s>"})
     if adds:
-        tokenizer._tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
+        backend: Any = tokenizer.backend_tokenizer
+        backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
     tokenizer.chat_template = template
     return tokenizer
 
@@ -128,8 +129,8 @@ def test_without_a_memory_text_is_tokenised_as_transformers_does(adds: bool) -> 
     model = opened(VARIABLE, adds=adds)
     seen, asked = Seen(), Seen()
     model.generate("Who?", max_new_tokens=2, do_sample=False, streamer=seen)
-    assert seen.prompt == model.tokenizer("Who?")["input_ids"]  # type: ignore[misc]
-    assert (seen.prompt[0] == BOS) == adds
+    assert seen.prompt == model.tokenizer("Who?")["input_ids"]
+    assert seen.prompt is not None and (seen.prompt[0] == BOS) == adds
     model.chat([{"role": "user", "content": "Who?"}], max_new_tokens=2, do_sample=False, streamer=asked)
     assert asked.prompt is not None and asked.prompt[0] == BOS and asked.prompt[1] != BOS
 
@@ -159,20 +160,20 @@ def test_waiting_text_and_a_prompt_do_not_become_one_word(prompt: str, stands: s
     memory.write("is 12")
     raw = byte_tokenizer()(f"is 12{stands}")["input_ids"]
     got = model.generate(prompt, memory=memory, max_new_tokens=5, do_sample=False)
-    assert got == model.tokenizer.decode(model.generate(raw, memory=plain, max_new_tokens=5, do_sample=False)[0, len(raw) :])  # type: ignore[union-attr]
+    assert got == model.tokenizer.decode(model.generate(raw, memory=plain, max_new_tokens=5, do_sample=False)[0, len(raw) :])
 
 
 def test_no_separator_before_a_control_token_or_behind_a_line_end() -> None:
     model = opened(MARKED)
     memory = read(model)
     memory.write("is 12")
-    ids = model.tokenizer("<s>user: 34\n<s>said:", add_special_tokens=False)["input_ids"]  # type: ignore[misc]
+    ids = model.tokenizer("<s>user: 34\n<s>said:", add_special_tokens=False)["input_ids"]
     options: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False}
     answer = model.chat([{"role": "user", "content": "34"}], memory=memory, **options)
     said = model.generate(ids, memory=memory, **options)[0, len(ids) :]
-    assert answer == model.tokenizer.decode(said, skip_special_tokens=True).strip()  # type: ignore[union-attr]
+    assert answer == model.tokenizer.decode(said, skip_special_tokens=True).strip()
     lines = read(model)
     lines.write("is 12\n")
     row = byte_tokenizer()("34")["input_ids"]
     said = model.generate(row, memory=lines, **options)[0, 2:]
-    assert model.generate("34", memory=lines, **options) == model.tokenizer.decode(said, skip_special_tokens=True)  # type: ignore[union-attr]
+    assert model.generate("34", memory=lines, **options) == model.tokenizer.decode(said, skip_special_tokens=True)
