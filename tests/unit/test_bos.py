@@ -171,7 +171,7 @@ def test_no_separator_before_a_control_token_or_behind_a_line_end() -> None:
     options: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False}
     answer = model.chat([{"role": "user", "content": "34"}], memory=memory, **options)
     said = model.generate(ids, memory=memory, **options)[0, len(ids) :]
-    assert answer == model.tokenizer.decode(said, skip_special_tokens=True).strip()
+    assert answer == str(model.tokenizer.decode(said, skip_special_tokens=True)).strip()
     lines = read(model)
     lines.write("is 12\n")
     row = byte_tokenizer()("34")["input_ids"]
