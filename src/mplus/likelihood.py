@@ -42,7 +42,7 @@ def log_likelihood(
     width = max(lengths)
     rest = torch.tensor([[*one, *[one[-1]] * (width - len(one))] for one in continuations], device=prompts.ids.device)
     decoder = model.attached.decoder.model
-    with torch.no_grad(), model._reading(memories, prompts, query, room=width) as (reading, kwargs):
+    with torch.no_grad(), model._reading(memories, prompts, query=query, room=width) as (reading, kwargs):
         mask = kwargs.pop("attention_mask")
         cache = passed(DynamicCache() if reading is None else reading.cache())
         before = mask.shape[1] - prompts.ids.shape[1]

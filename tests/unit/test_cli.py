@@ -187,6 +187,54 @@ def test_empty_question_is_told(capsys: pytest.CaptureFixture[str], place: Path,
     assert "the question is empty" in mistake(capsys, "ask", "memory", question)
 
 
+def asked(monkeypatch: pytest.MonkeyPatch, place: Path) -> list[tuple[Any, dict[str, Any]]]:
+    """Stands a model in for the real one; gives what it was asked."""
+    stored_memory(place / "memory")
+    seen: list[tuple[Any, dict[str, Any]]] = []
+
+    class Model:
+        def chat(self, messages: Any, **options: Any) -> str:
+            seen.append((messages, options))
+            return "In Seville \ud83d."
+
+    monkeypatch.setattr("mplus.cli.ask.open_model", lambda name: Model())
+    monkeypatch.setattr("mplus.memory.memory.Memory.load", lambda directory, model: f"memory of {directory}")
+    return seen
+
+
+def test_a_dash_reads_the_question_from_stdin(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    seen = asked(monkeypatch, place)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"Where does Ana\r\nlive?")))
+    assert main(["ask", "memory", "-"]) == 0
+    assert seen[0][0] == [{"role": "user", "content": "Where does Ana\nlive?"}]
+    assert capsys.readouterr() == ("In Seville \ufffd.\n", "")
+
+
+def test_a_byte_of_a_question_that_is_no_text_is_asked_as_a_replacement_sign(
+    monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    seen = asked(monkeypatch, place)
+    assert main(["ask", "memory", "Where \udcff does Ana live?"]) == 0
+    assert seen[0][0][0]["content"] == "Where \ufffd does Ana live?"
+
+
+def test_ask_leaves_the_length_of_the_answer_to_chat_unless_it_is_said(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    seen = asked(monkeypatch, place)
+    assert main(["ask", "memory", "Where?"]) == main(["ask", "memory", "Where?", "--max-new-tokens", "9"]) == 0
+    assert [options["max_new_tokens"] for _, options in seen] == [None, 9]
+
+
+@pytest.mark.parametrize(("data", "expected"), [(b" \n", "stdin holds no text"), (b"caf\xe9", "stdin is not UTF-8")])
+def test_an_unusable_question_on_stdin_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path, data: bytes, expected: str
+) -> None:
+    stored_memory(place / "memory")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    assert expected in mistake(capsys, "ask", "memory", "-")
+
+
 # --- models
 
 

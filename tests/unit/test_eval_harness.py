@@ -130,7 +130,7 @@ def test_prompt_scores_are_those_of_one_pass(text_model: MPlusModel) -> None:
 def test_what_greedy_decoding_says_is_greedy_and_nothing_else(text_model: MPlusModel) -> None:
     model, context = text_model, "Where?"
     said = model.tokenizer.decode(greedily(model, ids_of(model, context), 4))
-    if ids_of(model, said) != greedily(model, ids_of(model, context), 4):
+    if ids_of(model, str(said)) != greedily(model, ids_of(model, context), 4):
         pytest.skip("the tiny model says bytes that are no text here")
     found = adapter(model).loglikelihood([Request((context, said)), Request((context, f"{said[:-1]}Q"))])
     assert [greedy for _, greedy in found] == [True, False]
@@ -208,7 +208,7 @@ def test_chat_asks_in_the_models_own_template(text_model: MPlusModel) -> None:
     message = [{"role": "user", "content": f"{document['question']}\nAnswer:"}]
     assert found == model.chat(message, memory=memory, max_new_tokens=8, do_sample=False)
     [(score, _)] = asked.loglikelihood([Request((context_of(document), " Oslo"))])
-    prompt = ids_of(model, model.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+    prompt = ids_of(model, str(model.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)))
     assert close(score, float(model.log_likelihood([prompt], [ids_of(model, " Oslo")], memory)[0].sum()))
 
 

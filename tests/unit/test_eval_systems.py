@@ -65,7 +65,7 @@ def test_full_context_is_the_stock_model_with_the_whole_text(model: MPlusModel) 
     for one, question in zip(given, ("Who is it?", "Who is out?"), strict=True):
         prompt = torch.tensor([model.tokenizer(f"user: It is Ana. Ben is out.\n\n{question}\n")["input_ids"]])
         out = model.generate(prompt, None, max_new_tokens=5, do_sample=False)
-        assert one.text == model.tokenizer.decode(out[0, prompt.shape[1] :], skip_special_tokens=True).strip()
+        assert one.text == str(model.tokenizer.decode(out[0, prompt.shape[1] :], skip_special_tokens=True)).strip()
         assert one.seen_tokens == 22
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mplus import MPlusModel
 from mplus.errors import EmptyTextError, InputError, PromptTooLongError
 from tests.conftest import TinyModel
-from tests.tiny import byte_tokenizer, filled, ids, text_model, tiny_decoder, tiny_geometry
+from tests.tiny import byte_tokenizer, filled, ids, tiny_decoder, tiny_geometry
+from tests.tiny import text_model as make_text_model
 
 # -- forms of a prompt -----------------------------------------------------------------------------------------------
 
@@ -27,7 +30,8 @@ def test_text_is_answered_with_text_and_texts_with_texts(text_model: MPlusModel)
 
 
 def test_text_gives_the_same_as_its_token_ids(text_model: MPlusModel) -> None:
-    memory = filled(text_model, 70)
+    memory = filled(text_model, 64)
+    assert not memory.pending_tokens
     row = byte_tokenizer()("Who?")["input_ids"]
     for form in (row, torch.tensor(row), torch.tensor([row])):
         got = text_model.generate(form, memory=memory, max_new_tokens=5, do_sample=False)
@@ -162,7 +166,132 @@ def test_chat_without_a_template_is_refused(model: MPlusModel) -> None:
         model.chat([{"role": "user", "content": "hi"}])
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = None
-    plain = text_model()
+    plain = make_text_model()
     plain.tokenizer = tokenizer
     with pytest.raises(InputError, match="chat template"):
         plain.chat([{"role": "user", "content": "hi"}])
+
+
+# -- at the door ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["mapping", "keywords", "numpy", "uint", "mask of lists", "one row", "tensors"])
+def test_what_tokenizers_and_numpy_give_is_a_prompt(text_model: MPlusModel, form: str) -> None:
+    tokenizer = byte_tokenizer()
+    expected = text_model.generate(tokenizer("Who?")["input_ids"], max_new_tokens=3, do_sample=False)
+    options: dict[str, Any] = {"max_new_tokens": 3, "do_sample": False}
+    table = tokenizer("Who?", return_tensors="pt")
+    got = {
+        "mapping": lambda: text_model.generate(table, **options),
+        "keywords": lambda: text_model.generate(**table, **options),
+        "numpy": lambda: text_model.generate(table["input_ids"].numpy(), **options),
+        "uint": lambda: text_model.generate(table["input_ids"].numpy().astype("uint16"), **options),
+        "mask of lists": lambda: text_model.generate(table["input_ids"], attention_mask=[[1, 1, 1, 1]], **options),
+        "one row": lambda: text_model.generate(tokenizer("Who?"), **options),
+        "tensors": lambda: text_model.generate(list(table["input_ids"]), **options),
+    }[form]()
+    assert torch.equal(got, expected)
+    memory = filled(text_model, 70)
+    assert torch.equal(
+        text_model(table["input_ids"].numpy(), memory=memory).logits, text_model(table["input_ids"], memory=memory).logits
+    )
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        None,
+        7,
+        b"Who?",
+        bytearray(b"Who?"),
+        1.5,
+        True,
+        Path("x"),
+        {"text": "Who?"},
+        {1, 2},
+        object(),
+        [True, False],
+        [1.0, 2.0],
+        [None],
+        [1, "a"],
+        [[1, 2], [3]],
+        torch.ones(1, 2, dtype=torch.bool),
+        np.array([1.5]),
+        torch.ones(1, 2, 3, dtype=torch.long),
+        [2**70],
+    ],
+    ids=lambda value: f"{value!r:.30}",
+)
+def test_what_is_no_prompt_is_refused_in_one_sentence(text_model: MPlusModel, prompt: Any) -> None:
+    for memory in (None, text_model.new_memory()):
+        with pytest.raises(InputError) as caught:
+            text_model.generate(prompt, memory=memory)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_given_twice_or_with_a_mask_for_text_is_refused(text_model: MPlusModel) -> None:
+    with pytest.raises(InputError, match="twice"):
+        text_model.generate([5], input_ids=[5])
+    with pytest.raises(InputError, match="attention_mask"):
+        text_model.generate("Who?", attention_mask=torch.ones(1, 4))
+
+
+@pytest.mark.parametrize("memory", ["directory", Path("directory"), b"x", 7, {"a": 1}, object(), ["directory"], [None]], ids=repr)
+def test_what_is_no_memory_is_refused_in_one_sentence(text_model: MPlusModel, memory: Any) -> None:
+    for refused in (
+        lambda: text_model.generate("Who?", memory=memory),
+        lambda: text_model.chat([{"role": "user", "content": "Who?"}], memory=memory),
+        lambda: text_model(ids(3)[None], memory=memory),
+        lambda: text_model.log_likelihood([[5]], [[6]], memory=memory),
+    ):
+        with pytest.raises(InputError, match="memory must be a Memory"):
+            refused()
+
+
+def test_a_token_the_table_lacks_is_named_wherever_it_is_given() -> None:
+    model = text_model_with_more_tokens()
+    memory = model.new_memory()
+    for refused in (
+        lambda: model.generate("Use <|tool|> now", memory=memory),
+        lambda: model.generate("Use <|tool|> now"),
+        lambda: model.generate([5, 257], memory=memory),
+        lambda: model.chat([{"role": "user", "content": "<|tool|>"}], memory=memory),
+        lambda: model(torch.tensor([[257]]), memory=memory),
+        lambda: model.log_likelihood([[1, 257]], [[3]]),
+        lambda: model.log_likelihood([[1]], [[257]], memory),
+    ):
+        with pytest.raises(InputError, match=r"<\|tool\|>.*257"):
+            refused()
+
+
+def test_a_pad_token_the_table_lacks_is_never_looked_up() -> None:
+    model = text_model_with_more_tokens()
+    texts = ["Who is it, then?", "Who?"]
+    for memory in (None, filled(model, 64)):
+        options: dict[str, Any] = {"memory": memory, "max_new_tokens": 4, "do_sample": False}
+        assert model.generate(texts, **options) == [model.generate(text, **options) for text in texts]
+        assert model.tokenizer is not None
+        table = model.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+        assert int(table["input_ids"].max()) == 256
+        got = model.generate(**table, **options)
+        assert model.tokenizer.batch_decode(got[:, 16:]) == model.generate(texts, **options)
+    assert len(model.log_likelihood([[1, 2], [1]], [[3], [3, 4]])) == 2
+
+
+def text_model_with_more_tokens() -> MPlusModel:
+    """A tokenizer with a pad token (256) and a control token (257) that the embedding table lacks."""
+    model = make_text_model()
+    assert model.tokenizer is not None
+    model.tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    model.tokenizer.add_tokens(["<|tool|>"], special_tokens=True)
+    return model
+
+
+def test_log_likelihood_refuses_text(text_model: MPlusModel) -> None:
+    for prompts, rest in (["a"], [[3]]), ([[3]], ["a"]), ([[3.5]], [[3]]), ([[3]], [b"a"]):
+        with pytest.raises(InputError):
+            text_model.log_likelihood(prompts, rest)  # type: ignore[arg-type]
+
+
+def test_repr_says_name_sizes_type_and_place(text_model: MPlusModel) -> None:
+    assert repr(text_model).startswith("MPlusModel('LlamaForCausalLM', base=llama, K=32, N=64, K0=16, M=400, dtype=torch.float32")

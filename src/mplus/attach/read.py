@@ -133,7 +133,7 @@ class Reading:
         for layer in range(decoder.depth):
             hooks.before_attention(decoder, layer, partial(self._fill, layer))
         if self.turns is not None:
-            self.turns.install(hooks)
+            self.turns.install(hooks, self._cache)
 
     def release(self) -> None:
         """Leave the buffers to the next read of this memory; whoever holds this read's cache must not look at it any more."""

@@ -51,14 +51,12 @@ class EarlierTurns:
         self._masked: tuple[Tensor, Tensor] | None = None
         self._rotated: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
 
-    def install(self, hooks: Hooks) -> None:
-        """Hook every layer."""
+    def install(self, hooks: Hooks, cache: PrefixCache) -> None:
+        """Hook every layer of a pass over this cache."""
         for layer in range(self.decoder.depth):
-            hooks.around_layer(self.decoder, layer, partial(self._act, layer))
+            hooks.around_layer(self.decoder, layer, partial(self._act, cache, layer))
 
-    def _act(self, layer: int, hidden: Tensor, others: dict[str, Any]) -> Tensor | None:
-        cache = others["past_key_values"]
-        assert isinstance(cache, PrefixCache)
+    def _act(self, cache: PrefixCache, layer: int, hidden: Tensor, others: dict[str, Any]) -> Tensor | None:
         slot = cache.at(layer)
         first = slot.used - slot.prefix
         here = self.earlier[:, first : first + hidden.shape[1]]

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, MemoryDirectory, ModelName, Verbose
+from mplus.cli.write import STDIN, _read_stdin
 from mplus.errors import EmptyTextError
+from mplus.text_input import well_formed
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
-    from mplus.model import MPlusModel
 
 
 def ask(
     memory: MemoryDirectory,
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)],
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", help="What to ask; '-' reads it from stdin.", show_default=False)
+    ],
     model: ModelName = DEFAULT_NAME,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Length of the answer at most.")] = 64,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-new-tokens", min=1, help="Length of the answer at most; default: as `chat`, room for some sentences."
+        ),
+    ] = None,
     show_retrieved: Annotated[bool, typer.Option("--show-retrieved", help="Say on stderr which sources were read.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Answer a question from a memory. Prints the answer and nothing else."""
+    question = well_formed(_read_stdin() if question == STDIN else question)
     if not question.strip():
         raise EmptyTextError('the question is empty; ask something, for example: mplus ask MEMORY "Where does Ana live?"')
     from mplus.memory.snapshot import read_manifest
@@ -36,20 +45,16 @@ def ask(
 
     held = Memory.load(memory, opened)
     messages = [{"role": "user", "content": question}]
-    if show_retrieved:
-        terminal.note(_retrieved_sentence(opened, held, messages))
+    retrieved: list[Any] = []
     with terminal.waiting("answering"):
-        answer = opened.chat(messages, memory=held, max_new_tokens=max_new_tokens, do_sample=False)
-    typer.echo(answer.strip())
+        answer = opened.chat(messages, memory=held, max_new_tokens=max_new_tokens, do_sample=False, retrieved=retrieved)
+    if show_retrieved:
+        terminal.note(well_formed(_retrieved_sentence(held, retrieved)))
+    typer.echo(well_formed(answer))
 
 
-def _retrieved_sentence(model: MPlusModel, memory: Memory, messages: list[dict[str, str]]) -> str:
-    """How much of long-term memory this prompt reads, and from which sources."""
-    import torch
-
-    prompt = model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    ids = torch.tensor([model.tokenizer(prompt, add_special_tokens=False)["input_ids"]])
-    retrieved = model(ids, memory=memory, return_retrieved=True).retrieved
+def _retrieved_sentence(memory: Memory, retrieved: list[Any]) -> str:
+    """How much of long-term memory the answer drew on, and from which sources."""
     layers = retrieved[0].layers if retrieved else []
     tokens, ages = Counter[str](), list[int]()
     for found in layers:

@@ -21,10 +21,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import StoppingCriteriaList
 
+from mplus.conversation import templated
 from mplus.errors import InputError, MPlusError
 from mplus.evaluation.stopping import Stop, before, settings_of
 from mplus.evaluation.systems.protocol import as_chat
 from mplus.model import MPlusModel
+from mplus.prompts import encode
 from mplus.runtime.extras import require
 
 log = logging.getLogger(__name__)
@@ -206,12 +208,9 @@ class HarnessModel:
 
     def _prompt(self, kept: str, written: str) -> list[int]:
         tokenizer = self.model.tokenizer
-        if self.chat:
-            return self._encode(tokenizer.apply_chat_template(as_chat(kept), tokenize=False, add_generation_prompt=True))
-        bos = tokenizer.bos_token
-        own = not written and not (bos and kept.startswith(bos))  # behind a memory its BOS stands in front
-        ids = list(tokenizer(kept, verbose=False)["input_ids"]) if own else self._encode(kept)
-        return ids or [self._first_token()]
+        text = templated(tokenizer, as_chat(kept)) if self.chat else kept
+        has_bos = self.chat or bool(tokenizer.bos_token and kept.startswith(tokenizer.bos_token))
+        return encode(tokenizer, text, templated=has_bos, behind_memory=bool(written)) or [self._first_token()]
 
     def _encode(self, text: str) -> list[int]:
         return list(self.model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -19,10 +19,11 @@ from mplus.attach.find import prompt_features
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
 from mplus.attach.write import Tail, write_pass
+from mplus.conversation import templated
 from mplus.memory.memory import Memory
 from mplus.memory.rows import Written
 from mplus.model import MPlusModel
-from mplus.prompts import Prompts
+from mplus.prompts import Prompts, encode
 from mplus.retriever import VoteRetriever
 from mplus.training.documents import Document, Question
 
@@ -97,11 +98,8 @@ def chat_ids(tokenizer: Any, question: str, *, form: Literal["chat", "system", "
     text = f"Question: {question}\nAnswer:"
     if form != "plain":
         turns = [{"role": "system", "content": SYSTEM}] if form == "system" else []
-        text = tokenizer.apply_chat_template(
-            [*turns, {"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
-        )
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+        text = templated(tokenizer, [*turns, {"role": "user", "content": question}])
+    return encode(tokenizer, text)
 
 
 def question_states(model: MPlusModel, retriever: VoteRetriever, rows: list[list[int]], batch: int = 48) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mplus.conversation import templated
 from mplus.errors import InputError
+from mplus.prompts import encode
 from mplus.training.records import Records, open_hub, open_local
 
 log = logging.getLogger(__name__)
@@ -142,7 +144,7 @@ class Corpus:
         if getattr(self.tokenizer, "chat_template", None) is None:
             return self.encode(question + "\n")
         messages = [{"role": "user", "content": question}]
-        return self.encode(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        return encode(self.tokenizer, templated(self.tokenizer, messages))
 
     def _ids(self, record: dict[str, Any], source: Source, low: int) -> list[int]:
         value = _column(record, source.column, source)

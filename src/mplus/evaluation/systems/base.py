@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from mplus.conversation import templated
 from mplus.errors import InputError
 from mplus.evaluation.clock import Clock
 from mplus.evaluation.protocol import RemembersText
 from mplus.evaluation.systems.protocol import GREEDY, Given, as_chat
 from mplus.evaluation.window import answer_from_window
+from mplus.prompts import encode, tokens_in_front
 
 SPARE_TOKENS = 8
 """Left free behind the longest prompt: joining text and question may cost a token or two more than both apart."""
@@ -75,9 +77,13 @@ class PlainModel:
 
     def prompt(self, message: str) -> list[int]:
         """Token ids of a message in the chat template."""
-        return self.encode(
-            str(self.model.tokenizer.apply_chat_template(as_chat(message), tokenize=False, add_generation_prompt=True))
-        )
+        tokenizer = self.model.tokenizer
+        return encode(tokenizer, templated(tokenizer, as_chat(message)), templated=True, behind_memory=False)
+
+    @property
+    def in_front(self) -> list[int]:
+        """What the tokenizer puts before plain text: BOS, or nothing."""
+        return tokens_in_front(self.model.tokenizer)
 
     def room(self, message: str, new_tokens: int) -> int:
         """Tokens of text that fit before a message and an answer."""
@@ -139,11 +145,11 @@ class PlainModel:
         ]
 
     def likelihood(self, before: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[Given]:
-        """Likelihood of continuations, each behind token ids of its own (at least one); one after the other."""
-        found = []
+        """Likelihood of continuations, each behind plain text of its own (at least one token); one after the other."""
+        found, front = [], self.in_front
         with self.on() as hf_model, torch.inference_mode():
             for context, continuation in zip(before, continuations, strict=True):
-                ids = torch.tensor([[*context, *continuation]], device=hf_model.device)
+                ids = torch.tensor([[*front, *context, *continuation]], device=hf_model.device)
                 keep = len(continuation) + 1
                 logits = hf_model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[0, -keep:-1]
                 nats = functional.cross_entropy(logits.float(), ids[0, -len(continuation) :], reduction="sum")

@@ -35,7 +35,7 @@ class FullSystem:
     def wants(self, due: Due, max_new_tokens: int) -> bool:
         question, tokens = due.question, len(self.read.ids) - due.question.begins
         if question.continuation:
-            needed = tokens + len(self.plain.encode(question.text)) + len(question.continuation)
+            needed = len(self.plain.in_front) + tokens + len(self.plain.encode(question.text)) + len(question.continuation)
             return needed <= self.plain.positions
         return tokens <= self.plain.room(question.text, max_new_tokens)
 
@@ -82,7 +82,7 @@ class WindowSystem:
         before = []
         for one in due:
             text = self.plain.encode(one.question.text)
-            room = self.plain.positions - len(text) - len(one.question.continuation)
+            room = self.plain.positions - len(self.plain.in_front) - len(text) - len(one.question.continuation)
             before.append([*self._end(room), *text])
         return self.plain.likelihood(before, [one.question.continuation for one in due])
 

@@ -95,7 +95,7 @@ class ReadTask(ShelfTask):
         answers = [one.answer for one in batch.asked]
         if self.settings.source == "prompt":
             tokenizer = self.model.tokenizer
-            texts = [tokenizer.decode(self.shelf.ids[chunk]).strip() for chunk in batch.chunks]
+            texts = [str(tokenizer.decode(self.shelf.ids[chunk])).strip() for chunk in batch.chunks]
             asked = zip(texts, batch.asked, strict=True)
             prompts = [chat_ids(tokenizer, f"{text}\n\n{one.text}", form=one.form) for text, one in asked]
         groups = by_length(prompts, answers, GROUP_ROWS)
