@@ -41,7 +41,7 @@ def log_likelihood(
     width = max(lengths)
     rest = torch.tensor([[*one, *[one[-1]] * (width - len(one))] for one in continuations], device=prompts.ids.device)
     decoder = model.attached.decoder.model
-    with torch.no_grad(), model._reading(memories, prompts, query, room=width) as (reading, kwargs):
+    with torch.no_grad(), model._reading(memories, prompts, query=query, room=width) as (reading, kwargs):
         kwargs.setdefault("past_key_values", DynamicCache())
         mask = kwargs.pop("attention_mask")
         cache = kwargs["past_key_values"]

@@ -163,11 +163,10 @@ class MPlusModel(MemoryHost):
         memories = self._memories(memory, len(prompts))
         if len(memories) > len(prompts):
             prompts = prompts.repeated(len(memories))
-        searching = Query.of(self.tokenizer, prompts, query) if memories else None
-        prompts = prompts.after(_pending(memories))
+        found, prompts = Query.of(self.tokenizer, prompts, query), prompts.after(_pending(memories))
         self._check_room(memories, prompts, 0)
         states: list[Tensor] = []
-        with torch.no_grad(), self._reading(memories, prompts, searching, exact=exact) as (reading, kwargs), Hooks() as hooks:
+        with torch.no_grad(), self._reading(memories, prompts, query=found, exact=exact) as (reading, kwargs), Hooks() as hooks:
             if output_hidden_states:  # by hooks of our own: those of transformers would stay on the model
                 hooks.on_states(self.attached.decoder, states.append)
             out = self.attached.decoder.model(input_ids=prompts.ids, use_cache=reading is not None, **kwargs)
@@ -207,8 +206,7 @@ class MPlusModel(MemoryHost):
         memories = self._memories(memory, len(prompts))
         if len(memories) > len(prompts) == 1:
             prompts, single = prompts.repeated(len(memories)), False
-        own_mask, asked = prompts.mask, kwargs.pop("query", None)
-        query = Query.of(self.tokenizer, prompts, asked) if memories else None
+        own_mask, query = prompts.mask, Query.of(self.tokenizer, prompts, kwargs.pop("query", None))
         prompts = prompts.after(_pending(memories))
         room = tokens_to_make(kwargs, own)
         if room < 1:
@@ -223,7 +221,7 @@ class MPlusModel(MemoryHost):
             kwargs["max_length"] += extra
         if extra and kwargs.get("streamer") is not None:
             kwargs["streamer"] = OwnPrompt(kwargs["streamer"], extra)
-        with self._reading(memories, prompts, query, room=room, storing=storing, exact=exact) as (reading, reading_kwargs):
+        with self._reading(memories, prompts, query=query, room=room, storing=storing, exact=exact) as (reading, reading_kwargs):
             result = decoder.generate(prompts.ids, **{"pad_token_id": self._pad_id(), **reading_kwargs, **kwargs})
             if reading is not None and isinstance(result, Tensor):  # else the caller may hold the cache
                 reading.release()
@@ -259,8 +257,7 @@ class MPlusModel(MemoryHost):
         texts = [
             self.tokenizer.apply_chat_template(list(part), tokenize=False, add_generation_prompt=True) for part in conversations
         ]
-        if self.geometry.retrieval == "shared":  # else tokens of the prompt search
-            kwargs.setdefault("query", asked_alone(self.tokenizer, conversations))
+        kwargs.setdefault("query", asked_alone(self.tokenizer, conversations) if self.geometry.retrieval == "shared" else None)
         answers = [answer.strip() for answer in self.generate(texts, memory, **kwargs)]
         return answers if several or len(answers) != 1 else answers[0]
 
@@ -282,8 +279,7 @@ class MPlusModel(MemoryHost):
             raise InputError(f"{len(continuations)} continuations for {len(prompts)} prompts; give one each, none of them empty")
         rows = Prompts.from_rows([list(prompt) for prompt in prompts], self._pad_id(), self.device)
         memories = self._memories(memory, len(rows))
-        searching = Query.of(self.tokenizer, rows, query) if memories else None
-        rows = rows.after(_pending(memories))
+        searching, rows = Query.of(self.tokenizer, rows, query), rows.after(_pending(memories))
         self._check_room(memories, rows, max(map(len, continuations)))
         return log_likelihood(self, rows, continuations, memories, searching)
 
@@ -297,9 +293,9 @@ class MPlusModel(MemoryHost):
 
     @contextmanager
     def _reading(
-        self, memories: list[Readable], prompts: Prompts, query: Query | None, *, room: int = 0, **options: bool
+        self, memories: list[Readable], prompts: Prompts, *, room: int = 0, **options: Any
     ) -> Iterator[tuple[Reading | None, dict[str, Any]]]:
-        """Hooks on; yields the reading (`options`: ``storing``, ``exact``) and the arguments the decoder needs."""
+        """Hooks on; yields the reading (`options` are its own) and the arguments the decoder needs."""
         adapters = self.attached.adapters
         if not memories:
             with adapters.on(None):
@@ -311,8 +307,7 @@ class MPlusModel(MemoryHost):
             torch.no_grad(),
             grouped_on_cpu(decoder, self.attached.engine.grouped_attention),
         ):
-            parts = (self.attached, self.geometry, memories, prompts.ids, prompts.mask)
-            reading = Reading(*parts, room=tokens, query=query, **options)
+            reading = Reading(self.attached, self.geometry, memories, prompts.ids, prompts.mask, room=tokens, **options)
             mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
             kwargs: dict[str, Any] = {"attention_mask": mask, "past_key_values": reading.cache()}
             if room == 0:

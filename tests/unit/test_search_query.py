@@ -15,8 +15,9 @@ from mplus.attach.read import Reading, Retrieved, _stm_rows
 from mplus.errors import InputError
 from mplus.evaluation.harness import HarnessModel
 from mplus.prompts import Prompts
+from mplus.retriever import LayerRetriever
 from mplus.search_query import Query, asked_alone, last_user_turn, turns_of
-from tests.tiny import byte_tokenizer, text_model, tiny_decoder
+from tests.tiny import byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 
 LLAMA_3 = (
     "{{bos_token}}{% for m in messages %}<|start_header_id|>{{m['role']}}<|end_header_id|>\n\n{{m['content']|trim}}<|eot_id|>{% endfor %}"
@@ -183,8 +184,6 @@ def test_a_query_is_refused_in_one_sentence(model: MPlusModel, memory: Memory) -
 
 def per_layer() -> MPlusModel:
     """A tiny model each layer of which searches for itself."""
-    from tests.tiny import tiny_geometry
-
     sizes = {"new_tokens": 32, "chunk_tokens": 32, "stm_tokens": 64, "ltm_read_tokens": 16, "min_write_tokens": 8}
     geometry = tiny_geometry(**sizes, drop="per_layer", retrieval="per_layer", block_tokens=1)
     with torch.random.fork_rng():
@@ -205,14 +204,15 @@ def filled(model: MPlusModel) -> Memory:
 def test_per_layer_only_tokens_of_the_last_user_turn_search() -> None:
     model = per_layer()
     memory, retriever = filled(model), model.attached.retriever
+    assert isinstance(retriever, LayerRetriever)
     prompt = ids_of(model.tokenizer, asked("Who has 7 keys?", TALK))
     alone = len(ids_of(model.tokenizer, asked("Who has 7 keys?")))
     ids = torch.tensor([prompt])
     out = model(ids, memory=memory, return_retrieved=True, output_hidden_states=True)
-    assert out.retrieved is not None and out.hidden_states is not None and retriever is not None
+    assert out.retrieved is not None and out.hidden_states is not None
     for layer, found in enumerate(out.retrieved[0].layers):
         normed = model.attached.decoder.normed(layer, out.hidden_states[layer])
-        queries: Any = retriever.queries(layer, normed[:, -alone:])  # type: ignore[operator, call-arg]
+        queries = retriever.queries(layer, normed[:, -alone:])
         keys = memory.longterm.stores[layer].column("search").to(queries)
         torch.testing.assert_close(found.scores, torch.sigmoid(queries[0] @ keys.T).mean(0))
     cached, whole = list[Retrieved](), list[Retrieved]()
