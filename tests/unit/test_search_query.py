@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import random
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,9 +17,13 @@ from mplus.attach.families import rotate
 from mplus.attach.read import Reading, Retrieved, _stm_rows
 from mplus.errors import InputError
 from mplus.evaluation.harness import HarnessModel
+from mplus.evaluation.script import Due, Question
+from mplus.evaluation.systems.memory import MemorySystem
 from mplus.prompts import Prompts
+from mplus.retriever import LayerRetriever
 from mplus.search_query import Query, asked_alone, last_user_turn, turns_of
-from tests.tiny import byte_tokenizer, text_model, tiny_decoder
+from mplus.training.shelf import Asked, Form, Shelf
+from tests.tiny import FAMILIES, byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 
 LLAMA_3 = (
     "{{bos_token}}{% for m in messages %}<|start_header_id|>{{m['role']}}<|end_header_id|>\n\n{{m['content']|trim}}<|eot_id|>{% endfor %}"
@@ -183,8 +190,6 @@ def test_a_query_is_refused_in_one_sentence(model: MPlusModel, memory: Memory) -
 
 def per_layer() -> MPlusModel:
     """A tiny model each layer of which searches for itself."""
-    from tests.tiny import tiny_geometry
-
     sizes = {"new_tokens": 32, "chunk_tokens": 32, "stm_tokens": 64, "ltm_read_tokens": 16, "min_write_tokens": 8}
     geometry = tiny_geometry(**sizes, drop="per_layer", retrieval="per_layer", block_tokens=1)
     with torch.random.fork_rng():
@@ -205,14 +210,15 @@ def filled(model: MPlusModel) -> Memory:
 def test_per_layer_only_tokens_of_the_last_user_turn_search() -> None:
     model = per_layer()
     memory, retriever = filled(model), model.attached.retriever
+    assert isinstance(retriever, LayerRetriever)
     prompt = ids_of(model.tokenizer, asked("Who has 7 keys?", TALK))
     alone = len(ids_of(model.tokenizer, asked("Who has 7 keys?")))
     ids = torch.tensor([prompt])
     out = model(ids, memory=memory, return_retrieved=True, output_hidden_states=True)
-    assert out.retrieved is not None and out.hidden_states is not None and retriever is not None
+    assert out.retrieved is not None and out.hidden_states is not None
     for layer, found in enumerate(out.retrieved[0].layers):
         normed = model.attached.decoder.normed(layer, out.hidden_states[layer])
-        queries: Any = retriever.queries(layer, normed[:, -alone:])  # type: ignore[operator, call-arg]
+        queries = retriever.queries(layer, normed[:, -alone:])
         keys = memory.longterm.stores[layer].column("search").to(queries)
         torch.testing.assert_close(found.scores, torch.sigmoid(queries[0] @ keys.T).mean(0))
     cached, whole = list[Retrieved](), list[Retrieved]()
@@ -246,25 +252,19 @@ def plain(model: MPlusModel, memory: Memory, earlier: list[int], last: list[int]
     return first[0], second[0]
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_earlier_turns_are_read_between_bos_and_memory(model: MPlusModel, attention: str) -> None:
-    memory = filled(model)
-    config: Any = model.attached.decoder.config
-    kept, config._attn_implementation = config._attn_implementation, attention
-    try:
-        prompts = [ids_of(model.tokenizer, asked("Who has 7 keys?", before)) for before in ([], *BEFORE.values())]
-        rows = Prompts.from_rows(prompts, 0, torch.device("cpu"))
-        found = model(rows.ids, rows.mask, memory).logits
-        for prompt, logits in zip(prompts, found, strict=True):
-            last = last_user_turn(model.tokenizer, prompt)
-            earlier = prompt[: len(prompt) - len(last)]
-            own = logits[-len(prompt) :]
-            torch.testing.assert_close(own, model(torch.tensor([prompt]), memory=memory).logits[0], atol=1e-4, rtol=1e-4)
-            if earlier:
-                first, second = plain(model, memory, earlier, last)
-                torch.testing.assert_close(own, torch.cat([first, second]), atol=1e-4, rtol=1e-4)
-    finally:
-        config._attn_implementation = kept
+@pytest.mark.parametrize(("family", "attention"), [("llama", "eager"), *((family, "sdpa") for family in FAMILIES)])
+def test_earlier_turns_are_read_between_bos_and_memory(model: MPlusModel, family: str, attention: str) -> None:
+    decoder = tiny_decoder(family, vocabulary=256, positions=1024)
+    other = MPlusModel.from_base(decoder, geometry=model.geometry, tokenizer=model.tokenizer, attn_implementation=attention)
+    memory = filled(other)
+    prompts = [ids_of(other.tokenizer, asked("Who has 7 keys?", before)) for before in ([], *BEFORE.values())]
+    rows = Prompts.from_rows(prompts, 0, torch.device("cpu"))
+    for prompt, logits in zip(prompts, other(rows.ids, rows.mask, memory).logits, strict=True):
+        last = last_user_turn(other.tokenizer, prompt)
+        earlier, own = prompt[: len(prompt) - len(last)], logits[-len(prompt) :]
+        torch.testing.assert_close(own, other(torch.tensor([prompt]), memory=memory).logits[0], atol=1e-4, rtol=1e-4)
+        if earlier:
+            torch.testing.assert_close(own, torch.cat(plain(other, memory, earlier, last)), atol=1e-4, rtol=1e-4)
 
 
 def test_generation_with_and_without_cache_and_beside_others_says_the_same(model: MPlusModel, memory: Memory) -> None:
@@ -282,3 +282,26 @@ def test_generation_with_and_without_cache_and_beside_others_says_the_same(model
     logits = model(greedy[:, :-1], memory=memory, query=Query.of(model.tokenizer, Prompts(ids, ids >= 0)).prompts.ids[0]).logits
     want = logits[0, ids.shape[1] - 1 :].log_softmax(-1).gather(-1, greedy[0, ids.shape[1] :, None])[:, 0]
     torch.testing.assert_close(score, want, atol=1e-4, rtol=1e-4)
+
+
+def test_training_searches_behind_a_system_prompt_as_with_the_question_alone(model: MPlusModel) -> None:
+    question: Any = SimpleNamespace(text="Who has 7 keys?", answer="Ana", span=(0, 3), kind="fact", is_fact=True)
+    found: dict[Form, Asked] = {}
+    for form in get_args(Form):
+        makers: Any = SimpleNamespace(tokens=32)
+        found[form] = Shelf(model, makers, 1, 1, {form: 1.0}, random.Random(0))._asked([question])[0]
+    assert len(found["system"].prompt) > len(found["chat"].prompt) == found["chat"].states.shape[1]
+    assert torch.equal(found["system"].states, found["chat"].states)
+
+
+def test_evaluation_searches_with_the_query_of_a_question(
+    model: MPlusModel, memory: Memory, queries: list[list[list[int]]]
+) -> None:
+    fields: dict[str, Any] = {"id": "1", "cluster": "1", "answers": ("x",), "span": (0, 1), "answer_span": (0, 1)}
+    plain, worded = (Question(text=f"{words}Who?", query="Who?", **fields) for words in ("", "Answer in one word. "))
+    system = MemorySystem("mplus", model, memory)
+    system.answer([Due(plain, 0), Due(worded, 0)], 1)
+    assert queries.pop() == [ids_of(model.tokenizer, asked("Who?"))] * 2
+    scored = replace(worded, continuation=(7, 8))
+    system.likelihood([Due(scored, 0)])
+    assert queries.pop() == [model.tokenizer("Who?")["input_ids"]]

@@ -88,6 +88,7 @@ class Reading:
         query = query or Query.whole(Prompts(ids_BT, text_BT))
         query = query.behind(ids_BT.shape[1])
         self.searching = query.columns
+        self.whole = self.searching is not None and torch.equal(self.searching, text_BT)
         if self.shared:
             self._vote(query.prompts.ids, query.prompts.mask)
         elif self.searching is None and any(isinstance(source, Memory) and planned_tokens(source) for source in self.sources):
@@ -204,7 +205,9 @@ class Reading:
             here = torch.tensor(rows, device=normed.device)
             assert self.searching is not None
             grown = normed.shape[1] - self.searching.shape[1]  # without a cache each step brings the whole text again
-            text = functional.pad(self.searching[here], (0, grown), value=False)
+            text = functional.pad(
+                self.searching[here], (0, grown), value=self.whole
+            )  # new tokens search too in the published code
             found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text, exact=self.exact)
             for row, found in zip(rows, found_here, strict=True):
                 self.found[row] = [*self.found[row][:layer], found]
