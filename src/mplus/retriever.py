@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
 PLAIN: Final[Any] = {"dtype": torch.float32, "device": "cpu"}
 """What a new part is made as, whatever torch's defaults are; whoever opens a model moves it to the decoder."""
 
