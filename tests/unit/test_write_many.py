@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -45,6 +46,33 @@ def test_together_equals_one_by_one(tiny_model: TinyModel, setup: str, memory_fo
     taken = [memory.write(text, source=str(number)) for number, (memory, text) in enumerate(zip(alone, TEXTS, strict=True))]
     sources = [str(number) for number in range(len(TEXTS))]
     assert model.write_many(together, TEXTS, sources, batch=batch) == taken
+    for one, other in zip(alone, together, strict=True):
+        assert close(contents(one), contents(other))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("memory_format", ["kv", "hidden"])
+@pytest.mark.parametrize("setup", ["output", "output alone", "shared", "per_layer", "narrow"])
+def test_chunks_of_any_lengths_together_equal_each_alone(
+    tiny_model: TinyModel, setup: str, memory_format: Any, seed: int
+) -> None:
+    """Lengths around K, which 4 to 12 tokens of a chunk of 12 reach or do not, in a random order; also a first write."""
+    fields: dict[str, dict[str, Any]] = {
+        "output": {"new_tokens": 4},
+        "output alone": {"new_tokens": 4, "memory_projection": "write"},
+        "narrow": {"new_tokens": 4, "chunk_tokens": 12},
+    }
+    name = setup.split()[0] if setup != "narrow" else "per_layer"
+    model = tiny_model("llama", name, min_write_tokens=1, **fields.get(setup, {}))
+    dice = random.Random(seed)
+    lowest = dice.choice([1, model.geometry.new_tokens + 1])  # also: every one has more than K
+    lengths = [dice.randint(min(lowest, model.geometry.chunk_tokens), model.geometry.chunk_tokens) for _ in range(5)]
+    texts = [ids(length, 90 + 10 * seed + number) for number, length in enumerate(lengths)]
+    held = [filled(model, tokens=dice.choice([0, 24, 60]) or 1, seed=number, memory_format=memory_format) for number in range(5)]
+    alone, together = [memory.fork() for memory in held], [memory.fork() for memory in held]
+    for memory, text in zip(alone, texts, strict=True):
+        memory.write(text)
+    model.write_many(together, texts, batch=dice.choice([2, 5]))
     for one, other in zip(alone, together, strict=True):
         assert close(contents(one), contents(other))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -21,7 +20,7 @@ from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.look import look_again
 from mplus.attach.parts import Attached
 from mplus.attach.places import Places, recent_tokens
-from mplus.attach.resident import keys_on
+from mplus.attach.resident import in_pieces, keys_on
 from mplus.attach.vote import vote, vote_on_candidates
 from mplus.memory.index.levels import KeyLevels, Score
 from mplus.memory.index.sketch import BlockSketch
@@ -37,9 +36,6 @@ from mplus.retriever import (
 )
 
 log = logging.getLogger(__name__)
-
-PIECE_ROWS = 16_384
-"""Keys scored at once, so that the table of prompt tokens and keys stays in the processor's cache."""
 
 
 def planned_tokens(memory: Memory) -> int:
@@ -99,27 +95,18 @@ def find_in_layer(
         return [Found(index, ages[index], None)] * normed_BTD.shape[0]
     assert isinstance(attached.retriever, LayerRetriever)
     queries = attached.retriever.queries(layer, normed_BTD)
+    own = [query[text] for query, text in zip(queries, text_BT, strict=True)]  # a prompt is scored as if it were alone
     summaries = None if exact or geometry.search == "exact" else longterm.summaries_of(layer)
     if not isinstance(summaries, KeyLevels):
         pieces = in_pieces(keys_on(longterm, layer, queries.device), attached.engine.scores_in_pieces)
-        parts = [attached.retriever.chances(queries, text_BT, keys) for keys in pieces]
-        return [_best_of(memory, layer, scores, None) for scores in torch.cat(parts, 1)]
+        parts = [[_score_one(attached.retriever, query, keys) for query in own] for keys in pieces]
+        return [_best_of(memory, layer, torch.cat(scores), None) for scores in zip(*parts, strict=True)]
     found = []
-    for query, text in zip(queries, text_BT, strict=True):
-        own = query[text][None]  # without padding, so that a prompt is searched for as if it were alone
-        score = partial(_score_one, attached.retriever, own, own.new_ones(own.shape[:2], dtype=torch.bool))
+    for query in own:
+        score = partial(_score_one, attached.retriever, query)
         rows = candidates_in_layer(memory, layer, summaries, score)
         found.append(_best_of(memory, layer, score(longterm.gather(layer, rows, ("search",))["search"]), rows))
     return found
-
-
-def in_pieces(keys: Iterator[Tensor], wanted: bool) -> Iterator[Tensor]:
-    """Keys cut into pieces of at most ``PIECE_ROWS``, or all of them as one."""
-    if not wanted:
-        yield torch.cat(list(keys))
-        return
-    for part in keys:
-        yield from part.split(PIECE_ROWS)
 
 
 def candidates_in_layer(memory: Memory, layer: int, summaries: KeyLevels, score: Score) -> Tensor:
@@ -133,9 +120,10 @@ def candidates_in_layer(memory: Memory, layer: int, summaries: KeyLevels, score:
     return rows
 
 
-def _score_one(retriever: LayerRetriever, query_1TR: Tensor, text_1T: Tensor, keys_MR: Tensor) -> Tensor:
+def _score_one(retriever: LayerRetriever, query_TR: Tensor, keys_MR: Tensor) -> Tensor:
     """One prompt's scores [M], float32."""
-    return retriever.chances(query_1TR, text_1T, keys_MR.to(query_1TR.device))[0]
+    every = query_TR.new_ones(1, query_TR.shape[0], dtype=torch.bool)
+    return retriever.chances(query_TR[None], every, keys_MR.to(query_TR.device))[0]
 
 
 def _best_of(memory: Memory, layer: int, scores: Tensor, rows: Tensor | None) -> Found:

@@ -11,8 +11,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from mplus.memory.index.pieces import recut
 from mplus.memory.longterm import LongTerm
 from mplus.memory.room import free_bytes
+
+PIECE_ROWS = 16_384
+"""Keys scored at once, so that the table of prompt tokens and keys stays in the processor's cache."""
 
 LARGEST_SHARE = 0.5
 """Of the free memory of a device that search keys may take."""
@@ -32,6 +36,14 @@ def keys_on(longterm: LongTerm, group: int, device: torch.device) -> Iterator[Te
         return
     for part in longterm.search_parts(group):
         yield part.to(device, non_blocking=True)
+
+
+def in_pieces(keys: Iterator[Tensor], wanted: bool = True, *, block: int = 1) -> Iterator[Tensor]:
+    """Keys in pieces of ``PIECE_ROWS``, rounded to whole blocks, however they lie in their store; or all of them as one."""
+    if wanted:
+        yield from recut(keys, max(1, PIECE_ROWS // block) * block)
+    else:
+        yield torch.cat(list(keys))
 
 
 def _fits(longterm: LongTerm, group: int, device: torch.device) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mplus.attach.places import Places
-from mplus.attach.resident import keys_on
+from mplus.attach.resident import in_pieces, keys_on
 from mplus.memory.index.sketch import BlockSketch
 from mplus.memory.memory import Memory
 from mplus.retriever import VoteRetriever, best_places
@@ -27,7 +27,8 @@ def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: lis
     block = memory.geometry.block_tokens
     with torch.no_grad():
         query, weight = retriever.queries(features, text_BT)
-        parts = [retriever.matches(query, part, block) for part in keys_on(memory.longterm, 0, query.device)]
+        pieces = in_pieces(keys_on(memory.longterm, 0, query.device), block=block)
+        parts = [retriever.matches(query, part, block) for part in pieces]
         if places.short:
             parts.append(retriever.matches(query, _short_keys(memory, query.device), block))
         match = torch.cat(parts, -1)[..., places.in_text.to(query.device)]
@@ -69,7 +70,7 @@ def _about(
     loudest = best_places(weight[0], LOUDEST)
     query, weight = query[:, loudest], weight[:, loudest].float().cpu()
     parts = [summaries.matches(query[0])]
-    fresh = memory.longterm.search_parts(0, len(summaries))  # pieces hold whole blocks
+    fresh = in_pieces(memory.longterm.search_parts(0, len(summaries)), block=block)
     for keys in (*fresh, *([_short_keys(memory, query.device)] if places.short else [])):
         parts.append(retriever.matches(query, keys.to(query.device), block)[0].float().cpu())
     match = torch.cat(parts, -1)[:, places.in_text]

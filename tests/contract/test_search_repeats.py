@@ -1,0 +1,154 @@
+"""A prompt finds the same whatever it is searched with, and a memory that was stored finds what it found before."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mplus import Memory, MPlusModel
+from mplus.errors import SnapshotError
+from mplus.memory.index.levels import KeyLevels
+from mplus.memory.index.sketch import BlockSketch
+from mplus.memory.longterm import LongTerm
+from mplus.retriever import VoteRetriever, best_places, choose_blocks
+from tests.contract.test_families import padded
+from tests.tiny import SETUPS, filled, ids, tiny_model
+
+GROUP = 128
+
+
+@pytest.fixture(params=sorted(SETUPS))
+def setup(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["auto", "exact"])
+def model(request: pytest.FixtureRequest, setup: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MPlusModel]:
+    """An untrained retriever, long-term memory that forgets, summaries from 128 rows on."""
+    for kind in (KeyLevels, BlockSketch):
+        monkeypatch.setattr(kind, "group_rows", GROUP)
+    yield tiny_model(setup=setup, ltm_capacity=600, exact_below=GROUP, candidates=1, search=request.param)
+
+
+def found(model: MPlusModel, memory: Memory, table: Tensor, mask: Tensor | None = None) -> list[list[list[int]]]:
+    """What each prompt draws from long-term memory, per layer."""
+    return [one.indices for one in model(table, mask, memory=memory, return_retrieved=True).retrieved or []]
+
+
+def prompts(seed: int) -> list[Tensor]:
+    dice = random.Random(seed)
+    return [ids(dice.randint(2, 14), 100 * seed + number) for number in range(5)]
+
+
+def memory_that_forgot(model: MPlusModel, seed: int) -> Memory:
+    tokens = 1300 if model.geometry.chunk_tokens > model.geometry.new_tokens else 900  # the same number of memory tokens
+    memory = filled(model, tokens, seed=seed, text_seed=seed)
+    assert memory.now - len(memory.pool) - len(memory.longterm) > GROUP, "nothing was forgotten"
+    assert (len(memory.longterm.summaries[0]) > 0) == (model.geometry.search == "auto")
+    return memory
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_padded_prompts_in_any_order_find_what_each_finds_alone(model: MPlusModel, seed: int) -> None:
+    memory, rows = memory_that_forgot(model, seed), prompts(seed)
+    alone = [found(model, memory, row[None])[0] for row in rows]
+    table, mask = padded(rows)
+    assert found(model, memory, table, mask) == alone
+    order = random.Random(seed).sample(range(len(rows)), len(rows))
+    assert found(model, memory, table[order], mask[order]) == [alone[number] for number in order]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_stored_memory_that_forgot_finds_what_it_found_before(model: MPlusModel, seed: int, tmp_path: Path) -> None:
+    """Also when it was stored again unsearched, and after more was written into both."""
+    memory, rows = memory_that_forgot(model, seed), prompts(seed)
+    before = [found(model, memory, row[None]) for row in rows]
+    memory.save(tmp_path / "one")
+    Memory.load(tmp_path / "one", model).save(tmp_path / "two")
+    opened = Memory.load(tmp_path / "two", model)
+    twin = opened.fork()
+    assert [found(model, opened, row[None]) for row in rows] == before
+    for one in (memory, opened, twin):
+        one.write(ids(150, seed + 50))
+    after = [found(model, memory, row[None]) for row in rows]
+    assert [found(model, opened, row[None]) for row in rows] == after
+    assert [found(model, twin, row[None]) for row in rows] == after
+
+
+def test_what_summaries_follow_from_is_not_only_the_rows_held(
+    setup: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without the stored state a search would differ, for some prompt: so the test above tests it."""
+    for kind in (KeyLevels, BlockSketch):
+        monkeypatch.setattr(kind, "group_rows", GROUP)
+    model = tiny_model(setup=setup, ltm_capacity=600, exact_below=GROUP, candidates=1)
+    memory = memory_that_forgot(model, 3)
+    memory.save(tmp_path / "with")
+    same = Memory.load(tmp_path / "with", model)
+    monkeypatch.setattr(LongTerm, "restore_index", lambda self, tensors: None)
+    other = Memory.load(tmp_path / "with", model)
+    for one in (same, other):
+        one.longterm.summaries_of(0)
+    counts = [len(one.longterm.summaries[0]) for one in (memory, same, other)]
+    assert counts[0] == counts[1] != counts[2]
+
+
+@pytest.mark.parametrize(
+    "change", [{"used": [0, 10_000]}, {"used": [7, 5]}, {"used": [-1, 128]}, {"scale": None}, {"more": None}]
+)
+def test_a_damaged_index_is_refused_in_one_sentence(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(KeyLevels, "group_rows", GROUP)
+    model = tiny_model(setup="per_layer", ltm_capacity=600, exact_below=GROUP)
+    memory = filled(model, 900)
+    state = LongTerm.index_state
+
+    def damaged(self: LongTerm) -> dict[str, Tensor]:
+        tensors = state(self)
+        for name, value in change.items():
+            tensors[f"index.1.{name}"] = torch.tensor(value) if value else torch.zeros(3)
+        return tensors
+
+    monkeypatch.setattr(LongTerm, "index_state", damaged)
+    memory.save(tmp_path / "saved")
+    with pytest.raises(SnapshotError, match="damaged") as caught:
+        Memory.load(tmp_path / "saved", model)
+    assert "\n" not in str(caught.value)
+
+
+# -- equal scores ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_equal_scores_the_earlier_place_is_chosen(seed: int) -> None:
+    dice = random.Random(seed)
+    scores = torch.tensor([dice.choice([0.0, 0.5, 1.0, float("-inf"), float("inf")]) for _ in range(dice.randint(1, 400))])
+    wanted = sorted(range(len(scores)), key=lambda place: (-float(scores[place]), place))
+    for count in (0, 1, 2, len(scores) // 2, len(scores), len(scores) + 3):
+        assert best_places(scores, count).tolist() == wanted[:count]
+
+
+def test_scores_that_are_no_numbers_are_the_last_choice() -> None:
+    assert best_places(torch.tensor([float("nan"), 0.0, float("nan"), 1.0]), 3).tolist() == [3, 1, 0]
+
+
+def test_equal_windows_are_chosen_from_the_oldest_on() -> None:
+    assert choose_blocks(torch.ones(1000), torch.arange(1000), 3, 0).tolist() == [0, 1, 2]
+
+
+def test_padding_changes_neither_the_loudest_tokens_nor_their_order() -> None:
+    """Of a prompt whose tokens weigh the same, the first are the loudest, with padding before them or without."""
+    retriever = VoteRetriever((0,), 8)
+    features = torch.randn(1, 20, 8, generator=torch.Generator().manual_seed(1))
+    text = torch.arange(20)[None] >= 6
+    _, alone = retriever.queries([features[:, 6:]], text[:, 6:])
+    _, with_padding = retriever.queries([features], text)
+    assert best_places(alone[0], 8).tolist() == list(range(8))
+    assert (best_places(with_padding[0], 8) - 6).tolist() == list(range(8))
