@@ -23,6 +23,7 @@ from mplus.config import make_geometry
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
 from mplus.memory import sealed
 from mplus.memory.files import flush, sha256
+from mplus.memory.identity import check_model, identity_of
 from mplus.memory.ledger import Ledger
 from mplus.memory.stores.disk import DiskStorage, storage_at
 from mplus.memory.stores.home import LOCK, MANIFEST, SegmentHome, is_segment, nobody_writes
@@ -117,12 +118,7 @@ def load(directory: Path, model: Host, store: Storage | str | Path | None = None
 
     manifest = read_manifest(directory)
     try:
-        if manifest["model"]["fingerprint"] != model.fingerprint:
-            raise WrongModelError(
-                f"memory {directory} was written by model {manifest['model']['name']!r} "
-                f"(fingerprint {manifest['model']['fingerprint'][:12]}), this is {model.name!r} ({model.fingerprint[:12]}); "
-                "load that model or start a new memory"
-            )
+        check_model(manifest["model"], model, directory)
         geometry = make_geometry(**manifest["geometry"])
         groups = sealed.from_json(manifest["ltm_segments"], directory) if manifest["format"] == WITH_SEGMENTS else []
         if check_rows:
@@ -167,7 +163,7 @@ def _manifest(memory: Memory, data_path: Path, groups: list[sealed.Sealed]) -> d
     return {
         "format": WITH_SEGMENTS if segments else PLAIN,
         "mplus": __version__,
-        "model": {"name": memory.host.name, "fingerprint": memory.host.fingerprint},
+        "model": identity_of(memory.host),
         "geometry": memory.geometry.model_dump(),
         "memory_format": memory.format,
         "seed": memory.seed,
