@@ -15,21 +15,36 @@ log = logging.getLogger(__name__)
 
 FAST_FLAGS = ("amx_bf16",)  # avx512_bf16 alone proves nothing: twice as fast on one processor, half as fast on another
 NAMES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHORT = {"fp32": "float32", "float": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+"""Other names that people use."""
+
+
+def named_dtype(wanted: str | torch.dtype) -> torch.dtype:
+    """The type of a name ("float32", "torch.float32", "fp16", ...) or a torch type, if a model can compute in it.
+
+    Raises:
+        InputError: any other; the known ones are listed.
+    """
+    name = str(wanted).removeprefix("torch.") if isinstance(wanted, (str, torch.dtype)) else ""
+    name = SHORT.get(name, name)
+    if name not in NAMES:
+        raise InputError(f"dtype {str(wanted)[:80]!r} is not one a model computes in; choose auto, {', '.join(NAMES)}")
+    return NAMES[name]
 
 
 def resolve_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype:
     """The type to load weights in.
 
     Args:
-        wanted: "auto", "float32", "bfloat16", "float16" or a torch type. "auto" is bfloat16 where the machine computes it
-            faster (known from processor flags, else measured once), float32 otherwise; the choice is logged.
+        wanted: "auto", "float32", "bfloat16", "float16" (or "fp32", "bf16", "fp16", "half") or such a torch type. "auto" is
+            bfloat16 where the machine computes it faster (known from processor flags, else measured once), float32
+            otherwise; the choice is logged.
+
+    Raises:
+        InputError: another name or type.
     """
-    if isinstance(wanted, torch.dtype):
-        return wanted
-    if wanted != "auto":
-        if wanted not in NAMES:
-            raise InputError(f"dtype {wanted!r} is not known; choose auto, {', '.join(NAMES)}")
-        return NAMES[wanted]
+    if not isinstance(wanted, str) or wanted != "auto":
+        return named_dtype(wanted)
     chosen, why = _fastest(device.type)
     log.info("dtype auto: %s (%s)", str(chosen).removeprefix("torch."), why)
     return chosen

@@ -16,7 +16,7 @@ from torch import Tensor
 from mplus import chunking
 from mplus.attach.sweep import sweep
 from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
-from mplus.checkpoints.fingerprint import fingerprint
+from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
 from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.state import longterm_rows, rows_of_hidden
 from mplus.config import Geometry, MemoryFormat
@@ -64,6 +64,16 @@ class MemoryHost:
             rules = self.geometry.model_dump(include=set(RULES_OF_A_READ))
             self._fingerprint = fingerprint(tensors, note=repr(sorted(rules.items())))
         return self._fingerprint
+
+    @property
+    def decoder_settings(self) -> dict[str, Any]:
+        """What decides what the weights compute, beside them; a memory notes it."""
+        return decoder_settings(self.attached.decoder.config)
+
+    @property
+    def tokenizer_print(self) -> str | None:
+        """Identity of the tokenizer, None without one; a memory notes it."""
+        return tokenizer_print(self.tokenizer)
 
     @property
     def turn(self) -> TurnLock:

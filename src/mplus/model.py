@@ -22,8 +22,8 @@ from mplus.attach.cache import passed
 from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
 from mplus.checkpoints import opening
-from mplus.checkpoints.adapted import save_own
 from mplus.checkpoints.report import LoadReport
+from mplus.checkpoints.storing import save_own
 from mplus.config import Geometry, MemoryFormat
 from mplus.conversation import conversations_of, templated
 from mplus.errors import InputError
@@ -79,7 +79,7 @@ class MPlusModel(PromptReader):
         device: str | torch.device | None = None,
         memory_format: MemoryFormat | None = None,
         attn_implementation: str | None = None,
-        **geometry: Any,
+        **settings: Any,
     ) -> MPlusModel:
         """Open our own format, a published M+ or a published MemoryLLM checkpoint; which one is seen from its content.
 
@@ -88,16 +88,17 @@ class MPlusModel(PromptReader):
             dtype: "auto" (see ``dtypes.resolve_dtype``), a name or a torch type.
             memory_format: what new memories keep per token: "kv", or "hidden" as in the paper; default: the smaller.
             attn_implementation: any of transformers' ("sdpa", "eager", "flash_attention_2", ...).
-            geometry: fields of ``Geometry`` to replace, e.g. ``ltm=False`` for MemoryLLM.
+            settings: fields of ``Geometry`` to replace, e.g. ``ltm=False`` for MemoryLLM; transformers' ``torch_dtype``, ``device_map``
+                (of one device), ``quantization_config``, ``revision``, ``token``, ``cache_dir``, ``local_files_only``; of a delta, ``base``
+                (where its base lies) and ``allow_download`` (of the base it names).
 
         Raises:
             CheckpointError: missing, extra, misshapen, damaged or non-finite weights (all faults are listed).
             BaseModelMissingError: the base weights are not on this machine.
             GeometryError: a replaced field is unknown or contradicts the rest.
+            InputError: an argument that is unknown or has no meaning here.
         """
-        loaded = opening.open_checkpoint(
-            str(path_or_id), dtype=dtype, device=device, attention=attn_implementation, overrides=geometry
-        )
+        loaded = opening.open_checkpoint(path_or_id, settings=settings, dtype=dtype, device=device, attention=attn_implementation)
         return cls(loaded, memory_format=memory_format)
 
     @classmethod
@@ -118,19 +119,24 @@ class MPlusModel(PromptReader):
         Args:
             base: a loaded ``...ForCausalLM`` (then give its `tokenizer`), or the name, directory or hub id of one.
             geometry: sizes and rules; default ``Geometry()``.
-            parts: ``key_width`` (trainable retriever), ``voting``, ``read_lora``, ``write_lora``, ``look_lora``; see ``attach_fresh``.
+            parts: ``key_width`` (trainable retriever), ``voting``, ``read_lora``, ``write_lora``, ``look_lora``; see ``attach_fresh``. And
+                the arguments of transformers that ``from_pretrained`` takes.
 
         Raises:
             UnsupportedModelError: another architecture; the message lists the supported ones.
             GeometryError: the memory does not fit the decoder's positions.
+            InputError: an argument that is unknown or has no meaning here.
         """
         loaded = opening.open_base(
-            base, geometry, tokenizer, dtype=dtype, device=device, attention=attn_implementation, parts=parts
+            base, geometry, tokenizer, parts=parts, dtype=dtype, device=device, attention=attn_implementation
         )
         return cls(loaded, memory_format=memory_format)
 
     def save_pretrained(self, directory: str | Path, *, include_base: bool = False) -> None:
-        """Store the memory parts and the name and fingerprint of the base they belong to; or everything."""
+        """Store the memory parts and the name and fingerprint of the base they belong to; or everything.
+
+        What was there is replaced whole or not at all.
+        """
         save_own(self._loaded, Path(directory), include_base=include_base)
 
     @property

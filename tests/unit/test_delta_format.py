@@ -150,18 +150,21 @@ def test_second_save_replaces_the_first(base: Path, stored: Path) -> None:
     assert [path.name for path in stored.parent.iterdir()] == ["delta"]
 
 
-@pytest.mark.parametrize("step", ["save_file", "second rename"])
+@pytest.mark.parametrize("step", ["save_file", "exchange", "first rename", "second rename"])
 def test_failing_save_leaves_the_previous_delta(base: Path, stored: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.read_bytes() for path in stored.iterdir()}
     replace, calls = os.replace, []
 
     def broken(*args: Any, **kwargs: Any) -> None:
         calls.append(args)
-        if step == "save_file" or len(calls) == 2:
+        if not step.endswith("rename") or len(calls) == ["first rename", "second rename"].index(step) + 1:
             raise OSError("no space left on device")
         replace(*args, **kwargs)
 
-    monkeypatch.setattr(*(("mplus.checkpoints.adapted.save_file", broken) if step == "save_file" else (os, "replace", broken)))
+    if step.endswith("rename"):
+        monkeypatch.setattr("mplus.checkpoints.directories.exchanged", lambda first, second: False)
+    where = {"save_file": "mplus.checkpoints.storing.save_file", "exchange": "mplus.checkpoints.directories.exchanged"}
+    monkeypatch.setattr(where.get(step, "os.replace"), broken)
     with pytest.raises(CheckpointError, match="what was there is unchanged"):
         made(base).save_pretrained(stored)
     assert {path.name: path.read_bytes() for path in stored.iterdir()} == before

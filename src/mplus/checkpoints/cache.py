@@ -1,4 +1,4 @@
-"""The user's cache of base models: where a model lies in it, whether it is whole, how a finished one gets there.
+"""The user's cache of base models: where a model lies in it, whether it is whole, who may fetch it.
 
 Knows directories, locks and `source.json`; knows nothing of names, downloads or what weights mean.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 from mplus.checkpoints.wheel import sha256_of
 from mplus.errors import BaseModelMissingError
+from mplus.runtime.json_file import read_json_object
 
 SOURCE_FILE = "source.json"
 SOURCE_FORMAT = 1
@@ -54,11 +55,15 @@ def _version(package: str) -> str:
 def read_source(model: Path) -> dict[str, Any] | None:
     """The `source.json` of a fetched model, or None if it is missing or not one of ours."""
     try:
-        record = json.loads((model / SOURCE_FILE).read_text(encoding="utf-8"))
+        record = read_json_object(model / SOURCE_FILE)
     except (OSError, ValueError):
         return None
-    readable = isinstance(record, dict) and record.get("format") == SOURCE_FORMAT and isinstance(record.get("files"), dict)
-    return record if readable else None
+    files = record.get("files")
+    listed = isinstance(files, dict) and all(
+        Path(name).name == name and isinstance(entry, dict) and isinstance(entry.get("size_bytes"), int)
+        for name, entry in files.items()
+    )
+    return record if record.get("format") == SOURCE_FORMAT and listed else None
 
 
 def damage(model: Path) -> str | None:
@@ -83,41 +88,6 @@ def is_ready(model: Path, source: str | None) -> bool:
     return record is not None and damage(model) is None and source in (None, record.get("source"))
 
 
-def put_in_place(model: Path, target: Path, old: Path) -> None:
-    """Flush a finished model to the disk and rename it to its place.
-
-    A model that lay there moves to `old` first, and back if the rename fails.
-    """
-    _flush(model)
-    if target.exists():
-        target.rename(old)
-    try:
-        model.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    _flush_directory(target.parent)
-
-
-def _flush(model: Path) -> None:
-    for path in model.iterdir():
-        path.chmod(0o644)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    _flush_directory(model)
-
-
-def _flush_directory(directory: Path) -> None:
-    if os.name == "nt":  # a directory has no handle to flush there
-        return
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 @contextlib.contextmanager
 def sole_fetcher(target: Path, log: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of one model while it is fetched; the operating system releases it if this process dies."""
@@ -133,13 +103,6 @@ def sole_fetcher(target: Path, log: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def clear_leftovers(target: Path) -> None:
-    """Remove what killed fetches left beside a model. Call it under the lock: nobody else is using them then."""
-    for leftover in target.parent.glob(f".{target.name}.*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def require_space(directory: Path, needed_bytes: int) -> None:

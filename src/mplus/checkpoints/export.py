@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +16,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mplus.attach.adapters import TARGETS
+from mplus.checkpoints.directories import replacing
 from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.published import READ, WRITE, geometry_of, is_published
+from mplus.checkpoints.stock import has_tied_head, save_generation_config
+from mplus.checkpoints.storing import place_for_model
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.config import Geometry
 from mplus.errors import CheckpointError, InputError
@@ -57,25 +57,20 @@ def save_published(loaded: Loaded, directory: Path) -> None:
         InputError: `directory` holds something, or the published form cannot express this model (the reason is named).
         CheckpointError: it cannot be written; nothing is left behind.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    directory = place_for_model(directory)
+    if directory.exists() and any(directory.iterdir()):
         raise InputError(f"{directory} holds something already; choose an empty or new directory")
     config = published_config(loaded)
     tensors = published_tensors(loaded)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        save_torch_state_dict(tensors, aside, max_shard_size=SHARD)
-        (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        if loaded.tokenizer is not None:
-            loaded.tokenizer.save_pretrained(aside)
-        aside.chmod(0o755)
-        if directory.exists():
-            directory.rmdir()
-        os.replace(aside, directory)
+        with replacing(directory) as aside:
+            save_torch_state_dict(tensors, aside, max_shard_size=SHARD)
+            (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+            save_generation_config(loaded.attached.decoder.model, aside)
+            if loaded.tokenizer is not None:
+                loaded.tokenizer.save_pretrained(aside)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"model not stored in {directory}: {error}; make room there or choose another place") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def published_config(loaded: Loaded) -> dict[str, Any]:
@@ -187,6 +182,7 @@ def _plain_config(loaded: Loaded) -> dict[str, Any]:
     if decoder.config.model_type != "llama":
         raise InputError(f"the published form is of Llama models; this is a {decoder.config.model_type!r}")
     config: dict[str, Any] = decoder.config.to_dict()
+    config["tie_word_embeddings"] = has_tied_head(decoder.model)
     rotary = config.get("rope_parameters") or {}
     if "rope_theta" in rotary:
         config["rope_theta"] = rotary["rope_theta"]
@@ -209,7 +205,8 @@ def _write_name(loaded: Loaded) -> str:
 def _check(own: Geometry, published: Geometry) -> None:
     for name, value in own.model_dump().items():
         there = getattr(published, name)
-        if name in NOT_STORED or value == there or (not own.ltm and name.startswith(("ltm_", "neighbour"))):
+        unused = name == "neighbour_blocks" and own.retrieval == "per_layer"  # there every token is found alone
+        if name in NOT_STORED or value == there or unused or (not own.ltm and name.startswith(("ltm_", "neighbour"))):
             continue
         if name in POLICIES:
             log.warning("%s is %r here; whoever opens the published form gets %r", name, value, there)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from mplus.attach.adapters import Adapters, inject
 from mplus.attach.families import Decoder, round_rotary_to_bfloat16
@@ -20,6 +20,7 @@ from mplus.attach.parts import Attached
 from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.loaded import InitialMemory, Loaded
 from mplus.checkpoints.report import LoadReport
+from mplus.checkpoints.stock import in_one_sentence, load_generation_config, load_tokenizer
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError
@@ -30,7 +31,8 @@ OWN_KEYS = (
     "add_bos_embedding add_decoder_lora add_encoder_retriever add_selector decay_frequency detach_hidden_state "
     "drop_memory_per_layer initial_rf_when_moving_stm_to_ltm lora_config ltm_initial_size map_from_hidden_states num_blocks "
     "num_ltm_blocks num_memory_tokens num_selector_layers num_tokens selector_hidden_dim update_ltm_frequency update_ltm_mode "
-    "architectures torch_dtype transformers_version"
+    "architectures torch_dtype dtype transformers_version auto_map attn_implementation _attn_implementation "
+    "_attn_implementation_internal experts_implementation quantization_config transformers_weights"
 ).split()
 SENSELESS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, GeometryError, StrictDataclassError)
 """What a senseless ``config.json`` makes of the code that reads it."""
@@ -72,7 +74,9 @@ def geometry_of(config: dict[str, Any]) -> Geometry:
     )
 
 
-def load_published(directory: Path, *, dtype: torch.dtype, device: torch.device, overrides: dict[str, Any]) -> Loaded:
+def load_published(
+    directory: Path, *, dtype: torch.dtype, device: torch.device, overrides: dict[str, Any], attention: str | None = None
+) -> Loaded:
     """Open a published checkpoint directory.
 
     Args:
@@ -90,11 +94,30 @@ def load_published(directory: Path, *, dtype: torch.dtype, device: torch.device,
         depth, width = model.config.num_hidden_layers, model.config.hidden_size
         retriever = _empty_retriever(config, depth, width) if own.ltm else None
     except SENSELESS as error:
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip().splitlines() or [""])[0][:240]
         raise CheckpointError(
             f"{directory / 'config.json'} does not describe a published model ({type(error).__name__}: {first}); get an undamaged copy"
         ) from None
     geometry = own.changed(**overrides)
+    tokenizer = load_tokenizer(directory)
+    with in_one_sentence(f"the published model in {directory}"):
+        return _filled(directory, config, tensors, model, tokenizer, geometry, retriever, report, dtype, device, attention)
+
+
+def _filled(
+    directory: Path,
+    config: dict[str, Any],
+    tensors: dict[str, Tensor],
+    model: LlamaForCausalLM,
+    tokenizer: Any,
+    geometry: Geometry,
+    retriever: LayerRetriever | None,
+    report: LoadReport,
+    dtype: torch.dtype,
+    device: torch.device,
+    attention: str | None,
+) -> Loaded:
+    depth, width = model.config.num_hidden_layers, model.config.hidden_size
     retriever = retriever if geometry.ltm else None
     _fill_model(model, tensors, report, dtype, device)
     if retriever is not None:
@@ -106,6 +129,8 @@ def load_published(directory: Path, *, dtype: torch.dtype, device: torch.device,
     report.raise_if_bad()
     assert bos is not None and position is not None and initial is not None
     read = READ if any(f".{READ}." in name for name in tensors) else WRITE
+    model.set_attn_implementation(attention or "sdpa")
+    load_generation_config(directory, model)
     decoder = Decoder(model)
     if geometry.inv_freq_dtype == "bfloat16":
         round_rotary_to_bfloat16(decoder)
@@ -114,7 +139,7 @@ def load_published(directory: Path, *, dtype: torch.dtype, device: torch.device,
     return Loaded(
         attached,
         geometry,
-        _tokenizer(directory),
+        tokenizer,
         name=directory.name if directory.name != "checkpoint" else directory.parent.name,
         base_name=str(directory),
         base_fingerprint=fingerprint(model.state_dict()),
@@ -127,6 +152,9 @@ def load_published(directory: Path, *, dtype: torch.dtype, device: torch.device,
 def _empty_model(config: dict[str, Any], tensors: dict[str, Tensor]) -> LlamaForCausalLM:
     """The decoder with both adapters, on the meta device; its state dict has the published names."""
     own = {key: value for key, value in config.items() if key not in OWN_KEYS and value is not None}
+    if own["num_hidden_layers"] > len(tensors):
+        raise ValueError(f"{len(tensors)} tensors cannot be {own['num_hidden_layers']} layers")
+    own["tie_word_embeddings"] = bool(own.get("tie_word_embeddings", False)) and _is_tied(tensors)
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig(**own))
     lora = {**config["lora_config"]}
@@ -134,6 +162,12 @@ def _empty_model(config: dict[str, Any], tensors: dict[str, Tensor]) -> LlamaFor
     for name in names:
         inject(model, name, lora, empty=True)
     return model
+
+
+def _is_tied(tensors: dict[str, Tensor]) -> bool:
+    """Whether the head is the table of embeddings, where the config says so; a head of its own is kept."""
+    head, table = tensors.get("lm_head.weight"), tensors.get("model.embed_tokens.weight")
+    return head is None or (table is not None and torch.equal(head, table))
 
 
 def _empty_retriever(config: dict[str, Any], depth: int, width: int) -> LayerRetriever:
@@ -145,6 +179,8 @@ def _fill_model(
     model: LlamaForCausalLM, tensors: dict[str, Tensor], report: LoadReport, dtype: torch.dtype, device: torch.device
 ) -> None:
     state = {}
+    if model.config.tie_word_embeddings and "model.embed_tokens.weight" in tensors:
+        tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])
     for name, empty in model.state_dict().items():
         value = _take(tensors, report, name, tuple(empty.shape), dtype, device)
         if value is not None:
@@ -233,12 +269,3 @@ def _name_unused(tensors: dict[str, Tensor], report: LoadReport, ltm: bool) -> N
             report.unused[name] = "computed from the configuration"
         else:
             report.extra.append(name)
-
-
-def _tokenizer(directory: Path) -> Any:
-    if not any((directory / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
-        return None
-    try:
-        return AutoTokenizer.from_pretrained(directory)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"the tokenizer in {directory} cannot be read ({error}); get an undamaged copy") from None

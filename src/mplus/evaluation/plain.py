@@ -8,9 +8,10 @@ from typing import Any
 
 from peft import PeftModel
 
-from mplus.checkpoints.adapted import MANIFEST, load_decoder
+from mplus.checkpoints.adapted import MANIFEST
 from mplus.checkpoints.base import locate
 from mplus.checkpoints.opening import open_checkpoint
+from mplus.checkpoints.stock import load_decoder
 from mplus.errors import CheckpointError
 
 
@@ -39,7 +40,7 @@ def open_adapted(model: Any, directory: Path) -> Any:
 
 
 def _with_read_adapter(model: Any, directory: Path) -> Any:
-    loaded = open_checkpoint(str(directory), dtype=model.dtype, device=model.device, attention=None, overrides={})
+    loaded = open_checkpoint(directory, settings={}, dtype=model.dtype, device=model.device)
     adapters = loaded.attached.adapters
     if adapters.read is None:
         raise CheckpointError(f"the delta in '{directory}' has no read adapter; give one that was trained with task read")

@@ -26,6 +26,7 @@ from mplus.config import make_geometry
 from mplus.errors import GeometryError, InputError, SnapshotError, StoreError, WrongModelError
 from mplus.memory import sealed
 from mplus.memory.files import ASIDE, aside_in, directory_at, flush, flush_names, honour_umask, sha256
+from mplus.memory.identity import check_model, identity_of
 from mplus.memory.ledger import Ledger
 from mplus.memory.manifest import check_numbers, check_rows_of, has_own_checksum, with_checksum
 from mplus.memory.stores.disk import DiskStorage, storage_at
@@ -224,12 +225,7 @@ def _load(directory: Path, manifest: dict[str, Any], model: Host, store: Storage
     from mplus.memory.memory import Memory
 
     try:
-        if manifest["model"]["fingerprint"] != model.fingerprint:
-            raise WrongModelError(
-                f"memory {directory} was written by model {manifest['model']['name']!r} "
-                f"(fingerprint {manifest['model']['fingerprint'][:12]}), this is {model.name!r} ({model.fingerprint[:12]}); "
-                "load that model or start a new memory"
-            )
+        check_model(manifest["model"], model, directory)
         check_numbers(manifest, model.vocabulary)
         geometry = make_geometry(**manifest["geometry"])
         groups = sealed.from_json(manifest["ltm_segments"], directory) if manifest["format"] == WITH_SEGMENTS else []
@@ -278,7 +274,7 @@ def _manifest(memory: Memory, data_path: Path, groups: list[sealed.Sealed]) -> d
     return {
         "format": WITH_SEGMENTS if segments else PLAIN,
         "mplus": __version__,
-        "model": {"name": memory.host.name, "fingerprint": memory.host.fingerprint},
+        "model": identity_of(memory.host),
         "geometry": memory.geometry.model_dump(),
         "memory_format": memory.format,
         "seed": memory.seed,
