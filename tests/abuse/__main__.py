@@ -59,25 +59,35 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="in all, shared by the kinds (default 5)")
     parser.add_argument("--rounds", type=int, help="of each kind, instead of a time")
     parser.add_argument("--first", type=int, default=0, help="number of the first round, to see one again")
-    parser.add_argument("--kind", action="append", choices=kinds(), help="only this one; may be repeated")
+    parser.add_argument(
+        "--kind", action="append", metavar="KIND[=ROUNDS]", help=f"only this one of {', '.join(kinds())}; may be repeated"
+    )
     parser.add_argument("--real", metavar="NAME", nargs="?", const="smollm2-135m", help="threads on a real model")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the counts there")
     options = parser.parse_args()
     if options.real:
         os.environ["MPLUS_ABUSE_REAL"] = options.real
-    chosen = options.kind or kinds()
+    chosen = dict(_kind_and_rounds(parser, asked) for asked in options.kind or kinds())
     print(f"{'kind':64s} {'tried':>7s} {'right':>7s} {'refused':>8s} {'wrong':>7s}")
     found: dict[str, Counts] = {}
     took: dict[str, float] = {}
-    for kind in chosen:
-        found[kind], took[kind] = attack(kind, options.seed, options.rounds, options.first, options.minutes / len(chosen))
+    for kind, rounds in chosen.items():
+        rounds = options.rounds if rounds is None else rounds
+        found[kind], took[kind] = attack(kind, options.seed, rounds, options.first, options.minutes / len(chosen))
         print("\n".join(lines(kind, found[kind])), f"    {took[kind]:.0f} s", sep="\n", flush=True)
-    total = sum(found.values(), Counts())
-    print(line("all", total), "first example:", total.first_example() or "none", sep="\n" if total.wrong else " ")
-    if options.json:
-        result = {"seed": options.seed, "kinds": {k: {"seconds": round(took[k]), **c.to_json()} for k, c in found.items()}}
-        options.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if options.json:  # after each kind, so that a run that is ended leaves what it found
+            result = {"seed": options.seed, "kinds": {k: {"seconds": round(took[k]), **c.to_json()} for k, c in found.items()}}
+            options.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    total = sum((one.without_rows() for one in found.values()), Counts())
+    print(line("all", total), f"first example: {total.first_example() or 'none'}", sep="\n")
     return 1 if total.wrong else 0
+
+
+def _kind_and_rounds(parser: argparse.ArgumentParser, asked: str) -> tuple[str, int | None]:
+    name, _, rounds = asked.partition("=")
+    if name not in kinds() or not (rounds.isdigit() or not rounds):
+        parser.error(f"--kind {asked!r}: give one of {', '.join(kinds())}, or KIND=ROUNDS")
+    return name, int(rounds) if rounds else None
 
 
 if __name__ == "__main__":

@@ -67,9 +67,7 @@ def run_rounds(one_round: OneRound, seed: int, rounds: int, first: int = 0, *, r
     return counts
 
 
-def _one_child(
-    one_round: OneRound, seed: int, number: int, end: int, counts: Counts, round_s: float
-) -> tuple[Counts, int]:
+def _one_child(one_round: OneRound, seed: int, number: int, end: int, counts: Counts, round_s: float) -> tuple[Counts, int]:
     """Rounds in one child as long as it lives; returns the counts and the next round to do."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.abuse.preloaded"])

@@ -44,6 +44,10 @@ class Counts:
         category = max(self.wrong, key=lambda name: self.wrong[name])
         return f"{category}: {self.examples[category][0]}"
 
+    def without_rows(self) -> Counts:
+        """The sums alone."""
+        return Counts(self.tried, self.right, self.refused, self.wrong, self.examples)
+
     def with_one(self, row: str, verdict: str, example: str) -> Counts:
         """One more attempt."""
         inner = self.rows.get(row, Counts())._with(verdict, example)
@@ -62,9 +66,7 @@ class Counts:
         wrong = {name: self.wrong.get(name, 0) + other.wrong.get(name, 0) for name in {**self.wrong, **other.wrong}}
         examples = {name: (*self.examples.get(name, ()), *other.examples.get(name, ()))[:EXAMPLES] for name in wrong}
         rows = {name: self.rows.get(name, Counts()) + other.rows.get(name, Counts()) for name in {**self.rows, **other.rows}}
-        return Counts(
-            self.tried + other.tried, self.right + other.right, self.refused + other.refused, wrong, examples, rows
-        )
+        return Counts(self.tried + other.tried, self.right + other.right, self.refused + other.refused, wrong, examples, rows)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -13,6 +13,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -147,7 +148,7 @@ def saves(this: Round) -> None:
         place, row = this.place / f"memory-{number}", f"save, {how}"
         memory = prepared(place)
         name, fault = faults(this.random, place, counted.count, largest)
-        error = _result(fault, lambda memory=memory, place=place: memory.save(place))
+        error = _result(fault, partial(memory.save, place))
         found = _judged_save(error, place, memory, model, states, how)
         this.report(row, found.split(":")[0] if found else (REFUSED if error else RIGHT), f"{name}: {found or ''}")
 
@@ -210,7 +211,7 @@ def loads(this: Round) -> None:
         name, fault = faults(this.random, place, counted.count, 1)
         held: list[Memory] = []
         store = place if in_place else None
-        error = _result(fault, lambda place=place, store=store, held=held: held.append(Memory.load(place, model, store=store)))
+        error = _result(fault, partial(_load_into, held, place, model, store))
         if error is not None and verdict_of(error)[0] != REFUSED:
             this.report_error(row, error, f"{name}: ")
             continue
@@ -225,6 +226,14 @@ def loads(this: Round) -> None:
             except MPlusError as refused:
                 found = f"does not open afterwards: {refused}"
         this.report(row, found.split(":")[0] if found else (REFUSED if error else RIGHT), f"{name}: {found or ''}")
+
+
+def _load_into(held: list[Memory], place: Path, model: MPlusModel, store: Path | None) -> None:
+    held.append(Memory.load(place, model, store=store))
+
+
+def _run_into(done: list[tuple[int, str, str]], arguments: list[str]) -> None:
+    done.append(command(*arguments))
 
 
 def writes(this: Round) -> None:
@@ -247,7 +256,7 @@ def writes(this: Round) -> None:
         place = this.place / f"store-{number}"
         memory = prepared(place)
         name, fault = faults(this.random, place, counted.count, 3000)
-        error = _result(fault, lambda memory=memory: memory.write(text, source="a"))
+        error = _result(fault, partial(memory.write, text, source="a"))
         if error is not None and verdict_of(error)[0] != REFUSED:
             this.report_error(row, error, f"{name}: ")
             continue
@@ -274,9 +283,9 @@ def commands(this: Round) -> None:
         place = this.place / f"memory-{number}"
         shutil.copytree(whole, place)
         fault_name, fault = faults(this.random, place, counted.count, largest)
-        done: list[tuple[int, str, str]] = []
         arguments = ["write", str(place), str(files[1]), "--model", name]
-        error = _result(fault, lambda done=done, arguments=arguments: done.append(command(*arguments)))
+        done: list[tuple[int, str, str]] = []
+        error = _result(fault, partial(_run_into, done, arguments))
         if error is not None:
             this.report(row, f"raised {type(error).__name__}", f"{fault_name}: {error}")
             continue

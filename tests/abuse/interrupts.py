@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -91,12 +91,28 @@ def interrupted_after(delay_s: float) -> Iterator[Lines]:
         signal.signal(signal.SIGALRM, before)
 
 
+class Attack(Protocol):
+    """A step that is interrupted."""
+
+    name: str
+
+    def prepared(self) -> Any:
+        """What the step is done to, each time anew where the step changes it."""
+
+    def step(self, subject: Any) -> None:
+        """What is interrupted."""
+
+    def fault(self, subject: Any) -> str | None:
+        """What is wrong afterwards; None if nothing is."""
+
+
 def one_round(this: Round) -> None:
     """One kind of step on one setup."""
     models.use_small_segments()
     setup = this.random.choice(["shared", "shared", "per_layer", "output", "recent"])
     model = models.model_of(setup)
-    attack = this.random.choice([Writing, Writing, Writing, Answering, Saving, Loading, WritingMany])(this, model)
+    kinds: list[Callable[[Round, MPlusModel], Attack]] = [Writing, Writing, Writing, Answering, Saving, Loading, WritingMany]
+    attack = this.random.choice(kinds)(this, model)
     lines, begun = Lines(), time.perf_counter()
     with lines.traced():
         attack.step(attack.prepared())
@@ -109,7 +125,11 @@ def one_round(this: Round) -> None:
     for _ in range(INTERRUPTS):
         before, subject = this.wrong, attack.prepared()
         by_signal = this.random.random() < 0.4
-        how = interrupted_after(this.random.uniform(0, took_s)) if by_signal else interrupted_at(this.random.randint(1, lines.count))
+        how = (
+            interrupted_after(this.random.uniform(0, took_s))
+            if by_signal
+            else interrupted_at(this.random.randint(1, lines.count))
+        )
         row, where = f"{attack.name}, {'by a signal' if by_signal else 'at a line'}", ""
         try:
             with how as place:
@@ -173,14 +193,14 @@ class Writing:
         memory.write(self.first)
         return memory
 
-    def step(self, memory: Memory) -> None:
-        memory.write(self.course.text, source="a")
+    def step(self, subject: Memory) -> None:
+        subject.write(self.course.text, source="a")
 
-    def fault(self, memory: Memory) -> str | None:
-        if fault := self.course.fault(memory):
+    def fault(self, subject: Memory) -> str | None:
+        if fault := self.course.fault(subject):
             return fault
-        now, place = state_of(memory, self.model), self.place / f"saved-{self.number}"
-        memory.save(place)
+        now, place = state_of(subject, self.model), self.place / f"saved-{self.number}"
+        subject.save(place)
         found = difference(state_of(Memory.load(place, self.model), self.model), now)
         return found and f"saved otherwise: {found}"
 
@@ -190,14 +210,14 @@ class WritingMany(Writing):
 
     name = "write_many"
 
-    def step(self, memory: Any) -> None:
-        if not hasattr(memory, "abuse_twin"):
-            memory.abuse_twin = self.prepared()
-        self.model.write_many([memory, memory.abuse_twin], [self.course.text] * 2, sources=["a", "a"])
+    def prepared(self) -> Any:
+        return [super(WritingMany, self).prepared() for _ in range(2)]
 
-    def fault(self, memory: Any) -> str | None:
-        twin = getattr(memory, "abuse_twin", None)
-        return super().fault(memory) or (self.course.fault(twin) if twin is not None else None)
+    def step(self, subject: Any) -> None:
+        self.model.write_many(subject, [self.course.text] * 2, sources=["a", "a"])
+
+    def fault(self, subject: Any) -> str | None:
+        return super().fault(subject[0]) or self.course.fault(subject[1])
 
 
 class Answering:
@@ -215,18 +235,18 @@ class Answering:
     def prepared(self) -> Memory:
         return self.memory
 
-    def step(self, memory: Memory) -> None:
+    def step(self, subject: Memory) -> None:
         if self.way == 0:
-            answer(self.model, memory, self.prompt)
+            answer(self.model, subject, self.prompt)
         elif self.way == 1:
-            self.model(torch.tensor([self.prompt]), memory=memory, output_hidden_states=True, return_retrieved=True)
+            self.model(torch.tensor([self.prompt]), memory=subject, output_hidden_states=True, return_retrieved=True)
         else:
-            self.model.log_likelihood([self.prompt], [self.prompt], memory=memory)
+            self.model.log_likelihood([self.prompt], [self.prompt], memory=subject)
 
-    def fault(self, memory: Memory) -> str | None:
-        if (got := answer(self.model, memory, self.prompt)) != self.expected:
+    def fault(self, subject: Memory) -> str | None:
+        if (got := answer(self.model, subject, self.prompt)) != self.expected:
             return f"next answer: {got}, expected {self.expected}"
-        found = difference(state_of(memory, self.model), self.state)
+        found = difference(state_of(subject, self.model), self.state)
         return found and f"changed by a read: {found}"
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from mplus import Memory, MPlusModel
 from tests import tiny
@@ -40,10 +43,18 @@ def forget() -> None:
     text_model.cache_clear()
 
 
-def answer(model: MPlusModel, memory: Memory | None, prompt: list[int], tokens: int = 6, **options: object) -> list[int]:
+def answer(model: MPlusModel, memory: Memory | None, prompt: list[int], tokens: int = 6, **options: Any) -> list[int]:
     """The new tokens behind a prompt of ids."""
     ids = model.generate(prompt, memory=memory, max_new_tokens=tokens, do_sample=False, **options)[0].tolist()
     return [int(token) for token in ids[len(prompt) :]]
+
+
+def bare_answer(model: MPlusModel, prompt: list[int], tokens: int = 4) -> list[int]:
+    """The new tokens of the stock decoder, nothing of ours on."""
+    with model.untouched() as stock:
+        decoder: Any = stock
+        found = decoder.generate(torch.tensor([prompt]), max_new_tokens=tokens, do_sample=False)[0].tolist()
+    return [int(token) for token in found[len(prompt) :]]
 
 
 def ids(count: int, seed: int) -> list[int]:

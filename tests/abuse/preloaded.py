@@ -7,21 +7,24 @@ import os
 import tempfile
 from pathlib import Path
 
-os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads do not survive a fork
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a pool that was set by a call cannot be made again behind a fork
-os.environ["HF_HUB_OFFLINE"] = "1"
 
-from transformers.utils import logging
+def _preload() -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads do not survive a fork
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a pool that was set by a call cannot be made again behind a fork
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from transformers.utils import logging
 
-logging.set_verbosity_error()
-logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
-from mplus.cli import main  # noqa: F401
-from tests.abuse import models
+    from tests.abuse import models, stored
 
-with tempfile.TemporaryDirectory(prefix="mplus-abuse-") as place:
-    models.store_text_model(Path(place) / "model")
-    models.MPlusModel.from_pretrained(str(Path(place) / "model"))
-models.forget()
-gc.collect()
-gc.freeze()  # a child that collects garbage need not look at what is imported
+    with tempfile.TemporaryDirectory(prefix="mplus-abuse-") as place:
+        stored.opened(models.store_text_model(Path(place) / "model"))
+    stored.forget()
+    models.forget()
+    gc.collect()
+    gc.freeze()  # a child that collects garbage need not look at what is imported
+
+
+_preload()

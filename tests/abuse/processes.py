@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mplus import Memory
@@ -29,7 +30,9 @@ def run(seed: int, rounds: int, first: int = 0) -> Counts:
 def one_round(this: Round) -> None:
     """One of the rows."""
     models.use_small_segments()
-    this.random.choice([two_commands, two_commands, two_saves, load_write_save, load_write_save, reader_beside_writer, readers_by_command])(this)
+    this.random.choice(
+        [two_commands, two_commands, two_saves, load_write_save, load_write_save, reader_beside_writer, readers_by_command]
+    )(this)
 
 
 def at_once(this: Round, *works: Callable[[], object], delay_s: float = 0.0) -> list[int | None]:
@@ -124,7 +127,7 @@ def two_saves(this: Round) -> None:
         before.save(place)
         states.append(state_of(before, model))
     notes = [this.place / "0.err", this.place / "1.err"]
-    works = [said_by(lambda memory=memory: memory.save(place), note) for memory, note in zip(pair, notes, strict=True)]
+    works = [said_by(partial(memory.save, place), note) for memory, note in zip(pair, notes, strict=True)]
     codes = at_once(this, *works, delay_s=this.random.choice([0.0, 0.002, 0.02]))
     fault = _codes_fault(codes, notes)
     allowed = [number for number, code in enumerate(codes) if code == DONE] or ([2] if old else [])
@@ -160,7 +163,7 @@ def load_write_save(this: Round) -> None:
         memory.save(place)
 
     notes = [this.place / "0.err", this.place / "1.err"]
-    works = [said_by(lambda number=number: work(number), notes[number]) for number in range(2)]
+    works = [said_by(partial(work, number), notes[number]) for number in range(2)]
     codes = at_once(this, *works, delay_s=this.random.choice([0.0, 0.03, 0.1]))
     fault = _codes_fault(codes, notes)
     try:

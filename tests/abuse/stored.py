@@ -6,7 +6,6 @@ import contextlib
 import gc
 import hashlib
 import io
-import json
 import shutil
 from pathlib import Path
 from random import Random
@@ -101,15 +100,6 @@ def one_line(err: str) -> bool:
     return bool(lines) and lines[-1].startswith("mplus: ") and "Traceback" not in err
 
 
-def told_sources(place: Path) -> dict[str, int]:
-    """Tokens per source, what waits included, as ``mplus info`` and the memory say."""
-    code, out, err = command("info", str(place), "--json")
-    if code:
-        raise ValueError(err)
-    told: dict[str, int] = json.loads(out)["sources"]
-    return told
-
-
 def text_memory(place: Path, files: list[Path], model: str) -> None:
     """A memory in `place` that ``mplus write`` made."""
     code, _, err = command("write", str(place), *map(str, files), "--model", model)
@@ -129,6 +119,11 @@ def opened(model_directory: str) -> MPlusModel:
         _OPENED.clear()
         _OPENED[model_directory] = MPlusModel.from_pretrained(model_directory)
     return _OPENED[model_directory]
+
+
+def forget() -> None:
+    """Open the model anew."""
+    _OPENED.clear()
 
 
 _OPENED: dict[str, MPlusModel] = {}

@@ -15,7 +15,7 @@ from mplus import Memory, MPlusModel
 from tests.abuse import models
 from tests.abuse.children import Hang, Round, run_rounds
 from tests.abuse.counts import RIGHT, Counts
-from tests.abuse.models import answer, ids
+from tests.abuse.models import answer, bare_answer, ids
 from tests.abuse.states import Course, difference, state_of
 
 WAIT_S = 60.0
@@ -153,7 +153,7 @@ def fork_save_stats(this: Round) -> None:
         this.report_error(f"{row}: the write", got[0])
         return
     judge_memory(this, f"{row}: the write", model, got[0], memory, course.memories[len(course.text)])
-    copies = {"fork": lambda: got[1], "save": lambda: Memory.load(place, model)}
+    copies: dict[str, Callable[[], Memory]] = {"fork": lambda: got[1], "save": lambda: Memory.load(place, model)}
     for number, (name, copy) in enumerate(copies.items(), 1):
         if isinstance(got[number], BaseException):
             this.report_error(f"{row}: {name}", got[number])
@@ -246,13 +246,7 @@ def callbacks(this: Round) -> None:
     memory, other = memory_of(model, this.random), memory_of(model, this.random)
     prompt = ids(4, this.random.randrange(1 << 30))
     alone, inner = answer(model, memory, prompt), answer(model, other, prompt)
-    with model.untouched() as stock:
-        plain = stock.generate(torch.tensor([prompt]), max_new_tokens=4, do_sample=False).tolist()
-
-    def plainly() -> Any:
-        with model.untouched() as bare:
-            return bare.generate(torch.tensor([prompt]), max_new_tokens=4, do_sample=False).tolist()
-
+    plain = bare_answer(model, prompt)
     text = ids(16, this.random.randrange(1 << 30))
     twin = memory.fork()
     twin.write(text)
@@ -261,7 +255,7 @@ def callbacks(this: Round) -> None:
         "asks another memory": (lambda: answer(model, other, prompt), inner),
         "asks the same memory": (lambda: answer(model, memory, prompt), alone),
         "reads another memory": (lambda: model(torch.tensor([prompt]), memory=other).logits[0, -1].argmax().item(), inner[0]),
-        "asks the bare model": (plainly, plain),
+        "asks the bare model": (lambda: bare_answer(model, prompt), plain),
         "writes into the memory that is read": (lambda: memory.write(text), len(text)),
         "forks and asks": (lambda: answer(model, memory.fork(), prompt), alone),
         "saves": (lambda: memory.save(this.place / "inner"), None),
@@ -272,7 +266,8 @@ def callbacks(this: Round) -> None:
     call: Any = {"streamer": Calls, "logits_processor": Processor, "stopping_criteria": Criterion}[kind](work)
     row = f"a callback that {name}"
     try:
-        got: Any = answer(model, memory, prompt, **{kind: call if kind == "streamer" else [call]})
+        options: dict[str, Any] = {kind: call if kind == "streamer" else [call]}
+        got: Any = answer(model, memory, prompt, 6, **options)
     except Exception as error:
         got = error
     judge(this, f"{row}: the outer answer", got, alone, [inner])
@@ -293,7 +288,11 @@ def progress_calls(this: Round) -> None:
     prompt = ids(4, this.random.randrange(1 << 30))
     alone = answer(model, other, prompt)
     allowed = [answer(model, one, prompt) for one in course.memories.values()]
-    call = Calls(lambda: answer(model, memory, prompt)) if this.random.random() < 0.5 else Calls(lambda: answer(model, other, prompt))
+    call = (
+        Calls(lambda: answer(model, memory, prompt))
+        if this.random.random() < 0.5
+        else Calls(lambda: answer(model, other, prompt))
+    )
     try:
         result: Any = memory.write(course.text, source="a", progress=lambda done: call.act())
     except Exception as error:
@@ -331,10 +330,6 @@ def everything_at_once(this: Round) -> None:
     prompt, text = ids(4, this.random.randrange(1 << 30)), ids(24, this.random.randrange(1 << 30))
     table = torch.tensor([prompt])
 
-    def bare() -> Any:
-        with model.untouched() as stock:
-            return stock.generate(table, max_new_tokens=4, do_sample=False).tolist()
-
     def steps(memory: Memory) -> dict[str, Callable[[], Any]]:
         def written() -> Any:
             memory.write(text)
@@ -352,7 +347,7 @@ def everything_at_once(this: Round) -> None:
             "forward": lambda: model(table, memory=memory).logits.argmax(-1).tolist(),
             "no memory": lambda: answer(model, None, prompt),
             "log_likelihood": lambda: [round(float(v), 2) for v in model.log_likelihood([prompt], [text[:3]], memory=memory)[0]],
-            "untouched": bare,
+            "untouched": lambda: bare_answer(model, prompt),
         }
 
     memories = [memory_of(model, this.random) for _ in range(4)]
