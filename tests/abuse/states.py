@@ -91,7 +91,8 @@ class Course:
             twin.write(text[at : at + size], source=source)
             self.memories[twin.stats().tokens_read - self.before] = twin.fork()
         assert len(text) in self.memories, "the text is not whole chunks"
-        twin.write(MORE, source=source)
+        self.more = ids(size, 903)  # a whole chunk, so that text that waited is cut as it would have been
+        twin.write(self.more, source=source)
         self.end = state_of(twin, model)
 
     @property
@@ -115,6 +116,6 @@ class Course:
         if not waiting and (found := difference(state_of(memory, self.model), state_of(self.memories[done], self.model))):
             return f"another state: after {done} tokens {found}"
         twin = memory.fork()
-        twin.write(self.text[done + len(waiting) :] + MORE, source=self.source)
+        twin.write(self.text[done + len(waiting) :] + self.more, source=self.source)
         found = difference(state_of(twin, self.model), self.end)
         return found and f"goes on otherwise: {found}"
