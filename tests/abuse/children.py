@@ -23,6 +23,8 @@ from tests.abuse.counts import RIGHT, Counts, verdict_of
 Work = Callable[[], object]
 ROUND_S = 120.0
 """A round that takes longer hangs: a hundred times what the slowest takes on an idle core."""
+IMPORTS_S = 180.0
+"""What the first child waits at most for the imports of the server it comes from."""
 
 
 class Hang(Exception):
@@ -76,7 +78,7 @@ def _one_child(one_round: OneRound, seed: int, number: int, end: int, counts: Co
         child = context.Process(target=_child, args=(theirs, one_round, seed, number, end, place))
         child.start()
         theirs.close()
-        deadline = time.monotonic() + 2 * round_s  # the first one may wait for imports
+        deadline = time.monotonic() + IMPORTS_S
         try:
             while ours.poll(max(0.0, deadline - time.monotonic())):
                 kind, *said = ours.recv()

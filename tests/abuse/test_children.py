@@ -22,7 +22,7 @@ def _badly(this: Round) -> None:
 
 
 def test_crashes_hangs_and_exceptions_are_counted_and_end_nothing() -> None:
-    counts = run_rounds(_badly, 0, 6, round_s=5.0)
+    counts = run_rounds(_badly, 0, 6, round_s=2.0)
     assert (counts.tried, counts.right) == (6, 2)
     assert counts.wrong == {"crash": 1, "hang": 2, "raised KeyError": 1}
     assert "--first 1 " in counts.examples["crash"][0]
