@@ -34,6 +34,8 @@ CALLS: list[tuple[Any, str]] = [
     (builtins, "open"),
 ]
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EINVAL, errno.EACCES, errno.EROFS, errno.EDQUOT]
+LOOKS, LOOK_ERRORS = {"stat", "scandir", "listdir"}, [errno.EIO, errno.EACCES]
+"""Calls that need no room on a disk, and how they fail."""
 SAYS_OLD = re.compile(r"not stored|unchanged|cannot be (stored|written|made)|was not", re.IGNORECASE)
 FAULTS = 6
 """Failing calls of one round, each on a directory of its own."""
@@ -48,6 +50,10 @@ def one_round(this: Round) -> None:
     """One kind of step."""
     models.use_small_segments()
     this.random.choice([saves, saves, saves, loads, writes, commands])(this)
+
+
+LAST = [""]
+"""Name of the call that failed last, for the examples."""
 
 
 class Failing:
@@ -75,21 +81,22 @@ class Failing:
             if any(self._concerns(target) for target in arguments[:2]):
                 self.count += 1
                 if self.count == self.at:
-                    self.name = name
+                    self.name, LAST[:] = name, [f"{name}, "]
                 if self.count == self.at or (self.for_good and name == self.name):
-                    raise OSError(self.error, os.strerror(self.error), str(arguments[0]))
+                    error = LOOK_ERRORS[self.error % 2] if name in LOOKS else self.error
+                    raise OSError(error, os.strerror(error), str(arguments[0]))
             return real(*arguments, **options)
 
         return call
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
+    def installed(self) -> Iterator[Failing]:
         """In place of the real calls."""
         kept = [(owner, name, getattr(owner, name)) for owner, name in CALLS]
         try:
             for owner, name, real in kept:
                 setattr(owner, name, self._wrapped(name, real))
-            yield
+            yield self
         finally:
             for owner, name, real in kept:
                 setattr(owner, name, real)
@@ -105,11 +112,6 @@ def files_at_most(size_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@contextmanager
-def nothing_fails() -> Iterator[None]:
-    yield
 
 
 def faults(random: Random, place: Path, calls: int, largest_bytes: int) -> tuple[str, Any]:
@@ -150,16 +152,26 @@ def saves(this: Round) -> None:
         name, fault = faults(this.random, place, counted.count, largest)
         error = _result(fault, partial(memory.save, place))
         found = _judged_save(error, place, memory, model, states, how)
-        this.report(row, found.split(":")[0] if found else (REFUSED if error else RIGHT), f"{name}: {found or ''}")
+        this.report(row, found.split(":")[0] if found else (REFUSED if error else RIGHT), f"{LAST[0]}{name}: {found or ''}")
 
 
 def _result(fault: Any, step: Callable[[], object]) -> BaseException | None:
+    LAST[0] = ""
     try:
         with fault:
             step()
     except BaseException as error:
-        return error
+        return _freed(error)
     return None
+
+
+def _freed(error: BaseException) -> BaseException:
+    """The error without the frames it came through: they hold what the step had made, locks among it."""
+    error.__traceback__ = None
+    for inner in (error.__cause__, error.__context__):
+        if inner is not None:
+            _freed(inner)
+    return error
 
 
 def _judged_save(
@@ -213,7 +225,7 @@ def loads(this: Round) -> None:
         store = place if in_place else None
         error = _result(fault, partial(_load_into, held, place, model, store))
         if error is not None and verdict_of(error)[0] != REFUSED:
-            this.report_error(row, error, f"{name}: ")
+            this.report_error(row, error, f"{LAST[0]}{name}: ")
             continue
         found = difference(state_of(held[0], model), state) if held else None
         held.clear()
@@ -225,7 +237,7 @@ def loads(this: Round) -> None:
                 found = difference(stored_state(place, model, in_place=in_place), state)
             except MPlusError as refused:
                 found = f"does not open afterwards: {refused}"
-        this.report(row, found.split(":")[0] if found else (REFUSED if error else RIGHT), f"{name}: {found or ''}")
+        this.report(row, found.split(":")[0] if found else (REFUSED if error else RIGHT), f"{LAST[0]}{name}: {found or ''}")
 
 
 def _load_into(held: list[Memory], place: Path, model: MPlusModel, store: Path | None) -> None:
@@ -258,13 +270,13 @@ def writes(this: Round) -> None:
         name, fault = faults(this.random, place, counted.count, 3000)
         error = _result(fault, partial(memory.write, text, source="a"))
         if error is not None and verdict_of(error)[0] != REFUSED:
-            this.report_error(row, error, f"{name}: ")
+            this.report_error(row, error, f"{LAST[0]}{name}: ")
             continue
         try:
             found = course.fault(memory)
         except MPlusError as refused:
             found = f"refused afterwards: {refused}"
-        this.report(row, found.split(":")[0] if found else (REFUSED if error else RIGHT), f"{name}: {found or ''}")
+        this.report(row, found.split(":")[0] if found else (REFUSED if error else RIGHT), f"{LAST[0]}{name}: {found or ''}")
 
 
 def commands(this: Round) -> None:
@@ -287,17 +299,17 @@ def commands(this: Round) -> None:
         done: list[tuple[int, str, str]] = []
         error = _result(fault, partial(_run_into, done, arguments))
         if error is not None:
-            this.report(row, f"raised {type(error).__name__}", f"{fault_name}: {error}")
+            this.report(row, f"raised {type(error).__name__}", f"{LAST[0]}{fault_name}: {error}")
             continue
         code, _, err = done[0]
         try:
             stored = which(stored_state(place, model), states)
         except MPlusError as refused:
-            this.report(row, "lost", f"{fault_name}: {refused} after {err}")
+            this.report(row, "lost", f"{LAST[0]}{fault_name}: {refused} after {err}")
             continue
         if code and not one_line(err):
-            this.report(row, "no sentence", f"{fault_name}: {err}")
+            this.report(row, "no sentence", f"{LAST[0]}{fault_name}: {err}")
         elif stored is None or (stored == 1) != (code == 0):
-            this.report(row, "exit code untrue", f"{fault_name}: exit code {code}, state {stored}, {err}")
+            this.report(row, "exit code untrue", f"{LAST[0]}{fault_name}: exit code {code}, state {stored}, {err}")
         else:
             this.report(row, REFUSED if code else RIGHT)
