@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check bench-quick clean
+.PHONY: help setup demo test check abuse bench-quick clean
 
 help:
 	@echo "make setup   .venv with pinned dependencies, and the base model"
 	@echo "make demo    the model reads 160,000 tokens and answers from memory; results in demo/"
 	@echo "make test    the test suite"
 	@echo "make check   ruff, ruff format, mypy --strict"
+	@echo "make abuse   attacks on memories for five minutes, and what they counted"
 	@echo "make bench-quick   ratios against the paper's procedure, and bounds they must keep (under 3 minutes)"
 	@echo "make clean   remove caches, build products and demo/ (.venv and the base model stay)"
 
@@ -30,6 +31,10 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest
+
+# Attacks on memories for five minutes; more: $(BIN)/python -m tests.abuse --minutes 60
+abuse: setup
+	$(BIN)/python -m tests.abuse
 
 check: $(STAMP)
 	$(BIN)/ruff check
