@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.attach.prefix import Shelf
+from mplus.errors import UnsupportedModelError
 from mplus.memory.index.levels import KeyLevels
 from mplus.memory.index.sketch import BlockSketch
 from mplus.retriever import LayerRetriever, VoteRetriever
@@ -161,3 +162,15 @@ def test_weights_set_to_another_type_are_read_in_that_type() -> None:
     read(model, filled(model, 40))
     base.to(torch.float64)
     assert read(model, filled(model, 40)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("part", ["the model", "a layer"])
+def test_a_compiled_base_is_refused_by_name(part: str) -> None:
+    """As ``compile()`` leaves a module, which compiles nothing before the first pass but loads a slow part of torch."""
+    base: Any = tiny_decoder()
+    compiled = base if part == "the model" else base.model.layers[1]
+    compiled._compiled_call_impl = compiled._call_impl
+    with pytest.raises(UnsupportedModelError, match="compiled") as caught:
+        MPlusModel.from_base(base, geometry=tiny_geometry())
+    assert "\n" not in str(caught.value)
+    assert ("layers.1" in str(caught.value)) == (part == "a layer")

@@ -50,11 +50,22 @@ class Decoder:
         self.head_width = int(attention.head_dim)
         self.kv_heads = int(self.config.num_key_value_heads)
         self._check_rotary()
+        self._check_not_compiled()
         self.hooked: list[Hooks] = []
         """Sets of hooks that are on now; see ``sweep``."""
         self.grouped_by: object | None = None
         """Who switched the attention of ``attention.py`` on."""
         self._key_value_weights: list[Tensor] | None = None
+
+    def _check_not_compiled(self) -> None:
+        """Raise ``UnsupportedModelError`` where a part was compiled: compiled code does not see hooks that are put on later."""
+        for name, module in self.model.named_modules():
+            if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+                part = type(self.model).__name__ + (f".{name}" if name else "")
+                raise UnsupportedModelError(
+                    f"{part} was compiled, and compiled code would pass memory by without a word; attach memory to the model as it was "
+                    "before torch.compile"
+                )
 
     def _check_rotary(self) -> None:
         """Raise ``UnsupportedModelError`` where a key could not be turned to its place exactly as the decoder does it."""
