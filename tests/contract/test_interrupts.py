@@ -57,7 +57,9 @@ def interrupted(act: Callable[[], Any], at: int | None = None) -> int:
     """Run something, interrupted at an instruction if one is given; how many there were."""
     watch = Interrupted(at)
     try:
-        with watch():
+        # Python's own signals never fall between the end of a block and the call of its __exit__, but these may: then the
+        # caller's thread is left without gradients, which is nothing of the model's.
+        with torch.set_grad_enabled(torch.is_grad_enabled()), watch():
             act()
     except KeyboardInterrupt:
         pass

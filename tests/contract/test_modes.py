@@ -137,8 +137,8 @@ def test_torchs_defaults_change_no_index_and_no_new_part(kind: str) -> None:
     wanted = made()
     with defaults(kind):
         got = made()
-        parts = [*LayerRetriever(1, 8, 4).parameters(), *VoteRetriever((0,), 8, 4).parameters()]
-        parts += VoteRetriever((0,), 8).buffers()
+        made_new = [LayerRetriever(1, 8, 4), VoteRetriever((0,), 8, 4), VoteRetriever((0,), 8)]
+    parts = [part for one in made_new for part in (*one.parameters(), *one.buffers())]
     assert all(torch.equal(one, other) for one, other in zip(got, wanted, strict=True))
     assert {(part.dtype, part.device.type) for part in parts} == {(torch.float32, "cpu")}
 
@@ -157,7 +157,7 @@ def test_a_decoder_in_training_mode_reads_and_writes_alike(model: MPlusModel) ->
 
 
 def test_weights_set_to_another_type_are_read_in_that_type() -> None:
-    base = tiny_decoder()
+    base: Any = tiny_decoder()
     model = MPlusModel.from_base(base, geometry=tiny_geometry())
     read(model, filled(model, 40))
     base.to(torch.float64)

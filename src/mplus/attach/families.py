@@ -149,7 +149,8 @@ class Decoder:
 
     def as_heads(self, flat: Tensor) -> Tensor:
         """[..., H*E], as a projection gives it, to [..., H, E]."""
-        return flat.unflatten(-1, (self.kv_heads, self.head_width))
+        heads: Tensor = flat.unflatten(-1, (self.kv_heads, self.head_width))
+        return heads
 
     def project(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """K before rotation and V, each [..., n, H, E], of hidden states [..., n, D], with whatever adapter is on."""
