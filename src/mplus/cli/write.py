@@ -12,8 +12,10 @@ import typer
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, MemoryDirectory, ModelName, Verbose
+from mplus.cli.options import DEFAULT_NAME, Device, DType, MemoryDirectory, ModelName, NumberType, Verbose
 from mplus.errors import EmptyTextError, EncodingError, InputError, SnapshotError
+from mplus.runtime.input_file import read_bounded
+from mplus.text_input import well_formed
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
@@ -26,15 +28,18 @@ def write(
     memory: MemoryDirectory,
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="UTF-8 text files; '-' is stdin.", show_default=False)],
     model: ModelName = DEFAULT_NAME,
+    dtype: DType = NumberType.auto,
+    device: Device = None,
     verbose: Verbose = False,
 ) -> None:
     """Read text files into a memory; MEMORY is made if absent. Nothing is stored unless all of it was read."""
     texts = _read_all(files)
     _check_place(memory)
-    opened = open_model(model)
+    opened = open_model(model, dtype=dtype, device=device)
     held = _open_memory(memory, opened)
     tokens_read = _write_all(held, opened, texts)
     held.save(memory)
+    terminal.mark_stored(memory)
     _report(held, memory, tokens_read)
 
 
@@ -44,11 +49,16 @@ def _read_all(files: list[str]) -> list[tuple[str, str]]:
 
     if files.count(STDIN) > 1:
         raise InputError(f"'{STDIN}' (stdin) is named {files.count(STDIN)} times, but it can be read only once")
-    return [("stdin", _read_stdin()) if file == STDIN else (file, read_text(file)) for file in files]
+    return [("stdin", _read_stdin()) if file == STDIN else (well_formed(file), read_text(file)) for file in files]
 
 
 def _read_stdin() -> str:
-    data = sys.stdin.buffer.read()
+    if sys.stdin is None:
+        raise InputError(f"stdin ('{STDIN}') is closed; name a file, or feed a text through a pipe")
+    try:
+        data = read_bounded(sys.stdin.buffer, name="stdin")
+    except (OSError, ValueError) as error:
+        raise InputError(f"stdin cannot be read ({getattr(error, 'strerror', None) or error}); name a file") from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
