@@ -12,6 +12,7 @@ from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, MemoryDirectory, ModelName, Verbose
 from mplus.cli.write import STDIN, _read_stdin
 from mplus.errors import EmptyTextError
+from mplus.memory.manifest import read_manifest
 from mplus.text_input import well_formed
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ def ask(
     question = well_formed(_read_stdin() if question == STDIN else question)
     if not question.strip():
         raise EmptyTextError('the question is empty; ask something, for example: mplus ask MEMORY "Where does Ana live?"')
-    from mplus.memory.snapshot import read_manifest
-
     read_manifest(memory)
     opened = open_model(model)
     from mplus.memory.memory import Memory

@@ -11,6 +11,7 @@ from mplus.cli import terminal
 from mplus.cli.model import open_model
 from mplus.cli.options import MemoryDirectory, Verbose
 from mplus.errors import SnapshotError
+from mplus.memory.manifest import read_manifest
 
 
 def info(
@@ -23,8 +24,6 @@ def info(
     verbose: Verbose = False,
 ) -> None:
     """Show what is in a memory: its model, tokens, sources and sizes."""
-    from mplus.memory.snapshot import read_manifest
-
     facts = _facts(memory, read_manifest(memory))
     if model is not None:
         from mplus.memory.memory import Memory

@@ -13,7 +13,9 @@ import typer
 from mplus.cli import terminal
 from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, Device, DType, MemoryDirectory, ModelName, NumberType, Verbose
-from mplus.errors import EmptyTextError, EncodingError, InputError, SnapshotError
+from mplus.errors import EmptyTextError, InputError, SnapshotError
+from mplus.memory.manifest import read_manifest
+from mplus.memory.stores.lock import SAVE_LOCK, changing
 from mplus.runtime.input_file import read_bounded
 from mplus.text_input import well_formed
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from mplus.model import MPlusModel
 
 STDIN = "-"
+PATIENCE_S = 3600.0
+"""Another command that writes into the same memory may read for minutes."""
 
 
 def write(
@@ -36,10 +40,13 @@ def write(
     texts = _read_all(files)
     _check_place(memory)
     opened = open_model(model, dtype=dtype, device=device)
-    held = _open_memory(memory, opened)
-    tokens_read = _write_all(held, opened, texts)
-    held.save(memory)
-    terminal.mark_stored(memory)
+    with changing(
+        memory, timeout_s=PATIENCE_S, tell=terminal.note
+    ):  # whoever writes here meanwhile is waited for, not overwritten
+        held = _open_memory(memory, opened)
+        tokens_read = _write_all(held, opened, texts)
+        held.save(memory)
+        terminal.mark_stored(memory)
     _report(held, memory, tokens_read)
 
 
@@ -55,36 +62,38 @@ def _read_all(files: list[str]) -> list[tuple[str, str]]:
 def _read_stdin() -> str:
     if sys.stdin is None:
         raise InputError(f"stdin ('{STDIN}') is closed; name a file, or feed a text through a pipe")
+    from mplus.corpus.files import decoded
+
     try:
         data = read_bounded(sys.stdin.buffer, name="stdin")
     except (OSError, ValueError) as error:
         raise InputError(f"stdin cannot be read ({getattr(error, 'strerror', None) or error}); name a file") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EncodingError(f"stdin is not UTF-8 (byte {error.start} is 0x{data[error.start]:02x}); convert it first") from None
+    text = decoded(data, "stdin")
     if not text.strip():
         raise EmptyTextError(f"stdin holds no text ({len(data)} bytes); expected some text to read")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
 
 
 def _check_place(directory: Path) -> None:
     """Refuse a place where no memory can be stored before minutes of reading are spent on it."""
     if directory.exists() and not directory.is_dir():
         raise SnapshotError(f"{directory} is a file, a memory needs a directory of its own; choose another path")
-    if directory.is_dir() and any(directory.iterdir()):
-        from mplus.memory.snapshot import read_manifest
-
+    if _holds_something(directory):
         read_manifest(directory)
     nearest = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise SnapshotError(f"a memory cannot be stored in {directory}: {nearest} may not be written; choose another path")
 
 
+def _holds_something(directory: Path) -> bool:
+    """Whether there is anything but the mark of a command that writes there just now."""
+    return directory.is_dir() and any(path.name != SAVE_LOCK for path in directory.iterdir())
+
+
 def _open_memory(directory: Path, model: MPlusModel) -> Memory:
     from mplus.memory.memory import Memory
 
-    if directory.is_dir() and any(directory.iterdir()):
+    if _holds_something(directory):
         return Memory.load(directory, model)
     return model.new_memory(seed=0)
 
@@ -119,4 +128,4 @@ def _report(memory: Memory, directory: Path, tokens_read: int) -> None:
 
 
 def _stored_bytes(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir())
+    return sum(path.stat().st_size for path in directory.iterdir() if path.is_file())

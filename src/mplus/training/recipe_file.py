@@ -1,6 +1,7 @@
 """Recipes as YAML files: opening by name or path, ``extends``, ``--set``. Knows no setting by name; ``recipe`` validates.
 
-Shipped recipes open by name (``adapt/memory``), from a checkout and from an installed package alike. YAML is read as version 1.2 has it where 1.1 surprises: ``no`` is a word, ``1e-3`` a number, a repeated key an error.
+Shipped recipes open by name (``adapt/memory``), from a checkout and from an installed package alike. YAML is read
+as version 1.2 has it where 1.1 surprises: ``no`` is a word, ``1e-3`` a number, a repeated key an error.
 """
 
 from __future__ import annotations
