@@ -12,6 +12,7 @@ import typer
 from mplus.cli import terminal
 from mplus.cli.demo import check_place
 from mplus.cli.eval_settings import named_settings, parse_set, seed_list, settings_for
+from mplus.cli.eval_show import show as show_summary
 from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, LARGEST_SEED, MOST_TOKENS, Device, DType, ModelName, NumberType, Verbose, a_path
 from mplus.errors import GeometryError, InputError
@@ -19,7 +20,6 @@ from mplus.errors import GeometryError, InputError
 if TYPE_CHECKING:
     from mplus.evaluation.bench import Bench
     from mplus.evaluation.job import Job
-    from mplus.evaluation.summary import Summary
     from mplus.evaluation.taskfile import TaskFile
     from mplus.evaluation.variants import Variant
     from mplus.model import MPlusModel
@@ -380,30 +380,4 @@ def _run(job: Job, out: Path, *, resume: bool) -> None:
                 out, lambda name, done, all_: show(job.task, order[name] + (done >= all_), total), resume=resume
             )
     terminal.mark_stored(out)
-    _show(summary, job.left_out.lines(), paths)
-
-
-def _show(summary: Summary, left_out: list[str], paths: list[Path]) -> None:
-    from mplus.evaluation.summary import NAMES, RETRIEVAL
-
-    console = terminal.results()
-    tables = [(f"{summary.task}: {summary.meaning}", summary.rows()), (RETRIEVAL, summary.retrieval_rows())]
-    for title, (headings, rows) in tables:
-        if len(headings) > 1:
-            table = terminal.table(*headings, title=f"{summary.model}: {title}")
-            for row in rows:
-                table.add_row(*row)
-            console.print(table)
-    context = summary.context
-    read, seconds = sum(context["tokens_read"].values()), context["seconds_of"]
-    reading = seconds.get("read", 0.0)
-    answers = sum(sample.asked for sample in summary.samples)
-    each = ", ".join(f"{NAMES.get(name, name)} {value:,}" for name, value in context["seconds_per_1000_answers"].items())
-    terminal.say(
-        "",
-        summary.budget_sentence(),
-        f"read {read:,} tokens in {reading:.0f} s, gave {answers:,} answers in {context['seconds'] - reading:.0f} s",
-        f"seconds per 1,000 answers, reading apart: {each}",
-        *left_out,
-        *paths,
-    )
+    show_summary(summary, job.left_out.lines(), paths)

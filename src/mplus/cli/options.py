@@ -40,8 +40,9 @@ class NumberType(StrEnum):
     float16 = "float16"
 
 
-def a_path(text: str) -> Path:
-    """A path as it is typed, with `~` replaced by the home directory."""
+def a_path(given: str | Path) -> Path:
+    """A path as it is typed, with `~` replaced by the home directory; also a default, which is one already."""
+    text = str(given)
     if not text.strip():
         raise typer.BadParameter("it is empty; expected a path")
     try:

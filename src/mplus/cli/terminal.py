@@ -177,14 +177,14 @@ class _Count(ProgressColumn):
         return Text(f"{task.completed:,.0f} of {total} {unit}" + (f", {speed:,.0f} {unit}/s" if speed else ""), no_wrap=True)
 
 
-COLUMNS = (TextColumn("{task.description}"), BarColumn(bar_width=16), _Count(), TimeRemainingColumn())
+COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=16), _Count(), TimeRemainingColumn())
 
 
 @contextlib.contextmanager
 def token_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar while tokens are read; yields a function that takes the tokens done so far."""
     with _progress(*COLUMNS) as progress:
-        task = progress.add_task(label, total=total)
+        task = progress.add_task(shown(label), total=total)
         yield lambda done: progress.update(task, completed=done)
 
 
@@ -206,7 +206,7 @@ def stage_bar(stages: Mapping[str, tuple[str, str]]) -> Iterator[Callable[[str, 
                 label, unit = stages.get(stage, (stage, ""))
                 for earlier in tasks.values():
                     progress.update(earlier, visible=False)
-                tasks[stage] = progress.add_task(label, total=total, unit=unit)
+                tasks[stage] = progress.add_task(shown(label), total=total, unit=unit)
                 if progress.disable:
                     note(f"{label}: {total:,} {unit}")
             progress.update(tasks[stage], completed=done, total=total)
@@ -217,21 +217,20 @@ def stage_bar(stages: Mapping[str, tuple[str, str]]) -> Iterator[Callable[[str, 
 @contextlib.contextmanager
 def waiting(label: str) -> Iterator[Callable[[str], None]]:
     """A spinner while something takes its time; yields a function that changes the label (a line each without a terminal)."""
-    with _progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as progress:
-        task = progress.add_task(label, total=None)
-        yield note if progress.disable else lambda text: progress.update(task, description=text)
+    with _progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()) as progress:
+        task = progress.add_task(shown(label), total=None)
+        yield note if progress.disable else lambda text: progress.update(task, description=shown(text))
 
 
 def _progress(*columns: ProgressColumn) -> Progress:
-    shown = sys.stderr.isatty()
-    return Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not shown)
+    return Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty())
 
 
 class _Stderr(logging.Handler):
     """Writes to what `sys.stderr` is at that moment, so a bar that stands there moves down."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        note(self.format(record))
 
 
 def start_logging() -> None:

@@ -58,7 +58,7 @@ def train(
     if recipe is None:
         raise RecipeError("no recipe is named; give a name that `mplus train --list` shows, or the path of a YAML file")
     place = [] if out is None else [f"out={_quoted(str(out))}"]
-    with terminal.waiting(terminal.shown(f"reading {recipe}")):
+    with terminal.waiting(f"reading {recipe}"):
         settings = read_recipe(recipe, [*(changes or []), *place])
     if dry_run:
         _show_plan(settings)
@@ -141,12 +141,12 @@ def _watching(settings: Recipe) -> Iterator[Watch]:
 
     shown = sys.stderr.isatty()
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=16),
-        TextColumn("{task.percentage:>3.0f}% {task.fields[told]}"),
+        TextColumn("{task.percentage:>3.0f}% {task.fields[told]}", markup=False),
     )
     with Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not shown) as progress:
-        bar = progress.add_task(settings.name, total=1.0, told="")
+        bar = progress.add_task(terminal.shown(settings.name), total=1.0, told="")
 
         class Show(Watch):
             """A bar on a terminal, else a line for each logged step."""
