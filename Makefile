@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check abuse bench-quick clean
+.PHONY: help setup demo test check abuse bench-quick wheel-test clean
 
 help:
 	@echo "make setup   .venv with pinned dependencies, and the base model"
@@ -14,6 +14,7 @@ help:
 	@echo "make test    the test suite"
 	@echo "make check   ruff, ruff format, mypy --strict"
 	@echo "make abuse   attacks on memories for five minutes, and what they counted"
+	@echo "make wheel-test    the package as pip gives it: built, installed with the newest of everything, used (needs an index)"
 	@echo "make bench-quick   ratios against the paper's procedure, and bounds they must keep (under 3 minutes)"
 	@echo "make clean   remove caches, build products and demo/ (.venv and the base model stay)"
 
@@ -44,6 +45,10 @@ check: $(STAMP)
 # Bounds lie well below what was measured (benchmarks/results): processors differ, and only ratios are compared.
 bench-quick: setup
 	$(BIN)/mplus bench quick --model mid --out build/bench-quick.json --check benchmarks/guard.json
+
+# What was installed and seen is printed; TORCH=torch takes the newest torch as well.
+wheel-test:
+	PYTHON=$(PYTHON) .ci/wheel-test
 
 clean:
 	rm -rf build dist demo .mypy_cache .pytest_cache .ruff_cache

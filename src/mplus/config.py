@@ -1,12 +1,14 @@
 """Sizes and policies of a memory, validated once. Knows nothing of tensors or models.
 
-The paper's symbols, used as short names everywhere: K new memory tokens per write, N short-term
+The paper's symbols, taken as names of settings everywhere: K new memory tokens per write, N short-term
 tokens, K0 long-term tokens read per prompt, M long-term capacity per layer.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+import difflib
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +16,55 @@ from mplus.errors import GeometryError
 
 MemoryFormat = Literal["kv", "hidden"]
 Policy = Literal["per_layer", "shared"]
+RowType = Literal["model", "bfloat16", "float16", "int8"]
+SearchType = Literal["model", "bfloat16", "int8"]
+
+SYMBOLS: Final = {"K": "new_tokens", "N": "stm_tokens", "K0": "ltm_read_tokens", "M": "ltm_capacity"}
+"""The paper's letters, and the settings they stand for."""
+
+_MOST_TOKENS = 2**40
+"""More than any machine holds; keeps a number that is typed within what arithmetic on it can take."""
+
+
+class GeometrySettings(TypedDict, total=False):
+    """The settings of ``Geometry`` by name, for signatures that take some of them; the paper's letters stand for four."""
+
+    K: int
+    N: int
+    K0: int
+    M: int
+    new_tokens: int
+    stm_tokens: int
+    ltm_read_tokens: int
+    ltm_capacity: int
+    ltm_dtype: RowType
+    ltm_search_dtype: SearchType
+    ltm: bool
+    chunk_tokens: int
+    min_write_tokens: int
+    write_tap: Literal["input", "output"]
+    memory_projection: Literal["read", "write"]
+    drop: Policy
+    retrieval: Policy
+    block_tokens: int
+    drop_tokens: int
+    read_order: Literal["age", "score"]
+    recent_tokens: int
+    certain_score: float | None
+    neighbour_blocks: int
+    second_look: int
+    look_weight: float
+    choice: Literal["best", "recent", "random"]
+    search: Literal["auto", "exact"]
+    exact_below: int
+    candidates: int
+    eviction: Literal["oldest", "countdown"]
+    merge_every_writes: int
+    initial_recall_frequency: float
+    recall_decay: float
+    stm_ages: Literal["since_written", "frozen"]
+    small_ltm: Literal["fewer", "repeat"]
+    inv_freq_dtype: Literal["float32", "bfloat16"]
 
 
 class Geometry(BaseModel):
@@ -23,23 +74,23 @@ class Geometry(BaseModel):
     ``memory_projection="read"``; models adapted here use ``input``, ``shared``, ``shared``, ``write``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    new_tokens: int = Field(256, ge=1, description="K: memory tokens one write adds at most")
-    stm_tokens: int = Field(1024, ge=1, description="N: short-term tokens")
-    ltm_read_tokens: int = Field(512, ge=0, description="K0: long-term tokens read per prompt")
-    ltm_capacity: int = Field(1_000_000, ge=0, description="M: long-term tokens kept per layer")
-    ltm_dtype: Literal["model", "bfloat16", "float16", "int8"] = Field(
+    new_tokens: int = Field(256, ge=1, le=_MOST_TOKENS, description="K: memory tokens one write adds at most")
+    stm_tokens: int = Field(1024, ge=1, le=_MOST_TOKENS, description="N: short-term tokens")
+    ltm_read_tokens: int = Field(512, ge=0, le=_MOST_TOKENS, description="K0: long-term tokens read per prompt")
+    ltm_capacity: int = Field(1_000_000, ge=0, le=_MOST_TOKENS, description="M: long-term tokens kept per layer")
+    ltm_dtype: RowType = Field(
         "model",
         description="number type in which long-term rows are kept; `int8` has a scale per token, field and layer, and needs "
         "memory format `kv`",
     )
-    ltm_search_dtype: Literal["model", "bfloat16", "int8"] = Field(
+    ltm_search_dtype: SearchType = Field(
         "model", description="number type in which long-term search keys are kept; `int8` has a scale per key"
     )
     ltm: bool = Field(True, description="False is MemoryLLM: what leaves short-term memory is gone")
-    chunk_tokens: int = Field(256, ge=1, description="text tokens of one write at most")
-    min_write_tokens: int = Field(16, ge=1, description="shorter text waits in `pending`")
+    chunk_tokens: int = Field(256, ge=1, le=_MOST_TOKENS, description="text tokens of one write at most")
+    min_write_tokens: int = Field(16, ge=1, le=_MOST_TOKENS, description="shorter text waits in `pending`")
 
     write_tap: Literal["input", "output"] = "input"
     memory_projection: Literal["read", "write"] = Field(
@@ -47,10 +98,11 @@ class Geometry(BaseModel):
     )
     drop: Policy = "shared"
     retrieval: Policy = "shared"
-    block_tokens: int = Field(16, ge=1, description="neighbours that are found together")
+    block_tokens: int = Field(16, ge=1, le=_MOST_TOKENS, description="neighbours that are found together")
     drop_tokens: int = Field(
         0,
         ge=0,
+        le=_MOST_TOKENS,
         description="neighbours that leave short-term memory together; 0: four blocks where N has room for that, else one",
     )
     read_order: Literal["age", "score"] = Field(
@@ -60,6 +112,7 @@ class Geometry(BaseModel):
     recent_tokens: int = Field(
         0,
         ge=0,
+        le=_MOST_TOKENS,
         description="read_order `score`: where the best find is among about so many newest tokens, these stay whole beside the prompt",
     )
     certain_score: float | None = Field(
@@ -67,10 +120,11 @@ class Geometry(BaseModel):
         description="read_order `score`: where no window's vote reaches this, no short-term token is moved; what is found in LTM "
         "stands before them; null: always certain",
     )
-    neighbour_blocks: int = Field(1, ge=0, description="blocks read on each side of a found block")
+    neighbour_blocks: int = Field(1, ge=0, le=_MOST_TOKENS, description="blocks read on each side of a found block")
     second_look: int = Field(
         0,
         ge=0,
+        le=_MOST_TOKENS,
         description="shared retrieval: so many of the best windows (2 or more) are judged again, by how well each explains the prompt",
     )
     look_weight: float = Field(
@@ -88,17 +142,18 @@ class Geometry(BaseModel):
         "decide among them; `exact`: every long-term token is scored (published models)",
     )
     exact_below: int = Field(
-        65_536, ge=1, description="search `auto`: long-term tokens of a layer below which every one is scored"
+        65_536, ge=1, le=_MOST_TOKENS, description="search `auto`: long-term tokens of a layer below which every one is scored"
     )
     candidates: int = Field(
         0,
         ge=0,
+        le=_MOST_TOKENS,
         description="search `auto`: long-term tokens scored exactly for each one that is read (times K0 in all); 0: 32 where layers "
         "vote, 12 where each layer finds its own",
     )
 
     eviction: Literal["oldest", "countdown"] = "oldest"
-    merge_every_writes: int = Field(1, ge=1, description="countdown: writes between two merges")
+    merge_every_writes: int = Field(1, ge=1, le=_MOST_TOKENS, description="countdown: writes between two merges")
     initial_recall_frequency: float = Field(10.0, description="countdown: what a merged row starts with")
     recall_decay: float = Field(1.0, description="countdown: what each merge takes from every row")
 
@@ -111,6 +166,12 @@ class Geometry(BaseModel):
     inv_freq_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="`bfloat16` is how the published 8B model was run"
     )
+
+    def __init__(self, **fields: Unpack[GeometrySettings]) -> None:
+        try:
+            super().__init__(**spelt_out(fields))
+        except ValidationError as error:
+            raise GeometryError(_sentence(error)) from None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -179,21 +240,45 @@ class Geometry(BaseModel):
         """Whether a read looks into long-term memory at all."""
         return self.ltm and self.ltm_read_tokens > 0
 
-    def changed(self, **fields: Any) -> Geometry:
+    def changed(self, **fields: Unpack[GeometrySettings]) -> Geometry:
         """This geometry with some fields replaced, validated again.
 
         Raises:
             GeometryError: a field is unknown, out of range or contradicts another.
         """
-        return make_geometry(**{**self.model_dump(), **fields})
+        return make_geometry(**{**self.model_dump(), **spelt_out(fields)})
 
 
 def make_geometry(**fields: Any) -> Geometry:
-    """Build a ``Geometry``; a bad field raises ``GeometryError`` in one sentence."""
-    try:
-        return Geometry(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = first["msg"].removeprefix("Value error, ")
-        parts = ["geometry", ".".join(map(str, first["loc"])), what]
-        raise GeometryError(": ".join(filter(None, parts))) from None
+    """A ``Geometry`` of settings from a file; a bad field raises ``GeometryError`` in one sentence."""
+    return Geometry(**fields)
+
+
+def spelt_out(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the paper's letters spelt out.
+
+    Raises:
+        GeometryError: a name is unknown (the nearest is named), or a setting is given by its letter and its name.
+    """
+    found: dict[str, Any] = {}
+    for given, value in fields.items():
+        name = SYMBOLS.get(given, given)
+        if name not in Geometry.model_fields:
+            raise GeometryError(f"geometry: unknown key {given!r:.100}; {_nearest(str(given))}")
+        if name in found:
+            raise GeometryError(f"geometry: {name} is given twice, by its name and by its letter; give it once")
+        found[name] = value
+    return found
+
+
+def _nearest(name: str) -> str:
+    known = [*Geometry.model_fields, *SYMBOLS]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    what = first["msg"].removeprefix("Value error, ")
+    got = f", got {first['input']!r:.60}" if first["loc"] else ""
+    return ": ".join(filter(None, ["geometry", ".".join(map(str, first["loc"])), what])) + got

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Unpack, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
 from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.state import longterm_rows, rows_of_hidden
-from mplus.config import Geometry, MemoryFormat
+from mplus.config import Geometry, GeometrySettings, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory import many
 from mplus.memory.memory import Memory
@@ -106,7 +106,7 @@ class MemoryHost:
         memory_format: MemoryFormat | None = None,
         initialised: bool = True,
         store: Storage | str | Path = "ram",
-        **geometry: Any,
+        **geometry: Unpack[GeometrySettings],
     ) -> Memory:
         """An empty memory (published models: with their initial pool).
 

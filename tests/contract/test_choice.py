@@ -14,7 +14,7 @@ import mplus
 from mplus import Memory, MPlusModel
 from mplus.config import make_geometry
 from mplus.errors import GeometryError
-from mplus.memory.stores.home import MANIFEST
+from mplus.memory.manifest import MANIFEST
 from tests.conftest import TinyModel
 from tests.contract.plain import Plain
 from tests.tiny import SETUPS, contents, filled, ids, same_contents, tiny_geometry

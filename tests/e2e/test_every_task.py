@@ -81,7 +81,7 @@ def model() -> MPlusModel:
 def place(tmp_path: Path, model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Data of every form."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(eval_run, "open_model", lambda name: model)
+    monkeypatch.setattr(eval_run, "open_model", lambda name, **_: model)
     squad_file(tmp_path / "squad.json", articles=4, paragraphs=2)
     (tmp_path / "book.txt").write_text(book(), encoding="utf-8")
     lines(tmp_path / "nq.jsonl", *map(open_question, range(6)))

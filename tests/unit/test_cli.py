@@ -303,7 +303,7 @@ def test_demo_shows_table_and_answers_and_stores_both_files(
         options["progress"]("read", 0, options["tokens"])
         return small_result()
 
-    monkeypatch.setattr("mplus.cli.demo.open_model", lambda name: f"opened {name}")
+    monkeypatch.setattr("mplus.cli.demo.open_model", lambda name, **_: f"opened {name}")
     monkeypatch.setattr("mplus.demo.job.run_retention", run_retention)
     (place / "book.txt").write_text("A long book.", encoding="utf-8")
     options = ["--out", "results/here", "--haystack", "book.txt", "--tokens", "40000", "--questions", "2", "--seed", "5"]

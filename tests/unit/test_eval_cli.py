@@ -26,7 +26,7 @@ def data(tmp_path: Path, model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> 
     """A file of questions; any model that is named is the tiny one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr(command, "open_model", lambda name: model)
+    monkeypatch.setattr(command, "open_model", lambda name, **_: model)
     return str(squad_file(tmp_path / "dev.json", articles=4, paragraphs=2))
 
 

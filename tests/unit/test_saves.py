@@ -18,7 +18,7 @@ import torch
 
 from mplus import Memory, MPlusModel
 from mplus.errors import InputError, SnapshotError, StoreError
-from mplus.memory.snapshot import read_manifest
+from mplus.memory.manifest import read_manifest
 from mplus.memory.stores.disk import DiskStorage
 from mplus.memory.stores.lock import changing
 from tests.conftest import TinyModel

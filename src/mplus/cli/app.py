@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 a mistake that the one line on stderr explains, 130 interr
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -45,9 +44,9 @@ def _show_version(value: bool) -> None:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            typer.echo(f"mplus {version('mplus-llm')}")
+            terminal.say(f"mplus {version('mplus-llm')}")
         except PackageNotFoundError:
-            typer.echo("mplus, not installed")
+            terminal.say("mplus, not installed")
         raise typer.Exit
 
 
@@ -63,13 +62,22 @@ def root(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Never lets a user's mistake become a traceback."""
+    with terminal.streams() as (out, _):
+        code = _told(list(sys.argv[1:] if argv is None else argv))
+        out.flush()
+        if out.error is None or code or isinstance(out.error, BrokenPipeError):  # whoever read our stdout has enough
+            return code
+        reason = out.error.strerror or out.error
+        if kept := terminal.stored():
+            terminal.note(f"mplus: {kept[-1]} is stored, but stdout cannot be written ({reason})")
+            return code
+        return _end(f"stdout cannot be written ({reason}); nothing else was to be done", MISTAKE)
+
+
+def _told(arguments: list[str]) -> int:
+    """Run one command; every mistake ends in one line and an exit code."""
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # whoever read our stdout has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _run(arguments)
     except (KeyboardInterrupt, typer.Abort):
         return _end("interrupted", INTERRUPTED)
     except UsageComplaint as complaint:
@@ -78,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end(str(error), MISTAKE)
     except OSError as error:  # the disk is full, a directory may not be written: nobody's bug
         return _end(f"{error.filename or 'input or output'}: {error.strerror or error}", MISTAKE)
+    except MemoryError:
+        return _end("there is not enough memory for this; give smaller sizes or less text", MISTAKE)
     finally:
         terminal.stop_logging()
 
@@ -98,5 +108,5 @@ def _usage_sentence(complaint: Any) -> str:
 
 def _end(sentence: str, code: int) -> int:
     """Say one line on stderr, whatever line breaks the sentence has."""
-    print("mplus: " + " ".join(sentence.split()), file=sys.stderr)
+    terminal.note("mplus: " + " ".join(sentence.split()))
     return code

@@ -9,9 +9,10 @@ import typer
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, MemoryDirectory, ModelName, Verbose
+from mplus.cli.options import DEFAULT_NAME, MOST_TOKENS, MemoryDirectory, ModelName, Verbose
 from mplus.cli.write import STDIN, _read_stdin
 from mplus.errors import EmptyTextError
+from mplus.memory.manifest import read_manifest
 from mplus.text_input import well_formed
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ def ask(
     max_new_tokens: Annotated[
         int | None,
         typer.Option(
-            "--max-new-tokens", min=1, help="Length of the answer at most; default: as `chat`, room for some sentences."
+            "--max-new-tokens",
+            min=1,
+            max=MOST_TOKENS,
+            help="Length of the answer at most; default: as `chat`, room for some sentences.",
         ),
     ] = None,
     show_retrieved: Annotated[bool, typer.Option("--show-retrieved", help="Say on stderr which sources were read.")] = False,
@@ -37,8 +41,6 @@ def ask(
     question = well_formed(_read_stdin() if question == STDIN else question)
     if not question.strip():
         raise EmptyTextError('the question is empty; ask something, for example: mplus ask MEMORY "Where does Ana live?"')
-    from mplus.memory.snapshot import read_manifest
-
     read_manifest(memory)
     opened = open_model(model)
     from mplus.memory.memory import Memory
@@ -49,8 +51,8 @@ def ask(
     with terminal.waiting("answering"):
         answer = opened.chat(messages, memory=held, max_new_tokens=max_new_tokens, do_sample=False, retrieved=retrieved)
     if show_retrieved:
-        terminal.note(well_formed(_retrieved_sentence(held, retrieved)))
-    typer.echo(well_formed(answer))
+        terminal.note(_retrieved_sentence(held, retrieved))
+    terminal.say(answer)
 
 
 def _retrieved_sentence(memory: Memory, retrieved: list[Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mplus.cli import terminal
-from mplus.cli.options import Verbose
+from mplus.cli.options import Verbose, a_path
 
 if TYPE_CHECKING:
     from mplus.benchmark.plan import Plan
@@ -27,23 +27,29 @@ def bench(
         typer.Option(
             "--out",
             metavar="FILE",
+            parser=a_path,
             help="JSON; a picture goes beside it. An earlier result of mplus bench is replaced, nothing else.",
         ),
     ] = Path("bench.json"),
-    rounds: Annotated[int | None, typer.Option("--rounds", help="Turns of each side.", show_default="7, quick 5")] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, max=10_000, help="Turns of each side.", show_default="7, quick 5")
+    ] = None,
     ltm: Annotated[
         str | None, typer.Option("--ltm", metavar="LIST", help="Long-term sizes.", show_default="0,10k,40k,150k,1M")
     ] = None,
     contexts: Annotated[
         str | None, typer.Option("--contexts", metavar="LIST", help="Texts of the full-context baselines, in tokens.")
     ] = None,
-    layers: Annotated[int | None, typer.Option("--layers", help="Layers of a random model, to fit a small machine.")] = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", min=1, max=1000, help="Layers of a random model, to fit a small machine.")
+    ] = None,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="float32, bfloat16 or auto.", show_default="the model's own")
     ] = None,
     end_to_end: Annotated[bool, typer.Option("--end-to-end", help="Also read 160,000 tokens and answer; takes minutes.")] = False,
     check: Annotated[
-        Path | None, typer.Option("--check", metavar="FILE", help="Bounds for the ratios; exit code 1 if one is broken.")
+        Path | None,
+        typer.Option("--check", metavar="FILE", parser=a_path, help="Bounds for the ratios; exit code 1 if one is broken."),
     ] = None,
     verbose: Verbose = False,
 ) -> int:
@@ -80,6 +86,7 @@ def _measure(plan: Plan, out: Path) -> Result:
     with terminal.waiting("measuring") as tell:
         result = run(plan, tell)
     paths = store(out, result.to_text(), (lambda path: draw(result, path)) if can_draw() else None)
+    terminal.mark_stored(out)
     bench_report.show(result, paths)
     return result
 
@@ -98,7 +105,8 @@ def _profile(plan: Plan, out: Path) -> int:
         raise MPlusError(f"nothing was profiled: {stage.notes[-1]}; name a smaller size with --ltm")
     text = bench_report.show_hotspots(found)
     path = store(out.with_suffix(".profile.txt"), text, None)[0]
-    terminal.results().print(str(path), markup=False, soft_wrap=True)
+    terminal.mark_stored(path)
+    terminal.say(path)
     return 0
 
 

@@ -8,13 +8,12 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from mplus.benchmark.hotspots import Hotspots
 from mplus.benchmark.ratios import targets
 from mplus.benchmark.result import Result
 from mplus.cli import terminal
+from mplus.cli.sheet import Sheet
 
 
 def show(result: Result, paths: list[Path]) -> None:
@@ -28,8 +27,8 @@ def show(result: Result, paths: list[Path]) -> None:
         if one is not None and one.row_count:
             console.print(one)
             console.print()
-    for line in [*_circumstances(result), *result.notes, *map(str, paths)]:
-        console.print(line, markup=False, soft_wrap=True)
+    for line in [*_circumstances(result), *result.notes, *paths]:
+        terminal.say(line)
 
 
 def show_hotspots(found: list[Hotspots]) -> str:
@@ -43,16 +42,14 @@ def show_hotspots(found: list[Hotspots]) -> str:
             )
             made = terminal.table("operator", "calls", "self ms", "share", title=title)
             for name, calls, seconds in one.operators:
-                made.add_row(escape(name), f"{calls:,}", f"{1000 * seconds:.1f}", f"{seconds / one.profiled_s:.1%}")
+                made.add_row(name, f"{calls:,}", f"{1000 * seconds:.1f}", f"{seconds / one.profiled_s:.1%}")
             console.print(made)
             console.print()
     return kept.getvalue()
 
 
-def _ratios(result: Result) -> Table:
-    made = terminal.table(
-        "ratio", "median", "quartiles", "target", "", title=f"{escape(result.model)}: ours and the literal procedure"
-    )
+def _ratios(result: Result) -> Sheet:
+    made = terminal.table("ratio", "median", "quartiles", "target", "", title=f"{result.model}: ours and the literal procedure")
     found = result.spreads
     wanted = targets(found)
     for name, one in found.items():
@@ -62,7 +59,7 @@ def _ratios(result: Result) -> Table:
     return made
 
 
-def _first_token(result: Result) -> Table:
+def _first_token(result: Result) -> Sheet:
     made = terminal.table("tokens behind the query", "ours", "literal", "full context", "text cached", title="First token, ms")
     for point in result.raw.get("first_token", {}).get("points", []):
         made.add_row(f"{point['ltm_tokens']:,} of memory", *_milliseconds(point["seconds"], "ours", "literal"), "", "")
@@ -77,7 +74,7 @@ def _milliseconds(seconds: dict[str, list[float]], *names: str) -> list[str]:
     return [f"{1000 * median(seconds[name]):,.0f}" if name in seconds else "" for name in names]
 
 
-def _rates(result: Result) -> Table:
+def _rates(result: Result) -> Sheet:
     made = terminal.table("tokens per second", "", title="Decoding and reading")
     raw = result.raw
     if part := raw.get("decode"):
@@ -93,18 +90,18 @@ def _rates(result: Result) -> Table:
     return made
 
 
-def _bytes(result: Result) -> Table | None:
+def _bytes(result: Result) -> Sheet | None:
     rows = result.raw.get("bytes", {}).get("per_token_and_layer")
     if not rows:
         return None
     made = terminal.table("row", "bytes", "of the literal", "fields", title="Bytes per memory token and layer")
     for name, fields in rows.items():
         parts = ", ".join(f"{field} {value:.4g}" for field, value in fields.items() if field != "total")
-        made.add_row(escape(name), f"{fields['total']:,.0f}", f"{fields['total'] / rows['literal']['total']:.3f}", parts)
+        made.add_row(name, f"{fields['total']:,.0f}", f"{fields['total'] / rows['literal']['total']:.3f}", parts)
     return made
 
 
-def _peaks(result: Result) -> Table | None:
+def _peaks(result: Result) -> Sheet | None:
     part = result.raw.get("peaks")
     if not part:
         return None
@@ -117,7 +114,7 @@ def _peaks(result: Result) -> Table | None:
     return made
 
 
-def _files(result: Result) -> Table | None:
+def _files(result: Result) -> Sheet | None:
     part = result.raw.get("save_load")
     if not part:
         return None
@@ -128,7 +125,7 @@ def _files(result: Result) -> Table | None:
     return made
 
 
-def _shares(result: Result) -> Table | None:
+def _shares(result: Result) -> Sheet | None:
     part = result.raw.get("counts")
     if not part:
         return None
@@ -143,7 +140,7 @@ def _shares(result: Result) -> Table | None:
     return made
 
 
-def _gains(result: Result) -> Table | None:
+def _gains(result: Result) -> Sheet | None:
     if not result.gains:
         return None
     figures: list[str] = list(next(iter(result.gains.values())))

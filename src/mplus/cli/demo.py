@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, ModelName, Verbose
+from mplus.cli.options import DEFAULT_NAME, LARGEST_SEED, MOST_TOKENS, Device, DType, ModelName, NumberType, Verbose, a_path
 from mplus.errors import InputError
 
 if TYPE_CHECKING:
     from mplus.demo.result import Answered, RetentionResult
 
+MOST_QUESTIONS = 10_000
 NAMES = {"mplus": "M+", "memoryllm": "MemoryLLM", "window": "window"}
 STAGES = {
     "read": ("reading", "tokens"),
@@ -29,15 +29,21 @@ STAGES = {
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where retention.json and retention.png go.")] = Path("demo"),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", parser=a_path, help="Where retention.json and retention.png go.")
+    ] = Path("demo"),
     haystack: Annotated[
         str | None,
         typer.Option("--haystack", metavar="FILE", help="UTF-8 text to read.", show_default="what every Python carries"),
     ] = None,
-    tokens: Annotated[int | None, typer.Option("--tokens", min=1, help="How much to read.", show_default="164000")] = None,
-    questions: Annotated[int, typer.Option("--questions", min=1, help="Questions at each distance.")] = 16,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of names, values, places and random drops.")] = 0,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", min=1, max=MOST_TOKENS, help="How much to read.", show_default="164000")
+    ] = None,
+    questions: Annotated[int, typer.Option("--questions", min=1, max=MOST_QUESTIONS, help="Questions at each distance.")] = 16,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of names, values, places and random drops.")] = 0,
     model: ModelName = DEFAULT_NAME,
+    dtype: DType = NumberType.auto,
+    device: Device = None,
     verbose: Verbose = False,
 ) -> None:
     """Let the model read 160,000 tokens once and answer from memory, beside MemoryLLM and the plain context window."""
@@ -48,12 +54,13 @@ def demo(
 
     length = job.DEFAULT_TOKENS if tokens is None else tokens
     distances = job.distances_within(length, questions)  # tells a text that is too short before the model is opened
-    opened = open_model(model)
+    opened = open_model(model, dtype=dtype, device=device)
     with terminal.stage_bar(STAGES) as show:
         result = job.run_retention(
             opened, haystack=text, tokens=length, distances=distances, questions=questions, seed=seed, progress=show
         )
     paths = _store(result, out)
+    terminal.mark_stored(out)
     _show_table(result)
     _show_examples(result)
     _show_end(result, paths, time.perf_counter() - started)
@@ -97,7 +104,7 @@ def _show_table(result: RetentionResult) -> None:
     from mplus.demo.result import LONG_ANSWER_TOKENS, WINDOW_LONG
 
     columns = {**NAMES, WINDOW_LONG: f"window, {LONG_ANSWER_TOKENS} tokens"}
-    table = terminal.table("tokens back", *columns.values(), title=f"{escape(result.model)}: questions answered right")
+    table = terminal.table("tokens back", *columns.values(), title=f"{result.model}: questions answered right")
     counts = [result.right_and_asked(system) for system in columns]
     for distance, *row in zip(result.distances, *counts, strict=True):
         table.add_row(f"{distance:,}", *(f"{right / max(1, asked):.2f} ({right}/{asked})" for right, asked in row))
@@ -106,29 +113,26 @@ def _show_table(result: RetentionResult) -> None:
 
 def _show_examples(result: RetentionResult) -> None:
     """The first question of each distance, right or wrong, with every answer as it was given."""
-    console = terminal.results()
-    console.print("\n[bold]The first question of each distance, answers verbatim[/]")
+    terminal.say("", "The first question of each distance, answers verbatim")
     for distance in result.distances:
         example = next((one for one in result.answered if one.planted.distance == distance), None)
         if example is not None:
             fact = example.planted.fact
-            console.print(f"{distance:,} tokens back: {escape(fact.question)} ({escape(fact.value)})", soft_wrap=True)
-            console.print("    " + "   ".join(_answer(example, system) for system in NAMES), soft_wrap=True)
+            terminal.say(f"{distance:,} tokens back: {fact.question} ({fact.value})")
+            terminal.say("    " + "   ".join(_answer(example, system) for system in NAMES))
 
 
 def _answer(example: Answered, system: str) -> str:
-    mark = "[green]✓[/]" if example.is_right(system) else "[red]✗[/]"
-    return f"{NAMES[system]} {mark} “{escape(' '.join(example.answers[system].split()))}”"
+    mark = "✓" if example.is_right(system) else "✗"
+    return f"{NAMES[system]} {mark} “{' '.join(example.answers[system].split())}”"
 
 
 def _show_end(result: RetentionResult, paths: list[Path], seconds: float) -> None:
     read_s = result.seconds["read"]
     asked = len(result.answered) * len(NAMES)
-    console = terminal.results()
-    console.print(
-        f"\nread {result.tokens_read:,} tokens in {read_s:.0f} s ({result.tokens_read / max(read_s, 1e-9):,.0f} tokens/s), "
+    terminal.say(
+        "",
+        f"read {result.tokens_read:,} tokens in {read_s:.0f} s ({result.tokens_read / max(read_s, 1e-9):,.0f} tokens/s), "
         f"asked {asked:,} questions in {sum(result.seconds.values()) - read_s:.0f} s; {seconds:.0f} s in all",
-        soft_wrap=True,
+        *paths,
     )
-    for path in paths:
-        console.print(str(path), markup=False, soft_wrap=True)

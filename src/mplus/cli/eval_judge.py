@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from mplus.cli import terminal
-from mplus.cli.options import Verbose
+from mplus.cli.options import Verbose, a_path
 from mplus.errors import InputError
 
 
 def judge(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What a finished run had as --out.", show_default=False)],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=a_path, help="What a finished run had as --out.", show_default=False)
+    ],
     url: Annotated[str, typer.Option("--url", metavar="URL", help="Of the endpoint, up to /v1.")],
     judge_model: Annotated[str, typer.Option("--judge-model", metavar="NAME", help="As the endpoint calls it.")],
     key_env: Annotated[
@@ -27,11 +28,12 @@ def judge(
 
     with terminal.token_bar("judging", None) as show:
         found = judge_run(directory, Judge(url=url, model=judge_model, key_env=key_env), lambda done, total: show(done))
-    table = terminal.table("system", "row", "judged right", "judged", "no verdict")
+    terminal.mark_stored(directory / "judged.jsonl")
+    table = terminal.table("system", "row", "judged right", "judged", "no verdict", text_columns=(0, 1))
     for system, rows in found["systems"].items():
         for row, one in rows.items():
             share = "-" if one["share"] is None else f"{one['share']:.2f}"
-            table.add_row(escape(system), escape(row), share, str(one["judged"]), str(one["no_verdict"]))
+            table.add_row(system, row, share, str(one["judged"]), str(one["no_verdict"]))
     terminal.results().print(table)
     if found["no_verdict"]:
         said = ", ".join(repr(" ".join(one.split())[:60]) for one in found["unclear"])

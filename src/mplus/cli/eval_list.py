@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -24,21 +23,15 @@ def list_tasks(
     if task is not None:
         opened = open_task(task)
         if as_json:
-            typer.echo(json.dumps(opened.model_dump(), indent=1))
+            terminal.say_json(opened.model_dump(mode="json"), indent=1)
         else:
-            console.print(
-                opened.title if opened.readme is None else opened.readme.read_text(encoding="utf-8").rstrip(),
-                markup=False,
-                soft_wrap=True,
-            )
+            terminal.say(opened.title if opened.readme is None else opened.readme.read_text(encoding="utf-8").rstrip())
         return
     tasks = [open_task(name) for name in known_tasks()]
     if as_json:
-        typer.echo(json.dumps([one.model_dump() for one in tasks], indent=1))
+        terminal.say_json([one.model_dump(mode="json") for one in tasks], indent=1)
         return
-    table = terminal.table("task", "version", "metric", "data", "what it measures")
-    for column in table.columns:
-        column.justify = "left"
+    table = terminal.table("task", "version", "metric", "data", "what it measures", text_columns=(0, 1, 2, 3, 4))
     for one in tasks:
         data = "made here" if one.source is None else one.source.hub or one.source.local or ""
         if one.source is None and one.adapter in ("retention", "documents", "babilong", "conversations", "incremental"):
@@ -46,8 +39,7 @@ def list_tasks(
         table.add_row(one.task, str(one.version), one.metric or one.measure, data, one.title)
     console.print(table)
     console.print()
-    systems = terminal.table("system", "what it sees")
-    systems.columns[1].justify = "left"
+    systems = terminal.table("system", "what it sees", text_columns=(0, 1))
     for name, what in SYSTEMS.items():
         systems.add_row(name, what)
     console.print(systems)

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from mplus.cli import terminal
 from mplus.cli.demo import check_place
-from mplus.cli.options import Verbose
+from mplus.cli.options import Verbose, a_path
 from mplus.errors import InputError
 
 KINDS = (".png", ".md")
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="What finished runs had as --out.", show_default=False)],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", parser=a_path, help="What finished runs had as --out.", show_default=False)
+    ],
     out: Annotated[
-        list[Path] | None, typer.Option("--out", metavar="FILE", help="A picture (.png) or a table (.md). Repeatable.")
+        list[Path] | None,
+        typer.Option("--out", metavar="FILE", parser=a_path, help="A picture (.png) or a table (.md). Repeatable."),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
@@ -36,9 +38,9 @@ def report(
 
     joined = read_report(runs)
     headings, rows = joined.rows()
-    table = terminal.table(*map(escape, headings), title=f"{escape(joined.task)}: {escape(joined.score)}")
+    table = terminal.table(*headings, title=f"{joined.task}: {joined.score}")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     terminal.results().print(table)
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -51,4 +53,5 @@ def report(
             aside.replace(file)
         finally:
             aside.unlink(missing_ok=True)
-        terminal.results().print(str(file), markup=False, soft_wrap=True)
+        terminal.mark_stored(file)
+        terminal.say(file)

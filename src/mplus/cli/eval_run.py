@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from mplus.cli import terminal
 from mplus.cli.demo import check_place
 from mplus.cli.eval_settings import named_settings, parse_set, seed_list, settings_for
+from mplus.cli.eval_show import show as show_summary
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, ModelName, Verbose
+from mplus.cli.options import DEFAULT_NAME, LARGEST_SEED, MOST_TOKENS, Device, DType, ModelName, NumberType, Verbose, a_path
 from mplus.errors import GeometryError, InputError
 
 if TYPE_CHECKING:
     from mplus.evaluation.bench import Bench
     from mplus.evaluation.job import Job
-    from mplus.evaluation.summary import Summary
     from mplus.evaluation.taskfile import TaskFile
     from mplus.evaluation.variants import Variant
     from mplus.model import MPlusModel
@@ -35,25 +34,40 @@ def run(
         str,
         typer.Argument(metavar="TASK[,TASK...]", help="Names of `mplus eval list`, or paths of .yaml files.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go; of several tasks into a directory each.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", parser=a_path, help="Where results go; of several tasks into a directory each."),
+    ],
     data: Annotated[
         list[Path] | None,
-        typer.Option("--data", metavar="FILE", help="The task's data. Repeatable.", show_default="the task's source"),
+        typer.Option(
+            "--data", metavar="FILE", parser=a_path, help="The task's data. Repeatable.", show_default="the task's source"
+        ),
     ] = None,
     haystack: Annotated[
         list[Path] | None,
         typer.Option(
             "--haystack",
             metavar="FILE",
+            parser=a_path,
             help="UTF-8 text, or a directory of .txt. Repeatable.",
             show_default="what every Python carries",
         ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "--questions", min=1, help="Questions of a table row at most.", show_default="the task's own"),
+        typer.Option(
+            "--limit",
+            "--questions",
+            min=1,
+            max=MOST_TOKENS,
+            help="Questions of a table row at most.",
+            show_default="the task's own",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of samples, their order, what is generated, and random drops.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of samples, their order, what is generated, and random drops.")
+    ] = 0,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,13 +85,23 @@ def run(
     ] = None,
     distractors: Annotated[
         list[Path] | None,
-        typer.Option("--distractors", metavar="FILE", help="retention: more text to read. Repeatable.", rich_help_panel=_TASK),
+        typer.Option(
+            "--distractors",
+            metavar="FILE",
+            parser=a_path,
+            help="retention: more text to read. Repeatable.",
+            rich_help_panel=_TASK,
+        ),
     ] = None,
     per_passage: Annotated[
-        int | None, typer.Option("--questions-per-passage", min=1, help="retention: at most.", rich_help_panel=_TASK)
+        int | None,
+        typer.Option("--questions-per-passage", min=1, max=MOST_TOKENS, help="retention: at most.", rich_help_panel=_TASK),
     ] = None,
     max_answer_tokens: Annotated[
-        int | None, typer.Option("--max-answer-tokens", min=1, help="retention: leave longer answers out.", rich_help_panel=_TASK)
+        int | None,
+        typer.Option(
+            "--max-answer-tokens", min=1, max=MOST_TOKENS, help="retention: leave longer answers out.", rich_help_panel=_TASK
+        ),
     ] = None,
     nq_half: Annotated[
         str | None,
@@ -85,7 +109,9 @@ def run(
             "--nq-half", metavar="eval|all", help="retention: articles kept from training, or all.", rich_help_panel=_TASK
         ),
     ] = None,
-    tokens: Annotated[int | None, typer.Option("--tokens", min=1, help="facts: largest distance.", rich_help_panel=_TASK)] = None,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", min=1, max=MOST_TOKENS, help="facts: largest distance.", rich_help_panel=_TASK)
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="LIST", help="facts: a stream each, like 0,1,2.", rich_help_panel=_TASK)
     ] = None,
@@ -101,13 +127,21 @@ def run(
     ] = None,
     max_new_tokens: Annotated[
         int | None,
-        typer.Option("--max-new-tokens", min=1, help="Longest answer.", show_default="the task's own", rich_help_panel=_WHO),
+        typer.Option(
+            "--max-new-tokens",
+            min=1,
+            max=MOST_TOKENS,
+            help="Longest answer.",
+            show_default="the task's own",
+            rich_help_panel=_WHO,
+        ),
     ] = None,
     text_budget: Annotated[
         int | None,
         typer.Option(
             "--text-budget",
             min=1,
+            max=MOST_TOKENS,
             metavar="TOKENS",
             help="Text that window and bm25 may see.",
             show_default="window: what fits; bm25: N + K0",
@@ -147,6 +181,7 @@ def run(
             "--plain-adapter",
             "--passage-adapter",
             metavar="DIR",
+            parser=a_path,
             help="Adapter on the base (PEFT's, or a delta's read adapter) for systems that get text.",
             rich_help_panel=_WHO,
         ),
@@ -157,6 +192,8 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out; its settings must be the same.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     model: ModelName = DEFAULT_NAME,
+    dtype: DType = NumberType.auto,
+    device: Device = None,
     verbose: Verbose = False,
 ) -> None:
     """Run tasks: every sample starts from a fresh memory, answers are stored as they are given, a table is printed."""  # fmt: skip
@@ -184,13 +221,13 @@ def run(
     for file in [*(data or []), *(haystack or []), *(distractors or [])]:
         if not file.exists():
             raise InputError(f"there is no file '{file}'; check the path")
-    opened = open_model(model)
+    opened = open_model(model, dtype=dtype, device=device)
     inputs = digests([*(data or []), *(haystack or []), *(distractors or [])])
     adapter_digest = None if adapter is None else digests([adapter])[str(adapter)]
     plain = _plain_model(opened, adapter, [name for task in opened_tasks for name in (names or task.systems)])
     for task in opened_tasks:
         chosen = names or known_systems(list(task.systems))
-        other = open_model(memoryllm_model) if memoryllm_model and "memoryllm" in chosen else None
+        other = open_model(memoryllm_model, dtype=dtype, device=device) if memoryllm_model and "memoryllm" in chosen else None
         bench = _bench(opened, chosen, sizes, variants, other, plain, text_budget, places[task.task] if store == "disk" else None)
         told = {
             "data": [str(file) for file in data or []],
@@ -342,32 +379,5 @@ def _run(job: Job, out: Path, *, resume: bool) -> None:
             summary, paths = job.run(
                 out, lambda name, done, all_: show(job.task, order[name] + (done >= all_), total), resume=resume
             )
-    _show(summary, job.left_out.lines(), paths)
-
-
-def _show(summary: Summary, left_out: list[str], paths: list[Path]) -> None:
-    from mplus.evaluation.summary import NAMES, RETRIEVAL
-
-    console = terminal.results()
-    tables = [(f"{summary.task}: {summary.meaning}", summary.rows()), (RETRIEVAL, summary.retrieval_rows())]
-    for title, (headings, rows) in tables:
-        if len(headings) > 1:
-            table = terminal.table(*headings, title=f"{escape(summary.model)}: {escape(title)}")
-            for row in rows:
-                table.add_row(*map(escape, row))
-            console.print(table)
-    context = summary.context
-    read, seconds = sum(context["tokens_read"].values()), context["seconds_of"]
-    reading = seconds.get("read", 0.0)
-    console.print(f"\n{summary.budget_sentence()}", soft_wrap=True, markup=False)
-    answers = sum(sample.asked for sample in summary.samples)
-    console.print(
-        f"read {read:,} tokens in {reading:.0f} s, gave {answers:,} answers in {context['seconds'] - reading:.0f} s",
-        soft_wrap=True,
-    )
-    each = ", ".join(f"{NAMES.get(name, name)} {value:,}" for name, value in context["seconds_per_1000_answers"].items())
-    console.print(f"seconds per 1,000 answers, reading apart: {each}", soft_wrap=True, markup=False)
-    for line in left_out:
-        console.print(line, soft_wrap=True, markup=False)
-    for path in paths:
-        console.print(str(path), markup=False, soft_wrap=True)
+    terminal.mark_stored(out)
+    show_summary(summary, job.left_out.lines(), paths)

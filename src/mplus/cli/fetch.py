@@ -36,4 +36,5 @@ def fetch(
     source: base.Source | None = None if origin is None else origin.value
     with terminal.waiting(f"fetching {name}") as label:
         found = base.fetch(name, source=source, force=force, log=label)
-    typer.echo(found)
+    terminal.mark_stored(found)
+    terminal.say(found)

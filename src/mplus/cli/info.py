@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
 from mplus.cli.options import MemoryDirectory, Verbose
 from mplus.errors import SnapshotError
+from mplus.memory.manifest import read_manifest
 
 
 def info(
@@ -25,8 +24,6 @@ def info(
     verbose: Verbose = False,
 ) -> None:
     """Show what is in a memory: its model, tokens, sources and sizes."""
-    from mplus.memory.snapshot import read_manifest
-
     facts = _facts(memory, read_manifest(memory))
     if model is not None:
         from mplus.memory.memory import Memory
@@ -34,7 +31,7 @@ def info(
         Memory.load(memory, open_model(model))
         facts["readable_by"] = model
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        terminal.say_json(facts)
     else:
         _show(facts)
 
@@ -85,7 +82,7 @@ def _show(facts: dict[str, Any]) -> None:
     terminal.results().print(terminal.facts(rows))
     sources = terminal.table("source", "tokens")
     for name, tokens in facts["sources"].items():
-        sources.add_row(escape(name) or "(no name)", f"{tokens:,}")
+        sources.add_row(name or "(no name)", f"{tokens:,}")
     if facts["sources"]:
         terminal.results().print()
         terminal.results().print(sources)

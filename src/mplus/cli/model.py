@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).resolve().parent.parent / "assets"  # models whose memory parts ship inside the package
 
 
-def open_model(name: str) -> MPlusModel:
+def open_model(name: str, *, dtype: str = "auto", device: str | None = None) -> MPlusModel:
     """Open a model by name, directory or hub id.
 
     Raises:
@@ -30,4 +30,4 @@ def open_model(name: str) -> MPlusModel:
             logging.disable_progress_bar()
         from mplus.model import MPlusModel
 
-        return MPlusModel.from_pretrained(name, dtype="auto")
+        return MPlusModel.from_pretrained(name, dtype=dtype, device=device)

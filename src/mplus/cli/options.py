@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +11,47 @@ import typer
 
 from mplus.checkpoints.base import DEFAULT_NAME
 from mplus.cli import terminal
+from mplus.runtime.input_file import expanded
 
-__all__ = ["DEFAULT_NAME", "MemoryDirectory", "ModelName", "Verbose"]
+__all__ = [
+    "DEFAULT_NAME",
+    "LARGEST_SEED",
+    "MOST_TOKENS",
+    "DType",
+    "Device",
+    "MemoryDirectory",
+    "ModelName",
+    "NumberType",
+    "Verbose",
+    "a_path",
+]
+
+MOST_TOKENS = 10_000_000
+"""Of one text, answer or size that is typed."""
+LARGEST_SEED = 2**63 - 1
+
+
+class NumberType(StrEnum):
+    """In which weights are opened."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def a_path(given: str | Path) -> Path:
+    """A path as it is typed, with `~` replaced by the home directory; also a default, which is one already."""
+    text = str(given)
+    if not text.strip():
+        raise typer.BadParameter("it is empty; expected a path")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise typer.BadParameter("it holds half a character; expected a path") from None
+    if "\0" in text:
+        raise typer.BadParameter("it holds a null character; expected a path")
+    return expanded(text)
 
 
 def _start_logging(value: bool) -> bool:
@@ -26,4 +67,11 @@ Verbose = Annotated[
 ModelName = Annotated[
     str, typer.Option("--model", metavar="NAME", help="A known name, a model directory, or a hub id like 'org/model'.")
 ]
-MemoryDirectory = Annotated[Path, typer.Argument(metavar="MEMORY", help="The directory of a stored memory.", show_default=False)]
+MemoryDirectory = Annotated[
+    Path, typer.Argument(metavar="MEMORY", parser=a_path, help="The directory of a stored memory.", show_default=False)
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...", show_default="a GPU if there is one, else the CPU"),
+]
+DType = Annotated[NumberType, typer.Option("--dtype", help="Number type of the weights; auto: the faster one here.")]

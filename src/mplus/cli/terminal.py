@@ -1,17 +1,21 @@
 """Where output goes: results to stdout; bars, notes and logs to stderr. Knows nothing of commands or models.
 
-Bars and spinners show on a terminal only.
+Bars and spinners show on a terminal only. Everything printed as text goes through `shown`, so that no name or answer can steer a
+terminal. A stream that is closed, full or cannot encode a character ends no command: `Streams` says at the end what was not printed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -23,38 +27,144 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
+from mplus.cli.sheet import Sheet
+from mplus.text_input import well_formed
+
 LOGGER = "mplus"
+WHOLE_LINES = 100_000
+"""Width of what is no terminal: a pipe or a file gets whole lines."""
+
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Control characters but line feed and tab, and what turns the direction of writing."""
+
+
+def shown(text: object) -> str:
+    """Text as it may reach a terminal: control characters as `\\x1b`, half characters as U+FFFD."""
+    return _STEERING.sub(lambda sign: ascii(sign[0])[1:-1], well_formed(str(text)))
 
 
 def results() -> Console:
     """The console of stdout."""
-    return Console(file=sys.stdout, highlight=False)
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(file=sys.stdout, highlight=False, width=None if told else WHOLE_LINES)
 
 
-def table(*headings: str, title: str | None = None) -> Table:
-    """An empty table: the first column holds names, the others numbers."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    for number, heading in enumerate(headings):
-        made.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
-    return made
+def say(*texts: object) -> None:
+    """One line of results, or several."""
+    for text in texts:
+        sys.stdout.write(shown(text) + "\n")
 
 
-def facts(rows: Mapping[str, str]) -> Table:
+def say_json(value: Any, *, indent: int = 2) -> None:
+    """A value as JSON, which stays JSON in every encoding."""
+    text = well_formed(json.dumps(value, indent=indent, ensure_ascii=False))
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    sys.stdout.write(text + "\n")
+
+
+def table(*headings: str, title: str | None = None, text_columns: tuple[int, ...] = (0,)) -> Sheet:
+    """An empty table, see ``Sheet``; all columns but `text_columns` hold numbers."""
+    return Sheet(map(shown, headings), title=None if title is None else shown(title), text_columns=text_columns, shown=shown)
+
+
+def facts(rows: Mapping[str, str]) -> Sheet:
     """Names and what they are, one a line."""
-    made = Table(box=None, show_header=False, pad_edge=False)
-    made.add_column(style="bold")
-    made.add_column(overflow="fold")
+    made = Sheet(("", ""), text_columns=(0, 1), shown=shown, bold_names=True)
     for name, value in rows.items():
-        made.add_row(name, escape(value))
+        made.add_row(name, value)
     return made
 
 
 def note(message: str) -> None:
     """One line for the person at the terminal."""
-    print(message, file=sys.stderr, flush=True)
+    print(shown(message), file=sys.stderr, flush=True)
+
+
+class Stream:
+    """A text stream that keeps the first error of writing instead of raising it; then it takes everything and prints nothing.
+
+    Args:
+        inner: the stream behind it; None where the process was started without one.
+    """
+
+    def __init__(self, inner: TextIO | None) -> None:
+        self.inner: TextIO = inner if inner is not None else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (as long as the process)
+        self.error: OSError | None = None
+        self._absent = inner is None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def write(self, text: str) -> int:
+        """Print; what the encoding lacks is written as an escape."""
+        self._try(lambda: self._write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Print what waits."""
+        self._try(self.inner.flush)
+
+    def _write(self, text: str) -> None:
+        if self._absent:
+            raise OSError("it is closed")
+        try:
+            self.inner.write(text)
+        except UnicodeEncodeError:
+            encoding = self.inner.encoding or "ascii"
+            self.inner.write(well_formed(text).encode(encoding, "backslashreplace").decode(encoding))
+
+    def _try(self, act: Callable[[], object]) -> None:
+        if self.error is not None:
+            return
+        try:
+            act()
+        except (OSError, ValueError) as error:  # ValueError: it was closed by somebody
+            self.error = error if isinstance(error, OSError) else OSError(str(error))
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # what is buffered must not fail again at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.inner.fileno())
+
+
+_stored: list[str] = []
+
+
+def mark_stored(what: object) -> None:
+    """Say that a command has stored what it was to store: from now on it succeeds, printed or not."""
+    _stored.append(str(what))
+
+
+def stored() -> list[str]:
+    """What this command has stored so far."""
+    return list(_stored)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open what the process was started without as nothing: else the next file opened would get that number, and what is printed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+
+
+@contextlib.contextmanager
+def streams() -> Iterator[tuple[Stream, Stream]]:
+    """stdout and stderr that end no command, for the time of one."""
+    before = sys.stdout, sys.stderr
+    _stored.clear()
+    _occupy_standard_descriptors()
+    out, err = Stream(sys.stdout), Stream(sys.stderr)
+    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    try:
+        yield out, err
+    finally:
+        out.flush()
+        err.flush()
+        sys.stdout, sys.stderr = before
 
 
 class _Count(ProgressColumn):
@@ -67,14 +177,14 @@ class _Count(ProgressColumn):
         return Text(f"{task.completed:,.0f} of {total} {unit}" + (f", {speed:,.0f} {unit}/s" if speed else ""), no_wrap=True)
 
 
-COLUMNS = (TextColumn("{task.description}"), BarColumn(bar_width=16), _Count(), TimeRemainingColumn())
+COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=16), _Count(), TimeRemainingColumn())
 
 
 @contextlib.contextmanager
 def token_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar while tokens are read; yields a function that takes the tokens done so far."""
     with _progress(*COLUMNS) as progress:
-        task = progress.add_task(label, total=total)
+        task = progress.add_task(shown(label), total=total)
         yield lambda done: progress.update(task, completed=done)
 
 
@@ -96,7 +206,7 @@ def stage_bar(stages: Mapping[str, tuple[str, str]]) -> Iterator[Callable[[str, 
                 label, unit = stages.get(stage, (stage, ""))
                 for earlier in tasks.values():
                     progress.update(earlier, visible=False)
-                tasks[stage] = progress.add_task(label, total=total, unit=unit)
+                tasks[stage] = progress.add_task(shown(label), total=total, unit=unit)
                 if progress.disable:
                     note(f"{label}: {total:,} {unit}")
             progress.update(tasks[stage], completed=done, total=total)
@@ -107,21 +217,20 @@ def stage_bar(stages: Mapping[str, tuple[str, str]]) -> Iterator[Callable[[str, 
 @contextlib.contextmanager
 def waiting(label: str) -> Iterator[Callable[[str], None]]:
     """A spinner while something takes its time; yields a function that changes the label (a line each without a terminal)."""
-    with _progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as progress:
-        task = progress.add_task(label, total=None)
-        yield note if progress.disable else lambda text: progress.update(task, description=text)
+    with _progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()) as progress:
+        task = progress.add_task(shown(label), total=None)
+        yield note if progress.disable else lambda text: progress.update(task, description=shown(text))
 
 
 def _progress(*columns: ProgressColumn) -> Progress:
-    shown = sys.stderr.isatty()
-    return Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not shown)
+    return Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty())
 
 
 class _Stderr(logging.Handler):
     """Writes to what `sys.stderr` is at that moment, so a bar that stands there moves down."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        note(self.format(record))
 
 
 def start_logging() -> None:

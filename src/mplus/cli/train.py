@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from mplus.cli import terminal
-from mplus.cli.options import Verbose
-from mplus.errors import MPlusError
+from mplus.cli.options import Verbose, a_path
+from mplus.errors import MPlusError, RecipeError
 
 if TYPE_CHECKING:
     from mplus.training.journal import Line, Watch
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     from mplus.training.recipe import Recipe
 
 INTERRUPTED = 130
+EXAMPLE = "adapt/memory"
 
 
 def train(
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="A YAML file, e.g. recipes/smollm2-135m/vote.yaml.", show_default=False)
-    ],
+        str | None,
+        typer.Argument(
+            metavar="RECIPE", help=f"A name that --list shows, e.g. {EXAMPLE}, or the path of a YAML file.", show_default=False
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, e.g. optimiser.rate=1e-3; may be given again."),
@@ -39,13 +43,20 @@ def train(
         bool, typer.Option("--dry-run", help="Show the resolved settings and what would be trained; train nothing.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Directory of the run.", show_default="runs/NAME")
+        Path | None,
+        typer.Option("--out", metavar="DIR", parser=a_path, help="Directory of the run.", show_default="runs/NAME"),
     ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show the recipes that come with mplus; train nothing.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Train memory parts: log, curves and checkpoints go into a directory, what was learned into its `delta`."""
     from mplus.training.recipe_file import read_recipe
 
+    if list_:
+        _show_names()
+        return
+    if recipe is None:
+        raise RecipeError("no recipe is named; give a name that `mplus train --list` shows, or the path of a YAML file")
     place = [] if out is None else [f"out={_quoted(str(out))}"]
     with terminal.waiting(f"reading {recipe}"):
         settings = read_recipe(recipe, [*(changes or []), *place])
@@ -58,6 +69,7 @@ def train(
 
     with _watching(settings) as watch:
         ended = run(settings, resume=resume, watch=watch if main else None)
+    terminal.mark_stored(ended.delta if ended.reason == "done" else ended.checkpoint)
     if main:
         _show_end(ended)
     if ended.reason != "done":
@@ -67,14 +79,23 @@ def train(
         raise typer.Exit(INTERRUPTED)
 
 
+def _show_names() -> None:
+    from mplus.training.recipe_file import recipe_names
+
+    table = terminal.table("recipe", "what it is", text_columns=(0, 1))
+    for name, what in recipe_names().items():
+        table.add_row(name, what)
+    terminal.results().print(table)
+
+
 def _quoted(text: str) -> str:
     """As a YAML string, so that a directory called 1 stays a name."""
     escaped = text.replace("'", "''")
     return f"'{escaped}'"
 
 
-def _again(recipe: Path, changes: list[str], out: Path | None) -> str:
-    parts = ["mplus", "train", str(recipe), *(word for change in changes for word in ("--set", change))]
+def _again(recipe: str, changes: list[str], out: Path | None) -> str:
+    parts = ["mplus", "train", recipe, *(word for change in changes for word in ("--set", change))]
     return shlex.join([*parts, *(["--out", str(out)] if out else []), "--resume"])
 
 
@@ -89,7 +110,7 @@ def _quiet() -> None:
 def _show_plan(settings: Recipe) -> None:
     from mplus.training.recipe_file import write_recipe
 
-    typer.echo(write_recipe(settings.resolved()), nl=False)
+    terminal.say(write_recipe(settings.resolved()).rstrip("\n"))
     _quiet()
     try:
         with terminal.waiting("opening model and data, to count what is trained"):
@@ -97,21 +118,21 @@ def _show_plan(settings: Recipe) -> None:
 
             found = plan(settings)
     except MPlusError as error:
-        typer.echo(f"# trained parameters: not counted ({' '.join(str(error).split())})")
+        terminal.say(f"# trained parameters: not counted ({' '.join(str(error).split())})")
     else:
         for name, count, rate in found.groups:
-            typer.echo(f"# {name}: {count:,} parameters, rate {rate:g}")
-        typer.echo(f"# trained parameters: {found.count:,}")
+            terminal.say(f"# {name}: {count:,} parameters, rate {rate:g}")
+        terminal.say(f"# trained parameters: {found.count:,}")
     steps = f"{settings.steps:,} steps of {settings.accumulation} batches" if settings.steps else ""
     minutes = f"{settings.minutes:g} minutes" if settings.minutes else ""
-    typer.echo(f"# planned: {' or '.join(filter(None, (steps, minutes)))}, in {settings.directory}")
+    terminal.say(f"# planned: {' or '.join(filter(None, (steps, minutes)))}, in {settings.directory}")
 
 
 def _show_end(ended: Ended) -> None:
-    typer.echo(f"{ended.step:,} steps, {ended.seconds:,.0f} s")
+    terminal.say(f"{ended.step:,} steps, {ended.seconds:,.0f} s")
     if ended.line is not None:
-        typer.echo(str(ended.line))
-    typer.echo(ended.delta)
+        terminal.say(str(ended.line))
+    terminal.say(ended.delta)
 
 
 @contextlib.contextmanager
@@ -120,12 +141,12 @@ def _watching(settings: Recipe) -> Iterator[Watch]:
 
     shown = sys.stderr.isatty()
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=16),
-        TextColumn("{task.percentage:>3.0f}% {task.fields[told]}"),
+        TextColumn("{task.percentage:>3.0f}% {task.fields[told]}", markup=False),
     )
     with Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not shown) as progress:
-        bar = progress.add_task(settings.name, total=1.0, told="")
+        bar = progress.add_task(terminal.shown(settings.name), total=1.0, told="")
 
         class Show(Watch):
             """A bar on a terminal, else a line for each logged step."""

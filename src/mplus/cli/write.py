@@ -12,29 +12,41 @@ import typer
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, MemoryDirectory, ModelName, Verbose
-from mplus.errors import EmptyTextError, EncodingError, InputError, SnapshotError
+from mplus.cli.options import DEFAULT_NAME, Device, DType, MemoryDirectory, ModelName, NumberType, Verbose
+from mplus.errors import EmptyTextError, InputError, SnapshotError
+from mplus.memory.manifest import read_manifest
+from mplus.memory.stores.lock import SAVE_LOCK, changing
+from mplus.runtime.input_file import read_bounded
+from mplus.text_input import well_formed
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
     from mplus.model import MPlusModel
 
 STDIN = "-"
+PATIENCE_S = 3600.0
+"""Another command that writes into the same memory may read for minutes."""
 
 
 def write(
     memory: MemoryDirectory,
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="UTF-8 text files; '-' is stdin.", show_default=False)],
     model: ModelName = DEFAULT_NAME,
+    dtype: DType = NumberType.auto,
+    device: Device = None,
     verbose: Verbose = False,
 ) -> None:
     """Read text files into a memory; MEMORY is made if absent. Nothing is stored unless all of it was read."""
     texts = _read_all(files)
     _check_place(memory)
-    opened = open_model(model)
-    held = _open_memory(memory, opened)
-    tokens_read = _write_all(held, opened, texts)
-    held.save(memory)
+    opened = open_model(model, dtype=dtype, device=device)
+    with changing(
+        memory, timeout_s=PATIENCE_S, tell=terminal.note
+    ):  # whoever writes here meanwhile is waited for, not overwritten
+        held = _open_memory(memory, opened)
+        tokens_read = _write_all(held, opened, texts)
+        held.save(memory)
+        terminal.mark_stored(memory)
     _report(held, memory, tokens_read)
 
 
@@ -44,37 +56,44 @@ def _read_all(files: list[str]) -> list[tuple[str, str]]:
 
     if files.count(STDIN) > 1:
         raise InputError(f"'{STDIN}' (stdin) is named {files.count(STDIN)} times, but it can be read only once")
-    return [("stdin", _read_stdin()) if file == STDIN else (file, read_text(file)) for file in files]
+    return [("stdin", _read_stdin()) if file == STDIN else (well_formed(file), read_text(file)) for file in files]
 
 
 def _read_stdin() -> str:
-    data = sys.stdin.buffer.read()
+    if sys.stdin is None:
+        raise InputError(f"stdin ('{STDIN}') is closed; name a file, or feed a text through a pipe")
+    from mplus.corpus.files import decoded
+
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EncodingError(f"stdin is not UTF-8 (byte {error.start} is 0x{data[error.start]:02x}); convert it first") from None
+        data = read_bounded(sys.stdin.buffer, name="stdin")
+    except (OSError, ValueError) as error:
+        raise InputError(f"stdin cannot be read ({getattr(error, 'strerror', None) or error}); name a file") from None
+    text = decoded(data, "stdin")
     if not text.strip():
         raise EmptyTextError(f"stdin holds no text ({len(data)} bytes); expected some text to read")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
 
 
 def _check_place(directory: Path) -> None:
     """Refuse a place where no memory can be stored before minutes of reading are spent on it."""
     if directory.exists() and not directory.is_dir():
         raise SnapshotError(f"{directory} is a file, a memory needs a directory of its own; choose another path")
-    if directory.is_dir() and any(directory.iterdir()):
-        from mplus.memory.snapshot import read_manifest
-
+    if _holds_something(directory):
         read_manifest(directory)
     nearest = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise SnapshotError(f"a memory cannot be stored in {directory}: {nearest} may not be written; choose another path")
 
 
+def _holds_something(directory: Path) -> bool:
+    """Whether there is anything but the mark of a command that writes there just now."""
+    return directory.is_dir() and any(path.name != SAVE_LOCK for path in directory.iterdir())
+
+
 def _open_memory(directory: Path, model: MPlusModel) -> Memory:
     from mplus.memory.memory import Memory
 
-    if directory.is_dir() and any(directory.iterdir()):
+    if _holds_something(directory):
         return Memory.load(directory, model)
     return model.new_memory(seed=0)
 
@@ -109,4 +128,4 @@ def _report(memory: Memory, directory: Path, tokens_read: int) -> None:
 
 
 def _stored_bytes(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir())
+    return sum(path.stat().st_size for path in directory.iterdir() if path.is_file())

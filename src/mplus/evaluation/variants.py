@@ -10,12 +10,9 @@ from typing import Any, Final
 
 import yaml
 
-from mplus.config import Geometry
+from mplus.config import SYMBOLS, Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.evaluation.systems.protocol import SYSTEMS
-
-SYMBOLS: Final = {"K": "new_tokens", "N": "stm_tokens", "K0": "ltm_read_tokens", "M": "ltm_capacity"}
-"""The paper's letters, for those who type."""
 
 OF_A_READ: Final = frozenset(
     {

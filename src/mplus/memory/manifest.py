@@ -1,4 +1,4 @@
-"""What a manifest of a stored memory must say to be believed: checksum, counts, births. Knows no file and no model.
+"""The manifest of a stored memory: reading it, and what it must say to be believed. Knows no model, and brings no torch by itself.
 
 A manifest is the only part of a stored memory that no digest covers from outside, so it carries its own. Manifests of before do not; these
 checks hold for both.
@@ -8,18 +8,50 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from mplus.errors import SnapshotError
+from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mplus.memory.memory import Memory
 
+MANIFEST = "manifest.json"
+PLAIN, WITH_SEGMENTS = FORMATS = (1, 2)
+"""Version of a memory without segments, and with them; so a package that knows no segments still opens what has none."""
+LARGEST_MANIFEST_BYTES = 1 << 30
 CHECKSUM = "checksum"
 LARGEST = 2**62
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a stored memory, checked for form, version and checksum.
+
+    Raises:
+        SnapshotError: no memory there, damaged, or of a version this package does not know.
+    """
+    path = directory / MANIFEST
+    if not directory.exists():
+        raise SnapshotError(f"no memory at {directory}; write one with `mplus write {directory} FILE`")
+    try:
+        manifest = read_json_object(path, largest_bytes=LARGEST_MANIFEST_BYTES)
+    except FileNotFoundError:
+        raise SnapshotError(f"{directory} is not a memory: {MANIFEST} is missing") from None
+    except UnreadableJsonError as error:
+        raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
+    if "format" not in manifest:
+        raise SnapshotError(f"{path} is not a memory's manifest; restore it from a backup")
+    if manifest["format"] not in FORMATS:
+        raise SnapshotError(
+            f"{directory} has memory format {manifest['format']!r:.40}, this version of mplus reads {PLAIN} and {WITH_SEGMENTS}; "
+            "update mplus"
+        )
+    if not has_own_checksum(manifest):
+        raise SnapshotError(f"{path} was altered since it was saved (its checksum differs); restore it from a backup")
+    return manifest
 
 
 def with_checksum(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +116,8 @@ def check_rows_of(memory: Memory) -> None:
     Raises:
         SnapshotError: the rows do not belong together.
     """
+    import torch
+
     births, now = memory.pool.births, memory.now
     ages = memory.geometry.stm_ages == "since_written"  # else births move along, and several rows may share one
     _check_born("short-term", births, now)

@@ -28,20 +28,24 @@ from mplus.memory import sealed
 from mplus.memory.files import ASIDE, SAVING, aside_in, directory_at, flush, flush_names, honour_umask, sha256
 from mplus.memory.identity import check_model, identity_of
 from mplus.memory.ledger import Ledger
-from mplus.memory.manifest import check_numbers, check_rows_of, has_own_checksum, with_checksum
+from mplus.memory.manifest import (
+    MANIFEST,
+    PLAIN,
+    WITH_SEGMENTS,
+    check_numbers,
+    check_rows_of,
+    read_manifest,
+    with_checksum,
+)
 from mplus.memory.stores.disk import DiskStorage, storage_at
-from mplus.memory.stores.home import MANIFEST, SegmentHome, is_segment
+from mplus.memory.stores.home import SegmentHome, is_segment
 from mplus.memory.stores.lock import LOCK, SAVE_LOCK, changing, identity
 from mplus.memory.stores.protocol import Storage
-from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Host, Memory
 
 log = logging.getLogger(__name__)
-PLAIN, WITH_SEGMENTS = FORMATS = (1, 2)
-"""Version of a memory without segments, and with them; so a package that knows no segments still opens what has none."""
-LARGEST_MANIFEST_BYTES = 1 << 30
 READ_AGAIN = 8
 """Times a reader follows a memory that is being replaced."""
 OURS = re.compile(r"memory-[0-9a-f]{16}\.safetensors|\.?manifest\.json(\.[0-9a-f]+)?")
@@ -164,33 +168,6 @@ def _named_data(directory: Path) -> str | None:
 def _data_name(manifest: dict[str, Any]) -> str | None:
     entry = manifest.get("data")
     return str(entry.get("file")) if isinstance(entry, dict) else None
-
-
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a stored memory, checked for form, version and checksum.
-
-    Raises:
-        SnapshotError: no memory there, damaged, or of a version this package does not know.
-    """
-    path = directory / MANIFEST
-    if not directory.exists():
-        raise SnapshotError(f"no memory at {directory}; write one with `mplus write {directory} FILE`")
-    try:
-        manifest = read_json_object(path, largest_bytes=LARGEST_MANIFEST_BYTES)
-    except FileNotFoundError:
-        raise SnapshotError(f"{directory} is not a memory: {MANIFEST} is missing") from None
-    except UnreadableJsonError as error:
-        raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
-    if "format" not in manifest:
-        raise SnapshotError(f"{path} is not a memory's manifest; restore it from a backup")
-    if manifest["format"] not in FORMATS:
-        raise SnapshotError(
-            f"{directory} has memory format {manifest['format']!r:.40}, this version of mplus reads {PLAIN} and {WITH_SEGMENTS}; "
-            "update mplus"
-        )
-    if not has_own_checksum(manifest):
-        raise SnapshotError(f"{path} was altered since it was saved (its checksum differs); restore it from a backup")
-    return manifest
 
 
 def load(directory: str | Path, model: Host, store: Storage | str | Path | None = None, *, check_rows: bool = False) -> Memory:

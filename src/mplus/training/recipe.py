@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mplus.config import Geometry
-from mplus.errors import RecipeError
+from mplus.config import spelt_out
+from mplus.errors import GeometryError, RecipeError
 from mplus.training import registry
 
 MAY_DIFFER = ("steps", "minutes", "out", "save_every", "keep", "log_every", "processes")
@@ -24,7 +24,7 @@ S = TypeVar("S", bound=BaseModel)
 class Settings(BaseModel):
     """Frozen settings that refuse unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Adapter(Settings):
@@ -64,13 +64,18 @@ class ModelSettings(Settings):
         """The three of them by role."""
         return {"read": self.read_adapter, "write": self.write_adapter, "look": self.look_adapter}
 
+    @field_validator("geometry")
+    @classmethod
+    def _known_sizes(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return spelt_out(fields)
+        except GeometryError as error:
+            raise ValueError(str(error).removeprefix("geometry: ")) from None
+
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSettings:
         if (self.base is None) == (self.start is None):
             raise ValueError("give one of `base` (fresh memory parts) and `start` (a delta to go on from)")
-        for key in self.geometry:
-            if key not in Geometry.model_fields:
-                raise ValueError(f"geometry: unknown key {key!r}{_nearest(key, list(Geometry.model_fields))}")
         if self.retriever is not None and self.retriever.voting == "per_layer":
             if self.geometry.get("retrieval", "per_layer") != "per_layer":
                 raise ValueError("retriever.voting is per_layer, so geometry.retrieval must be per_layer too")
@@ -166,9 +171,11 @@ def make_recipe(raw: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
     kind = task["kind"]
     if kind not in registry.TASKS:
         raise RecipeError(f"{source}: task.kind {kind!r} is not known{_nearest(kind, list(registry.TASKS))}")
-    settings_class = registry.settings_class(kind)
-    settings = _validated(settings_class, own, source=source, prefix=("task",))
-    return _validated(Recipe, {**fields, "task": TaskSettings(kind=kind, settings=settings)}, source=source)
+    recipe = _validated(Recipe, {**fields, "task": TaskSettings(kind=kind, settings=Settings())}, source=source)
+    settings = _validated(
+        registry.settings_class(kind), own, source=source, prefix=("task",)
+    )  # last: a task's module brings torch
+    return recipe.model_copy(update={"task": TaskSettings(kind=kind, settings=settings)})
 
 
 def first_difference(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
@@ -214,7 +221,9 @@ def _sentence(kind: type[BaseModel], error: ValidationError, prefix: tuple[str, 
         for fault in faults
         if _owner(kind, fault["loc"])[1] == path
     )
-    return f"{where} is {first['input']!r}, expected {' or '.join(wanted)}; change it in the recipe or with --set {where}=..."
+    return (
+        f"{where} is {first['input']!r:.200}, expected {' or '.join(wanted)}; change it in the recipe or with --set {where}=..."
+    )
 
 
 def _owner(kind: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[type[BaseModel], tuple[str, ...]]:

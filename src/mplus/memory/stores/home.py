@@ -22,12 +22,12 @@ from torch import Tensor
 
 from mplus.errors import StoreError
 from mplus.memory.files import ASIDE as FILES_ASIDE
+from mplus.memory.manifest import MANIFEST
 from mplus.memory.stores.lock import LOCK, SAVE_LOCK, locked_store
 from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
 from mplus.memory.stores.segments import ASIDE, NAME, Segment, link_segment, write_segment
 
 log = logging.getLogger(__name__)
-MANIFEST = "manifest.json"
 
 
 class SegmentHome:

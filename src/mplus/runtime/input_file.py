@@ -1,0 +1,69 @@
+"""Bytes of files that a person names, within bounds. Knows no format; a device or an endless stream is refused, never read to its end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from mplus.errors import InputError
+from mplus.text_input import well_formed
+
+LARGEST_TEXT_BYTES = 1 << 28
+"""Of one text: about 60 million tokens."""
+
+LARGEST_SETTINGS_BYTES = 1 << 20
+"""Of one file of settings (YAML)."""
+
+_BLOCK_BYTES = 1 << 20
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with its `~` replaced by the home directory, where there is one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # nobody of that name
+        return Path(path)
+
+
+def read_input(path: str | Path, *, limit_bytes: int = LARGEST_TEXT_BYTES, what: str = "a UTF-8 text file") -> bytes:
+    """All bytes of a regular file or a pipe.
+
+    Args:
+        limit_bytes: refused beyond; named in the message.
+        what: is expected, for the message.
+
+    Raises:
+        InputError: there is no such file, it is a directory or a device, is too long, or cannot be read.
+    """
+    name = well_formed(str(path))
+    try:
+        with expanded(path).open("rb") as file:
+            kind = os.fstat(file.fileno()).st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+                raise InputError(f"'{name}' is a device; expected {what} or a pipe, name one")
+            return read_bounded(file, limit_bytes=limit_bytes, name=f"'{name}'")
+    except FileNotFoundError:
+        raise InputError(f"there is no file '{name}'; expected {what}, check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"'{name}' is a directory; expected {what}, name a file in it") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise InputError(f"'{name:.200}' cannot be read ({getattr(error, 'strerror', None) or error}); expected {what}") from None
+
+
+def read_bounded(file: BinaryIO, *, limit_bytes: int = LARGEST_TEXT_BYTES, name: str) -> bytes:
+    """All bytes of an open stream.
+
+    Raises:
+        InputError: there are more than `limit_bytes`.
+    """
+    blocks, size_bytes = [], 0
+    while block := file.read(_BLOCK_BYTES):
+        size_bytes += len(block)
+        if size_bytes > limit_bytes:
+            raise InputError(
+                f"{name} has more than {limit_bytes:,} bytes, the most that is read at once; split it into smaller files"
+            )
+        blocks.append(block)
+    return b"".join(blocks)
