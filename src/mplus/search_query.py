@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mplus.errors import InputError
-from mplus.prompts import Prompts, is_texts
+from mplus.prompts import Prompts, texts_of
 
 log = logging.getLogger(__name__)
 
@@ -198,10 +198,11 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
 
 def _rows(tokenizer: Any, asked: Any) -> list[list[int]]:
     """Token ids of queries, at least one each."""
-    if isinstance(asked, str) or is_texts(asked):
+    texts = texts_of(asked)
+    if texts is not None:
         if tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give a query as token ids instead of text")
-        rows = [_encode(tokenizer, text) for text in ([asked] if isinstance(asked, str) else asked)]
+        rows = [_encode(tokenizer, text) for text in texts]
     elif isinstance(asked, Tensor):
         rows = [row.tolist() for row in (asked[None] if asked.dim() == 1 else asked)]
     else:

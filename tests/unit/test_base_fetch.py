@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from mplus.checkpoints import base, cache, hub, wheel
+from mplus.checkpoints import base, hub, wheel
 from mplus.checkpoints.wheel import Blob, WheelSource
 from mplus.errors import BaseModelMissingError, CheckpointError, MPlusError
 
@@ -403,12 +403,3 @@ def test_model_with_a_missing_shard_is_not_complete(tmp_path: Path) -> None:
     assert not hub.is_complete(tmp_path)
     (tmp_path / "b.safetensors").write_bytes(b"")
     assert hub.is_complete(tmp_path)
-
-
-def test_put_in_place_gives_the_old_model_back_when_the_rename_fails(tmp_path: Path) -> None:
-    target, model = tmp_path / "target", tmp_path / "absent"
-    target.mkdir()
-    (target / "config.json").write_text("old", encoding="utf-8")
-    with pytest.raises(OSError):
-        cache.put_in_place(model, target, tmp_path / "old")
-    assert (target / "config.json").read_text(encoding="utf-8") == "old"

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from mplus import MPlusModel
+from mplus import Geometry, MPlusModel
 from mplus.checkpoints.export import published_tensors, save_published
 from mplus.cli import main
 from mplus.errors import CheckpointError, InputError
+from mplus.training.recipe_file import read_recipe
+from mplus.training.start import _parts
 from tests.published import write_published
 from tests.tiny import tiny_decoder, tiny_geometry
 
@@ -144,3 +146,108 @@ def test_command_stores_and_names_the_directory(tmp_path: Path, capsys: pytest.C
     assert main(["export", str(tmp_path / "first"), "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out")
     assert opened(tmp_path / "out").geometry == opened(tmp_path / "first").geometry
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+
+
+def recipe_model(path: Path) -> MPlusModel:
+    """The model that a recipe makes, on a tiny base; what it starts from is made by the recipe of that name."""
+    asked = read_recipe(path)
+    settings, parts = asked.model, dict[str, Any]()
+    while settings.start is not None:
+        parts = {**_parts(settings), **parts}
+        name = Path(settings.start).parent.name
+        before = next((read_recipe(one) for one in RECIPES if read_recipe(one).name == name), None)
+        if before is None:
+            break
+        settings = before.model
+    parts = {**_parts(settings), **parts}
+    geometry = dict(asked.model.geometry)
+    if settings.retriever is not None and settings.retriever.voting == "per_layer":
+        geometry["retrieval"] = "per_layer"
+    layers = 30 if "voting" in parts else 2
+    return MPlusModel.from_base(
+        tiny_decoder(layers=layers, positions=32768), geometry=Geometry().changed(**geometry), dtype="float32", **parts
+    )
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_recipe_of_the_papers_form_exports_and_the_others_are_told(path: Path, tmp_path: Path) -> None:
+    model = recipe_model(path)
+    if model.geometry.write_tap != "output" or model.geometry.retrieval == "shared":
+        with pytest.raises(InputError, match="the published form has"):
+            save_published(model._loaded, tmp_path / "out")
+        return
+    save_published(model._loaded, tmp_path / "out")
+    again = opened(tmp_path / "out")
+    prompt, written = torch.arange(5, 15)[None], model.encode(torch.arange(7, 47))
+    assert torch.allclose(model(prompt, memory=written).logits, again(prompt, memory=written).logits, atol=1e-4)
+
+
+def test_the_papers_form_is_among_the_recipes() -> None:
+    forms = {f"{path.parent.name}/{path.stem}": read_recipe(path).model.geometry.get("write_tap") for path in RECIPES}
+    assert {name for name, tap in forms.items() if tap == "output"} >= {"adapt/paper", "llama-3.1-8b/stage1"}
+
+
+# -- generation settings and heads -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["own", "published"])
+def test_stop_tokens_survive_storing_and_opening(tmp_path: Path, form: str) -> None:
+    """Those of ``generation_config.json``, which may be others than the config's."""
+    if form == "own":
+        decoder = tiny_decoder(vocabulary=256)
+        decoder.save_pretrained(tmp_path / "first")
+    else:
+        write_published(tmp_path / "first")
+    stops = {
+        "eos_token_id": [2, 17],
+        "bos_token_id": 1,
+        "temperature": 0.5,
+        "do_sample": False,
+    }  # transformers refuses to save these
+    (tmp_path / "first" / "generation_config.json").write_text(json.dumps(stops), encoding="utf-8")
+    if form == "own":
+        model = MPlusModel.from_base(tmp_path / "first", geometry=tiny_geometry(), dtype="float32", device="cpu")
+        model.save_pretrained(tmp_path / "second", include_base=True)
+    else:
+        model = opened(tmp_path / "first")
+        save_published(model._loaded, tmp_path / "second")
+    for found in (model, opened(tmp_path / "second")):
+        settings = found.attached.decoder.model.generation_config
+        assert settings is not None and settings.eos_token_id == [2, 17] and settings.temperature == 0.5
+
+
+@pytest.mark.parametrize("form", ["own", "published"])
+def test_head_of_its_own_is_kept_where_the_config_says_tied(tmp_path: Path, form: str) -> None:
+    if form == "own":
+        tiny_decoder().save_pretrained(tmp_path / "first")
+    else:
+        write_published(tmp_path / "first")
+    path = tmp_path / "first" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "tie_word_embeddings": True}), encoding="utf-8")
+    head = load_file(tmp_path / "first" / "model.safetensors")["lm_head.weight"].float()
+    if form == "own":
+        model = MPlusModel.from_base(tmp_path / "first", geometry=tiny_geometry(), dtype="float32", device="cpu")
+        model.save_pretrained(tmp_path / "second", include_base=True)
+    else:
+        model = opened(tmp_path / "first")
+        save_published(model._loaded, tmp_path / "second")
+    again = opened(tmp_path / "second")
+    for found in (model, again):
+        assert torch.equal(found.attached.decoder.model.get_parameter("lm_head.weight"), head)
+    prompt = torch.arange(5, 15)[None]
+    assert torch.equal(model(prompt).logits, again(prompt).logits)
+
+
+def test_published_model_with_a_tied_head_opens_without_one_in_its_file(tmp_path: Path) -> None:
+    write_published(tmp_path / "first", tie_word_embeddings=True)
+    path = tmp_path / "first" / "model.safetensors"
+    tensors = load_file(path)
+    head = tensors.pop("lm_head.weight")
+    save_file(tensors, path)
+    assert not torch.equal(head, tensors["model.embed_tokens.weight"])
+    decoder = opened(tmp_path / "first").attached.decoder.model
+    assert torch.equal(decoder.get_parameter("lm_head.weight"), tensors["model.embed_tokens.weight"].float())

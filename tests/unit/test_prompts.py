@@ -209,7 +209,7 @@ def test_what_tokenizers_and_numpy_give_is_a_prompt(text_model: MPlusModel, form
         Path("x"),
         {"text": "Who?"},
         {1, 2},
-        object(),
+        Ellipsis,
         [True, False],
         [1.0, 2.0],
         [None],
@@ -236,7 +236,7 @@ def test_a_prompt_given_twice_or_with_a_mask_for_text_is_refused(text_model: MPl
         text_model.generate("Who?", attention_mask=torch.ones(1, 4))
 
 
-@pytest.mark.parametrize("memory", ["directory", Path("directory"), b"x", 7, {"a": 1}, object(), ["directory"], [None]], ids=repr)
+@pytest.mark.parametrize("memory", ["directory", Path("directory"), b"x", 7, {"a": 1}, Ellipsis, ["directory"], [None]], ids=repr)
 def test_what_is_no_memory_is_refused_in_one_sentence(text_model: MPlusModel, memory: Any) -> None:
     for refused in (
         lambda: text_model.generate("Who?", memory=memory),

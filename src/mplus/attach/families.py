@@ -54,11 +54,22 @@ class Decoder:
         self.head_width = int(attention.head_dim)
         self.kv_heads = int(self.config.num_key_value_heads)
         self._check_rotary()
+        self._check_not_compiled()
         self.hooked: list[Hooks] = _hooked.setdefault(model, [])
         """Sets of hooks that are on now; see ``sweep``."""
         self.grouped_by: object | None = None
         """Who switched the attention of ``attention.py`` on."""
         self._key_value_weights: list[Tensor] | None = None
+
+    def _check_not_compiled(self) -> None:
+        """Raise ``UnsupportedModelError`` where a part was compiled: compiled code does not see hooks that are put on later."""
+        for name, module in self.model.named_modules():
+            if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+                part = type(self.model).__name__ + (f".{name}" if name else "")
+                raise UnsupportedModelError(
+                    f"{part} was compiled, and compiled code would pass memory by without a word; attach memory to the model as it was "
+                    "before torch.compile"
+                )
 
     def _check_rotary(self) -> None:
         """Raise ``UnsupportedModelError`` where a key could not be turned to its place exactly as the decoder does it."""
@@ -142,7 +153,8 @@ class Decoder:
 
     def as_heads(self, flat: Tensor) -> Tensor:
         """[..., H*E], as a projection gives it, to [..., H, E]."""
-        return flat.unflatten(-1, (self.kv_heads, self.head_width))
+        heads: Tensor = flat.unflatten(-1, (self.kv_heads, self.head_width))
+        return heads
 
     def project(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """K before rotation and V, each [..., n, H, E], of hidden states [..., n, D], with whatever adapter is on."""

@@ -144,7 +144,7 @@ def flush(path: Path) -> None:
 
 
 def _leftovers(directory: Path) -> list[Path]:
-    form = re.compile(rf"\.{re.escape(directory.name)}\.[0-9a-z_]{{8}}")
+    form = re.compile(rf"\.{re.escape(directory.name)}\.[0-9a-z_]{{6,12}}")
     try:
         return [
             path for path in directory.parent.iterdir() if form.fullmatch(path.name) and path.is_dir() and not path.is_symlink()

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from mplus.attach.adapters import adapter_names
 from mplus.checkpoints.adapted import attach_fresh, is_own, load_own
 from mplus.checkpoints.arguments import OpenArguments, open_arguments, without_transformers
 from mplus.checkpoints.base import BASES, locate
@@ -93,7 +94,8 @@ def open_base(
     checked = check_parts(parts, int(model.config.num_hidden_layers))
     changes = [part for part in ("read_lora", "write_lora", "look_lora") if checked.get(part) is not None]
     changes += ["inv_freq_dtype"] if geometry is not None and geometry.inv_freq_dtype == "bfloat16" else []
-    check_unchanged(model, changes)
+    if not adapter_names(model):  # else the next line says so
+        check_unchanged(model, changes)
     loaded = attach_fresh(model, tokenizer, geometry, name=name, **checked)
     note_user(model, loaded)
     return loaded

@@ -34,7 +34,16 @@ OWN_KEYS = (
     "architectures torch_dtype dtype transformers_version auto_map attn_implementation _attn_implementation "
     "_attn_implementation_internal experts_implementation quantization_config transformers_weights"
 ).split()
-SENSELESS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, GeometryError, StrictDataclassError)
+SENSELESS = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+    GeometryError,
+    StrictDataclassError,
+)
 """What a senseless ``config.json`` makes of the code that reads it."""
 TRAINED_ROTARY_BF16_WIDTH = 4096  # the 8B model is the one that was run with rounded frequencies
 

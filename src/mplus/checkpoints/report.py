@@ -12,6 +12,9 @@ from mplus.errors import CheckpointError
 
 log = logging.getLogger(__name__)
 
+MOST_NAMED = 8
+"""Names of each kind in a message."""
+
 
 def is_finite(value: Tensor) -> bool:
     """Whether a tensor is free of NaN and infinity: one float32 sum, many times quicker than a test of every number."""
@@ -45,12 +48,12 @@ class LoadReport:
             self.not_finite.append(name)
 
     def raise_if_bad(self) -> None:
-        """Raise ``CheckpointError`` listing all faults at once, else log the counts."""
+        """Raise ``CheckpointError`` listing the faults of every kind at once, the first of them by name, else log the counts."""
         faults = [
-            (f"missing: {', '.join(sorted(self.missing))}") if self.missing else "",
-            (f"not known: {', '.join(sorted(self.extra))}") if self.extra else "",
-            (f"misshapen: {'; '.join(sorted(self.misshapen))}") if self.misshapen else "",
-            (f"not finite (NaN or infinity): {', '.join(sorted(self.not_finite))}") if self.not_finite else "",
+            _listed("missing", self.missing),
+            _listed("not known", self.extra),
+            _listed("misshapen", self.misshapen, between="; "),
+            _listed("not finite (NaN or infinity)", self.not_finite),
         ]
         found = "; ".join(part for part in faults if part)
         if found:
@@ -58,3 +61,10 @@ class LoadReport:
                 f"checkpoint {self.source} cannot be loaded; {found}; get an undamaged copy of the whole checkpoint"
             )
         log.info("%s: %d tensors used, %d deliberately unused", self.source, len(self.used), len(self.unused))
+
+
+def _listed(kind: str, names: list[str], *, between: str = ", ") -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{kind}: {between.join(sorted(names)[:MOST_NAMED])}{more}"

@@ -133,8 +133,12 @@ def convert(gguf: Path, into: Path) -> None:
 
     with _quiet_transformers():
         try:
-            loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+            loaded = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, local_files_only=True, trust_remote_code=False
+            )
+            tokenizer = AutoTokenizer.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, local_files_only=True, trust_remote_code=False
+            )
         except (ImportError, OSError, ValueError, RuntimeError, KeyError) as error:
             raise CheckpointError(f"transformers cannot convert {gguf.name}: {error}") from error
         settings = loaded.config.to_dict()

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from mplus.errors import InputError
 
-ASIDE = re.compile(r"\.aside-[0-9a-f]{16}")
+ASIDE = re.compile(r"\.(aside|saving)-[0-9a-f]{16}")
 """Name of a directory in which files are made before they are renamed to where they belong."""
+SAVING = ".saving-"
+"""How it begins where a memory is stored, which only one does at a time."""
 
 
 def sha256(path: Path) -> str:
@@ -84,9 +86,9 @@ def written_whole(writers: Mapping[Path, Callable[[Path], object]]) -> list[Path
 
 
 @contextlib.contextmanager
-def aside_in(directory: Path) -> Iterator[Path]:
+def aside_in(directory: Path, prefix: str = ".aside-") -> Iterator[Path]:
     """A new directory in `directory` to make files in; gone at the end, and after a kill known as ours by its name."""
-    aside = directory / f".aside-{secrets.token_hex(8)}"
+    aside = directory / f"{prefix}{secrets.token_hex(8)}"
     try:
         aside.mkdir()
         yield aside

@@ -28,8 +28,6 @@ def identity_of(host: Any) -> dict[str, Any]:
 
 def difference(stored: Mapping[str, Any], host: Any) -> str | None:
     """What tells the model of a memory from `host`, in words; None where it is the same model, as far as is noted."""
-    if stored["fingerprint"] != host.fingerprint:
-        return f"its weights or memory parts have fingerprint {str(stored['fingerprint'])[:12]}, here {host.fingerprint[:12]}"
     settings, here = stored.get("decoder_settings"), getattr(host, "decoder_settings", None)
     if isinstance(settings, Mapping) and here is not None and dict(settings) != here:
         names = sorted(name for name in {*settings, *here} if settings.get(name) != here.get(name))
@@ -38,6 +36,8 @@ def difference(stored: Mapping[str, Any], host: Any) -> str | None:
     tokenizer, own = stored.get("tokenizer_print"), getattr(host, "tokenizer_print", None)
     if tokenizer is not None and own is not None and tokenizer != own:
         return "its tokenizer differs (vocabulary, merges, normaliser or added tokens)"
+    if stored["fingerprint"] != host.fingerprint:  # last: settings and tokenizer, where noted, say more
+        return f"its weights or memory parts have fingerprint {str(stored['fingerprint'])[:12]}, here {host.fingerprint[:12]}"
     return None
 
 

@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mplus.config import make_geometry
-from mplus.errors import GeometryError, InputError, SnapshotError, StoreError, WrongModelError
+from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
 from mplus.memory import sealed
-from mplus.memory.files import ASIDE, aside_in, directory_at, flush, flush_names, honour_umask, sha256
+from mplus.memory.files import ASIDE, SAVING, aside_in, directory_at, flush, flush_names, honour_umask, sha256
 from mplus.memory.identity import check_model, identity_of
 from mplus.memory.ledger import Ledger
 from mplus.memory.manifest import (
@@ -76,13 +76,18 @@ def save(memory: Memory, directory: str | Path, *, overwrite: bool = False) -> N
         StoreError: another memory or process goes on using the directory.
     """
     directory = directory_at(directory)
-    _check_place(directory)
-    home = _own_home(memory, directory)
+    stored = False
     try:
+        _check_place(directory)
+        home = _own_home(memory, directory)
         with changing(directory, in_own_store=home is not None):
             _check_place(directory)
             _save(memory, directory, home, overwrite)
+            stored = True
     except (OSError, SafetensorError) as error:
+        if stored:
+            log.warning("the memory is stored in %s, but its lock was not given back (%s)", directory, error)
+            return
         raise SnapshotError(f"memory not stored in {directory}: {error}; the previous state is unchanged") from None
 
 
@@ -99,8 +104,9 @@ def _save(memory: Memory, directory: Path, home: SegmentHome | None, overwrite: 
     if (directory / MANIFEST).exists():  # what is not a memory of this version is not replaced
         _check_not_newer(memory, directory, read_manifest(directory), overwrite)
     linked: list[Path] = []
+    place = identity(directory)
     try:
-        with aside_in(directory) as aside:
+        with aside_in(directory, SAVING) as aside:
             if home is None:
                 linked = sealed.link_into(groups, directory)
             save_file(_tensors(memory), aside / name)
@@ -123,9 +129,10 @@ def _save(memory: Memory, directory: Path, home: SegmentHome | None, overwrite: 
         flush_names(directory)
     except OSError as error:
         log.warning("the memory is stored in %s, but not flushed to the disk (%s)", directory, error)
-    memory.stored[identity(directory)] = name
+    memory.stored[place] = name
     names = [segment.name for group in groups for segment in group.segments]
-    _clear_up(directory, {name, *names}, own_store=home is not None)
+    with contextlib.suppress(OSError):
+        _clear_up(directory, {name, *names}, own_store=home is not None)
     if home is not None:
         home.set_saved(names)
 
@@ -135,8 +142,8 @@ def _clear_up(directory: Path, wanted: set[str], *, own_store: bool) -> None:
     for path in directory.iterdir():
         if not _is_ours(path) or path.name in wanted | {MANIFEST, LOCK, SAVE_LOCK}:
             continue
-        if own_store and (is_segment(path.name) or ASIDE.fullmatch(path.name)):  # its home knows which of them are needed
-            continue
+        if own_store and not path.name.startswith(SAVING) and (is_segment(path.name) or ASIDE.fullmatch(path.name)):
+            continue  # its home knows which of them are needed
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -166,16 +173,18 @@ def _data_name(manifest: dict[str, Any]) -> str | None:
 def load(directory: str | Path, model: Host, store: Storage | str | Path | None = None, *, check_rows: bool = False) -> Memory:
     """Open a stored memory with the model that wrote it; see ``Memory.load``."""
     directory = directory_at(directory)
-    if not _goes_on_in(directory, store):
-        return _load_as_reader(directory, model, store, check_rows)
     try:
+        if not _goes_on_in(directory, store):
+            return _load_as_reader(directory, model, store, check_rows)
         with changing(directory, in_own_store=True):  # nobody saves between a look at the manifest and the store's own lock
             memory = _load(directory, read_manifest(directory), model, store, check_rows)
             assert isinstance(memory.storage, DiskStorage)
             memory.storage.home.clear_leftovers()  # only now is it known that the memory is good
             return memory
     except OSError as error:
-        raise StoreError(f"the long-term store {directory} cannot be made or locked: {error}; choose another place") from None
+        raise SnapshotError(
+            f"memory {directory} cannot be read: {error}; look at the disk, or restore it from a backup"
+        ) from None
 
 
 def _load_as_reader(directory: Path, model: Host, store: Storage | str | Path | None, check_rows: bool) -> Memory:

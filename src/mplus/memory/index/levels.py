@@ -179,7 +179,7 @@ class KeyLevels:
 def stand_in(keys_sR: Tensor, scores_s: Tensor) -> tuple[Tensor, Tensor]:
     """Weights [R] and an offset such that ``keys @ weights + offset`` is near the scores, nearest where these are high."""
     rank = torch.empty_like(scores_s)
-    rank[scores_s.argsort(stable=True)] = torch.arange(1, scores_s.shape[0] + 1, device=scores_s.device) / scores_s.shape[0]
+    rank[scores_s.argsort(stable=True)] = torch.arange(1, scores_s.shape[0] + 1, device="cpu").to(scores_s) / scores_s.shape[0]
     emphasis = rank.pow(EMPHASIS)
     emphasis /= emphasis.sum()
     key_mean, score_mean = emphasis @ keys_sR, emphasis @ scores_s

@@ -35,7 +35,7 @@ def shares(index: Tensor, sizes: Sequence[int]) -> list[Share]:
     """Which piece has which of the rows `index` [k], when rows are counted through pieces of these sizes."""
     ascending = bool((index.diff() >= 0).all())
     ordered, order = (index, None) if ascending else index.sort()
-    bounds = torch.tensor([0, *sizes]).cumsum(0)
+    bounds = torch.tensor([0, *sizes], dtype=torch.int64, device="cpu").cumsum(0)
     first, cuts = bounds.tolist(), torch.searchsorted(ordered, bounds).tolist()
     if cuts[0] or cuts[-1] != index.shape[0]:
         raise IndexError(f"rows {int(ordered[0])}..{int(ordered[-1])} were asked for, {first[-1]} are held")

@@ -18,8 +18,8 @@ def host_empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """
     if torch.cuda.is_available():
         try:
-            return torch.empty(shape, dtype=dtype, pin_memory=True)
+            return torch.empty(shape, dtype=dtype, device="cpu", pin_memory=True)
         except RuntimeError as error:  # pinned memory is limited apart from RAM
             reason = str(error).partition("\n")[0]
             log.warning("%s of %s cannot be pinned (%s); copies to the GPU will be slower", list(shape), dtype, reason)
-    return torch.empty(shape, dtype=dtype)
+    return torch.empty(shape, dtype=dtype, device="cpu")
