@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mplus.evaluation.clock import Clock
-from mplus.evaluation.found import Read
 from mplus.evaluation.script import Due
+
+if TYPE_CHECKING:
+    from mplus.evaluation.found import Read  # which brings torch, and listing tasks needs none
 
 SYSTEMS: Final = {
     "mplus": "the model's memory, short-term and long-term",
