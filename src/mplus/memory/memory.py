@@ -306,8 +306,8 @@ class Memory:
         state = self._state
         if state.is_empty or text[:1].isspace() or state.ends_in_space:
             return False
-        newest = state.pending[-1:] or [part for chunk in state.ledger.chunks[-1:] for part in chunk.sources[-1:]]
-        last = newest[0][0] if newest else None
+        newest = [name for name, _ in state.pending[-1:]] or state.ledger.newest_source
+        last = newest[0] if newest else None
         return source is None or source != last
 
     def _write_pending(self) -> Generator[list[int], Written, None]:
