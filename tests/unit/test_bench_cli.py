@@ -158,7 +158,7 @@ def test_bounds_of_another_model_and_a_foreign_profile_are_refused(capsys: pytes
         (["bench", "speed", "--model", "smollm2-135m", "--layers", "2"], "leave it out"),
         (["bench", "speed", "--model", "tiny", "--out", "."], "is a directory"),
         (["bench", "speed", "--model", "tiny", "--check", "none.json"], "cannot be read"),
-        (["bench", "speed", "--model", "tiny", "--dtype", "float8"], "dtype 'float8' is not known"),
+        (["bench", "speed", "--model", "tiny", "--dtype", "float8"], "dtype 'float8' is not one"),
         (["bench", "speed", "--model", "tiny", "--dtype", "float16"], "runs in float32 or bfloat16"),
         (["bench", "speed", "--model", "tiny", "--ltm", "9M"], "at most 8,000,000 can be filled"),
     ],

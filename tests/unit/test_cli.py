@@ -138,7 +138,7 @@ def test_directory_in_place_of_a_file_is_told(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("data", "expected"), [(b" \n", "stdin holds no text"), (b"caf\xe9", "stdin is not UTF-8 (byte 3 is 0xe9)")]
+    ("data", "expected"), [(b" \n", "stdin holds no text"), (b"caf\xe9", "'stdin' is not UTF-8: byte 3 is 0xe9")]
 )
 def test_unusable_stdin_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: bytes, expected: str
@@ -226,7 +226,7 @@ def test_ask_leaves_the_length_of_the_answer_to_chat_unless_it_is_said(monkeypat
     assert [options["max_new_tokens"] for _, options in seen] == [None, 9]
 
 
-@pytest.mark.parametrize(("data", "expected"), [(b" \n", "stdin holds no text"), (b"caf\xe9", "stdin is not UTF-8")])
+@pytest.mark.parametrize(("data", "expected"), [(b" \n", "stdin holds no text"), (b"caf\xe9", "'stdin' is not UTF-8")])
 def test_an_unusable_question_on_stdin_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path, data: bytes, expected: str
 ) -> None:

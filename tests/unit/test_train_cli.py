@@ -104,7 +104,7 @@ def test_dry_run_without_the_model_still_shows_the_recipe(capsys: pytest.Capture
         (["toy.yaml", "--set", "task.nan_loss_at=2"], "step 2: the loss is nan"),
         (["toy.yaml", "--set", "model.base=./nowhere"], "nowhere"),
         (["toy.yaml", "--set", "model.geometry.stm_tokens=-1"], "geometry: stm_tokens"),
-        ([], "missing argument 'RECIPE'"),
+        ([], "no recipe is named"),
     ],
 )
 def test_mistake_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str) -> None:

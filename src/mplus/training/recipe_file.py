@@ -231,7 +231,8 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _spelt(sizes: dict[str, Any]) -> dict[str, Any]:
-    return {SYMBOLS.get(key, key): value for key, value in sizes.items()}
+    """Letters as names, but for a size that is given by both: that is refused later."""
+    return {key if SYMBOLS.get(key) in sizes else SYMBOLS.get(key, key): value for key, value in sizes.items()}
 
 
 def _changed(raw: dict[str, Any], change: str) -> dict[str, Any]:
