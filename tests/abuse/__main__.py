@@ -14,7 +14,16 @@ from pathlib import Path
 import tests.abuse
 from tests.abuse.counts import Counts
 
-BATCH = {"threads": 10, "damaged": 100, "kills": 20, "failing_calls": 20, "processes": 5, "interrupts": 20, "sequences": 10}
+BATCH = {
+    "command_lines": 100,
+    "threads": 10,
+    "damaged": 100,
+    "kills": 20,
+    "failing_calls": 20,
+    "processes": 5,
+    "interrupts": 20,
+    "sequences": 10,
+}
 """Rounds done between two looks at the clock."""
 
 

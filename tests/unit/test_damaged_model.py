@@ -27,7 +27,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("whole")
     tiny_decoder(vocabulary=256).save_pretrained(root / "stock")
     byte_tokenizer().save_pretrained(root / "stock")
-    parts = {"key_width": 4, "read_lora": {"r": 2, "lora_alpha": 4}}
+    parts: dict[str, Any] = {"key_width": 4, "read_lora": {"r": 2, "lora_alpha": 4}}
     model = MPlusModel.from_base(root / "stock", geometry=tiny_geometry(), dtype="float32", device="cpu", **parts)
     model.save_pretrained(root / "own", include_base=True)
     write_published(root / "published")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -74,9 +74,10 @@ def test_number_types_have_their_short_names(stock: Path, short: tuple[str, torc
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_argument_without_a_meaning_is_refused_by_name(stock: Path, delta: Path, name: str) -> None:
-    for opening in (lambda: from_base(stock, **{name: "x"}), lambda: MPlusModel.from_pretrained(delta, **{name: "x"})):
+    given: dict[str, Any] = {name: "x"}
+    for opening, directory in ((from_base, stock), (MPlusModel.from_pretrained, delta)):
         with pytest.raises(InputError) as caught:
-            opening()
+            opening(directory, **given)
         assert refused(caught.value).startswith(f"{name}='x' is not supported: {REFUSED[name]}")
 
 
@@ -102,9 +103,9 @@ def test_argument_without_a_meaning_is_refused_by_name(stock: Path, delta: Path,
     ids=str,
 )
 def test_wrong_value_is_refused_by_name(stock: Path, delta: Path, given: dict[str, Any], told: str) -> None:
-    for opening in (lambda: from_base(stock, **given), lambda: MPlusModel.from_pretrained(delta, **given)):
+    for opening, directory in ((from_base, stock), (MPlusModel.from_pretrained, delta)):
         with pytest.raises(InputError) as caught:
-            opening()
+            opening(directory, **given)
         assert told in refused(caught.value)
 
 
@@ -187,7 +188,7 @@ def adapted(kind: str) -> Any:
         (lambda: adapted("PeftModel"), InputError, "merge_and_unload"),
         (lambda: adapted("inside"), InputError, "merge_and_unload"),
         (lambda: tiny_decoder().model, UnsupportedModelError, "LlamaModel has no language-model head"),
-        (lambda: tiny_decoder().to("meta"), InputError, "'meta'"),
+        (lambda: cast(Any, tiny_decoder()).to("meta"), InputError, "'meta'"),
         (lambda: tiny_decoder().double(), InputError, "float64"),
         (lambda: torch.nn.Linear(2, 2), UnsupportedModelError, "Linear"),
         (lambda: text_model(), InputError, "MPlusModel"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from transformers import AttentionInterface
-from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available, is_torch_flex_attn_available
+from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available, is_torch_flex_attn_available
 
 from mplus.checkpoints.hub import HubArguments
 from mplus.config import GeometrySettings

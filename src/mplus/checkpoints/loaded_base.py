@@ -104,7 +104,7 @@ def place(model: PreTrainedModel, asked: OpenArguments) -> PreTrainedModel:
     if changes["attn_implementation"]:
         model.set_attn_implementation(cast(str, asked.attention))
     if asked.dtype_asked:
-        model = model.to(asked.dtype)
+        model = cast(Any, model).to(asked.dtype)
     return model.to(asked.device) if asked.device_asked else model  # type: ignore[arg-type]
 
 

@@ -33,7 +33,7 @@ def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
             raise InputError(f"there is no memory part {name!r:.60}; {hint}known: {', '.join(NAMES)}")
     checked = dict(parts)
     for name in ("key_width", "window"):
-        value = parts.get(name)
+        value: Any = parts.get(name)
         if name in parts and not (value is None and name == "key_width") and not (_is_whole(value) and value >= 1):
             raise InputError(f"{name} is {value!r:.60}, expected a whole number of at least 1")
     if parts.get("voting") is not None:
