@@ -171,7 +171,7 @@ class Geometry(BaseModel):
         try:
             super().__init__(**spelt_out(fields))
         except ValidationError as error:
-            raise GeometryError(_sentence(error)) from None
+            raise GeometryError(_sentence(error)) from error
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -252,6 +252,20 @@ class Geometry(BaseModel):
 def make_geometry(**fields: Any) -> Geometry:
     """A ``Geometry`` of settings from a file; a bad field raises ``GeometryError`` in one sentence."""
     return Geometry(**fields)
+
+
+def check_each(fields: Mapping[str, Any]) -> None:
+    """Check each setting by itself, where the others are not known yet.
+
+    Raises:
+        GeometryError: one is unknown, or out of its own range.
+    """
+    try:
+        Geometry(**fields)
+    except GeometryError as error:
+        cause = error.__cause__
+        if not isinstance(cause, ValidationError) or cause.errors()[0]["loc"]:
+            raise
 
 
 def spelt_out(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from mplus import Geometry, MPlusModel
-from mplus.config import make_geometry
+from mplus.config import SYMBOLS, GeometrySettings, make_geometry
 from mplus.errors import GeometryError
 from tests.tiny import tiny_decoder, tiny_geometry
 
@@ -54,3 +54,36 @@ def test_memory_that_does_not_fit_the_models_positions_is_refused() -> None:
     with pytest.raises(GeometryError, match="32"):
         MPlusModel.from_base(tiny_decoder(positions=32), geometry=tiny_geometry())
     MPlusModel.from_base(tiny_decoder(positions=33), geometry=tiny_geometry())
+
+
+def test_letters_of_the_paper_are_names() -> None:
+    geometry = Geometry(N=768, K=64, K0=128, M=5000)
+    assert (geometry.stm_tokens, geometry.new_tokens, geometry.ltm_read_tokens, geometry.ltm_capacity) == (768, 64, 128, 5000)
+    assert geometry.changed(N=512).stm_tokens == 512
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"stm_tokens": 10}, "exceeds stm_tokens"),
+        ({"N": 512, "stm_tokens": 512}, "given twice"),
+        ({"k0": 3}, "did you mean 'K0'"),
+        ({"stm_tokns": 3}, "did you mean 'stm_tokens'"),
+        ({"N": float("nan")}, "finite"),
+        ({"M": 10**30}, "ltm_capacity"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_sentence(fields: dict[str, Any], expected: str) -> None:
+    with pytest.raises(GeometryError, match=expected):
+        Geometry(**fields)
+
+
+def test_type_checkers_know_every_setting() -> None:
+    assert set(GeometrySettings.__annotations__) == {*Geometry.model_fields, *SYMBOLS}
+
+
+def test_the_package_lists_what_it_offers() -> None:
+    import mplus
+
+    assert set(mplus.__all__) <= set(dir(mplus))
+    assert all(getattr(mplus, name) is not None for name in mplus.__all__)

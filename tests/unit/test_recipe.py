@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,64 @@ def test_recipes_of_the_default_model_have_a_geometry(name: str) -> None:
     before = Geometry() if model.base else Geometry(**json.loads(SHIPPED.read_text(encoding="utf-8"))["geometry"])
     changed = before.changed(**model.geometry)
     assert {key: getattr(changed, key) for key in model.geometry} == model.geometry
+
+
+# --- files that nobody would call a recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{" * 5000, "nested deeper"),
+        ("[" * 5000, "nested deeper"),
+        ("a: &a [x]\nb: [*a, *a]", "alias"),
+        ("a: &a [*a]", "alias"),
+        ("a: !!python/object/apply:os.system ['true']", "not YAML"),
+        ("a: !!binary '$$$'", "other.yaml"),
+        ("steps: 2001-99-99", "cannot be read"),
+        ("steps: " + "9" * 5000, "other.yaml"),
+        ("steps: 0x" + "f" * 5000, "number"),
+        ("steps: .nan", "finite"),
+        ("x: " + "y" * (1 << 21), "bytes"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_short_sentence(text: str, expected: str) -> None:
+    stored(text)
+    with pytest.raises(RecipeError, match=expected) as told:
+        read_recipe("other.yaml")
+    assert len(str(told.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", "name is ''"),
+        ("  ", "name is"),
+        ("a\0b", "name is"),
+        (".", "a directory"),
+        ("fifo", "a pipe"),
+        ("~nobody/x", "there is no recipe"),
+    ],
+)
+def test_a_name_that_is_no_file_is_told(place: Path, name: str, expected: str) -> None:
+    os.mkfifo(place / "fifo")
+    with pytest.raises(RecipeError, match=expected):
+        read_recipe(name)
+
+
+def test_a_file_here_is_taken_by_its_path_and_the_shipped_recipe_by_its_name(place: Path) -> None:
+    stored(PLAIN, "adapt/memory.yaml")
+    assert read_recipe("adapt/memory.yaml").name == "toy"
+    assert read_recipe("adapt/memory").name != "toy"
+    assert read_recipe(place / "adapt" / "memory.yaml").name == "toy"
+
+
+def test_letters_of_the_paper_are_names_in_recipes_too() -> None:
+    stored("extends: plain.yaml\nmodel: {geometry: {N: 96, K: 32}}")
+    assert read_recipe("other.yaml").model.geometry == {"stm_tokens": 96, "new_tokens": 32}
+    with pytest.raises(RecipeError, match="given twice"):
+        read_recipe("plain.yaml", ["model.geometry={N: 96, stm_tokens: 96}"])
+    with pytest.raises(RecipeError, match="did you mean 'stm_tokens'"):
+        read_recipe("plain.yaml", ["model.geometry.stm_tokns=96"])
+    with pytest.raises(RecipeError, match="greater than or equal to 1"):
+        read_recipe("plain.yaml", ["model.geometry.N=-1"])

@@ -18,6 +18,8 @@ from mplus.runtime.extras import missing
 log = logging.getLogger(__name__)
 
 LINES, TEXT, BOARD = "log.jsonl", "log.txt", "tensorboard"
+WIDTH = 100
+_INDENT = "    "
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,26 @@ class Line:
         return self.seconds * (1 - self.progress) / self.progress if self.progress else None
 
     def __str__(self) -> str:
-        shown = " ".join(f"{name} {value:.3f}" for name, value in self.metrics.items())
-        left = f", {self.left_s:.0f} s left" if self.left_s else ""
-        return (
-            f"step {self.step} {self.seconds:.0f} s{left}: loss {self.loss:.4f}{' ' if shown else ''}{shown}; "
-            f"rate {self.rate:.2e}, gradient {self.gradient:.3f}, {self.tokens_per_s:,.0f} tokens/s"
+        """Where the run stands on a line, and the task's metrics below it, none much wider than a terminal."""
+        left = f", {_clock(self.left_s)} left" if self.left_s else ""
+        head = (
+            f"step {self.step} after {_clock(self.seconds)}{left}: loss {self.loss:.4f}, rate {self.rate:.2e}, "
+            f"gradient {self.gradient:.3f}, {self.tokens_per_s:,.0f} tokens/s"
         )
+        lines = [_INDENT]
+        for name, value in self.metrics.items():
+            one = f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.3f}"
+            if lines[-1] != _INDENT and len(lines[-1]) + len(one) + 3 > WIDTH:
+                lines.append(_INDENT)
+            lines[-1] += one if lines[-1] == _INDENT else f" | {one}"
+        return "\n".join([head, *(line for line in lines if line != _INDENT)])
+
+
+def _clock(seconds: float) -> str:
+    """As 45 s, 12 min, 3.4 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 class Watch:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mplus.config import spelt_out
+from mplus.config import check_each, spelt_out
 from mplus.errors import GeometryError, RecipeError
 from mplus.training import registry
 
@@ -68,6 +68,7 @@ class ModelSettings(Settings):
     @classmethod
     def _known_sizes(cls, fields: dict[str, Any]) -> dict[str, Any]:
         try:
+            check_each(fields)
             return spelt_out(fields)
         except GeometryError as error:
             raise ValueError(str(error).removeprefix("geometry: ")) from None

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from mplus.evaluation.clock import Clock
 from mplus.evaluation.script import Due
 
-if TYPE_CHECKING:
-    from mplus.evaluation.found import Read  # which brings torch, and listing tasks needs none
+if TYPE_CHECKING:  # these bring torch and transformers, and listing tasks needs neither
+    from mplus.evaluation.clock import Clock
+    from mplus.evaluation.found import Read
 
 SYSTEMS: Final = {
     "mplus": "the model's memory, short-term and long-term",
