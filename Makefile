@@ -2,6 +2,7 @@
 # Only `setup` downloads; the rest uses what it left in .venv and in the user's cache directory.
 
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -30,8 +31,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/mplus demo --out demo
 
+# Tests spread over the cores; then what prints figures of its own (recorded references, attacks) in one process.
 test: setup
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/parity --ignore tests/abuse
+	$(BIN)/pytest tests/parity tests/abuse
 
 # Attacks on memories for five minutes; more: $(BIN)/python -m tests.abuse --minutes 60
 abuse: setup

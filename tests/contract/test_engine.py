@@ -99,9 +99,9 @@ def test_buffers_hold_no_memory_alive_and_one_prefix_at_most(model: MPlusModel) 
     one, two = filled(model, text_seed=4), filled(model, text_seed=5)
     shelf = model.attached.shelf
     read(model, Engine(), one, ids(6, 54)[None])
-    assert shelf._held is not None and shelf._held[0]() is one.pool
+    assert shelf._held is not None and shelf._held[0]() is one.pool.lineage
     read(model, Engine(), two, ids(6, 54)[None])
-    assert shelf._held[0]() is two.pool
+    assert shelf._held[0]() is two.pool.lineage
     pool = shelf._held[0]
     del two
     assert pool() is None

@@ -94,7 +94,7 @@ def defaults(kind: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("kind", ["float64", "meta"])
 @pytest.mark.parametrize("search", ["auto", "exact"])
-def test_torchs_defaults_change_no_read(model: MPlusModel, kind: str, search: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchs_defaults_change_no_read(model: MPlusModel, kind: str, search: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for summaries in (KeyLevels, BlockSketch):
         monkeypatch.setattr(summaries, "group_rows", 64)
     geometry = model.geometry.changed(search=search, exact_below=64, candidates=1)

@@ -25,6 +25,7 @@ def adapters() -> Adapters:
         for name, value in model.named_parameters():
             if ".lora_" in name:
                 value.copy_(torch.randn_like(value))
+                value.requires_grad_(True)  # before 0.21, PEFT turns gradients off for all adapters but the last
     return Adapters(model, write="write", read="read")
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mplus.errors import StoreError
-from mplus.memory.stores import home, segments
+from mplus.memory.stores import lock, segments
 from mplus.memory.stores.disk import DiskStorage, DiskStore, storage_at
 from mplus.memory.stores.ram import RamStorage
 from mplus.memory.stores.segments import Segment, link_segment
@@ -45,7 +45,7 @@ def filled(path: Path, count: int) -> DiskStore:
 
 
 def files(path: Path) -> list[str]:
-    return sorted(entry.name for entry in (path / "store").iterdir() if entry.name != home.LOCK)
+    return sorted(entry.name for entry in (path / "store").iterdir() if entry.name != lock.LOCK)
 
 
 def names(*stores: DiskStore) -> list[str]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from mplus import Geometry, MPlusModel
 from mplus.checkpoints.export import published_tensors, save_published
 from mplus.cli import main
+from mplus.config import make_geometry
 from mplus.errors import CheckpointError, InputError
 from mplus.training.recipe_file import read_recipe
 from mplus.training.start import _parts
@@ -88,7 +89,12 @@ def test_model_trained_here_with_the_output_tap_has_the_published_form(tmp_path:
     model.attached.position = torch.full((32,), 0.1)
     save_published(model._loaded, tmp_path / "out")
     second = opened(tmp_path / "out")
-    assert second.geometry.changed(ltm_capacity=400, search="auto", **({} if ltm else {"ltm_read_tokens": 8})) == geometry
+    assert (
+        make_geometry(
+            **{**second.geometry.model_dump(), "ltm_capacity": 400, "search": "auto", **({} if ltm else {"ltm_read_tokens": 8})}
+        )
+        == geometry
+    )
     ours, theirs = published_tensors(model._loaded), published_tensors(second._loaded)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     prompt, written = torch.arange(5, 15)[None], model.encode(torch.arange(7, 47))

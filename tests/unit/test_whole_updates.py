@@ -144,10 +144,11 @@ def test_memory_made_in_one_mode_is_written_and_read_in_another(
 def test_defaults_of_torch_do_not_matter(tiny_model: TinyModel, setup: str) -> None:
     model, twin = tiny_model("llama", setup), filled(tiny_model("llama", setup))
     text = ids(61, 1)
-    for change, back in (
+    changes: list[tuple[Callable[[], Any], Callable[[], Any]]] = [
         (lambda: torch.set_default_dtype(torch.float64), lambda: torch.set_default_dtype(torch.float32)),
         (lambda: torch.set_default_device("meta"), lambda: torch.set_default_device(None)),
-    ):
+    ]
+    for change, back in changes:
         change()
         try:
             memory = model.new_memory(seed=3)

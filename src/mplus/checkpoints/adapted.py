@@ -26,7 +26,7 @@ from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.memory_parts import check_parts
 from mplus.checkpoints.report import LoadReport
 from mplus.checkpoints.stock import in_one_sentence, load_decoder
-from mplus.checkpoints.tensors import read_json, read_tensors
+from mplus.checkpoints.tensors import check_bounds, read_json, read_shapes, read_tensors
 from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError, InputError
 from mplus.retriever import LayerRetriever, VoteRetriever
@@ -168,15 +168,18 @@ def load_own(
             f"{directory} has delta format {manifest.get('format')!r:.60}, this version of mplus reads {FORMAT_VERSION}; update mplus"
         )
     stated = _Stated.of(manifest, directory, overrides)
+    _check_bounds(stated, directory)
     base_path = directory if stated.base_name == "." else locate_base(stated.base_name)
     model, tokenizer = load_decoder(str(base_path), dtype=dtype, device=device, attention=attention, quantization=quantization)
     if quantization is None:  # else the weights are others by intention
         _check_same_base(stated, fingerprint(model.state_dict()))
     _check_prints(stated, model.config, tokenizer, base_path)
+    try:
+        parts = check_parts(stated.parts, int(model.config.num_hidden_layers))
+    except InputError as error:
+        raise CheckpointError(f"{directory / MANIFEST} is senseless: {error}; get an undamaged copy") from None
     with in_one_sentence(f"the delta in {directory}"):
-        loaded = attach_fresh(
-            model, tokenizer, stated.geometry, name=stated.name, **check_parts(stated.parts, int(model.config.num_hidden_layers))
-        )
+        loaded = attach_fresh(model, tokenizer, stated.geometry, name=stated.name, **parts)
         loaded.use_chat_template(stated.chat_template)
         loaded.base_name = str(base_path) if stated.base_name == "." else stated.base_name
         _fill_delta(loaded, read_tensors(directory, "delta"), directory)
@@ -213,6 +216,8 @@ class _Stated:
                 "key_width": None if vote is None else vote["key_width"],
                 "window": 1 if vote is None else vote.get("window", 1),
             }
+            if vote is not None and vote["kind"] not in ("vote", "per_layer"):
+                raise TypeError(f"a retriever of kind vote or per_layer, has {vote['kind']!r:.40}")
             parts["voting"] = vote["voting"] if vote is not None and vote["kind"] == "vote" else None
             geometry = make_geometry(**manifest["geometry"])
         except (KeyError, TypeError, AttributeError, GeometryError) as error:
@@ -227,6 +232,16 @@ class _Stated:
             parts=parts,
             chat_template=manifest.get("chat_template"),
         )
+
+
+def _check_bounds(stated: _Stated, directory: Path) -> None:
+    """Raise ``CheckpointError`` where a rank or width is larger than the tensors beside it."""
+    sizes: dict[str, Any] = {"key_width": stated.parts["key_width"]}
+    sizes |= {f"{name}.r": part.get("r") for name, part in stated.parts.items() if isinstance(part, dict)}
+    try:
+        check_bounds(sizes, read_shapes(directory, "delta").values())
+    except ValueError as error:
+        raise CheckpointError(f"{directory / MANIFEST} does not fit its tensors: {error}; get an undamaged copy") from None
 
 
 def _check_same_base(stated: _Stated, found: str) -> None:

@@ -143,13 +143,12 @@ def _locate_known(name: str) -> Path:
 
 def _unknown(name: str) -> CheckpointError:
     known = ", ".join(f"'{one}'" for one in BASES)
+    told = repr(name if len(name) <= 120 else f"{name[:120]}...")  # signs that a terminal obeys are shown
     if "/" in name or os.sep in name or name.startswith(("~", ".")):
-        return CheckpointError(f"there is no directory '{name}'; known model names: {known}")
+        return CheckpointError(f"there is no directory {told}; known model names: {known}")
     near = difflib.get_close_matches(name.lower(), BASES, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return CheckpointError(
-        f"unknown model '{name}'; {hint}known names: {known}, or give a directory or a hub id like 'org/model'"
-    )
+    return CheckpointError(f"unknown model {told}; {hint}known names: {known}, or give a directory or a hub id like 'org/model'")
 
 
 def fetch(name: str = DEFAULT_NAME, *, source: Source | None = None, force: bool = False, log: Log = logger.info) -> Path:

@@ -98,8 +98,10 @@ def _tokenizer_parts(tokenizer: Any) -> dict[str, Any]:
     ]
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
-        model = json.loads(backend.to_str()).get("model", {})
-        merges = model.get("merges") or []
+        rules = json.loads(backend.to_str())
+        merges = rules.get("model", {}).get("merges") or []
+        if rules.get("normalizer") is not None:  # a rule for few signs may touch none of the texts
+            parts["normaliser"] = rules["normalizer"]
         parts["merges"] = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
     return parts
 

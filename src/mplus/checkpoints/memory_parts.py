@@ -12,6 +12,7 @@ from mplus.config import Geometry
 from mplus.errors import InputError
 
 NAMES = ("key_width", "voting", "window", "read_lora", "write_lora", "look_lora")
+WIDEST_WINDOW = 1024
 LORA = ("r", "lora_alpha", "target_modules")
 
 
@@ -36,6 +37,8 @@ def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
         value: Any = parts.get(name)
         if name in parts and not (value is None and name == "key_width") and not (_is_whole(value) and value >= 1):
             raise InputError(f"{name} is {value!r:.60}, expected a whole number of at least 1")
+    if parts.get("window", 1) > WIDEST_WINDOW:
+        raise InputError(f"window is {parts['window']!r:.60}, expected at most {WIDEST_WINDOW} blocks")
     if parts.get("voting") is not None:
         checked["voting"] = _voting(parts["voting"], depth)
     for name in ("read_lora", "write_lora", "look_lora"):

@@ -21,7 +21,7 @@ from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.loaded import InitialMemory, Loaded
 from mplus.checkpoints.report import LoadReport
 from mplus.checkpoints.stock import in_one_sentence, load_generation_config, load_tokenizer
-from mplus.checkpoints.tensors import read_json, read_tensors
+from mplus.checkpoints.tensors import check_bounds, read_json, read_tensors
 from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError
 from mplus.retriever import LayerRetriever
@@ -163,6 +163,13 @@ def _empty_model(config: dict[str, Any], tensors: dict[str, Tensor]) -> LlamaFor
     own = {key: value for key, value in config.items() if key not in OWN_KEYS and value is not None}
     if own["num_hidden_layers"] > len(tensors):
         raise ValueError(f"{len(tensors)} tensors cannot be {own['num_hidden_layers']} layers")
+    depth = config.get("num_selector_layers", 2)
+    sizes = {
+        "selector_hidden_dim": config.get("selector_hidden_dim"),
+        "num_selector_layers": depth,
+        "lora_config.r": config["lora_config"]["r"],
+    }
+    check_bounds(sizes, [value.shape for value in tensors.values()])
     own["tie_word_embeddings"] = bool(own.get("tie_word_embeddings", False)) and _is_tied(tensors)
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig(**own))

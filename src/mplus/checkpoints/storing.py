@@ -39,6 +39,10 @@ def save_own(loaded: Loaded, directory: Path, *, include_base: bool, dtype: torc
     restored(directory)
     if directory.exists() and any(directory.iterdir()) and not is_own(directory):
         raise InputError(f"{directory} holds files but no delta; choose an empty or new directory")
+    if not include_base and _is_same(Path(loaded.base_name), directory):
+        raise InputError(
+            f"{directory} holds the base that these memory parts need, and would lose it; choose another directory or include_base=True"
+        )
     try:
         with replacing(directory) as aside:
             tensors = {name: value.detach().to(dtype).cpu().contiguous().clone() for name, value in delta_tensors(loaded).items()}
@@ -49,6 +53,13 @@ def save_own(loaded: Loaded, directory: Path, *, include_base: bool, dtype: torc
             (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"model not stored in {directory}: {error}; what was there is unchanged") from None
+
+
+def _is_same(base: Path, directory: Path) -> bool:
+    try:
+        return base.samefile(directory)
+    except (OSError, ValueError):  # a name or hub id, or nothing there yet
+        return False
 
 
 def place_for_model(directory: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,18 @@ def read_tensors(directory: Path, stem: str = "model") -> dict[str, Tensor]:
         except (OSError, SafetensorError) as error:
             raise _damaged(path, error) from None
     return tensors
+
+
+def check_bounds(wanted: Mapping[str, Any], shapes: Iterable[Sequence[int]]) -> None:
+    """Do nothing if no size that a file of settings asks for is larger than the tensors beside it, so that nothing large is made.
+
+    Raises:
+        ValueError: one is; it is named.
+    """
+    largest = max((int(size) for shape in shapes for size in shape), default=0)
+    for name, size in wanted.items():
+        if isinstance(size, (int, float)) and size > largest:
+            raise ValueError(f"{name} is {size!r:.40}, the largest size of a tensor {largest}")
 
 
 def is_there(path: Path) -> bool:

@@ -14,6 +14,7 @@ from mplus.cli import terminal
 from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, LARGEST_SEED, MOST_TOKENS, Device, DType, ModelName, NumberType, Verbose, a_path
 from mplus.errors import InputError
+from mplus.runtime.input_file import expanded
 
 if TYPE_CHECKING:
     from mplus.demo.result import Answered, RetentionResult
@@ -70,7 +71,7 @@ def read_haystack(file: str | None) -> str:
     from mplus.corpus.text import python_text, read_text
 
     if file is not None:
-        return read_text(file)
+        return read_text(expanded(file))
     with terminal.waiting("collecting the text that Python carries"):
         return python_text()
 

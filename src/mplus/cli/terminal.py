@@ -158,7 +158,7 @@ def streams() -> Iterator[tuple[Stream, Stream]]:
     _stored.clear()
     _occupy_standard_descriptors()
     out, err = Stream(sys.stdout), Stream(sys.stderr)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     try:
         yield out, err
     finally:

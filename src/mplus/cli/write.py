@@ -16,7 +16,7 @@ from mplus.cli.options import DEFAULT_NAME, Device, DType, MemoryDirectory, Mode
 from mplus.errors import EmptyTextError, InputError, SnapshotError
 from mplus.memory.manifest import read_manifest
 from mplus.memory.stores.lock import SAVE_LOCK, changing
-from mplus.runtime.input_file import read_bounded
+from mplus.runtime.input_file import expanded, read_bounded
 from mplus.text_input import well_formed
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _read_all(files: list[str]) -> list[tuple[str, str]]:
 
     if files.count(STDIN) > 1:
         raise InputError(f"'{STDIN}' (stdin) is named {files.count(STDIN)} times, but it can be read only once")
-    return [("stdin", _read_stdin()) if file == STDIN else (well_formed(file), read_text(file)) for file in files]
+    return [("stdin", _read_stdin()) if file == STDIN else (well_formed(file), read_text(expanded(file))) for file in files]
 
 
 def _read_stdin() -> str:

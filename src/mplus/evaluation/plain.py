@@ -12,6 +12,7 @@ from mplus.checkpoints.adapted import MANIFEST
 from mplus.checkpoints.base import locate
 from mplus.checkpoints.opening import open_checkpoint
 from mplus.checkpoints.stock import load_decoder
+from mplus.checkpoints.tensors import read_json, read_shapes
 from mplus.errors import CheckpointError
 
 
@@ -27,13 +28,15 @@ def open_adapted(model: Any, directory: Path) -> Any:
         raise CheckpointError(
             f"'{directory}' holds no adapter (no adapter_config.json, no {MANIFEST}); give a directory that PEFT or mplus train saved"
         )
+    read_json(directory / "adapter_config.json")
+    read_shapes(directory, "adapter_model")  # PEFT would take a pickle where there are no safetensors
     base_name = model._loaded.base_name
     base, _ = load_decoder(str(locate(base_name)), dtype=model.dtype, device=model.device, attention=None)
     try:
         with warnings.catch_warnings():  # PEFT still asks transformers for an attribute by its old name
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.* is deprecated", category=FutureWarning)
             adapted = PeftModel.from_pretrained(base, str(directory), is_trainable=False)
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError, ImportError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"the adapter in '{directory}' does not fit base '{base_name}': {reason}") from None
     return adapted.eval()

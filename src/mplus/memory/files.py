@@ -33,10 +33,7 @@ def directory_at(path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: it is empty or no path.
     """
-    try:
-        text = os.fspath(path)
-    except TypeError:
-        text = None  # type: ignore[assignment]
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str):
         raise InputError(f"a directory is a path as text, got {type(path).__name__}; give a str or a pathlib.Path")
     if not text or "\0" in text:

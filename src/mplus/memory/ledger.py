@@ -47,6 +47,11 @@ class Ledger:
                 totals[source or ""] = totals.get(source or "", 0) + tokens
         return totals
 
+    @property
+    def newest_source(self) -> list[str | None]:
+        """The name, or None, of the source that was written last; empty where nothing was written."""
+        return [name for chunk in self.chunks[-1:] for name, _ in chunk.sources[-1:]]
+
     def clone(self) -> Ledger:
         """An independent copy."""
         twin = Ledger()

@@ -7,12 +7,10 @@ Time is counted in memory tokens written: ``now``; the age of a token is ``now -
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Callable, Generator
 from os import PathLike
 from pathlib import Path
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, overload
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -20,16 +18,20 @@ from torch import Tensor
 from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory import drops, room
+from mplus.memory.host import Host
 from mplus.memory.ledger import Chunk, Ledger
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
 from mplus.memory.quantised import check_row_types
-from mplus.memory.rows import RowLayout, Rows, Written
-from mplus.memory.state import MemoryState, Waiting, ordinary_tensors
+from mplus.memory.rows import Written
+from mplus.memory.state import MemoryState, OfState, Waiting, ordinary_tensors
+from mplus.memory.stats import MemoryStats
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
-from mplus.memory.text_types import Text, checked_source, checked_text
+from mplus.memory.text_types import Text, checked_seed, checked_source, checked_text, runs
 from mplus.runtime.turns import TurnLock
+
+__all__ = ["Host", "Memory", "MemoryStats"]
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int], None]
@@ -39,58 +41,6 @@ IN_USE = (
     "this memory is being written or read by the call that called back (a streamer, processor or progress function); "
     "change it when that call has returned, or change a fork"
 )
-T = TypeVar("T")
-
-
-class Host(Protocol):
-    """What a memory needs of the model that reads and writes it."""
-
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def vocabulary(self) -> int: ...
-    def refuse_reentry(self) -> None: ...
-    def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout: ...
-    def encode(self, ids: Sequence[int] | Tensor, memory: Memory) -> Written: ...
-    def tokenize(self, text: str) -> list[int]: ...
-    def cut_ids(self, text: str) -> list[list[int]]: ...
-    def initial_rows(self, memory: Memory) -> tuple[Rows, Tensor | None] | None: ...
-    def initial_longterm(self, memory: Memory) -> list[tuple[Rows, Tensor, Tensor | None]] | None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryStats:
-    """Counts of a memory; sizes in bytes."""
-
-    tokens_read: int
-    chunks: int
-    pending_tokens: int
-    stm_tokens: int
-    stm_capacity: int
-    ltm_tokens: int
-    ltm_capacity: int
-    size_bytes: int
-    memory_format: str
-    sources: dict[str, int] = field(default_factory=dict)
-
-
-class _OfState(Generic[T]):
-    """An attribute of ``Memory`` that lies in its state."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, memory: None, owner: type) -> _OfState[T]: ...
-    @overload
-    def __get__(self, memory: Memory, owner: type) -> T: ...
-    def __get__(self, memory: Memory | None, owner: type) -> _OfState[T] | T:
-        return self if memory is None else getattr(memory._state, self.name)
-
-    def __set__(self, memory: Memory, value: T) -> None:
-        setattr(memory._state, self.name, value)
 
 
 class Memory:
@@ -100,15 +50,15 @@ class Memory:
     a write waits for reads and other writes to end. Attributes that lie in the state are in ``MemoryState``.
     """
 
-    pool = _OfState[Pool]()
-    longterm = _OfState[LongTerm]()
-    generator = _OfState[torch.Generator]()
-    ledger = _OfState[Ledger]()
-    tail = _OfState[Tensor | None]()
-    now = _OfState[int]()
-    tokens_read = _OfState[int]()
-    pending = _OfState[Waiting]()
-    initialised = _OfState[bool]()
+    pool = OfState[Pool]()
+    longterm = OfState[LongTerm]()
+    generator = OfState[torch.Generator]()
+    ledger = OfState[Ledger]()
+    tail = OfState[Tensor | None]()
+    now = OfState[int]()
+    tokens_read = OfState[int]()
+    pending = OfState[Waiting]()
+    initialised = OfState[bool]()
 
     def __init__(
         self,
@@ -126,7 +76,7 @@ class Memory:
         self.host = host
         self.geometry = geometry
         self.format: MemoryFormat = memory_format
-        self.seed = _checked_seed(seed)
+        self.seed = checked_seed(seed)
         self.layout = host.layout(memory_format, geometry)
         self.initialised_at_start = initialised
         check_row_types(self.layout, geometry)  # before a directory is made
@@ -356,8 +306,8 @@ class Memory:
         state = self._state
         if state.is_empty or text[:1].isspace() or state.ends_in_space:
             return False
-        newest = state.pending[-1:] or [part for chunk in state.ledger.chunks[-1:] for part in chunk.sources[-1:]]
-        last = newest[0][0] if newest else None
+        newest = [name for name, _ in state.pending[-1:]] or state.ledger.newest_source
+        last = newest[0] if newest else None
         return source is None or source != last
 
     def _write_pending(self) -> Generator[list[int], Written, None]:
@@ -372,8 +322,8 @@ class Memory:
             part, rest = labelled[start : start + size], labelled[start + size :]
             self._make_room(self.geometry.new_tokens)
             written = yield [token for _, token in part]
-            sources = tuple((name, len(ids)) for name, ids in _runs(part))
-            self._update(written, None, True, sources, _runs(rest))
+            sources = tuple((name, len(ids)) for name, ids in runs(part))
+            self._update(written, None, True, sources, runs(rest))
 
     # -- value semantics -------------------------------------------------------------------------------------------
 
@@ -473,14 +423,3 @@ class Memory:
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
         with ordinary_tensors():
             return snapshot.load(directory, model, store, check_rows=check_rows)
-
-
-def _runs(labelled: Sequence[tuple[str | None, int]]) -> Waiting:
-    """Tokens with the names of their sources, joined as far as neighbours have the same name."""
-    return [(name, [token for _, token in run]) for name, run in groupby(labelled, key=lambda pair: pair[0])]
-
-
-def _checked_seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**64:
-        raise InputError(f"seed is {seed!r:.40}, expected a whole number of at most 64 bits")
-    return seed

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -18,6 +19,10 @@ from mplus.memory.ledger import Ledger
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
 
+if TYPE_CHECKING:
+    from mplus.memory.memory import Memory
+
+T = TypeVar("T")
 Waiting = list[tuple[str | None, list[int]]]
 """Text tokens that wait for more text, with the names of their sources, in order."""
 
@@ -89,3 +94,20 @@ def ordinary_tensors() -> Iterator[None]:
     """
     with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
         yield
+
+
+class OfState(Generic[T]):
+    """An attribute of ``Memory`` that lies in its state."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, memory: None, owner: type) -> OfState[T]: ...
+    @overload
+    def __get__(self, memory: Memory, owner: type) -> T: ...
+    def __get__(self, memory: Memory | None, owner: type) -> OfState[T] | T:
+        return self if memory is None else getattr(memory._state, self.name)
+
+    def __set__(self, memory: Memory, value: T) -> None:
+        setattr(memory._state, self.name, value)

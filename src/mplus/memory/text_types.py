@@ -8,6 +8,7 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -87,3 +88,19 @@ def _ids_of_list(items: Sequence[Any]) -> list[int]:
 def _named(value: Any) -> str:
     shown = repr(value)
     return f"{type(value).__name__} {shown}" if len(shown) <= 40 else f"a {type(value).__name__}"
+
+
+def runs(labelled: Sequence[tuple[str | None, int]]) -> list[tuple[str | None, list[int]]]:
+    """Tokens with the names of their sources, joined as far as neighbours have the same name."""
+    return [(name, [token for _, token in run]) for name, run in groupby(labelled, key=lambda pair: pair[0])]
+
+
+def checked_seed(seed: Any) -> int:
+    """The seed of a memory's random drops.
+
+    Raises:
+        InputError: it is no whole number of 64 bits.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**64:
+        raise InputError(f"seed is {seed!r:.40}, expected a whole number of at most 64 bits")
+    return seed

@@ -18,7 +18,7 @@ from mplus.runtime.extras import missing
 log = logging.getLogger(__name__)
 
 LINES, TEXT, BOARD = "log.jsonl", "log.txt", "tensorboard"
-WIDTH = 100
+WIDTH = 80
 _INDENT = "    "
 
 
@@ -52,19 +52,18 @@ class Line:
         return self.seconds * (1 - self.progress) / self.progress if self.progress else None
 
     def __str__(self) -> str:
-        """Where the run stands on a line, and the task's metrics below it, none much wider than a terminal."""
+        """Where the run stands on a line, and below it the task's metrics, the rate and the gradient; none wider than 80 columns."""
         left = f", {_clock(self.left_s)} left" if self.left_s else ""
-        head = (
-            f"step {self.step} after {_clock(self.seconds)}{left}: loss {self.loss:.4f}, rate {self.rate:.2e}, "
-            f"gradient {self.gradient:.3f}, {self.tokens_per_s:,.0f} tokens/s"
-        )
+        numbers = [
+            f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.3f}" for name, value in self.metrics.items()
+        ]
         lines = [_INDENT]
-        for name, value in self.metrics.items():
-            one = f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.3f}"
+        for one in (*numbers, f"rate {self.rate:.2e}", f"gradient {self.gradient:.3f}"):
             if lines[-1] != _INDENT and len(lines[-1]) + len(one) + 3 > WIDTH:
                 lines.append(_INDENT)
             lines[-1] += one if lines[-1] == _INDENT else f" | {one}"
-        return "\n".join([head, *(line for line in lines if line != _INDENT)])
+        head = f"step {self.step} after {_clock(self.seconds)}{left}: loss {self.loss:.4f}, {self.tokens_per_s:,.0f} tokens/s"
+        return "\n".join([head, *lines])
 
 
 def _clock(seconds: float) -> str:
