@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from mplus.attach.cache import passed
 from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
 from mplus.checkpoints import opening
+from mplus.checkpoints.arguments import OpenSettings
 from mplus.checkpoints.report import LoadReport
 from mplus.checkpoints.storing import save_own
 from mplus.config import Geometry, MemoryFormat
@@ -79,7 +80,7 @@ class MPlusModel(PromptReader):
         device: str | torch.device | None = None,
         memory_format: MemoryFormat | None = None,
         attn_implementation: str | None = None,
-        **settings: Any,
+        **settings: Unpack[OpenSettings],
     ) -> MPlusModel:
         """Open our own format, a published M+ or a published MemoryLLM checkpoint; which one is seen from its content.
 
@@ -88,7 +89,7 @@ class MPlusModel(PromptReader):
             dtype: "auto" (see ``dtypes.resolve_dtype``), a name or a torch type.
             memory_format: what new memories keep per token: "kv", or "hidden" as in the paper; default: the smaller.
             attn_implementation: any of transformers' ("sdpa", "eager", "flash_attention_2", ...).
-            settings: fields of ``Geometry`` to replace, e.g. ``ltm=False`` for MemoryLLM; transformers' ``torch_dtype``, ``device_map``
+            settings: fields of ``Geometry`` to replace, e.g. ``ltm=False`` for MemoryLLM, ``K0=256``; transformers' ``torch_dtype``, ``device_map``
                 (of one device), ``quantization_config``, ``revision``, ``token``, ``cache_dir``, ``local_files_only``; of a delta, ``base``
                 (where its base lies) and ``allow_download`` (of the base it names).
 
@@ -98,7 +99,9 @@ class MPlusModel(PromptReader):
             GeometryError: a replaced field is unknown or contradicts the rest.
             InputError: an argument that is unknown or has no meaning here.
         """
-        loaded = opening.open_checkpoint(path_or_id, settings=settings, dtype=dtype, device=device, attention=attn_implementation)
+        loaded = opening.open_checkpoint(
+            path_or_id, settings=dict(settings), dtype=dtype, device=device, attention=attn_implementation
+        )
         return cls(loaded, memory_format=memory_format)
 
     @classmethod

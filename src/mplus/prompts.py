@@ -132,7 +132,9 @@ def _table(value: Any, what: str) -> Tensor:
     try:
         if not isinstance(value, (list, tuple, np.ndarray, Tensor)):
             raise TypeError
-        table = torch.as_tensor(value)
+        table = (
+            value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+        )  # wherever tensors are made by default
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise InputError(f"{what} cannot be {type(value).__name__} {_shown(value)}; {form}") from None
     if not table.dim():

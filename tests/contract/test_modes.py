@@ -16,7 +16,7 @@ from mplus.errors import UnsupportedModelError
 from mplus.memory.index.levels import KeyLevels
 from mplus.memory.index.sketch import BlockSketch
 from mplus.retriever import LayerRetriever, VoteRetriever
-from tests.tiny import SETUPS, filled, ids, tiny_decoder, tiny_geometry, tiny_model
+from tests.tiny import SETUPS, contents, filled, ids, same_contents, tiny_decoder, tiny_geometry, tiny_model
 
 MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "plain": nullcontext,
@@ -109,6 +109,20 @@ def test_torchs_defaults_change_no_read(model: MPlusModel, kind: str, search: An
         got = model(prompt, memory=memory).logits
     assert got.dtype == torch.float32
     assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize("kind", ["float64", "meta"])
+def test_torchs_defaults_change_no_ids_that_are_given_as_a_list(model: MPlusModel, kind: str) -> None:
+    text, prompt = ids(24, 6).tolist(), ids(6, 5).tolist()
+    memory, twin = model.new_memory(seed=3), model.new_memory(seed=3)
+    memory.write(text)
+    wanted = model.generate(prompt, memory=memory, max_new_tokens=3, do_sample=False)
+    with defaults(kind):
+        twin.write(text)
+    assert same_contents(contents(twin), contents(memory))
+    if kind == "float64":  # transformers' own generate makes tensors where the default says
+        with defaults(kind):
+            assert torch.equal(model.generate(prompt, memory=twin, max_new_tokens=3, do_sample=False), wanted)
 
 
 @pytest.mark.parametrize("kind", ["float64", "meta"])

