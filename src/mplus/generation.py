@@ -163,7 +163,7 @@ def _check_known(others: dict[str, Any], names: set[str], model: Any, frame: Fra
     if not frame.reads:
         known |= set(inspect.signature(model.forward).parameters) - {"kwargs"}
     for name in list(others):
-        if name == "token_type_ids" and not torch.as_tensor(others[name]).any():
+        if name == "token_type_ids" and not torch.as_tensor(others[name], device="cpu").any():
             del others[name]  # what many tokenizers add of their own accord, and says nothing
         elif name not in known:
             nearest = difflib.get_close_matches(name, sorted(known | names), 1, 0.8)
