@@ -104,20 +104,6 @@ def test_a_failing_flush_after_the_commit_is_told_and_the_memory_is_stored(
 # -- two that save -------------------------------------------------------------------------------------------------------
 
 
-def test_two_threads_that_save_into_one_directory_leave_one_of_both(model: MPlusModel, tmp_path: Path) -> None:
-    memories = [filled(model, text_seed=seed) for seed in (1, 2)]
-    wanted = [held_by(memory) for memory in memories]
-    for round_number in range(10):
-        place = tmp_path / str(round_number)
-        threads = [threading.Thread(target=memory.save, args=(place,)) for memory in memories]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        there = held_by(Memory.load(place, model))
-        assert any(same_contents(there, one) for one in wanted)
-
-
 def test_a_save_over_what_somebody_stored_meanwhile_is_refused_unless_asked_for(model: MPlusModel, tmp_path: Path) -> None:
     filled(model).save(tmp_path / "m")
     first, second = (Memory.load(tmp_path / "m", model) for _ in range(2))

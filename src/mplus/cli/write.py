@@ -15,7 +15,8 @@ from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, Device, DType, MemoryDirectory, ModelName, NumberType, Verbose
 from mplus.errors import EmptyTextError, InputError, SnapshotError
 from mplus.memory.manifest import read_manifest
-from mplus.memory.stores.lock import SAVE_LOCK, changing
+from mplus.memory.names import MANIFEST, is_ours
+from mplus.memory.stores.lock import changing
 from mplus.runtime.input_file import expanded, read_bounded
 from mplus.text_input import well_formed
 
@@ -47,7 +48,7 @@ def write(
         tokens_read = _write_all(held, opened, texts)
         held.save(memory)
         terminal.mark_stored(memory)
-    _report(held, memory, tokens_read)
+        _report(held, memory, tokens_read)
 
 
 def _read_all(files: list[str]) -> list[tuple[str, str]]:
@@ -86,8 +87,8 @@ def _check_place(directory: Path) -> None:
 
 
 def _holds_something(directory: Path) -> bool:
-    """Whether there is anything but the mark of a command that writes there just now."""
-    return directory.is_dir() and any(path.name != SAVE_LOCK for path in directory.iterdir())
+    """Whether there is anything but what a command leaves that writes there just now, or was killed."""
+    return directory.is_dir() and any(path.name == MANIFEST or not is_ours(path.name) for path in directory.iterdir())
 
 
 def _open_memory(directory: Path, model: MPlusModel) -> Memory:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import secrets
 import shutil
 import stat
@@ -14,11 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mplus.errors import InputError
-
-ASIDE = re.compile(r"\.(aside|saving)-[0-9a-f]{16}")
-"""Name of a directory in which files are made before they are renamed to where they belong."""
-SAVING = ".saving-"
-"""How it begins where a memory is stored, which only one does at a time."""
 
 
 def sha256(path: Path) -> str:

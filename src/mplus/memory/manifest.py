@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mplus.errors import SnapshotError
+from mplus.memory.names import MANIFEST as MANIFEST
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
     from mplus.memory.memory import Memory
 
-MANIFEST = "manifest.json"
 PLAIN, WITH_SEGMENTS = FORMATS = (1, 2)
 """Version of a memory without segments, and with them; so a package that knows no segments still opens what has none."""
-LARGEST_MANIFEST_BYTES = 1 << 30
+LARGEST_BYTES = 512 << 20
+"""Of a manifest: some millions of chunks. A larger one is neither read nor written."""
 CHECKSUM = "checksum"
 LARGEST = 2**62
 
@@ -37,14 +38,14 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if not directory.exists():
         raise SnapshotError(f"no memory at {directory}; write one with `mplus write {directory} FILE`")
     try:
-        manifest = read_json_object(path, largest_bytes=LARGEST_MANIFEST_BYTES)
+        manifest = read_json_object(path, largest_bytes=LARGEST_BYTES)
     except FileNotFoundError:
         raise SnapshotError(f"{directory} is not a memory: {MANIFEST} is missing") from None
     except UnreadableJsonError as error:
         raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
     if "format" not in manifest:
         raise SnapshotError(f"{path} is not a memory's manifest; restore it from a backup")
-    if manifest["format"] not in FORMATS:
+    if type(manifest["format"]) is not int or manifest["format"] not in FORMATS:
         raise SnapshotError(
             f"{directory} has memory format {manifest['format']!r:.40}, this version of mplus reads {PLAIN} and {WITH_SEGMENTS}; "
             "update mplus"
@@ -54,9 +55,16 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
-def with_checksum(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with a digest over all the rest of it."""
-    return {**manifest, CHECKSUM: _digest(manifest)}
+def as_file(manifest: dict[str, Any]) -> bytes:
+    """The manifest as it is stored, with a digest over all the rest of it.
+
+    Raises:
+        ValueError: it is larger than what is read again.
+    """
+    content = json.dumps({**manifest, CHECKSUM: _digest(manifest)}, indent=1).encode("utf-8")
+    if len(content) > LARGEST_BYTES:
+        raise ValueError(f"its manifest would have {len(content):,} bytes, at most {LARGEST_BYTES:,} are read again")
+    return content
 
 
 def has_own_checksum(manifest: dict[str, Any]) -> bool:
@@ -110,14 +118,17 @@ def _check_ledger(manifest: dict[str, Any]) -> None:
         raise ValueError("the sources do not add up to those of the ledger")
 
 
-def check_rows_of(memory: Memory) -> None:
-    """Raise where births of the rows cannot be: in the future, twice, out of order; rows in segments are left to ``check_rows``.
+def check_rows_of(memory: Memory, manifest: dict[str, Any]) -> None:
+    """Raise where rows cannot be: more or fewer than were stored, of a birth in the future, twice, out of order.
+
+    Births of rows in segments are left to ``check_rows``, which reads them.
 
     Raises:
         SnapshotError: the rows do not belong together.
     """
     import torch
 
+    _check_counts(memory, manifest)
     births, now = memory.pool.births, memory.now
     ages = memory.geometry.stm_ages == "since_written"  # else births move along, and several rows may share one
     _check_born("short-term", births, now)
@@ -132,6 +143,19 @@ def check_rows_of(memory: Memory) -> None:
         held = torch.cat([_written(born), _written(births[group % births.shape[0]])])
         if ages and held.unique().numel() != held.numel():
             raise SnapshotError("the memory holds a token twice; restore it from a backup")
+
+
+def _check_counts(memory: Memory, manifest: dict[str, Any]) -> None:
+    held, waiting = [len(store) for store in memory.longterm.stores], memory.longterm.waiting
+    stored = manifest.get("ltm_group_tokens", held)  # of before: only the largest group was counted
+    if held != stored or len(waiting) != len(held) or any(rows > all_rows for rows, all_rows in zip(waiting, held, strict=False)):
+        raise SnapshotError(
+            f"the groups of long-term memory hold {held} tokens ({waiting} of them waiting), stored were {stored!s:.200}; "
+            "restore it from a backup"
+        )
+    tail, layout = memory.tail, memory.layout
+    if tail is not None and (tail.dim() != 3 or tail.shape[0] != layout.layers or tail.shape[1] > memory.geometry.new_tokens):
+        raise SnapshotError(f"the newest hidden states are {list(tail.shape)}, which no write leaves; restore it from a backup")
 
 
 def _written(births: Tensor) -> Tensor:

@@ -71,8 +71,8 @@ class Memory:
         store: Storage | str | Path = "ram",
     ) -> None:
         self.turn = TurnLock(IN_USE)
-        self.stored: dict[tuple[int, int], str] = {}
-        """Data file of the state last opened from or saved to a directory, by the directory's device and inode."""
+        self.stored: dict[str, tuple[int, int]] = {}
+        """Data files of the states this memory was opened from or saved as, with device and inode of their directories."""
         self.host = host
         self.geometry = geometry
         self.format: MemoryFormat = memory_format
@@ -390,7 +390,7 @@ class Memory:
         """Store this memory in a directory, atomically: a crash leaves the previous state.
 
         Args:
-            overwrite: replace also what somebody else stored there since this memory was opened from or saved to it.
+            overwrite: replace also another memory, or what somebody else stored there since this one was opened from or saved to it.
 
         Raises:
             SnapshotError: the directory holds something else or a newer state, or cannot be written; what was there is unchanged.

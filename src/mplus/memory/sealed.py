@@ -57,10 +57,10 @@ def link_into(groups: list[Sealed], directory: Path) -> list[Path]:
     new: list[Path] = []
     try:
         for segment in (segment for sealed in groups for segment in sealed.segments):
-            there = (directory / segment.name).exists()
-            own = link_segment(segment, directory)
-            if not there:
-                new.append(own.path)
+            path = directory / segment.name
+            if not path.exists():
+                new.append(path)
+            link_segment(segment, directory)
     except BaseException:
         for path in new:
             path.unlink(missing_ok=True)
@@ -81,10 +81,13 @@ def from_json(entries: list[dict[str, Any]], directory: Path) -> list[Sealed]:
     """
     groups = []
     for entry in entries:
-        segments, start = [Segment.from_json(one, directory) for one in entry["segments"]], int(entry["start"])
-        if start < 0 or (segments and start >= segments[0].rows) or (start and not segments):
+        segments, start = [Segment.from_json(one, directory) for one in entry["segments"]], entry["start"]
+        if type(start) is not int or start < 0 or (segments and start >= segments[0].rows) or (start and not segments):
             raise ValueError(f"{start} rows cannot be forgotten of the first segment")
         groups.append(Sealed(segments, start))
+    names = [segment.name for group in groups for segment in group.segments]
+    if len(set(names)) < len(names):
+        raise ValueError("a segment is named twice")
     return groups
 
 

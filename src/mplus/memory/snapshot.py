@@ -8,10 +8,8 @@ old state or the new one, never a mixture.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import re
 import secrets
 import shutil
 from pathlib import Path
@@ -25,30 +23,33 @@ from torch import Tensor
 from mplus.config import make_geometry
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
 from mplus.memory import sealed
-from mplus.memory.files import ASIDE, SAVING, aside_in, directory_at, flush, flush_names, honour_umask, sha256
+from mplus.memory.files import aside_in, directory_at, flush, flush_names, honour_umask, sha256
 from mplus.memory.identity import check_model, identity_of
 from mplus.memory.ledger import Ledger
 from mplus.memory.manifest import (
-    MANIFEST,
+    LARGEST_BYTES,
     PLAIN,
     WITH_SEGMENTS,
+    as_file,
     check_numbers,
     check_rows_of,
     read_manifest,
-    with_checksum,
 )
+from mplus.memory.names import ASIDE, MANIFEST, SAVING, STATE, is_ours, is_segment
 from mplus.memory.stores.disk import DiskStorage, storage_at
-from mplus.memory.stores.home import SegmentHome, is_segment
-from mplus.memory.stores.lock import LOCK, SAVE_LOCK, changing, identity
+from mplus.memory.stores.home import SegmentHome
+from mplus.memory.stores.lock import changing, identity
 from mplus.memory.stores.protocol import Storage
+from mplus.memory.stores.segments import unmapped_in
+from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Host, Memory
 
 log = logging.getLogger(__name__)
+STATES_KNOWN = 1000
 READ_AGAIN = 8
 """Times a reader follows a memory that is being replaced."""
-OURS = re.compile(r"memory-[0-9a-f]{16}\.safetensors|\.?manifest\.json(\.[0-9a-f]+)?")
 DAMAGE = (
     KeyError,
     IndexError,
@@ -69,7 +70,7 @@ def save(memory: Memory, directory: str | Path, *, overwrite: bool = False) -> N
     """Store `memory` in `directory` (made if absent); nobody else changes it meanwhile.
 
     Args:
-        overwrite: replace what was stored there since this memory was opened from or saved to it.
+        overwrite: replace a state that is neither the one this memory was opened from nor one it was saved as.
 
     Raises:
         SnapshotError: the directory holds something else or a newer state, or cannot be written; what was there is unchanged.
@@ -94,43 +95,57 @@ def save(memory: Memory, directory: str | Path, *, overwrite: bool = False) -> N
 def _check_place(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise SnapshotError(f"{directory} is a file, a memory needs a directory of its own; choose another path")
-    if directory.is_dir() and not (directory / MANIFEST).exists() and any(not _is_ours(path) for path in directory.iterdir()):
+    if directory.is_dir() and not (directory / MANIFEST).exists() and any(not is_ours(path.name) for path in directory.iterdir()):
         raise SnapshotError(f"{directory} holds files but no memory ({MANIFEST} is missing); choose an empty or new directory")
 
 
 def _save(memory: Memory, directory: Path, home: SegmentHome | None, overwrite: bool) -> None:
     name = f"memory-{secrets.token_hex(8)}.safetensors"
     groups = [sealed.sealed_of(store) for store in memory.longterm.stores]
-    if (directory / MANIFEST).exists():  # what is not a memory of this version is not replaced
-        _check_not_newer(memory, directory, read_manifest(directory), overwrite)
+    names = [segment.name for group in groups for segment in group.segments]
+    before = read_manifest(directory) if (directory / MANIFEST).exists() else None
+    if before is not None:  # what is not a memory of this version is not replaced
+        _check_not_newer(memory, directory, before, overwrite)
+    claimed = [] if home is None else home.saved
     linked: list[Path] = []
     place = identity(directory)
     try:
+        manifest = _manifest(memory, groups)
+        check_numbers(manifest, memory.host.vocabulary)  # what is stored opens again
         with aside_in(directory, SAVING) as aside:
             if home is None:
                 linked = sealed.link_into(groups, directory)
+            else:
+                home.set_saved([*claimed, *names])  # before the commit: an interrupt behind it must not cost these files
             save_file(_tensors(memory), aside / name)
             honour_umask(aside / name, aside)
             flush(aside / name)
-            text = json.dumps(with_checksum(_manifest(memory, aside / name, groups)), indent=1)
-            (aside / MANIFEST).write_text(text, encoding="utf-8")
+            (aside / MANIFEST).write_bytes(as_file({**manifest, "data": _described(aside / name)}))
             flush(aside / MANIFEST)
             os.replace(aside / name, directory / name)
             flush_names(directory)
             os.replace(aside / MANIFEST, directory / MANIFEST)  # the commit: what fails later takes nothing back
-    except BaseException:
-        if _named_data(directory) != name:
+    except BaseException as error:
+        if _is_named(directory, name):
+            log.warning("the memory is stored in %s, but what followed was interrupted", directory)
+            _note(memory, name, place)
+            if not isinstance(error, Exception):
+                raise
+        else:
             for path in (directory / name, *linked):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
+            if home is not None:
+                home.set_saved(claimed)
+            if isinstance(error, (TypeError, ValueError)):
+                raise SnapshotError(f"memory not stored in {directory}: {error}; the previous state is unchanged") from None
             raise
-        log.warning("the memory is stored in %s, but what followed was interrupted", directory)
+    _note(memory, name, place)
     try:
         flush_names(directory)
-    except OSError as error:
+    except OSError as error:  # the state before stays beside it: after a loss of power it may be the one that is named
         log.warning("the memory is stored in %s, but not flushed to the disk (%s)", directory, error)
-    memory.stored[place] = name
-    names = [segment.name for group in groups for segment in group.segments]
+        return
     with contextlib.suppress(OSError):
         _clear_up(directory, {name, *names}, own_store=home is not None)
     if home is not None:
@@ -139,22 +154,44 @@ def _save(memory: Memory, directory: Path, home: SegmentHome | None, overwrite: 
 
 def _clear_up(directory: Path, wanted: set[str], *, own_store: bool) -> None:
     """Remove the state before and what killed saves have left; a file that stays is no harm."""
+    unmapped = unmapped_in(directory)  # by a fork, or a memory that was opened here
     for path in directory.iterdir():
-        if not _is_ours(path) or path.name in wanted | {MANIFEST, LOCK, SAVE_LOCK}:
+        name = path.name
+        if name in wanted | unmapped or not (STATE.fullmatch(name) or ASIDE.fullmatch(name) or is_segment(name)):
             continue
-        if own_store and not path.name.startswith(SAVING) and (is_segment(path.name) or ASIDE.fullmatch(path.name)):
+        if name == MANIFEST or (own_store and not name.startswith(SAVING) and (is_segment(name) or ASIDE.fullmatch(name))):
             continue  # its home knows which of them are needed
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+def _note(memory: Memory, name: str, place: tuple[int, int]) -> None:
+    """Remember a state that this memory was opened from or saved as; the oldest ones are forgotten some day."""
+    memory.stored[name] = place
+    while len(memory.stored) > STATES_KNOWN:
+        del memory.stored[next(iter(memory.stored))]
+
+
+def _is_named(directory: Path, name: str) -> bool:
+    """Whether the manifest names this data file; also where that cannot be found out, so that nothing it may name is removed."""
+    try:
+        return _data_name(read_json_object(directory / MANIFEST, largest_bytes=LARGEST_BYTES)) == name
+    except FileNotFoundError:
+        return False
+    except UnreadableJsonError:
+        return True
+
+
 def _check_not_newer(memory: Memory, directory: Path, manifest: dict[str, Any], overwrite: bool) -> None:
-    known, there = memory.stored.get(identity(directory)), _data_name(manifest)
-    if known is not None and known != there and not overwrite:
-        raise SnapshotError(
-            f"the memory in {directory} was stored by somebody else since this one was opened from or saved to it; load it and write "
-            "again, save elsewhere, or replace it with save(..., overwrite=True)"
-        )
+    """Refuse to replace a state that this memory does not come from: what was written into it would be gone without a word."""
+    if overwrite or _data_name(manifest) in memory.stored:
+        return
+    met = identity(directory) in memory.stored.values()
+    what = f"the memory in {directory} was stored by somebody else since this one was opened from or saved to it"
+    raise SnapshotError(
+        f"{what if met else f'{directory} holds another memory than the one to be saved'}; "
+        "load it and write again, save elsewhere, or replace it with save(..., overwrite=True)"
+    )
 
 
 def _named_data(directory: Path) -> str | None:
@@ -231,13 +268,13 @@ def _load(directory: Path, manifest: dict[str, Any], model: Host, store: Storage
         except GeometryError as error:
             raise WrongModelError(f"memory {directory} cannot be read by this model: {error}") from None
         _restore(memory, manifest, tensors, groups, in_place=store is None)
-        check_rows_of(memory)
+        check_rows_of(memory, manifest)
     except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise SnapshotError(
             f"memory {directory} is damaged ({type(error).__name__}: {reason:.200}); restore it from a backup"
         ) from None
-    memory.stored[identity(directory)] = str(manifest["data"]["file"])
+    _note(memory, str(manifest["data"]["file"]), identity(directory))
     return memory
 
 
@@ -253,7 +290,7 @@ def _tensors(memory: Memory) -> dict[str, Tensor]:
     return out
 
 
-def _manifest(memory: Memory, data_path: Path, groups: list[sealed.Sealed]) -> dict[str, Any]:
+def _manifest(memory: Memory, groups: list[sealed.Sealed]) -> dict[str, Any]:
     from mplus import __version__
 
     segments = {"ltm_segments": sealed.to_json(groups)} if any(group.segments for group in groups) else {}
@@ -270,14 +307,19 @@ def _manifest(memory: Memory, data_path: Path, groups: list[sealed.Sealed]) -> d
         "initialised_at_start": memory.initialised_at_start,
         "stm_tokens": len(memory.pool),
         "ltm_tokens": len(memory.longterm),
+        "ltm_group_tokens": [len(store) for store in memory.longterm.stores],
         "ltm_waiting": memory.longterm.waiting,
         "writes_since_merge": memory.longterm.writes_since_merge,
         "pending": [[source, ids] for source, ids in memory.pending],
         "chunks": memory.ledger.to_json(),
         "sources": memory.ledger.tokens_by_source(),
         **segments,
-        "data": {"file": data_path.name, "bytes": data_path.stat().st_size, "sha256": sha256(data_path)},
     }
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What a manifest says of the data file."""
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
@@ -357,8 +399,3 @@ def _storage(store: Storage | str | Path | None, directory: Path, groups: list[s
     if _goes_on_in(directory, store):
         return DiskStorage(directory, saved=[segment.name for group in groups for segment in group.segments])
     return storage_at("ram" if store is None else store)
-
-
-def _is_ours(path: Path) -> bool:
-    name = path.name
-    return bool(OURS.fullmatch(name) or ASIDE.fullmatch(name)) or is_segment(name) or name in (LOCK, SAVE_LOCK)

@@ -12,20 +12,20 @@ import os
 import shutil
 import threading
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
 from mplus.errors import StoreError
-from mplus.memory.files import ASIDE as FILES_ASIDE
-from mplus.memory.manifest import MANIFEST
-from mplus.memory.stores.lock import LOCK, SAVE_LOCK, locked_store
+from mplus.memory.files import directory_at
+from mplus.memory.names import ASIDE, MANIFEST, is_beside, is_segment
+from mplus.memory.names import LOCK as LOCK
+from mplus.memory.stores.lock import changing, locked_store
 from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
-from mplus.memory.stores.segments import ASIDE, NAME, Segment, link_segment, write_segment
+from mplus.memory.stores.segments import Segment, link_segment, write_segment
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ class SegmentHome:
 
     Args:
         path: made if absent.
-        saved: names of the segments that the memory saved in `path` needs; None when no saved memory is expected there.
+        saved: names of the segments that the memory saved in `path` needs; None when no saved memory is expected there. Where
+            there is one, nothing is removed before ``clear_leftovers``.
 
     Raises:
         StoreError: in use, not a directory, not to be written, holding something else, or holding a saved memory that the
@@ -43,14 +44,22 @@ class SegmentHome:
     """
 
     def __init__(self, path: Path, saved: Iterable[str] | None = None) -> None:
-        self.path = path
-        _check_content(path, saved is not None)
-        self._lock = _locked(path)
-        self._guard = threading.RLock()  # forks of one memory may be used in several threads
+        self.path = directory_at(path)
+        _check_content(self.path, saved is not None)
+        try:
+            with changing(self.path, in_own_store=True):  # a save that is on its way here ends first
+                _check_content(self.path, saved is not None)
+                self._lock = locked_store(self.path)
+        except OSError as error:
+            raise StoreError(
+                f"the long-term store {self.path} cannot be made or locked: {_reason(error)}; choose a directory that you may write"
+            ) from None
+        self._unlock = weakref.finalize(self, self._lock.release, force=True)
         self._claims = Counter(saved or ())
         self._saved = list(self._claims)
-        self._process = os.getpid()
-        self._unlock = weakref.finalize(self, self._lock.release, force=True)
+        self._gone: deque[str] = deque()
+        self._guard = threading.Lock()  # of the claims: forks may be used in several threads. A release never waits for it,
+        self._process = os.getpid()  # because a finaliser calls it wherever the collector happens to run
         if saved is None:
             self.clear_leftovers()
 
@@ -59,14 +68,17 @@ class SegmentHome:
 
         Only after the memory that is saved here was found to be good; else a damaged manifest would cost its rows.
         """
-        with self._guard:
-            left = [entry for entry in self.path.iterdir() if is_segment(entry.name) and entry.name not in self._claims]
+        left: list[Path] = []
+        with self._guard, contextlib.suppress(OSError):  # what stays is no harm
+            entries = list(self.path.iterdir())
+            left = [entry for entry in entries if is_segment(entry.name) and entry.name not in self._claims]
             for entry in left:
                 with contextlib.suppress(OSError):
                     entry.unlink(missing_ok=True)
-            for entry in self.path.iterdir():
-                if FILES_ASIDE.fullmatch(entry.name):
+            for entry in entries:
+                if ASIDE.fullmatch(entry.name):
                     shutil.rmtree(entry, ignore_errors=True)
+        self._drop_gone()
         if left:
             log.warning("removed %d segments of a memory that was not saved from %s", len(left), self.path)
 
@@ -108,39 +120,48 @@ class SegmentHome:
 
     def claim(self, segments: Iterable[Segment]) -> None:
         """One more holder of each."""
+        names = [segment.name for segment in segments]
         with self._guard:
-            self._claims.update(segment.name for segment in segments)
+            self._claims.update(names)
+        self._drop_gone()
 
     def release(self, segments: Iterable[Segment]) -> None:
         """One holder less of each; a file that nobody holds is removed (who has it mapped keeps its content)."""
         self._release(segment.name for segment in segments)
 
+    @property
+    def saved(self) -> list[str]:
+        """Names of the segments that the memory saved in this directory needs."""
+        return list(self._saved)
+
     def set_saved(self, names: Iterable[str]) -> None:
         """The memory saved in this directory now needs these segments and no others."""
+        fresh = list(names)
         with self._guard:
-            before, self._saved = self._saved, list(names)
-            self._claims.update(self._saved)
-            self._release(before)
+            before, self._saved = self._saved, fresh
+            self._claims.update(fresh)
+        self._release(before)
 
     def _release(self, names: Iterable[str]) -> None:
         if os.getpid() != self._process:  # a forked process drops its copies of our objects: the files are not its own
             return
-        with self._guard:
-            for name in names:
-                self._claims[name] -= 1
-                if self._claims[name] <= 0:
-                    del self._claims[name]
-                    with contextlib.suppress(OSError):  # left behind at worst, and cleared when the directory is opened again
-                        (self.path / name).unlink(missing_ok=True)
+        self._gone.extend(names)
+        self._drop_gone()
 
+    def _drop_gone(self) -> None:
+        while self._gone and self._guard.acquire(blocking=False):  # else its holder comes by here afterwards
+            try:
+                while self._gone:
+                    self._drop(self._gone.popleft())
+            finally:
+                self._guard.release()
 
-def is_segment(name: str) -> bool:
-    """Whether a file of this name is a segment, or what a crash left of one."""
-    return bool(NAME.fullmatch(name) or ASIDE.fullmatch(name))
-
-
-def _is_ours(name: str) -> bool:
-    return name in (LOCK, SAVE_LOCK) or is_segment(name) or FILES_ASIDE.fullmatch(name) is not None
+    def _drop(self, name: str) -> None:
+        self._claims[name] -= 1
+        if self._claims[name] <= 0:
+            del self._claims[name]
+            with contextlib.suppress(OSError):  # left behind at worst, and cleared when the directory is opened again
+                (self.path / name).unlink(missing_ok=True)
 
 
 def _check_content(path: Path, resumes: bool) -> None:
@@ -153,18 +174,9 @@ def _check_content(path: Path, resumes: bool) -> None:
             f"{path} holds a saved memory; go on with it by Memory.load(path, model, store=path), "
             "or choose an empty or new directory for a new one"
         )
-    foreign = next((entry.name for entry in path.iterdir() if not _is_ours(entry.name)), None)
+    foreign = next((entry.name for entry in path.iterdir() if not is_beside(entry.name)), None)
     if foreign is not None:
         raise StoreError(f"{path} holds files that are no long-term store ({foreign}); choose an empty or new directory")
-
-
-def _locked(path: Path) -> FileLock:
-    try:
-        return locked_store(path)
-    except OSError as error:
-        raise StoreError(
-            f"the long-term store {path} cannot be made or locked: {_reason(error)}; choose a directory that you may write"
-        ) from None
 
 
 def _reason(error: Exception) -> str:

@@ -17,10 +17,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mplus.errors import StoreError
+from mplus.memory.names import LOCK, SAVE_LOCK
 
 log = logging.getLogger(__name__)
-LOCK = ".store.lock"
-SAVE_LOCK = ".save.lock"
 PATIENCE_S = 30.0
 TOLD_AFTER_S = 1.0
 POLL_S = 0.02

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import secrets
 import shutil
-import stat
+import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +26,16 @@ from torch import Tensor
 
 from mplus.errors import StoreError
 from mplus.memory.files import aside_in, flush, flush_names, honour_umask, sha256
+from mplus.memory.names import is_segment
 from mplus.memory.stores.protocol import FieldSpec, field_bytes
 
-NAME = re.compile(r"segment-[0-9a-f]{16}\.safetensors")
-ASIDE = re.compile(r"\.segment-[0-9a-f]{16}\.safetensors")
 PAGE_BYTES = 4096
 """A field with as much per row is read a few rows at a time; smaller ones are scanned from end to end."""
+
+
+_guard = threading.Lock()
+_living: weakref.WeakSet[Segment] = weakref.WeakSet()
+"""All segments of this process."""
 
 
 @dataclass(eq=False)
@@ -50,6 +54,10 @@ class Segment:
     sha256: str
     _mapped: dict[str, Tensor] | None = field(default=None, repr=False)
     _starts: dict[str, tuple[int, int]] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        with _guard:
+            _living.add(self)
 
     @property
     def name(self) -> str:
@@ -104,7 +112,10 @@ class Segment:
         try:
             size_bytes = self.path.stat().st_size
         except OSError as error:
-            raise StoreError(f"segment {self.path} is missing ({error.strerror}); restore the memory from a backup") from None
+            raise StoreError(
+                f"segment {self.path} is missing ({error.strerror}); load the memory again if another process has saved it meanwhile, "
+                "else restore it from a backup"
+            ) from None
         if size_bytes != self.size_bytes:
             raise StoreError(
                 f"segment {self.path} was truncated or altered ({size_bytes:,} bytes, expected {self.size_bytes:,}); "
@@ -128,10 +139,16 @@ class Segment:
         Raises:
             ValueError, KeyError, TypeError: the entry is not of that form.
         """
-        name, rows = str(entry["file"]), int(entry["rows"])
-        if not NAME.fullmatch(name) or rows < 1:
+        name, rows, size_bytes, digest = (entry[key] for key in ("file", "rows", "bytes", "sha256"))
+        counts = (rows, size_bytes)
+        if (
+            not isinstance(name, str)
+            or not is_segment(name)
+            or name.startswith(".")
+            or any(type(count) is not int or count < 1 for count in counts)
+        ):
             raise ValueError(f"{entry!r:.200} names no segment")
-        return Segment(directory / name, rows, int(entry["bytes"]), str(entry["sha256"]))
+        return Segment(directory / name, rows, size_bytes, str(digest))
 
 
 def write_segment(directory: Path, rows: Mapping[str, Tensor], fields: FieldSpec) -> Segment:
@@ -165,23 +182,34 @@ def link_segment(segment: Segment, directory: Path) -> Segment:
         OSError: neither is possible; nothing is left behind.
     """
     path = directory / segment.name
-    if path.exists() and (path.samefile(segment.path) or path.stat().st_size == segment.size_bytes):
-        return Segment(path, segment.rows, segment.size_bytes, segment.sha256, segment._mapped)
-    try:
-        os.link(segment.path, path)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system, or one without links
-        aside = directory / f".{segment.name}"
+    if not path.exists() or not (path.samefile(segment.path) or path.stat().st_size == segment.size_bytes):
         try:
-            shutil.copyfile(segment.path, aside)
-            aside.chmod(stat.S_IMODE(segment.path.stat().st_mode))
-            flush(aside)
-            os.replace(aside, path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
+            os.link(segment.path, path)
+        except FileNotFoundError:
             raise
+        except OSError:  # another file system, or one without links
+            with aside_in(directory) as folder:
+                aside = folder / segment.name
+                shutil.copyfile(segment.path, aside)
+                honour_umask(aside, folder, read_only=True)
+                flush(aside)
+                os.replace(aside, path)
     return Segment(path, segment.rows, segment.size_bytes, segment.sha256, segment._mapped)
+
+
+def unmapped_in(directory: Path) -> set[str]:
+    """Names of the files there that a segment of this process has yet to map, and would miss."""
+    with _guard:
+        paths = [segment.path for segment in _living if segment._mapped is None]
+    parents = {parent: _is_same(parent, directory) for parent in {path.parent for path in paths}}
+    return {path.name for path in paths if parents[path.parent]}
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    try:
+        return first == second or first.samefile(second)
+    except OSError:
+        return False
 
 
 def _forget_pages(path: Path, fields: FieldSpec) -> None:
