@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from mplus import Memory, MPlusModel
 from mplus.cli import main
 from mplus.errors import SnapshotError, StoreError
-from mplus.memory import snapshot
+from mplus.memory import sealed, snapshot
 from mplus.memory.manifest import as_file, read_manifest
 from mplus.memory.stores import lock
 from mplus.memory.stores.disk import DiskStorage, DiskStore
@@ -360,3 +360,23 @@ def test_counts_and_segments_that_cannot_be_are_refused(
     (tmp_path / "m" / "manifest.json").write_bytes(content)  # with a right checksum, as one who means harm would
     with pytest.raises(SnapshotError, match=reason):
         Memory.load(tmp_path / "m", model)
+
+
+@pytest.mark.parametrize("store", [None, "ram", "rows"])
+def test_a_load_whose_files_are_replaced_meanwhile_opens_the_new_state(
+    model: MPlusModel, tmp_path: Path, store: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = filled(model, tokens=90, store=DiskStorage(tmp_path / "m", segment_rows=12), ltm_capacity=24)
+    memory.save(tmp_path / "m")
+    own, times = sealed.restore, list[int]()
+
+    def late(*args: Any, **options: Any) -> None:
+        if len(times) < 3:
+            times.append(1)
+            memory.write(ids(90, len(times)))
+            memory.save(tmp_path / "m")  # the segments that the reader is about to map are gone
+        own(*args, **options)
+
+    monkeypatch.setattr(sealed, "restore", late)
+    loaded = Memory.load(tmp_path / "m", model, store=str(tmp_path / "rows") if store == "rows" else store)
+    assert len(times) == 3 and same_contents(held_by(memory), held_by(loaded))
