@@ -15,7 +15,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -25,7 +24,6 @@ from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelErr
 from mplus.memory import sealed
 from mplus.memory.files import aside_in, directory_at, flush, flush_names, honour_umask, sha256
 from mplus.memory.identity import check_model, identity_of
-from mplus.memory.ledger import Ledger
 from mplus.memory.manifest import (
     LARGEST_BYTES,
     PLAIN,
@@ -36,6 +34,7 @@ from mplus.memory.manifest import (
     read_manifest,
 )
 from mplus.memory.names import ASIDE, MANIFEST, SAVING, STATE, is_ours, is_segment
+from mplus.memory.restoring import restore
 from mplus.memory.stores.disk import DiskStorage, storage_at
 from mplus.memory.stores.home import SegmentHome
 from mplus.memory.stores.lock import changing, identity
@@ -70,7 +69,7 @@ def save(memory: Memory, directory: str | Path, *, overwrite: bool = False) -> N
     """Store `memory` in `directory` (made if absent); nobody else changes it meanwhile.
 
     Args:
-        overwrite: replace a state that is neither the one this memory was opened from nor one it was saved as.
+        overwrite: replace also what somebody else stored since this memory was opened from or saved to the directory.
 
     Raises:
         SnapshotError: the directory holds something else or a newer state, or cannot be written; what was there is unchanged.
@@ -80,10 +79,10 @@ def save(memory: Memory, directory: str | Path, *, overwrite: bool = False) -> N
     stored = False
     try:
         _check_place(directory)
-        home = _own_home(memory, directory)
+        home, seen = _own_home(memory, directory), _named_data(directory)
         with changing(directory, in_own_store=home is not None):
             _check_place(directory)
-            _save(memory, directory, home, overwrite)
+            _save(memory, directory, home, seen, overwrite)
             stored = True
     except (OSError, SafetensorError) as error:
         if stored:
@@ -99,16 +98,16 @@ def _check_place(directory: Path) -> None:
         raise SnapshotError(f"{directory} holds files but no memory ({MANIFEST} is missing); choose an empty or new directory")
 
 
-def _save(memory: Memory, directory: Path, home: SegmentHome | None, overwrite: bool) -> None:
+def _save(memory: Memory, directory: Path, home: SegmentHome | None, seen: str | None, overwrite: bool) -> None:
     name = f"memory-{secrets.token_hex(8)}.safetensors"
     groups = [sealed.sealed_of(store) for store in memory.longterm.stores]
     names = [segment.name for group in groups for segment in group.segments]
     before = read_manifest(directory) if (directory / MANIFEST).exists() else None
     if before is not None:  # what is not a memory of this version is not replaced
-        _check_not_newer(memory, directory, before, overwrite)
+        _check_not_newer(memory, directory, before, seen, overwrite)
     claimed = [] if home is None else home.saved
     linked: list[Path] = []
-    place = identity(directory)
+    place, committing = identity(directory), False
     try:
         manifest = _manifest(memory, groups)
         check_numbers(manifest, memory.host.vocabulary)  # what is stored opens again
@@ -124,9 +123,16 @@ def _save(memory: Memory, directory: Path, home: SegmentHome | None, overwrite: 
             flush(aside / MANIFEST)
             os.replace(aside / name, directory / name)
             flush_names(directory)
+            committing = True
             os.replace(aside / MANIFEST, directory / MANIFEST)  # the commit: what fails later takes nothing back
     except BaseException as error:
-        if _is_named(directory, name):
+        stored = committing and _is_named(directory, name)
+        if stored is None:
+            if isinstance(error, Exception):
+                what = f"it is not known whether the memory is stored in {directory} ({error})"
+                raise SnapshotError(f"{what}; open it to see, then save again") from None
+            raise
+        if stored:
             log.warning("the memory is stored in %s, but what followed was interrupted", directory)
             _note(memory, name, place)
             if not isinstance(error, Exception):
@@ -172,26 +178,31 @@ def _note(memory: Memory, name: str, place: tuple[int, int]) -> None:
         del memory.stored[next(iter(memory.stored))]
 
 
-def _is_named(directory: Path, name: str) -> bool:
-    """Whether the manifest names this data file; also where that cannot be found out, so that nothing it may name is removed."""
+def _is_named(directory: Path, name: str) -> bool | None:
+    """Whether the manifest names this data file; None where that cannot be found out."""
     try:
         return _data_name(read_json_object(directory / MANIFEST, largest_bytes=LARGEST_BYTES)) == name
     except FileNotFoundError:
         return False
     except UnreadableJsonError:
-        return True
+        return None
 
 
-def _check_not_newer(memory: Memory, directory: Path, manifest: dict[str, Any], overwrite: bool) -> None:
-    """Refuse to replace a state that this memory does not come from: what was written into it would be gone without a word."""
-    if overwrite or _data_name(manifest) in memory.stored:
+def _check_not_newer(memory: Memory, directory: Path, manifest: dict[str, Any], seen: str | None, overwrite: bool) -> None:
+    """Refuse to replace a state that somebody else stored since; what was written into it would be gone without a word.
+
+    Args:
+        seen: data file of the state that was there when the save was asked for.
+    """
+    there = _data_name(manifest)
+    if overwrite or there in memory.stored:
         return
-    met = identity(directory) in memory.stored.values()
-    what = f"the memory in {directory} was stored by somebody else since this one was opened from or saved to it"
-    raise SnapshotError(
-        f"{what if met else f'{directory} holds another memory than the one to be saved'}; "
-        "load it and write again, save elsewhere, or replace it with save(..., overwrite=True)"
-    )
+    if there != seen or identity(directory) in memory.stored.values():
+        raise SnapshotError(
+            f"the memory in {directory} was stored by somebody else since this one was opened from or saved to it; "
+            "load it and write again, save elsewhere, or replace it with save(..., overwrite=True)"
+        )
+    log.warning("another memory was stored in %s (%s tokens read); it is replaced", directory, manifest.get("tokens_read"))
 
 
 def _named_data(directory: Path) -> str | None:
@@ -267,7 +278,7 @@ def _load(directory: Path, manifest: dict[str, Any], model: Host, store: Storage
             )
         except GeometryError as error:
             raise WrongModelError(f"memory {directory} cannot be read by this model: {error}") from None
-        _restore(memory, manifest, tensors, groups, in_place=store is None)
+        restore(memory, manifest, tensors, groups, in_place=store is None)
         check_rows_of(memory, manifest)
     except DAMAGE as error:
         reason = " ".join(str(error).split())
@@ -333,58 +344,6 @@ def _read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
-
-
-def _restore(
-    memory: Memory, manifest: dict[str, Any], tensors: dict[str, Tensor], groups_sealed: list[sealed.Sealed], *, in_place: bool
-) -> None:
-    from mplus.memory.longterm import LongTerm
-    from mplus.memory.pool import Pool
-
-    groups = memory.pool.drop_groups
-    memory.pool = Pool(memory.layout, memory.geometry.stm_tokens, groups)
-    memory.longterm.close()
-    memory.longterm = LongTerm(memory.layout, memory.geometry, memory.storage)
-    births = tensors["stm.births"]
-    expected = {name: (memory.layout.groups(name), births.shape[1], *shape) for name, shape in memory.layout.fields.items()}
-    memory.pool.append({name: _shaped(tensors, f"stm.{name}", shape) for name, shape in expected.items()}, births[0])
-    memory.pool.births = _shaped(tensors, "stm.births", (groups, births.shape[1]))
-    memory.tail = tensors["tail"].to(memory.layout.device, memory.layout.dtype) if "tail" in tensors else None
-    sealed.restore(memory.longterm, groups_sealed, tensors, in_place=in_place)
-    for group, store in enumerate(memory.longterm.stores):
-        number = 0
-        while f"ltm.{group}.birth.{number}" in tensors:
-            count = tensors[f"ltm.{group}.birth.{number}"].shape[0]
-            store.append(
-                {
-                    name: _stored(tensors, f"ltm.{group}.{name}.{number}", (count, *shape), dtype)
-                    for name, (shape, dtype) in store.fields.items()
-                }
-            )
-            number += 1
-    memory.longterm.restore_index(tensors)
-    memory.longterm.waiting = [int(count) for count in manifest["ltm_waiting"]]
-    memory.longterm.writes_since_merge = int(manifest["writes_since_merge"])
-    if len(memory.pool) != manifest["stm_tokens"] or len(memory.longterm) != manifest["ltm_tokens"]:
-        raise SnapshotError("the memory's token counts do not match its manifest; restore it from a backup")
-    memory.generator.set_state(tensors["generator"])
-    memory.now, memory.tokens_read = int(manifest["now"]), int(manifest["tokens_read"])
-    memory.initialised = bool(manifest["initialised"])
-    memory.pending = [(source, [int(token) for token in ids]) for source, ids in manifest["pending"]]
-    memory.ledger = Ledger.from_json(manifest["chunks"])
-
-
-def _shaped(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
-    if tuple(tensors[name].shape) != shape:
-        raise ValueError(f"{name} is {list(tensors[name].shape)}, expected {list(shape)}")
-    return tensors[name]
-
-
-def _stored(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    value = _shaped(tensors, name, shape)
-    if value.is_floating_point() != dtype.is_floating_point:  # levels without their scale, or numbers cut to levels
-        raise ValueError(f"{name} is {value.dtype}, expected {dtype}")
-    return value
 
 
 def _own_home(memory: Memory, directory: Path) -> SegmentHome | None:

@@ -22,7 +22,6 @@ from torch import Tensor
 from mplus.errors import StoreError
 from mplus.memory.files import directory_at
 from mplus.memory.names import ASIDE, MANIFEST, is_beside, is_segment
-from mplus.memory.names import LOCK as LOCK
 from mplus.memory.stores.lock import changing, locked_store
 from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
 from mplus.memory.stores.segments import Segment, link_segment, write_segment

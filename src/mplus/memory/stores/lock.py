@@ -17,7 +17,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mplus.errors import StoreError
-from mplus.memory.names import LOCK, SAVE_LOCK
+from mplus.memory.names import LOCK as LOCK
+from mplus.memory.names import SAVE_LOCK
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 30.0
