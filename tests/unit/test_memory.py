@@ -106,12 +106,13 @@ def test_waiting_text_is_read_as_plain_text_before_the_prompt(each: MPlusModel) 
     assert memory.pending_tokens == 1
     got = each(prompt[None], memory=memory, output_hidden_states=True)
     joined = torch.cat([waiting, prompt])[None]
-    expected = each(joined, memory=twin, output_hidden_states=True)
+    expected = each(joined, memory=twin, output_hidden_states=True, query=prompt)  # what waits does not search
     assert torch.equal(got.logits, expected.logits[:, 1:])
     assert got.hidden_states is not None and expected.hidden_states is not None
     assert torch.equal(got.hidden_states[1], expected.hidden_states[1][:, 1:])
     answer = each.generate(prompt, memory=memory, max_new_tokens=4, do_sample=False)
-    assert answer.tolist() == each.generate(joined, memory=twin, max_new_tokens=4, do_sample=False)[:, 1:].tolist()
+    whole = each.generate(joined, memory=twin, max_new_tokens=4, do_sample=False, query=prompt)
+    assert answer.tolist() == whole[:, 1:].tolist()
 
 
 def test_waiting_texts_of_a_batch_stand_before_their_own_prompts(each: MPlusModel) -> None:

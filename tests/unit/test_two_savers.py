@@ -114,21 +114,25 @@ def test_every_text_that_was_said_to_be_stored_is_there(
         stored = run(works)
         assert any(stored), "one of two always succeeds"
         expected |= {name for name, done in zip(names, stored, strict=True) if done}
-        assert sources(Memory.load(place, model)) == expected
+        if old:
+            assert sources(Memory.load(place, model)) == expected
+        else:  # who saved last, where both did one after the other
+            assert sources(Memory.load(place, model)) in [{name} for name in expected]
     assert len(list(place.iterdir())) == 2
 
 
-def test_a_new_memory_replaces_another_one_only_when_asked_to(model: MPlusModel, tmp_path: Path) -> None:
+def test_a_new_memory_replaces_another_one_and_says_so_but_not_what_was_stored_meanwhile(
+    model: MPlusModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     old, new = filled(model), filled(model, text_seed=5)
     old.save(tmp_path / "m")
-    with pytest.raises(SnapshotError, match="holds another memory than the one to be saved"):
-        new.save(tmp_path / "m")
-    assert same_contents(held_by(old), held_by(Memory.load(tmp_path / "m", model)))
-    new.save(tmp_path / "m", overwrite=True)
     new.save(tmp_path / "m")
+    assert "another memory was stored in" in caplog.text and "it is replaced" in caplog.text
     assert same_contents(held_by(new), held_by(Memory.load(tmp_path / "m", model)))
     with pytest.raises(SnapshotError, match="stored by somebody else since"):
         old.save(tmp_path / "m")
+    old.save(tmp_path / "m", overwrite=True)
+    assert same_contents(held_by(old), held_by(Memory.load(tmp_path / "m", model)))
 
 
 def test_what_a_memory_comes_from_it_may_replace_wherever_that_lies(model: MPlusModel, tmp_path: Path) -> None:

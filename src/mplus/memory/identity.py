@@ -1,6 +1,6 @@
 """Which model a stored memory belongs to. Knows what a model says of itself, nothing of how it computes.
 
-A memory's manifest holds under ``model``: its name, the fingerprint of its weights, and since 0.2 the settings of its decoder and
+A memory's manifest holds under ``model``: its name, the fingerprint of its weights, and in newer ones the settings of its decoder and
 the print of its tokenizer, which weights alone do not show.
 """
 

@@ -69,7 +69,7 @@ def save(memory: Memory, directory: str | Path, *, overwrite: bool = False) -> N
     """Store `memory` in `directory` (made if absent); nobody else changes it meanwhile.
 
     Args:
-        overwrite: replace a state that is neither the one this memory was opened from nor one it was saved as.
+        overwrite: replace also what somebody else stored since this memory was opened from or saved to the directory.
 
     Raises:
         SnapshotError: the directory holds something else or a newer state, or cannot be written; what was there is unchanged.
@@ -79,10 +79,10 @@ def save(memory: Memory, directory: str | Path, *, overwrite: bool = False) -> N
     stored = False
     try:
         _check_place(directory)
-        home = _own_home(memory, directory)
+        home, seen = _own_home(memory, directory), _named_data(directory)
         with changing(directory, in_own_store=home is not None):
             _check_place(directory)
-            _save(memory, directory, home, overwrite)
+            _save(memory, directory, home, seen, overwrite)
             stored = True
     except (OSError, SafetensorError) as error:
         if stored:
@@ -98,13 +98,13 @@ def _check_place(directory: Path) -> None:
         raise SnapshotError(f"{directory} holds files but no memory ({MANIFEST} is missing); choose an empty or new directory")
 
 
-def _save(memory: Memory, directory: Path, home: SegmentHome | None, overwrite: bool) -> None:
+def _save(memory: Memory, directory: Path, home: SegmentHome | None, seen: str | None, overwrite: bool) -> None:
     name = f"memory-{secrets.token_hex(8)}.safetensors"
     groups = [sealed.sealed_of(store) for store in memory.longterm.stores]
     names = [segment.name for group in groups for segment in group.segments]
     before = read_manifest(directory) if (directory / MANIFEST).exists() else None
     if before is not None:  # what is not a memory of this version is not replaced
-        _check_not_newer(memory, directory, before, overwrite)
+        _check_not_newer(memory, directory, before, seen, overwrite)
     claimed = [] if home is None else home.saved
     linked: list[Path] = []
     place, committing = identity(directory), False
@@ -188,16 +188,21 @@ def _is_named(directory: Path, name: str) -> bool | None:
         return None
 
 
-def _check_not_newer(memory: Memory, directory: Path, manifest: dict[str, Any], overwrite: bool) -> None:
-    """Refuse to replace a state that this memory does not come from: what was written into it would be gone without a word."""
-    if overwrite or _data_name(manifest) in memory.stored:
+def _check_not_newer(memory: Memory, directory: Path, manifest: dict[str, Any], seen: str | None, overwrite: bool) -> None:
+    """Refuse to replace a state that somebody else stored since; what was written into it would be gone without a word.
+
+    Args:
+        seen: data file of the state that was there when the save was asked for.
+    """
+    there = _data_name(manifest)
+    if overwrite or there in memory.stored:
         return
-    met = identity(directory) in memory.stored.values()
-    what = f"the memory in {directory} was stored by somebody else since this one was opened from or saved to it"
-    raise SnapshotError(
-        f"{what if met else f'{directory} holds another memory than the one to be saved'}; "
-        "load it and write again, save elsewhere, or replace it with save(..., overwrite=True)"
-    )
+    if there != seen or identity(directory) in memory.stored.values():
+        raise SnapshotError(
+            f"the memory in {directory} was stored by somebody else since this one was opened from or saved to it; "
+            "load it and write again, save elsewhere, or replace it with save(..., overwrite=True)"
+        )
+    log.warning("another memory was stored in %s (%s tokens read); it is replaced", directory, manifest.get("tokens_read"))
 
 
 def _named_data(directory: Path) -> str | None:
