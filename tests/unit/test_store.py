@@ -82,10 +82,10 @@ def test_slabs_and_gathered_rows_are_pinned_where_cuda_is(monkeypatch: pytest.Mo
     pinned: list[tuple[int, ...]] = []
     plain = torch.empty
 
-    def noted(shape: Any, *, dtype: torch.dtype, pin_memory: bool = False) -> Tensor:
+    def noted(shape: Any, *, dtype: torch.dtype, device: str | None = None, pin_memory: bool = False) -> Tensor:
         if pin_memory:
             pinned.append(tuple(shape))
-        return plain(shape, dtype=dtype)
+        return plain(shape, dtype=dtype, device=device)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "empty", noted)
@@ -101,10 +101,10 @@ def test_rows_stay_pageable_and_a_line_says_so_where_pinning_fails(
 ) -> None:
     plain = torch.empty
 
-    def limited(shape: Any, *, dtype: torch.dtype, pin_memory: bool = False) -> Tensor:
+    def limited(shape: Any, *, dtype: torch.dtype, device: str | None = None, pin_memory: bool = False) -> Tensor:
         if pin_memory:
             raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA")
-        return plain(shape, dtype=dtype)
+        return plain(shape, dtype=dtype, device=device)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "empty", limited)
