@@ -44,7 +44,7 @@ def read(model: MPlusModel, waits: bool = False) -> Any:
     memory = model.new_memory()
     memory.write("The keeper of the lighthouse is called Anna Berg, and she is old. "[:64])
     if waits:
-        memory.write("She's.")
+        memory.write("Yes.")
         assert memory.pending_tokens
     return memory
 
@@ -157,8 +157,8 @@ def test_plain_systems_score_text_behind_the_bos_of_its_tokenizer(adds: bool) ->
 def test_waiting_text_and_a_prompt_do_not_become_one_word(prompt: str, stands: str) -> None:
     model = text_model() if "<s>" not in prompt else opened()
     memory, plain = read(model), read(model)
-    memory.write("is 12")
-    raw = byte_tokenizer()(f"is 12{stands}")["input_ids"]
+    memory.write(" is 12")
+    raw = byte_tokenizer()(f" is 12{stands}")["input_ids"]
     got = model.generate(prompt, memory=memory, max_new_tokens=5, do_sample=False)
     assert got == model.tokenizer.decode(model.generate(raw, memory=plain, max_new_tokens=5, do_sample=False)[0, len(raw) :])
 
@@ -166,14 +166,14 @@ def test_waiting_text_and_a_prompt_do_not_become_one_word(prompt: str, stands: s
 def test_no_separator_before_a_control_token_or_behind_a_line_end() -> None:
     model = opened(MARKED)
     memory = read(model)
-    memory.write("is 12")
+    memory.write(" is 12")
     ids = model.tokenizer("<s>user: 34\n<s>said:", add_special_tokens=False)["input_ids"]
     options: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False}
     answer = model.chat([{"role": "user", "content": "34"}], memory=memory, **options)
     said = model.generate(ids, memory=memory, **options)[0, len(ids) :]
     assert answer == str(model.tokenizer.decode(said, skip_special_tokens=True)).strip()
     lines = read(model)
-    lines.write("is 12\n")
+    lines.write(" is 12\n")
     row = byte_tokenizer()("34")["input_ids"]
     said = model.generate(row, memory=lines, **options)[0, 2:]
     assert model.generate("34", memory=lines, **options) == model.tokenizer.decode(said, skip_special_tokens=True)

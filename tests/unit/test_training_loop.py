@@ -253,7 +253,8 @@ def test_run_leaves_recipe_log_curves_and_a_delta_that_opens(
     ended = run(recipe())
     place = tmp_path / "run"
     assert (place / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert len((place / "log.txt").read_text(encoding="utf-8").splitlines()) == 6
+    lines = (place / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert len([line for line in lines if not line.startswith(" ")]) == 6 and max(map(len, lines)) <= 80
     assert list((place / "tensorboard").iterdir())
     (part,) = json.loads((place / "circumstances.json").read_text(encoding="utf-8"))
     assert part["versions"]["torch"] == torch.__version__ and part["hardware"]["processes"] == 1
