@@ -33,7 +33,7 @@ demo: setup
 
 # Tests spread over the cores; then what prints figures of its own (recorded references, attacks) in one process.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/parity --ignore tests/abuse
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal --ignore tests/parity --ignore tests/abuse
 	$(BIN)/pytest tests/parity tests/abuse
 
 # Attacks on memories for five minutes; more: $(BIN)/python -m tests.abuse --minutes 60

@@ -13,6 +13,7 @@ from mplus import Geometry, MPlusModel
 from mplus.attach.find import prompt_features
 from mplus.attach.look import look_again
 from mplus.attach.places import Places
+from mplus.search_query import last_user_turn
 from mplus.training.finding import ByVote, Loss
 from mplus.training.task import Outcome, Task
 from mplus.training.tasks import look, read, vote
@@ -176,7 +177,7 @@ def test_the_look_is_trained_on_the_scores_of_inference(base_name: str, data: st
     model = task.model
     memory = model.new_memory(second_look=3)
     memory.update(model.encode(task.shelf.ids[0], memory))
-    ids = torch.tensor([one.prompt])
+    ids = torch.tensor([last_user_turn(model.tokenizer, one.prompt)])  # what a read hands to the look (decision 0025)
     text = torch.ones_like(ids, dtype=torch.bool)
     voted = torch.full((1, 16), -100.0)
     voted[:, starts[0]] = batch.vote
