@@ -85,6 +85,9 @@ def _told(arguments: list[str]) -> int:
     except MPlusError as error:
         return _end(str(error), MISTAKE)
     except OSError as error:  # the disk is full, a directory may not be written: nobody's bug
+        if kept := terminal.stored():
+            terminal.note(f"mplus: {kept[-1]} is stored, but what followed failed ({error.strerror or error})")
+            return 0
         return _end(f"{error.filename or 'input or output'}: {error.strerror or error}", MISTAKE)
     except MemoryError:
         return _end("there is not enough memory for this; give smaller sizes or less text", MISTAKE)
