@@ -31,9 +31,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/mplus demo --out demo
 
-# Tests spread over the cores; then what prints figures of its own (recorded references, attacks) in one process.
+# Tests spread over the cores, the longest files first; then what prints figures of its own (recorded references, attacks) in one process.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal --ignore tests/parity --ignore tests/abuse
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/e2e tests/contract tests/unit
 	$(BIN)/pytest tests/parity tests/abuse
 
 # Attacks on memories for five minutes; more: $(BIN)/python -m tests.abuse --minutes 60
