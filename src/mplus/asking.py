@@ -6,21 +6,26 @@ Legend: B prompts, T prompt tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.generic import ModelOutput
 
+from mplus.attach.attention import grouped_on_cpu
+from mplus.attach.cache import passed
 from mplus.attach.find import planned_tokens
+from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
 from mplus.attach.sweep import sweep
 from mplus.errors import EmptyTextError, InputError, PromptTooLongError
 from mplus.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, OwnView, Settings, refusals, settled
 from mplus.host import MemoryHost
 from mplus.memory.memory import Memory
+from mplus.memory.room import Room, told
 from mplus.memory.rows import Written
 from mplus.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of
 from mplus.runtime.turns import in_order
@@ -34,11 +39,38 @@ class PromptReader(MemoryHost):
 
     tokenizer: PreTrainedTokenizerBase  # None where the model was opened without one; whoever needs it says so
 
+    @contextmanager
     def _reading(
         self, memories: list[Readable], prompts: Prompts, *, room: int = 0, **options: Any
-    ) -> AbstractContextManager[tuple[Reading | None, dict[str, Any]]]:
-        """Hooks on; yields the reading and the arguments the decoder needs."""
-        raise NotImplementedError
+    ) -> Iterator[tuple[Reading | None, dict[str, Any]]]:
+        """Hooks on; yields the reading (`options` are its own) and the arguments the decoder needs."""
+        adapters = self.attached.adapters
+        if not memories:
+            with adapters.on(None):
+                yield None, {"attention_mask": prompts.mask.long()}
+            return
+        decoder, tokens = self.attached.decoder, prompts.ids.shape[1] + room
+        with (
+            told(lambda free: self._no_room(memories, len(prompts), tokens, free), self.device),
+            torch.no_grad(),
+            grouped_on_cpu(decoder, self.attached.engine.grouped_attention),
+        ):
+            reading = Reading(self.attached, self.geometry, memories, prompts.ids, prompts.mask, room=tokens, **options)
+            mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
+            kwargs: dict[str, Any] = {"attention_mask": mask, **passed(reading.cache())}
+            if room == 0:
+                kwargs["position_ids"] = (mask.cumsum(1) - 1)[:, reading.prefix :].clamp(min=0)
+            with adapters.on(reading.adapter), Hooks() as hooks:
+                reading.install(hooks)
+                yield reading, kwargs
+
+    def _no_room(self, memories: list[Readable], prompts: int, tokens: int, free: int | None) -> str:
+        """What to say when keys and values of prompts find no memory."""
+        decoder = self.attached.decoder
+        held = next((memory for memory in memories if isinstance(memory, Memory)), None)
+        geometry = self.geometry if held is None else held.geometry
+        layout = self.layout(self.memory_format, geometry) if held is None else held.layout
+        return Room.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(prompts, free, tokens)
 
     @contextmanager
     def _using(self, memories: list[Readable]) -> Iterator[None]:
@@ -92,7 +124,7 @@ class PromptReader(MemoryHost):
     def _generated(
         self, prompts: Prompts, memory: Any, kwargs: dict[str, Any], *, texts: bool = False, default: int = DEFAULT_TOKENS
     ) -> tuple[Any, bool]:
-        """What transformers returns, prompts as given included; and whether one prompt was read with several memories."""
+        """Generate; returns the result of transformers, prompts included, and whether several memories read one prompt."""
         retrieved: list[Retrieved] | None = kwargs.pop("retrieved", None)
         if retrieved is not None and not isinstance(retrieved, list):
             raise InputError(f"retrieved must be a list, to which what was read is appended; got {type(retrieved).__name__}")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from mplus.errors import InputError, MPlusError, PromptTooLongError
+from mplus.errors import InputError, MPlusError
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ def refusals() -> Iterator[None]:
     """Say in one sentence what transformers refuses about the settings; errors of any other place go through."""
     try:
         yield
-    except (MPlusError, PromptTooLongError):
+    except MPlusError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ImportError) as error:
         if not _of_generation(error):

@@ -27,6 +27,7 @@ from mplus.memory.room import no_room_for_chunks, told
 from mplus.memory.rows import RowLayout, Rows, Written
 from mplus.memory.stores.protocol import Storage
 from mplus.memory.text_types import Text
+from mplus.prompts import check_ids
 from mplus.retriever import VoteRetriever
 from mplus.runtime.turns import TurnLock, turn_of
 
@@ -168,10 +169,7 @@ class MemoryHost:
     def _check_chunk(self, ids: Tensor) -> None:
         if ids.is_floating_point() or ids.dtype == torch.bool or ids.dim() != 2 or not ids.numel():
             raise InputError(f"a chunk is token ids [T], whole numbers; got {ids.dtype} of shape {list(ids.shape)}")
-        if int(ids.min()) < 0 or int(ids.max()) >= self.vocabulary:
-            raise InputError(
-                f"token ids must lie in 0..{self.vocabulary - 1}, got {int(ids.min())}..{int(ids.max())}; use this model's tokenizer"
-            )
+        check_ids(ids, self.vocabulary, self.tokenizer)
 
     def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[Written]:
         """Chunks for memories of their own, each as ``encode(ids, memory)`` would give it, in as few passes as possible.

@@ -17,10 +17,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mplus.asking import PromptReader, Readable, pending_ids
-from mplus.attach.attention import grouped_on_cpu
-from mplus.attach.cache import passed
 from mplus.attach.hooks import Hooks
-from mplus.attach.read import Reading, Retrieved
+from mplus.attach.read import Retrieved
 from mplus.checkpoints import opening
 from mplus.checkpoints.arguments import OpenSettings
 from mplus.checkpoints.report import LoadReport
@@ -29,8 +27,6 @@ from mplus.config import Geometry, MemoryFormat
 from mplus.conversation import conversations_of, templated
 from mplus.errors import InputError
 from mplus.likelihood import log_likelihood
-from mplus.memory.memory import Memory
-from mplus.memory.room import Room, told
 from mplus.prompts import Prompts, texts_of, without_bos
 from mplus.search_query import Query, asked_alone
 
@@ -309,38 +305,3 @@ class MPlusModel(PromptReader):
         """The stock decoder with no adapter on, for baselines. Other threads wait; this one may read memories inside."""
         with self.turn.held(nests=True), self.attached.adapters.on(None):
             yield self.attached.decoder.model
-
-    # -- prompts ---------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _reading(
-        self, memories: list[Readable], prompts: Prompts, *, room: int = 0, **options: Any
-    ) -> Iterator[tuple[Reading | None, dict[str, Any]]]:
-        """Hooks on; yields the reading (`options` are its own) and the arguments the decoder needs."""
-        adapters = self.attached.adapters
-        if not memories:
-            with adapters.on(None):
-                yield None, {"attention_mask": prompts.mask.long()}
-            return
-        decoder, tokens = self.attached.decoder, prompts.ids.shape[1] + room
-        with (
-            told(lambda free: self._no_room(memories, len(prompts), tokens, free), self.device),
-            torch.no_grad(),
-            grouped_on_cpu(decoder, self.attached.engine.grouped_attention),
-        ):
-            reading = Reading(self.attached, self.geometry, memories, prompts.ids, prompts.mask, room=tokens, **options)
-            mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
-            kwargs: dict[str, Any] = {"attention_mask": mask, **passed(reading.cache())}
-            if room == 0:
-                kwargs["position_ids"] = (mask.cumsum(1) - 1)[:, reading.prefix :].clamp(min=0)
-            with adapters.on(reading.adapter), Hooks() as hooks:
-                reading.install(hooks)
-                yield reading, kwargs
-
-    def _no_room(self, memories: list[Readable], prompts: int, tokens: int, free: int | None) -> str:
-        """What to say when keys and values of prompts find no memory."""
-        decoder = self.attached.decoder
-        held = next((memory for memory in memories if isinstance(memory, Memory)), None)
-        geometry = self.geometry if held is None else held.geometry
-        layout = self.layout(self.memory_format, geometry) if held is None else held.layout
-        return Room.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(prompts, free, tokens)

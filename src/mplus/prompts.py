@@ -17,7 +17,8 @@ from mplus.errors import EmptyTextError, InputError
 from mplus.text_input import well_formed
 
 SEPARATOR = "\n\n"
-"""Stands between text that waits to be written and a prompt of text."""
+"""Stands between the texts of two sources, and between text that waits to be written and a prompt of text, so that "... is 12" and
+"34 people ..." are not read as "1234"."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +12,11 @@ from mplus.errors import MPlusError
 
 RIGHT, REFUSED = "right", "refused"
 EXAMPLES = 3
+
+
+def without_place(text: str) -> str:
+    """The text with DIR for the temporary directory of a run, which means nothing on another machine."""
+    return re.sub(re.escape(tempfile.gettempdir()) + r"/[\w.-]+", "DIR", text)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Counts:
         wrong, examples = dict(self.wrong), dict(self.examples)
         if verdict not in (RIGHT, REFUSED):
             wrong[verdict] = wrong.get(verdict, 0) + 1
-            examples[verdict] = (*examples.get(verdict, ()), example)[:EXAMPLES]
+            examples[verdict] = (*examples.get(verdict, ()), without_place(example))[:EXAMPLES]
         right, refused = self.right + (verdict == RIGHT), self.refused + (verdict == REFUSED)
         return Counts(self.tried + 1, right, refused, wrong, examples, self.rows)
 

@@ -68,7 +68,7 @@ def test_what_is_no_text_is_named_with_a_way_out(tmp_path: Path, content: bytes,
 
 
 def test_reading_has_a_bound_and_refuses_devices(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has more than 10 bytes; cut it"):
+    with pytest.raises(InputError, match="has more than 10 bytes, the most that is read at once; split it"):
         read_text(stored(tmp_path, b"x" * 11), most_bytes=10)
     assert read_text(stored(tmp_path, b"x" * 10), most_bytes=10) == "x" * 10
     for device in ("/dev/zero", "/dev/null"):

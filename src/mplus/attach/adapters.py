@@ -51,7 +51,7 @@ class FusedLinear(Linear):
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """Which adapter is on; one object for each time that one was put on."""
+    """The active adapter; each activation makes one object."""
 
     name: str | None
 
@@ -117,7 +117,7 @@ class Adapters:
         self._resting = self._state
 
     def settle(self) -> bool:
-        """Have on what is on outside every ``on``; whether something else was, or a switch had been interrupted."""
+        """Activate the adapter that holds outside every ``on``; returns whether that changed anything."""
         if self._state is self._resting and self._switched:
             return False
         self._set(self._resting)

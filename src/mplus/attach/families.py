@@ -58,7 +58,7 @@ class Decoder:
         self.hooked: list[Hooks] = _hooked.setdefault(model, [])
         """Sets of hooks that are on now; see ``sweep``."""
         self.grouped_by: object | None = None
-        """Who switched the attention of ``attention.py`` on."""
+        """Token of the pass that switched on the attention of ``attention.py``; None: it is off."""
         self._key_value_weights: list[Tensor] | None = None
 
     def _check_not_compiled(self) -> None:

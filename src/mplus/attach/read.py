@@ -147,7 +147,7 @@ class Reading:
         return [Retrieved(found) for found in self.found]
 
     def _moves(self, query: Query) -> bool:
-        """Whether turns stand before memory."""
+        """Tell whether earlier turns take positions before memory."""
         return self.shared and not self.alone and bool(query.earlier.any()) and can_hide(self.attached.decoder)
 
     # -- long-term -------------------------------------------------------------------------------------------------

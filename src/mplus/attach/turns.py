@@ -22,7 +22,7 @@ from mplus.attach.hooks import Hooks
 
 
 def can_hide(decoder: Decoder) -> bool:
-    """Whether single tokens can be hidden from others: the attention takes a mask of its own for every query."""
+    """Tell whether the attention takes a mask per query, so that single tokens can be hidden from others."""
     return decoder.config._attn_implementation in ("sdpa", "eager", attention.NAME)
 
 

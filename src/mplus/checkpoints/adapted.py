@@ -188,7 +188,7 @@ def load_own(
 
 @dataclass(frozen=True, kw_only=True)
 class _Stated:
-    """What the manifest of a delta says, of the right types."""
+    """The manifest of a delta, its types checked."""
 
     name: str
     base_name: str

@@ -22,7 +22,7 @@ from mplus.errors import InputError
 
 
 class OpenSettings(GeometrySettings, total=False):
-    """What ``MPlusModel.from_pretrained`` takes beside its own arguments: sizes of the memory, and what people know from transformers."""
+    """Keyword arguments of ``MPlusModel.from_pretrained`` beyond its own: memory sizes and arguments of transformers."""
 
     torch_dtype: str | torch.dtype
     device_map: str | torch.device | dict[str, Any]

@@ -20,10 +20,10 @@ from mplus.attach.families import SUPPORTED
 from mplus.checkpoints.report import is_finite
 from mplus.checkpoints.tensors import is_there, read_json, read_shapes
 from mplus.errors import CheckpointError, MPlusError, OutOfRoomError, UnsupportedModelError
+from mplus.runtime.json_file import LARGEST_BYTES
 
 READ = (".json", ".txt", ".model", ".jinja", ".safetensors")
 """Endings of the files that transformers reads of a model directory."""
-LARGEST_TEXT_BYTES = 64 << 20
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 ADAPTER = "adapter_config.json"
 SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
@@ -133,9 +133,9 @@ def check_files(directory: Path) -> None:
                 continue
             if not path.is_file():
                 raise CheckpointError(f"{path} is no regular file; get an undamaged copy of the model")
-            if path.suffix != ".safetensors" and path.stat().st_size > LARGEST_TEXT_BYTES:
+            if path.suffix != ".safetensors" and path.stat().st_size > LARGEST_BYTES:
                 raise CheckpointError(
-                    f"{path} has {path.stat().st_size:,} bytes, at most {LARGEST_TEXT_BYTES:,} are read; get an undamaged copy"
+                    f"{path} has {path.stat().st_size:,} bytes, at most {LARGEST_BYTES:,} are read; get an undamaged copy"
                 )
     except OSError as error:
         raise CheckpointError(f"{directory} cannot be read ({error.strerror}); make it readable") from None

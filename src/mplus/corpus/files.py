@@ -5,17 +5,13 @@ from __future__ import annotations
 import codecs
 import json
 import re
-import stat
 from pathlib import Path
 from typing import Any, Final
 
-from mplus.errors import EmptyTextError, EncodingError, InputError
+from mplus.errors import EmptyTextError, EncodingError
+from mplus.runtime.input_file import LARGEST_TEXT_BYTES, read_input
 from mplus.text_input import well_formed
 
-MOST_BYTES: Final = 1 << 30
-"""Of one file of text; about 250 million tokens."""
-
-_PIECE_BYTES: Final = 1 << 20
 _LOOKED_AT: Final = 1 << 16  # bytes that tell what a file is
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _FEW: Final = 0.01  # share of control characters that text may have
@@ -44,7 +40,7 @@ _WEAK: Final = (b"PAR1", b"ARROW1", b"GGUF", b"ID3", b"OggS", b"fLaC", b"BZh", b
 """Beginnings that text could have too: they count only where what follows is no text."""
 
 
-def read_text(path: str | Path, *, most_bytes: int = MOST_BYTES, may_be_empty: bool = False) -> str:
+def read_text(path: str | Path, *, most_bytes: int = LARGEST_TEXT_BYTES, may_be_empty: bool = False) -> str:
     """The text of a UTF-8 file (a byte order mark is left out), line ends normalised. A pipe is read to its end.
 
     Args:
@@ -57,39 +53,11 @@ def read_text(path: str | Path, *, most_bytes: int = MOST_BYTES, may_be_empty: b
         EmptyTextError: it holds nothing but white space.
     """
     name = well_formed(str(path))
-    data = read_bytes(path, most_bytes=most_bytes)
+    data = read_input(path, limit_bytes=most_bytes)
     text = decoded(data, name)
     if not may_be_empty and not text.strip():
         raise EmptyTextError(f"'{name}' holds no text ({len(data)} bytes, all white space); expected some text to read")
     return text
-
-
-def read_bytes(path: str | Path, *, most_bytes: int = MOST_BYTES) -> bytes:
-    """The content of a file or pipe.
-
-    Raises:
-        InputError: there is no such file, it is a directory or a device, too large, or it cannot be read.
-    """
-    name = well_formed(str(path))
-    try:
-        mode = Path(path).stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise InputError(f"'{name}' is a directory; expected a UTF-8 text file, name a file in it")
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-            raise InputError(f"'{name}' is a device or socket; expected a UTF-8 text file or a pipe")
-        data = bytearray()
-        with Path(path).open("rb") as file:
-            while piece := file.read(_PIECE_BYTES):
-                data += piece
-                if len(data) > most_bytes:
-                    raise InputError(f"'{name}' has more than {_size(most_bytes)}; cut it into smaller files")
-    except FileNotFoundError:
-        raise InputError(f"there is no file '{name}'; expected a UTF-8 text file, check the path") from None
-    except ValueError:
-        raise InputError(f"{name!r} is no path; expected a UTF-8 text file") from None
-    except OSError as error:
-        raise InputError(f"'{name}' cannot be read ({error.strerror or error}); expected a readable UTF-8 text file") from None
-    return bytes(data)
 
 
 def decoded(data: bytes, name: str) -> str:
@@ -208,7 +176,3 @@ def _complaint(data: bytes, error: UnicodeDecodeError) -> str:
     if sum(byte < 128 for byte in head) >= _MOSTLY * len(head):
         return f"{at}; convert it first, for example with: iconv -f LATIN1 -t UTF-8"
     return f"{at}; convert it from its encoding first, for example with: iconv -f GB18030 (SHIFT_JIS, CP1251, ...) -t UTF-8"
-
-
-def _size(count: int) -> str:
-    return f"{count >> 30} GiB" if count >= 1 << 30 else f"{count:,} bytes"

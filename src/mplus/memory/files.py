@@ -90,7 +90,7 @@ def aside_in(directory: Path, prefix: str = ".aside-") -> Iterator[Path]:
 def honour_umask(path: Path, directory: Path, *, read_only: bool = False) -> None:
     """Give a file the mode that `directory`, which was just made, got by the umask; writers of their own may have another idea."""
     mode = stat.S_IMODE(directory.stat().st_mode) & (0o444 if read_only else 0o666)
-    with contextlib.suppress(PermissionError, NotImplementedError):  # a file system without modes
+    with contextlib.suppress(OSError):  # a file system without modes
         path.chmod(mode)
 
 

@@ -29,14 +29,13 @@ from mplus.memory.stats import MemoryStats
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
 from mplus.memory.text_types import Text, checked_seed, checked_source, checked_text, runs
+from mplus.prompts import SEPARATOR, check_ids
 from mplus.runtime.turns import TurnLock
 
 __all__ = ["Host", "Memory", "MemoryStats"]
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int], None]
-SEPARATOR = "\n\n"
-"""Put between the texts of two sources, so that "... is 12" and "34 people ..." are not read as "1234"."""
 IN_USE = (
     "this memory is being written or read by the call that called back (a streamer, processor or progress function); "
     "change it when that call has returned, or change a fork"
@@ -293,12 +292,7 @@ class Memory:
         else:
             size, ends_in_space = self.geometry.chunk_tokens, None
             pieces = [text[start : start + size] for start in range(0, len(text), size)]
-        wrong = next((token for piece in pieces for token in piece if not 0 <= token < self.host.vocabulary), None)
-        if wrong is not None:
-            raise InputError(
-                f"token id {wrong} is not of this model, whose ids are 0..{self.host.vocabulary - 1}; use its tokenizer, "
-                "or enlarge its table for tokens that were added (resize_token_embeddings)"
-            )
+        check_ids((token for piece in pieces for token in piece), self.host.vocabulary)
         return pieces, ends_in_space
 
     def _needs_separator(self, text: str, source: str | None) -> bool:

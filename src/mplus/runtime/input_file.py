@@ -10,8 +10,8 @@ from typing import BinaryIO
 from mplus.errors import InputError
 from mplus.text_input import well_formed
 
-LARGEST_TEXT_BYTES = 1 << 28
-"""Of one text: about 60 million tokens."""
+LARGEST_TEXT_BYTES = 1 << 30
+"""Of one text: about 250 million tokens."""
 
 LARGEST_SETTINGS_BYTES = 1 << 20
 """Of one file of settings (YAML)."""

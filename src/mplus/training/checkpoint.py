@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mplus.checkpoints.directories import replacing
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.errors import CheckpointError, TrainingError
 from mplus.training.tree import Tensors, flatten, restore
@@ -58,15 +56,9 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint, keep: int) -> Path
         TrainingError: it cannot be stored (disk full, no permission); earlier checkpoints are unchanged.
     """
     final = directory / f"step-{checkpoint.step:06d}"
-    aside: Path | None = None
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=directory))
-        _fill(aside, checkpoint)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(aside, final)
-        _flush(directory)
+        with replacing(final) as fresh:
+            _fill(fresh, checkpoint)
     except (OSError, SafetensorError) as error:
         before = newest(directory)
         good = f"the last good checkpoint is {before}" if before else "there is no earlier checkpoint"
@@ -75,9 +67,6 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint, keep: int) -> Path
             f"checkpoint of step {checkpoint.step} not stored in {directory}: {reason}; {good}; "
             "make room there and go on with --resume"
         ) from None
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
     for _, old in _all(directory)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -123,10 +112,6 @@ def _fill(directory: Path, checkpoint: Checkpoint) -> None:
     save_file(tensors, directory / "state.safetensors")
     text = json.dumps({"format": FORMAT_VERSION, "state": tree})
     (directory / "state.json").write_text(text + "\n", encoding="utf-8")
-    for file in directory.iterdir():
-        _flush(file)
-    directory.chmod(0o755)
-    _flush(directory)
 
 
 def _own_storage(tensors: Tensors) -> Tensors:
@@ -139,15 +124,6 @@ def _own_storage(tensors: Tensors) -> Tensors:
         out[name] = value if alone else value.clone(memory_format=torch.contiguous_format)
         seen.add(storage.data_ptr())
     return out
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():  # some systems flush no directory
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _all(directory: Path) -> list[tuple[int, Path]]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from mplus.errors import TrainingError
+from mplus.memory.files import written_whole
 from mplus.runtime.extras import missing
 
 log = logging.getLogger(__name__)
@@ -138,9 +138,8 @@ class Journal:
         path = self.directory / LINES
         if path.exists():
             kept = [line for line in read_lines(path) if line.step <= step]
-            aside = path.with_suffix(".aside")
-            aside.write_text("".join(json.dumps(asdict(line)) + "\n" for line in kept), encoding="utf-8")
-            os.replace(aside, path)
+            text = "".join(json.dumps(asdict(line)) + "\n" for line in kept)
+            written_whole({path: lambda aside: aside.write_text(text, encoding="utf-8")})
 
 
 def read_lines(path: Path) -> list[Line]:
