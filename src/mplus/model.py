@@ -90,7 +90,7 @@ class MPlusModel(PromptReader):
                 (where its base lies) and ``allow_download`` (of the base it names).
 
         Raises:
-            CheckpointError: missing, extra, misshapen, damaged or non-finite weights (all faults are listed).
+            CheckpointError: missing, extra, misshapen, damaged or non-finite weights (the first faults of each kind are named, the rest counted).
             BaseModelMissingError: the base weights are not on this machine.
             GeometryError: a replaced field is unknown or contradicts the rest.
             InputError: an argument that is unknown or has no meaning here.

@@ -92,7 +92,7 @@ def load_published(
         overrides: geometry fields to replace, e.g. ``{"inv_freq_dtype": "bfloat16"}``.
 
     Raises:
-        CheckpointError: any tensor missing, unknown, misshapen or not finite (all are listed).
+        CheckpointError: any tensor missing, unknown, misshapen or not finite (the first of each kind are named, the rest counted).
     """
     config = read_json(directory / "config.json")
     tensors = read_tensors(directory)

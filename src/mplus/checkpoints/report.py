@@ -12,7 +12,7 @@ from mplus.errors import CheckpointError
 
 log = logging.getLogger(__name__)
 
-MOST_NAMED = 8
+MOST_NAMED = 4
 """Names of each kind in a message."""
 
 

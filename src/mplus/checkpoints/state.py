@@ -47,7 +47,7 @@ def memory_from_state(
         update_step: the published counter: memory tokens written since the last merge.
 
     Raises:
-        CheckpointError: a tensor is missing, unknown, misshapen or not finite (all are listed).
+        CheckpointError: a tensor is missing, unknown, misshapen or not finite (the first of each kind are named, the rest counted).
     """
     memory = model.new_memory(seed=seed, memory_format=memory_format)
     if memory.geometry.retrieval != "per_layer":
