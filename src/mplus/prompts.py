@@ -156,7 +156,7 @@ def check_ids(ids: Tensor | Iterable[int], vocabulary: int, tokenizer: Any = Non
     Raises:
         InputError: names the token.
     """
-    table = ids if isinstance(ids, Tensor) else torch.tensor(list(ids), dtype=torch.long)
+    table = ids if isinstance(ids, Tensor) else torch.tensor(list(ids), dtype=torch.long, device="cpu")
     beyond = table[(table < 0) | (table >= vocabulary)]
     if not beyond.numel():
         return
