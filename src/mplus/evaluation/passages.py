@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mplus.corpus.files import parsed, read_text
 from mplus.errors import InputError
 from mplus.evaluation.records import kind_of, parquet_rows
+from mplus.text.files import parsed, read_text
 
 Form = Literal["squad", "context", "natural_questions", "text"]
 MAX_ANSWER_TOKENS: Final[dict[Form, int]] = {"squad": 3, "context": 3, "natural_questions": 4, "text": 0}

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mplus.errors import EmptyTextError, EncodingError
 from mplus.runtime.input_file import LARGEST_TEXT_BYTES, read_input
-from mplus.text_input import well_formed
+from mplus.runtime.unicode import well_formed
 
 _LOOKED_AT: Final = 1 << 16  # bytes that tell what a file is
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mplus.corpus.files import parsed, read_text
 from mplus.errors import EmptyTextError, EncodingError, InputError
 from mplus.evaluation.passages import read_passages
 from mplus.evaluation.records import read_records
+from mplus.text.files import parsed, read_text
 
 
 def stored(place: Path, content: bytes) -> Path:

@@ -13,7 +13,6 @@ from typing import Any, Unpack, get_args
 import torch
 from torch import Tensor
 
-from mplus import chunking
 from mplus.attach.sweep import sweep
 from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
@@ -21,15 +20,16 @@ from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.state import longterm_rows, rows_of_hidden
 from mplus.config import Geometry, GeometrySettings, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
-from mplus.memory import many
+from mplus.memory import write_many
 from mplus.memory.memory import Memory
 from mplus.memory.room import no_room_for_chunks, told
 from mplus.memory.rows import RowLayout, Rows, Written
 from mplus.memory.stores.protocol import Storage
 from mplus.memory.text_types import Text
-from mplus.prompts import check_ids
 from mplus.retriever import VoteRetriever
 from mplus.runtime.turns import TurnLock, turn_of
+from mplus.text import chunking
+from mplus.text.prompts import check_ids
 
 IN_A_PASS = (
     "this model is answering or writing already: a streamer, stopping criterion, processor or progress function called it again from "
@@ -40,7 +40,7 @@ RULES_OF_A_READ = ("write_tap", "memory_projection", "retrieval", "block_tokens"
 
 
 class MemoryHost:
-    """The writing half of ``MPlusModel``; satisfies ``mplus.memory.memory.Host``."""
+    """The writing half of ``MPlusModel``; satisfies ``mplus.memory.memory.Encoder``."""
 
     def __init__(self, loaded: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
         self._loaded = loaded
@@ -230,11 +230,11 @@ class MemoryHost:
                 raise InputError(
                     f"memories hold a {type(memory).__name__}, expected what model.new_memory() or Memory.load gives"
                 )
-            if memory.host is not self and memory.host.fingerprint != self.fingerprint:
+            if memory.encoder is not self and memory.encoder.fingerprint != self.fingerprint:
                 raise InputError(
-                    f"a memory was written by model {memory.host.name!r}, this is {self.name!r}; write with the model that made it"
+                    f"a memory was written by model {memory.encoder.name!r}, this is {self.name!r}; write with the model that made it"
                 )
-        return many.write_many(memories, texts, sources, lambda requests: self.encode_many(requests, batch=batch), progress)
+        return write_many.write_many(memories, texts, sources, lambda requests: self.encode_many(requests, batch=batch), progress)
 
     def cut(self, text: str) -> list[list[int]]:
         """Token ids of a text in chunks as ``memory.write`` makes them.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mplus.errors import EmptyTextError, InputError
-from mplus.text_input import well_formed
+from mplus.runtime.unicode import well_formed
 
 SEPARATOR = "\n\n"
 """Stands between the texts of two sources, and between text that waits to be written and a prompt of text, so that "... is 12" and

@@ -18,8 +18,8 @@ from transformers import DynamicCache
 
 from mplus.attach.cache import passed
 from mplus.errors import EmptyTextError
-from mplus.prompts import Prompts
-from mplus.search_query import Query
+from mplus.text.prompts import Prompts
+from mplus.text.search_query import Query
 
 
 def log_likelihood(

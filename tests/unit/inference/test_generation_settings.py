@@ -13,7 +13,7 @@ from transformers import GenerationConfig, MaxLengthCriteria, StoppingCriteriaLi
 
 from mplus import Memory, MPlusModel
 from mplus.errors import InputError, PromptTooLongError
-from mplus.generation import CHAT_TOKENS, NOT_WITH_MEMORY
+from mplus.inference.generation import CHAT_TOKENS, NOT_WITH_MEMORY
 from tests.tiny import byte_tokenizer, filled, ids, text_model, tiny_decoder, tiny_geometry, tiny_model
 
 PROMPT = ids(5, 70)

@@ -22,14 +22,14 @@ from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
 from mplus.attach.sweep import sweep
 from mplus.errors import EmptyTextError, InputError, PromptTooLongError
-from mplus.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, OwnView, Settings, refusals, settled
-from mplus.host import MemoryHost
+from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, OwnView, Settings, refusals, settled
+from mplus.inference.writer import MemoryHost
 from mplus.memory.memory import Memory
 from mplus.memory.room import Room, told
 from mplus.memory.rows import Written
-from mplus.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of
 from mplus.runtime.turns import in_order
-from mplus.search_query import Query
+from mplus.text.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of
+from mplus.text.search_query import Query
 
 Readable = Memory | Written
 
@@ -214,9 +214,9 @@ class PromptReader(MemoryHost):
             if len({isinstance(one, Written) for one in found}) > 1:
                 raise InputError("a chunk is read alone with another adapter than a memory; read them in two batches")
         for one in found:
-            if isinstance(one, Memory) and one.host is not self and one.host.fingerprint != self.fingerprint:
+            if isinstance(one, Memory) and one.encoder is not self and one.encoder.fingerprint != self.fingerprint:
                 raise InputError(
-                    f"this memory was written by model {one.host.name!r}, this is {self.name!r}; read it with the model that wrote it"
+                    f"this memory was written by model {one.encoder.name!r}, this is {self.name!r}; read it with the model that wrote it"
                 )
         return found
 

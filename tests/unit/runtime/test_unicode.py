@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mplus.text_input import well_formed
+from mplus.runtime.unicode import well_formed
 
 
 @pytest.mark.parametrize(

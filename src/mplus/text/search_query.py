@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mplus.errors import InputError
-from mplus.prompts import Prompts, texts_of
+from mplus.text.prompts import Prompts, texts_of
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 import regex
 
-from mplus.scripts import CLOSING, TERMINAL, splits_sign
+from mplus.text.writing_systems import CLOSING, TERMINAL, splits_sign
 
 EARLIEST_SHARE = 0.5  # a chunk is at least half full before a boundary may end it
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mplus.errors import EmptyTextError, InputError
-from mplus.text_input import well_formed
+from mplus.runtime.unicode import well_formed
 
 TEXT_PARTS = ("text", "input_text", "output_text")
 OURS = {

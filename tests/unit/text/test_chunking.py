@@ -7,7 +7,7 @@ import random
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from mplus.chunking import EARLIEST_SHARE, cut
+from mplus.text.chunking import EARLIEST_SHARE, cut
 from tests.tiny import byte_tokenizer
 
 SIZE = 40

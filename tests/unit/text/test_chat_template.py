@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mplus import MPlusModel
-from mplus.conversation import OURS, check_messages, templated
 from mplus.errors import EmptyTextError, InputError
+from mplus.text.chat_template import OURS, check_messages, templated
 from tests.tiny import byte_tokenizer, text_model
 
 USER = {"role": "user", "content": "Who?"}

@@ -19,9 +19,9 @@ from mplus.errors import InputError
 from mplus.evaluation.harness import HarnessModel
 from mplus.evaluation.script import Due, Question
 from mplus.evaluation.systems.memory import MemorySystem
-from mplus.prompts import Prompts
 from mplus.retriever import LayerRetriever
-from mplus.search_query import Query, asked_alone, last_user_turn, turns_of
+from mplus.text.prompts import Prompts
+from mplus.text.search_query import Query, asked_alone, last_user_turn, turns_of
 from mplus.training.shelf import Asked, Form, Shelf
 from tests.tiny import FAMILIES, byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mplus.memory.memory import Memory
 
 
-class Host(Protocol):
+class Encoder(Protocol):
     """What a memory needs of the model that reads and writes it."""
 
     @property
