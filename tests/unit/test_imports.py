@@ -26,7 +26,7 @@ ORDER: list[set[str]] = [
     {"asking"},
     {"model"},
     {"training", "evaluation"},
-    {"benchmark", "demo"},
+    {"demo"},
     {"server"},
     {"cli"},
     {"__main__"},
