@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mplus.corpus.files import parsed, read_text
+from mplus.corpus.passages import read_passages
+from mplus.corpus.records import read_records
 from mplus.errors import EmptyTextError, EncodingError, InputError
-from mplus.evaluation.passages import read_passages
-from mplus.evaluation.records import read_records
 
 
 def stored(place: Path, content: bytes) -> Path:
