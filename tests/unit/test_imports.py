@@ -25,7 +25,7 @@ ORDER: list[set[str]] = [
     {"inference"},
     {"model"},
     {"training", "evaluation"},
-    {"benchmark", "demo"},
+    {"demo"},
     {"server"},
     {"cli"},
     {"__main__"},

@@ -32,7 +32,7 @@ from mplus.memory.text_types import Text, checked_seed, checked_source, checked_
 from mplus.runtime.turns import TurnLock
 from mplus.text.prompts import SEPARATOR, check_ids
 
-__all__ = ["Host", "Memory", "MemoryStats"]
+__all__ = ["Encoder", "Memory", "MemoryStats"]
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int], None]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mplus.corpus.passages import read_passages
+from mplus.corpus.records import read_records
 from mplus.errors import EmptyTextError, EncodingError, InputError
-from mplus.evaluation.passages import read_passages
-from mplus.evaluation.records import read_records
 from mplus.text.files import parsed, read_text
 
 

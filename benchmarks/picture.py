@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from mplus.benchmark.ratios import TARGETS
-from mplus.benchmark.result import Result
-from mplus.benchmark.systems import OURS_ROW_TYPE
+from benchmarks.ratios import TARGETS
+from benchmarks.result import Result
+from benchmarks.systems import OURS_ROW_TYPE
 from mplus.runtime.extras import figure_of, require
 
 _LOOK: Final = {

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from mplus.benchmark.plan import LARGEST_LTM
+from benchmarks.plan import LARGEST_LTM
 from mplus.memory import room
 from mplus.memory.memory import Memory
 from mplus.memory.stores.protocol import bytes_per_row

@@ -11,11 +11,11 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
+from benchmarks.fixture import Stage
+from benchmarks.systems import WithMemory
+from benchmarks.timing import interleaved
+from benchmarks.work import Work, work_of
 from mplus.attach.engine import Engine
-from mplus.benchmark.paired import interleaved
-from mplus.benchmark.stage import Stage
-from mplus.benchmark.systems import WithMemory
-from mplus.benchmark.work import Work, work_of
 
 ALL_ON = "all on"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from mplus.corpus.passages import article_key, read_passages
 from mplus.errors import InputError
-from mplus.evaluation.passages import article_key, read_passages
 from tests.evaluating import squad_file
 
 

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks import filling, systems
+from benchmarks.filling import bytes_of, grow_long, random_ids, shortage
+from benchmarks.fixture import Stage
+from benchmarks.memory import token_bytes
+from benchmarks.models import OFFERED, check_size, open_size, plain_twin, size_named
+from benchmarks.plan import PARTS, parse_sizes, plan_of
+from benchmarks.ratios import TARGETS, spreads, targets
+from benchmarks.result import check_file, store
+from benchmarks.thresholds import Guard
+from benchmarks.timing import Spread, interleaved, ratio, spread
+from benchmarks.work import work_of
 from mplus.attach.engine import PAPER, Engine
-from mplus.benchmark import filling, systems
-from mplus.benchmark.filling import bytes_of, grow_long, random_ids, shortage
-from mplus.benchmark.footprint import token_bytes
-from mplus.benchmark.guard import Guard
-from mplus.benchmark.paired import Spread, interleaved, ratio, spread
-from mplus.benchmark.plan import PARTS, parse_sizes, plan_of
-from mplus.benchmark.ratios import TARGETS, spreads, targets
-from mplus.benchmark.result import check_file, store
-from mplus.benchmark.sizes import OFFERED, check_size, open_size, plain_twin, size_named
-from mplus.benchmark.stage import Stage
-from mplus.benchmark.work import work_of
 from mplus.config import make_geometry
 from mplus.errors import InputError
 from mplus.memory import room
@@ -32,7 +32,7 @@ from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
 from mplus.model import MPlusModel
 
-GUARD = Path(__file__).parents[2] / "benchmarks" / "guard.json"
+GUARD = Path(__file__).parents[3] / "benchmarks" / "guard.json"
 
 
 @pytest.fixture(scope="module")

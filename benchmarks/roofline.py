@@ -5,10 +5,10 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
+from benchmarks.fixture import Stage
+from benchmarks.systems import WithMemory
+from benchmarks.work import work_of
 from mplus.attach.engine import Engine
-from mplus.benchmark.stage import Stage
-from mplus.benchmark.systems import WithMemory
-from mplus.benchmark.work import work_of
 
 
 def counts(stage: Stage, raw: dict[str, Any]) -> dict[str, Any] | None:

@@ -17,14 +17,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
+from benchmarks import systems
+from benchmarks.cost_model import Shape
+from benchmarks.filling import grow_long, random_ids
+from benchmarks.models import open_size, plain_twin
+from benchmarks.work import work_of
 from mplus import Memory, MPlusModel
 from mplus.attach.cache import passed
 from mplus.attach.engine import PAPER, Engine
-from mplus.benchmark import systems
-from mplus.benchmark.counts import Shape
-from mplus.benchmark.filling import grow_long, random_ids
-from mplus.benchmark.sizes import open_size, plain_twin
-from mplus.benchmark.work import work_of
 from mplus.config import make_geometry
 from mplus.memory.quantised import RowCodec
 from mplus.memory.rows import RowLayout

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mplus.benchmark.paired import timed
-from mplus.benchmark.stage import Stage
-from mplus.benchmark.systems import WithMemory
+from benchmarks.fixture import Stage
+from benchmarks.systems import WithMemory
+from benchmarks.timing import timed
 
 TOP = 15
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "step_memory.py"
-step_bytes = runpy.run_path(str(SCRIPT))["step_bytes"]
+from benchmarks.step_memory import step_bytes
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

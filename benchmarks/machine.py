@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import torch
 
-from mplus.benchmark.counts import Shape
-from mplus.benchmark.paired import timed
+from benchmarks.cost_model import Shape
+from benchmarks.timing import timed
 
 COPY_BYTES: Final = 128 * 2**20
 TURNS: Final = 7

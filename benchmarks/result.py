@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mplus.benchmark.machine import Limits
-from mplus.benchmark.paired import Spread
-from mplus.benchmark.ratios import gains, spreads, targets
+from benchmarks.machine import Limits
+from benchmarks.ratios import gains, spreads, targets
+from benchmarks.timing import Spread
 from mplus.errors import InputError
 from mplus.memory.files import written_whole
 

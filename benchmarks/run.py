@@ -11,17 +11,17 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
-from mplus.benchmark import footprint, speed
-from mplus.benchmark.plan import Plan
-from mplus.benchmark.result import Result
-from mplus.benchmark.shares import counts
-from mplus.benchmark.stage import Stage
-from mplus.benchmark.switches import switches
+from benchmarks import memory, speed
+from benchmarks.ablation import switches
+from benchmarks.fixture import Stage
+from benchmarks.plan import Plan
+from benchmarks.result import Result
+from benchmarks.roofline import counts
 from mplus.circumstances import circumstances
 from mplus.dtypes import resolve_dtype
 
 _PARTS: Final[dict[str, Callable[[Stage], Any]]] = {
-    "bytes": footprint.token_bytes,
+    "bytes": memory.token_bytes,
     "first_token": speed.first_token,
     "after_write": speed.after_write,
     "decode": speed.decode,
@@ -29,8 +29,8 @@ _PARTS: Final[dict[str, Callable[[Stage], Any]]] = {
     "ingest_batch": speed.ingest_batch,
     "switches": switches,
     "contexts": speed.contexts,
-    "save_load": footprint.save_load,
-    "peaks": footprint.peaks,
+    "save_load": memory.save_load,
+    "peaks": memory.peaks,
 }
 _TIMING_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
 

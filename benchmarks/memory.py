@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import mplus
-from mplus.benchmark.filling import grow_long, shortage
-from mplus.benchmark.paired import interleaved, timed
-from mplus.benchmark.plan import PAPER_LTM
-from mplus.benchmark.stage import Stage
-from mplus.benchmark.systems import OURS_ROW_TYPE, WithMemory, literal_fields, row_types, storage_fields
+from benchmarks.filling import grow_long, shortage
+from benchmarks.fixture import Stage
+from benchmarks.plan import PAPER_LTM
+from benchmarks.systems import OURS_ROW_TYPE, WithMemory, literal_fields, row_types, storage_fields
+from benchmarks.timing import interleaved, timed
 from mplus.errors import MPlusError
 from mplus.memory.memory import Memory
 from mplus.memory.room import Room
@@ -125,9 +125,9 @@ def _peak(stage: Stage, one: dict[str, Any]) -> dict[str, Any] | None:
         return None
     plan = stage.plan
     spec = {**one, "model": plan.model, "dtype": plan.dtype, "layers": plan.layers, "query": plan.query_tokens}
-    sources = str(Path(mplus.__file__).resolve().parent.parent)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [sources, os.environ.get("PYTHONPATH")]))}
-    command = [sys.executable, "-m", "mplus.benchmark.peak", json.dumps(spec)]
+    roots = [str(Path(mplus.__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*roots, os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-m", "benchmarks.peak", json.dumps(spec)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode in (-9, 137):
         stage.note(f"peak memory of {name} is left out: the system ended its process, most likely for want of RAM")

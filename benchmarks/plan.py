@@ -6,7 +6,7 @@ import difflib
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from mplus.benchmark.sizes import size_named
+from benchmarks.models import size_named
 from mplus.errors import InputError
 
 PAPER_LTM: Final = 150_000

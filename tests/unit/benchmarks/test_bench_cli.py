@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from mplus.benchmark import peak
-from mplus.benchmark.ratios import spreads
+from benchmarks import peak
+from benchmarks.ratios import spreads
 from mplus.cli import main
 
 SMALL = ["--model", "tiny", "--rounds", "2", "--ltm", "0,100", "--contexts", "64"]
@@ -31,8 +31,8 @@ def quick_collections() -> Iterator[None]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("mplus.benchmark.machine.COPY_BYTES", 1 << 20)
-    monkeypatch.setattr("mplus.benchmark.machine.TURNS", 2)
+    monkeypatch.setattr("benchmarks.machine.COPY_BYTES", 1 << 20)
+    monkeypatch.setattr("benchmarks.machine.TURNS", 2)
     return tmp_path
 
 
@@ -42,7 +42,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     real, asked = subprocess.run, []
 
     def measure(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        if "mplus.benchmark.peak" not in command:
+        if "benchmarks.peak" not in command:
             return real(command, **options)
         spec = json.loads(command[-1])
         asked.append(spec["system"])

@@ -1,4 +1,4 @@
-"""One process that fills one system and says how much memory it took at its peak: ``python -m mplus.benchmark.peak '{...}'``.
+"""One process that fills one system and says how much memory it took at its peak: ``python -m benchmarks.peak '{...}'``.
 
 A process of its own, because a peak never goes down again.
 """
@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
+from benchmarks import systems
+from benchmarks.filling import fill_short, grow_long, random_ids
+from benchmarks.models import open_size, plain_twin
+from benchmarks.systems import FullContext, WithMemory
 from mplus.attach.engine import Engine
-from mplus.benchmark import systems
-from mplus.benchmark.filling import fill_short, grow_long, random_ids
-from mplus.benchmark.sizes import open_size, plain_twin
-from mplus.benchmark.systems import FullContext, WithMemory
 from mplus.model import MPlusModel
 
 DECODED = 8

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from mplus.benchmark.hotspots import Hotspots
-from mplus.benchmark.ratios import targets
-from mplus.benchmark.result import Result
+from benchmarks.profiling import Hotspots
+from benchmarks.ratios import targets
+from benchmarks.result import Result
 from mplus.cli import terminal
 from mplus.cli.sheet import Sheet
 

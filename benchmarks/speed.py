@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from mplus.benchmark.paired import interleaved, timed
-from mplus.benchmark.plan import LARGE_LTM, PAPER_LTM, SMALL_LTM
-from mplus.benchmark.sizes import open_size
-from mplus.benchmark.stage import Stage
-from mplus.benchmark.switches import warm_first_token
-from mplus.benchmark.systems import FullContext, WithMemory, ours
+from benchmarks.ablation import warm_first_token
+from benchmarks.fixture import Stage
+from benchmarks.models import open_size
+from benchmarks.plan import LARGE_LTM, PAPER_LTM, SMALL_LTM
+from benchmarks.systems import FullContext, WithMemory, ours
+from benchmarks.timing import interleaved, timed
 
 BATCH = 8
 LONG_TEXT_TOKENS = 160_000

@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mplus.benchmark import systems
-from mplus.benchmark.counts import Shape
-from mplus.benchmark.filling import bytes_of, grow_long, random_ids, shortage
-from mplus.benchmark.machine import Limits, measure_limits
-from mplus.benchmark.plan import Plan
-from mplus.benchmark.sizes import open_size, plain_twin
-from mplus.benchmark.systems import WithMemory
+from benchmarks import systems
+from benchmarks.cost_model import Shape
+from benchmarks.filling import bytes_of, grow_long, random_ids, shortage
+from benchmarks.machine import Limits, measure_limits
+from benchmarks.models import open_size, plain_twin
+from benchmarks.plan import Plan
+from benchmarks.systems import WithMemory
 from mplus.model import MPlusModel
 
 ROOM_TOKENS = 100_000  # long-term places beyond the size measured, so that no timed write evicts

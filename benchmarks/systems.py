@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, StaticCache
 
+from benchmarks.filling import fill_short
+from benchmarks.timing import timed
 from mplus.attach.cache import passed
 from mplus.attach.engine import PAPER, Engine
-from mplus.benchmark.filling import fill_short
-from mplus.benchmark.paired import timed
 from mplus.config import Geometry, MemoryFormat
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mplus.corpus.records import kind_of, parquet_rows
 from mplus.errors import InputError
-from mplus.evaluation.records import kind_of, parquet_rows
 from mplus.text.files import parsed, read_text
 
-Form = Literal["squad", "context", "natural_questions", "text"]
-MAX_ANSWER_TOKENS: Final[dict[Form, int]] = {"squad": 3, "context": 3, "natural_questions": 4, "text": 0}
+PassageForm = Literal["squad", "context", "natural_questions", "text"]
+MAX_ANSWER_TOKENS: Final[dict[PassageForm, int]] = {"squad": 3, "context": 3, "natural_questions": 4, "text": 0}
 """Longest answer that is asked for, as in the paper (section 4.3: SQuAD 3, Natural Questions 4)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PassageQuestion:
     """A question with every answer its file gives; ``answer_start`` is a character position, where the file has it."""
 
     id: str
@@ -36,7 +36,7 @@ class Passage:
 
     article: str
     text: str
-    questions: tuple[Asked, ...] = ()
+    questions: tuple[PassageQuestion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PassageFile:
     """All passages of one file, in its order; ``unanswerable`` are questions without an answer, which nobody asks."""
 
     path: str
-    form: Form
+    form: PassageForm
     passages: list[Passage]
     unanswerable: tuple[str, ...] = ()
 
@@ -109,14 +109,16 @@ def _squad(name: str, data: Any, unanswerable: list[str]) -> Iterator[Passage]:
             yield Passage(article=title, text=context, questions=tuple(asked))
 
 
-def _squad_question(field: Callable[..., Any], qa: Any, at: str) -> Asked | None:
+def _squad_question(field: Callable[..., Any], qa: Any, at: str) -> PassageQuestion | None:
     question = field(qa, "question", str, at)
     if qa.get("is_impossible"):
         return None
     answers = field(qa, "answers", list, at)
     texts = tuple(dict.fromkeys(field(one, "text", str, f"{at}.answers[{n}]") for n, one in enumerate(answers)))
     start = answers[0].get("answer_start")
-    return Asked(id=str(qa.get("id", at)), text=question, answers=texts, answer_start=start if isinstance(start, int) else None)
+    return PassageQuestion(
+        id=str(qa.get("id", at)), text=question, answers=texts, answer_start=start if isinstance(start, int) else None
+    )
 
 
 def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -134,7 +136,7 @@ def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _contexts(name: str, lines: list[tuple[int, dict[str, Any]]], unanswerable: list[str]) -> list[Passage]:
     field = _field_of(name)
-    asked: dict[tuple[str, str], list[Asked]] = {}
+    asked: dict[tuple[str, str], list[PassageQuestion]] = {}
     for number, record in lines:
         at = f"line {number}"
         context, question = field(record, "context", str, at), field(record, "question", str, at)
@@ -149,14 +151,16 @@ def _contexts(name: str, lines: list[tuple[int, dict[str, Any]]], unanswerable: 
             start = next(iter(given.get("answer_start") or []), None)
         answers = _answers(field, record, at)
         name = str(record.get("id", number))
-        there.append(Asked(id=name, text=question, answers=answers, answer_start=start if isinstance(start, int) else None))
+        there.append(
+            PassageQuestion(id=name, text=question, answers=answers, answer_start=start if isinstance(start, int) else None)
+        )
     return [Passage(article=title, text=context, questions=tuple(ones)) for (title, context), ones in asked.items()]
 
 
 def _natural_questions(name: str, lines: list[tuple[int, dict[str, Any]]]) -> list[Passage]:
     """The gold passage of every line, with its question."""
     field = _field_of(name)
-    asked: dict[tuple[str, str], list[Asked]] = {}
+    asked: dict[tuple[str, str], list[PassageQuestion]] = {}
     for number, record in lines:
         at = f"line {number}"
         question, answers = field(record, "question", str, at), _answers(field, record, at)
@@ -167,7 +171,7 @@ def _natural_questions(name: str, lines: list[tuple[int, dict[str, Any]]]) -> li
             if one.get("isgold", len(found) == 1):
                 gold += 1
                 name = str(number) if gold == 1 else f"{number}, passage {gold}"
-                asked[key].append(Asked(id=name, text=question, answers=answers))
+                asked[key].append(PassageQuestion(id=name, text=question, answers=answers))
     return [Passage(article=title, text=text, questions=tuple(ones)) for (title, text), ones in asked.items()]
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from mplus.benchmark.machine import Limits
-from mplus.benchmark.paired import Spread, ratio
-from mplus.benchmark.plan import PAPER_LTM
-from mplus.benchmark.switches import ALL_ON
-from mplus.benchmark.systems import OURS_ROW_TYPE
+from benchmarks.ablation import ALL_ON
+from benchmarks.machine import Limits
+from benchmarks.plan import PAPER_LTM
+from benchmarks.systems import OURS_ROW_TYPE
+from benchmarks.timing import Spread, ratio
 
 Raw = Mapping[str, Any]
 
