@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mplus.corpus.files import parsed, read_text
 from mplus.errors import InputError
 from mplus.runtime.extras import missing
+from mplus.text.files import parsed, read_text
 
 log = logging.getLogger(__name__)
 
