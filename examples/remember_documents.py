@@ -35,7 +35,9 @@ def main(files: list[str]) -> None:
             answer = model.chat([{"role": "user", "content": question}], memory=memory, max_new_tokens=10)
             print(f"{question} {answer}")
     stats = memory.stats()
-    print(f"the memory holds {stats.stm_tokens} short-term and {stats.ltm_tokens} long-term tokens, {stats.size_bytes / 1e6:.1f} MB")
+    print(
+        f"the memory holds {stats.stm_tokens} short-term and {stats.ltm_tokens} long-term tokens, {stats.size_bytes / 1e6:.1f} MB"
+    )
 
 
 if __name__ == "__main__":

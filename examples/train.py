@@ -31,7 +31,9 @@ def document(randomness: random.Random, length: int = CHUNK + READ) -> str:
 
 def save_base(directory: Path) -> None:
     """A random decoder and a tokenizer with one token a letter."""
-    words = Tokenizer(models.WordLevel({"<s>": 0, "<unk>": 1, **{letter: 2 + i for i, letter in enumerate(LETTERS)}}, unk_token="<unk>"))
+    words = Tokenizer(
+        models.WordLevel({"<s>": 0, "<unk>": 1, **{letter: 2 + i for i, letter in enumerate(LETTERS)}}, unk_token="<unk>")
+    )
     words.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", unk_token="<unk>").save_pretrained(directory)
     torch.manual_seed(7)
@@ -69,7 +71,9 @@ def main() -> None:
         data.write_text("\n".join(json.dumps({"text": document(randomness)}) for _ in range(3000)), encoding="utf-8")
         run(make_recipe(recipe(base, data, out)))
         for line in map(json.loads, (out / "log.jsonl").read_text(encoding="utf-8").splitlines()):
-            print(f"step {line['step']:>3}: {line['metrics']['loss two_chunk']:.2f} nats a letter behind the memory of its document")
+            print(
+                f"step {line['step']:>3}: {line['metrics']['loss two_chunk']:.2f} nats a letter behind the memory of its document"
+            )
 
         model = MPlusModel.from_pretrained(out / "delta")
         documents = [document(randomness) for _ in range(64)]
@@ -80,7 +84,9 @@ def main() -> None:
         for name, chosen in ways.items():
             logits = model(text, memory=chosen).logits[:, :-1].float()
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten())
-            print(f"new documents, {name} memory: {loss:.2f} nats a letter (by chance {torch.log(torch.tensor(24.0)):.2f}, alphabet known 1.39)")
+            print(
+                f"new documents, {name} memory: {loss:.2f} nats a letter (by chance {torch.log(torch.tensor(24.0)):.2f}, alphabet known 1.39)"
+            )
 
 
 if __name__ == "__main__":
