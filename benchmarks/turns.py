@@ -23,9 +23,9 @@ from mplus.attach.read import Reading
 from mplus.circumstances import circumstances
 from mplus.corpus.stream import Planted, build_stream
 from mplus.corpus.text import python_text
-from mplus.evaluation.found import Births, reads
-from mplus.evaluation.score import wilson_interval
-from mplus.evaluation.script import Question
+from mplus.evaluation.systems.retrieval_recall import Births, reads
+from mplus.evaluation.scoring.text_match import wilson_interval
+from mplus.evaluation.schedule.stream import Question
 
 BATCH: Final = 8
 SYSTEM: Final = (
