@@ -12,8 +12,8 @@ from mplus.attach.vote import vote
 from mplus.corpus.stream import build_stream
 from mplus.corpus.text import python_text, read_text
 from mplus.demo.job import DEFAULT_DISTANCES
-from mplus.prompts import Prompts
 from mplus.retriever import VoteRetriever
+from mplus.text.prompts import Prompts
 from mplus.training.bank import chat_ids
 
 

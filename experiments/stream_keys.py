@@ -20,8 +20,8 @@ from mplus.attach.find import prompt_features
 from mplus.corpus.stream import build_stream
 from mplus.corpus.text import python_text
 from mplus.memory.rows import Written
-from mplus.prompts import Prompts
 from mplus.retriever import VoteRetriever
+from mplus.text.prompts import Prompts
 from mplus.training.bank import chat_ids
 
 PART_TOKENS = 50_000

@@ -14,9 +14,9 @@ from typing import Final
 
 import regex
 
-from mplus.corpus.files import read_text as read_text
 from mplus.errors import InputError
-from mplus.scripts import CLOSING, TERMINAL, splits_sign
+from mplus.text.files import read_text as read_text
+from mplus.text.writing_systems import CLOSING, TERMINAL, splits_sign
 
 # Parts of the standard library that not every installation has, or that hold data and tests rather than prose.
 _LEFT_OUT: Final = frozenset(

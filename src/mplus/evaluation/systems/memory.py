@@ -15,7 +15,7 @@ from mplus.evaluation.schedule.stream import ScheduledQuestion
 from mplus.evaluation.systems.clock import Clock
 from mplus.evaluation.systems.protocol import GREEDY, Response, as_chat
 from mplus.evaluation.systems.retrieval_recall import ChunkBirths, RetrievalRecall, can_trace, reads
-from mplus.search_query import asked_alone
+from mplus.text.search_query import asked_alone
 
 
 @dataclass

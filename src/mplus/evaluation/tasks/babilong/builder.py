@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from pydantic import field_validator
 
-from mplus.corpus.files import read_text
 from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, ScheduledQuestion, Unit
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, Lengths, laid
+from mplus.text.files import read_text
 
 DEFAULT_SAMPLES: Final = 5
 """Questions of a row."""

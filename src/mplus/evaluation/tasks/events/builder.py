@@ -14,12 +14,12 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from mplus.corpus.files import read_text
 from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, ScheduledQuestion, Span, Unit, units_of
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import LongLengths
+from mplus.text.files import read_text
 
 log = logging.getLogger(__name__)
 
