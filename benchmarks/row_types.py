@@ -28,7 +28,7 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.attach.find import prompt_features
-from mplus.corpus.text import python_text
+from mplus.corpus.python_docs import python_text
 from mplus.memory.longterm import LongTerm
 from mplus.memory.quantised import dequantise, quantise
 from mplus.memory.stores.protocol import bytes_per_row
