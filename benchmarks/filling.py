@@ -41,7 +41,7 @@ def fill_short(memory: Memory) -> None:
     if layout.format == "hidden":  # as writes leave it
         memory.tail = rows["hidden"][:, -memory.geometry.new_tokens :].clone()
     memory.now += older
-    memory.write(random_ids(memory.geometry.chunk_tokens, memory.host.vocabulary))
+    memory.write(random_ids(memory.geometry.chunk_tokens, memory.encoder.vocabulary))
 
 
 def grow_long(memory: Memory, tokens: int) -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mplus.corpus.files import parsed, read_text
 from mplus.corpus.records import kind_of, parquet_rows
 from mplus.errors import InputError
+from mplus.text.files import parsed, read_text
 
 PassageForm = Literal["squad", "context", "natural_questions", "text"]
 MAX_ANSWER_TOKENS: Final[dict[PassageForm, int]] = {"squad": 3, "context": 3, "natural_questions": 4, "text": 0}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mplus.corpus.files import parsed, read_text
 from mplus.errors import InputError
 from mplus.runtime.extras import missing
+from mplus.text.files import parsed, read_text
 
 
 @dataclass(frozen=True)
