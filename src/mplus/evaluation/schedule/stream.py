@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from mplus.corpus.text import sentences
+from mplus.text.sentences import sentences
 from mplus.text.writing_systems import has_unspaced, words
 
 Encode = Callable[[str], list[int]]

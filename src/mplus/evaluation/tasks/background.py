@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mplus.corpus.text import python_text
+from mplus.corpus.python_docs import python_text
 from mplus.errors import EmptyTextError
 from mplus.evaluation.tasks.context import TaskContext
 from mplus.text.files import read_text

@@ -1,32 +1,31 @@
-"""Every way to save time gives what the published procedure gives, and leaves nothing stale behind."""
+"""Every way to save time gives what the published procedure gives (benchmarks/reference.py), and leaves nothing stale behind."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields, replace
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from mplus import Memory, MPlusModel
 from mplus.attach.attention import NAME, grouped, grouped_on_cpu
-from mplus.attach.engine import PAPER, Engine
 from mplus.attach.prefix import Shelf
 from mplus.memory.rows import Written
 from tests.conftest import TinyModel
 from tests.tiny import FAMILIES, SETUPS, filled, ids
 
-SWITCHES = [field.name for field in fields(Engine)]
+ANEW = ["reuse_prefix"]
+"""The part of the published procedure by which a read leaves nothing behind."""
 
 
 @pytest.fixture(params=[("llama", setup) for setup in SETUPS] + [(family, "shared") for family in FAMILIES if family != "llama"])
 def model(request: pytest.FixtureRequest, tiny_model: TinyModel) -> Iterator[MPlusModel]:
-    """Each kind of memory on Llama, and each family; its engine is as it was afterwards."""
+    """Each kind of memory on Llama, and each family."""
     model = tiny_model(*request.param)
     yield model
-    model.attached.engine = Engine()
     model.attached.shelf = Shelf()
 
 
@@ -34,32 +33,33 @@ def close(got: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(got, expected, atol=2e-5, rtol=2e-5)
 
 
-def read(model: MPlusModel, engine: Engine, memory: Any, prompt: Tensor) -> Tensor:
-    model.attached.engine = engine
-    return model(prompt, memory=memory).logits
+def read(model: MPlusModel, memory: Any, prompt: Tensor, parts: Collection[str] = ()) -> Tensor:
+    with PublishedProcedure(model, parts):
+        return model(prompt, memory=memory).logits
 
 
-def answer(model: MPlusModel, engine: Engine, memory: Any, prompt: Tensor, **options: Any) -> Tensor:
-    model.attached.engine = engine
-    found: Tensor = model.generate(prompt, memory, max_new_tokens=6, do_sample=False, **options)
+def answer(model: MPlusModel, memory: Any, prompt: Tensor, parts: Collection[str] = (), **options: Any) -> Tensor:
+    with PublishedProcedure(model, parts):
+        found: Tensor = model.generate(prompt, memory, max_new_tokens=6, do_sample=False, **options)
     return found
 
 
-@pytest.mark.parametrize("switch", [*SWITCHES, "all"])
+@pytest.mark.parametrize("switch", [*DIFFERENCES, "all"])
 @pytest.mark.parametrize("memory_format", ["kv", "hidden"])
-def test_every_switch_gives_what_the_published_procedure_gives(model: MPlusModel, switch: str, memory_format: Any) -> None:
-    engine = Engine() if switch == "all" else replace(PAPER, **{switch: True})
-    written = {}
-    for name, one in (("slow", PAPER), ("fast", engine)):
-        model.attached.engine = one
-        written[name] = filled(model, memory_format=memory_format)
-    slow, fast = written["slow"], written["fast"]
+def test_every_way_to_save_time_gives_what_the_published_procedure_gives(
+    model: MPlusModel, switch: str, memory_format: Any
+) -> None:
+    parts = [] if switch == "all" else [part for part in DIFFERENCES if part != switch]
+    with PublishedProcedure(model):
+        slow = filled(model, memory_format=memory_format)
+    with PublishedProcedure(model, parts):
+        fast = filled(model, memory_format=memory_format)
     for name, value in slow.pool.at_slots(slow.pool.order).items():
         close(fast.pool.at_slots(fast.pool.order)[name], value)
     prompt = ids(6, 50)[None]
     for _ in range(2):  # the second read may find buffers of the first
-        close(read(model, engine, fast, prompt), read(model, PAPER, slow, prompt))
-    assert torch.equal(answer(model, engine, fast, prompt), answer(model, PAPER, slow, prompt))
+        close(read(model, fast, prompt, parts), read(model, slow, prompt, DIFFERENCES))
+    assert torch.equal(answer(model, fast, prompt, parts), answer(model, slow, prompt, DIFFERENCES))
 
 
 def test_reads_in_any_order_equal_reads_of_a_fresh_model(model: MPlusModel) -> None:
@@ -75,32 +75,31 @@ def test_reads_in_any_order_equal_reads_of_a_fresh_model(model: MPlusModel) -> N
         (one, ids(140, 64)[None]),
         (one, ids(3, 65)[None]),
     ]
-    plain = Engine(reuse_prefix=False)
-    expected = [read(model, plain, memory, prompt) for memory, prompt in asked]
+    expected = [read(model, memory, prompt, ANEW) for memory, prompt in asked]
     for turn in (1, -1, 1):
         for (memory, prompt), logits in list(zip(asked, expected, strict=True))[::turn]:
-            close(read(model, Engine(), memory, prompt), logits)
-            answer(model, Engine(), memory, prompt)
+            close(read(model, memory, prompt), logits)
+            answer(model, memory, prompt)
 
 
 def test_a_write_between_two_reads_is_seen(model: MPlusModel) -> None:
     memory, prompt = filled(model), ids(6, 51)[None]
-    before = read(model, Engine(), memory, prompt)
+    before = read(model, memory, prompt)
     memory.write(ids(8, 52))
-    after = read(model, Engine(), memory, prompt)
-    close(after, read(model, Engine(reuse_prefix=False), memory, prompt))
+    after = read(model, memory, prompt)
+    close(after, read(model, memory, prompt, ANEW))
     assert (after - before).abs().max() > 1e-3
     memory.clear()
     memory.write(ids(8, 53))
-    close(read(model, Engine(), memory, prompt), read(model, Engine(reuse_prefix=False), memory, prompt))
+    close(read(model, memory, prompt), read(model, memory, prompt, ANEW))
 
 
 def test_buffers_hold_no_memory_alive_and_one_prefix_at_most(model: MPlusModel) -> None:
     one, two = filled(model, text_seed=4), filled(model, text_seed=5)
     shelf = model.attached.shelf
-    read(model, Engine(), one, ids(6, 54)[None])
+    read(model, one, ids(6, 54)[None])
     assert shelf._held is not None and shelf._held[0]() is one.pool.lineage
-    read(model, Engine(), two, ids(6, 54)[None])
+    read(model, two, ids(6, 54)[None])
     assert shelf._held[0]() is two.pool.lineage
     pool = shelf._held[0]
     del two
@@ -109,26 +108,26 @@ def test_buffers_hold_no_memory_alive_and_one_prefix_at_most(model: MPlusModel) 
 
 def test_buffers_of_a_read_whose_cache_the_caller_holds_are_not_used_again(model: MPlusModel) -> None:
     memory, prompt = filled(model), ids(6, 55)[None]
-    held = answer(model, Engine(), memory, prompt, return_dict_in_generate=True)
+    held = answer(model, memory, prompt, return_dict_in_generate=True)
     keys = held.past_key_values.layers[0].keys  # type: ignore[attr-defined]
     before = keys.clone()
-    answer(model, Engine(), memory, ids(6, 56)[None])
+    answer(model, memory, ids(6, 56)[None])
     assert torch.equal(keys, before)
 
 
 def test_a_failed_read_leaves_no_buffers(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     memory, prompt = filled(model), ids(6, 57)[None]
-    expected = read(model, Engine(), memory, prompt)
+    expected = read(model, memory, prompt)
 
     def broken(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(model.attached.decoder.layers[-1].mlp, "forward", broken)
-        read(model, Engine(), memory, prompt)
+        read(model, memory, prompt)
     if not model.geometry.second_look:  # whose own pass fails before the buffers are taken
         assert model.attached.shelf._held is None
-    close(read(model, Engine(), memory, prompt), expected)
+    close(read(model, memory, prompt), expected)
 
 
 @pytest.mark.parametrize("replaced", [False, True])
@@ -137,7 +136,7 @@ def test_changed_weights_are_seen(model: MPlusModel, replaced: bool) -> None:
     memory, prompt = filled(model, memory_format="hidden"), ids(6, 58)[None]
     held = model.attached.bos
     original = held.detach().clone()
-    before = read(model, Engine(), memory, prompt)
+    before = read(model, memory, prompt)
     try:
         if replaced:
             other = original.flip(-1)
@@ -147,23 +146,23 @@ def test_changed_weights_are_seen(model: MPlusModel, replaced: bool) -> None:
         else:
             with torch.no_grad():
                 held.copy_(original.flip(-1))
-        after, slow = read(model, Engine(), memory, prompt), read(model, PAPER, memory, prompt)
+        after, slow = read(model, memory, prompt), read(model, memory, prompt, DIFFERENCES)
     finally:
         with torch.no_grad():
             held.copy_(original)
         model.attached.bos = held
     close(after, slow)
     assert (after - before).abs().max() > 1e-4
-    close(read(model, Engine(), memory, prompt), before)
+    close(read(model, memory, prompt), before)
 
 
 def test_a_write_that_computes_only_what_it_keeps_writes_the_same(model: MPlusModel) -> None:
     memory = filled(model)
     for tokens in {1, model.geometry.new_tokens, model.geometry.chunk_tokens}:
         passes: dict[bool, Written] = {}
-        for short in (False, True):
-            model.attached.engine = Engine(short_writes=short)
-            passes[short] = model.encode(ids(tokens, 70), memory)
+        for short, parts in ((False, ["short_writes"]), (True, [])):
+            with PublishedProcedure(model, parts):
+                passes[short] = model.encode(ids(tokens, 70), memory)
         for name, value in passes[False].rows.items():
             close(passes[True].rows[name], value)
 
@@ -171,7 +170,7 @@ def test_a_write_that_computes_only_what_it_keeps_writes_the_same(model: MPlusMo
 def test_the_decoder_has_its_own_attention_again_after_every_pass(model: MPlusModel) -> None:
     before = model.attached.decoder.config._attn_implementation
     memory: Memory = filled(model)
-    answer(model, Engine(), memory, ids(6, 59)[None])
+    answer(model, memory, ids(6, 59)[None])
     assert model.attached.decoder.config._attn_implementation == before
     with torch.no_grad(), grouped_on_cpu(model.attached.decoder, True):
         assert model.attached.decoder.config._attn_implementation == NAME
