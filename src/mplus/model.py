@@ -79,6 +79,10 @@ class MPlusModel:
         """A tokenizer of transformers; None where the model was opened without one."""
         return self.checkpoint.tokenizer
 
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self.checkpoint.tokenizer = tokenizer
+
     @property
     def attached(self) -> Attached:
         """The decoder with its memory parts."""

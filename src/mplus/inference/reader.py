@@ -153,13 +153,17 @@ class Reader:
     ) -> MPlusOutput:
         """See ``MPlusModel.__call__``."""
         decoder, states = self.writer.parts.decoder, list[Tensor]()
-        with self.request(prompts, memory, query=query) as request, torch.no_grad():
-            with self.open(request, exact=exact) as (reading, kwargs), Hooks() as hooks:
-                if output_hidden_states:  # by hooks of our own: those of transformers would stay on the model
-                    hooks.on_states(decoder, states.append)
-                out = decoder.model(input_ids=request.prompts.ids, use_cache=reading is not None, **kwargs)
-                if reading is not None:
-                    reading.release()
+        with (
+            self.request(prompts, memory, query=query) as request,
+            torch.no_grad(),
+            self.open(request, exact=exact) as (reading, kwargs),
+            Hooks() as hooks,
+        ):
+            if output_hidden_states:  # by hooks of our own: those of transformers would stay on the model
+                hooks.on_states(decoder, states.append)
+            out = decoder.model(input_ids=request.prompts.ids, use_cache=reading is not None, **kwargs)
+            if reading is not None:
+                reading.release()
         own = slice(-request.own.shape[1], None)
         return MPlusOutput(
             out.logits[:, own],

@@ -6,7 +6,6 @@ Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Unpack, get_args
 

@@ -1,4 +1,4 @@
-"""What a memory needs of the model that reads and writes it. Knows no model."""
+"""The part of a model that encodes text for a memory, as a protocol. Knows no model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Encoder(Protocol):
-    """What a memory needs of the model that reads and writes it."""
+    """Encodes text as memory rows, and says which model they belong to."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -29,3 +29,10 @@ class Encoder(Protocol):
     def cut(self, text: str) -> list[list[int]]: ...
     def initial_rows(self, memory: Memory) -> tuple[Rows, Tensor | None] | None: ...
     def initial_longterm(self, memory: Memory) -> list[tuple[Rows, Tensor, Tensor | None]] | None: ...
+
+
+class WritingModel(Protocol):
+    """A model that memories can be written with."""
+
+    @property
+    def writer(self) -> Encoder: ...
