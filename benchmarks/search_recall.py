@@ -26,7 +26,6 @@ from rich.table import Table
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mplus.attach.engine import Engine
 from mplus.attach.find import find_by_vote, find_in_layer
 from mplus.config import Geometry, make_geometry
 from mplus.memory.longterm import LongTerm
@@ -124,7 +123,8 @@ def layer_memory(keys: Keys, total: int, layer: int, read: int, search_dtype: st
 
 def both(search: Any, rounds: int = 3) -> tuple[list[Any], list[float], list[float]]:
     """What the exact and the fast search found, and their seconds, in turns."""
-    out, seconds = [], {True: [], False: []}
+    out: list[Any] = []
+    seconds: dict[bool, list[float]] = {True: [], False: []}
     for exact in (True, False):
         out.append(search(exact))
     for _ in range(rounds):
@@ -142,7 +142,10 @@ def measure_vote(keys: Keys, total: int, search_dtype: str) -> dict[str, Any]:
     start = time.perf_counter()
     memory.longterm.summaries_of(0)
     built = time.perf_counter() - start
-    kept, best, facts, times = [], [], {True: [], False: []}, {True: [], False: []}
+    kept: list[float] = []
+    best: list[bool] = []
+    facts: dict[bool, list[bool]] = {True: [], False: []}
+    times: dict[bool, list[float]] = {True: [], False: []}
     for (query, weight), (first, end) in zip(keys.queries, keys.spans, strict=True):
         text = torch.ones(1, query.shape[0], dtype=torch.bool)
         features = [query[None], weight[None]]
@@ -185,7 +188,7 @@ def measure_layer(
         memory = layer_memory(keys, total, layer, read, search_dtype)
         if candidates is not None:
             memory.geometry = memory.geometry.changed(candidates=candidates)
-        attached = SimpleNamespace(retriever=StoredLayer(1, WIDTH, WIDTH), engine=Engine())
+        attached = SimpleNamespace(retriever=StoredLayer(1, WIDTH, WIDTH), engine=SimpleNamespace(scores_in_pieces=True))
         memory.longterm.summaries_of(0)
         for query, _ in keys.queries[:: max(1, len(keys.queries) // 12)]:
             normed = query[None, :, layer * WIDTH : (layer + 1) * WIDTH].float()
