@@ -129,7 +129,7 @@ def test_torchs_defaults_change_no_write_pass(model: MPlusModel, kind: str) -> N
     memory, chunk = filled(model, 24), ids(7, 6)
     wanted = model.encode(chunk, memory).rows
     with defaults(kind):
-        got = model.encode_batch(chunk[None], memory)[0].rows
+        got = model.writer.encode_batch(chunk[None], memory)[0].rows
     assert all(torch.equal(value, wanted[name]) and value.dtype == wanted[name].dtype for name, value in got.items())
 
 

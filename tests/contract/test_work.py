@@ -164,8 +164,8 @@ def test_many_memories_are_written_in_as_many_passes_as_one(geometry: dict[str, 
     passed: list[int] = []
     hooks = [layer.register_forward_pre_hook(lambda *_: passed.append(1)) for layer in model.attached.decoder.layers]
     try:
-        one = work_of(lambda: model.encode_many([([3] * 64, memories[0])]))
-        four = work_of(lambda: model.encode_many([([3] * 64, memory) for memory in memories]))
+        one = work_of(lambda: model.writer.encode_many([([3] * 64, memories[0])]))
+        four = work_of(lambda: model.writer.encode_many([([3] * 64, memory) for memory in memories]))
     finally:
         for hook in hooks:
             hook.remove()

@@ -339,7 +339,7 @@ def _check_memories(bench: SystemFactory, model: MPlusModel) -> None:
     varied = {variant.name for variant in bench.variants}
     for name, geometry in bench.geometries.items():
         try:
-            model.layout(model.memory_format, geometry)
+            model.writer.layout(model.writer.memory_format, geometry)
             check_fits(geometry, model.attached.decoder)
         except GeometryError as error:
             raise GeometryError(f"variant '{name}': {error}" if name in varied else str(error)) from None
