@@ -8,7 +8,7 @@ import torch
 from mplus import Geometry, Memory, MPlusModel
 from mplus.corpus.facts import Fact
 from mplus.corpus.held_out import HeldOutFacts
-from mplus.corpus.text import python_text
+from mplus.corpus.python_docs import python_text
 
 pytestmark = pytest.mark.e2e
 

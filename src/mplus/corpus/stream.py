@@ -11,8 +11,8 @@ from typing import Final
 
 from mplus.corpus.facts import Fact
 from mplus.corpus.held_out import HeldOutFacts
-from mplus.corpus.text import sentences
 from mplus.errors import EmptyTextError, InputError
+from mplus.text.sentences import sentences
 
 _log = logging.getLogger(__name__)
 

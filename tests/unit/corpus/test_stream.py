@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from pathlib import Path
 
 import pytest
 
 from mplus.corpus.stream import Stream, build_stream
-from mplus.corpus.text import python_text, read_text, sentences
-from mplus.errors import EmptyTextError, EncodingError, InputError
+from mplus.errors import EmptyTextError, InputError
+from mplus.text.sentences import sentences
 
 DISTANCES = (1000, 2000, 4000, 8000)
 
@@ -118,74 +117,3 @@ def test_too_short_and_empty_haystacks_are_refused() -> None:
         build_stream(plain_haystack(500), count_words, tokens=9000, distances=[1000], questions=4, seed=0)
     with pytest.raises(EmptyTextError):
         build_stream(" \n", count_words, tokens=9000, distances=[1000], questions=4, seed=0)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        'One. Two! "Three?" Four... five.\n\nSix',
-        "e.g. Python, i.e. Guido. Dr. Jones came. J. Smith too.",
-        "no end at all " * 500,
-        "x" * 5000,
-        "一句话。另一句！第三句",
-        "漢" * 599 + "é" * 3 + "e\u0301" * 700,
-        "One.\r\n\r\nTwo.\r\rThree",
-        "  \n\n leading. Then",
-        "",
-    ],
-)
-def test_sentences_joined_are_the_text(text: str) -> None:
-    assert "".join(sentences(text)) == text
-    assert all(len(sentence) <= 600 or " " not in sentence for sentence in sentences(text))
-
-
-@pytest.mark.parametrize(
-    ("text", "cut"),
-    [
-        ("他来了。“真的吗？”他问。", ["他来了。", "“真的吗？”", "他问。"]),
-        ("वह आया। वह गया।", ["वह आया। ", "वह गया।"]),
-        ("هل كان؟ نعم.", ["هل كان؟ ", "نعم."]),
-        ("Er sagte: „Ja.“ Dann ging er.", ["Er sagte: „Ja.“ ", "Dann ging er."]),
-        ("One.\r\rTwo", ["One.\r\r", "Two"]),
-        ("漢" * 500 + "，" + "字" * 300, ["漢" * 500 + "，", "字" * 300]),
-        ("x" * 599 + "e\u0301", ["x" * 599, "e\u0301"]),
-    ],
-)
-def test_sentences_of_every_script_end_at_their_own_signs(text: str, cut: list[str]) -> None:
-    assert sentences(text) == cut
-
-
-def test_sentences_end_after_full_stops_and_paragraphs_but_not_after_abbreviations() -> None:
-    assert sentences("One is e.g. Two. Three is here!\n\nHeading\n\nFour") == [
-        "One is e.g. Two. ",
-        "Three is here!\n\n",
-        "Heading\n\n",
-        "Four",
-    ]
-
-
-def test_python_text_is_long_prose_in_paragraphs() -> None:
-    text = python_text()
-    assert len(text) > 1_250_000  # more than 300,000 tokens
-    paragraphs = text.split("\n\n")
-    assert len(set(paragraphs)) == len(paragraphs)
-    assert ">>>" not in text and "::=" not in text
-    assert python_text() == text
-
-
-def test_read_text_names_what_is_wrong(tmp_path: Path) -> None:
-    good = tmp_path / "good.txt"
-    good.write_bytes("\ufeffGrüße.\r\nZwei".encode())
-    assert read_text(good) == "Grüße.\nZwei"
-    latin = tmp_path / "latin.txt"
-    latin.write_bytes("Grüße".encode("latin-1"))
-    with pytest.raises(EncodingError, match="byte 2 is 0xfc"):
-        read_text(latin)
-    blank = tmp_path / "blank.txt"
-    blank.write_text(" \n")
-    with pytest.raises(EmptyTextError, match="white space"):
-        read_text(blank)
-    with pytest.raises(InputError, match="there is no file"):
-        read_text(tmp_path / "missing.txt")
-    with pytest.raises(InputError, match="is a directory"):
-        read_text(tmp_path)
