@@ -164,7 +164,7 @@ class MPlusModel:
         Args:
             base: a loaded ``...ForCausalLM`` (then give its `tokenizer`), or the name, directory or hub id of one.
             geometry: sizes and rules; default ``Geometry()``.
-            parts: ``key_width`` (trainable retriever), ``voting``, ``read_lora``, ``write_lora``, ``look_lora``; see ``attach_fresh``. And
+            parts: ``key_width`` (trainable retriever), ``voting``, ``read_lora``, ``write_lora``; see ``attach_fresh``. And
                 the arguments of transformers that ``from_pretrained`` takes.
 
         Raises:

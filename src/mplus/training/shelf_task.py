@@ -46,7 +46,7 @@ class ShelfTask(Task):
         TrainingError: nothing is found by a trained vote, or the model has no such adapter.
     """
 
-    def __init__(self, model: MPlusModel, settings: ShelfSettings, seed: int, kind: Literal["read", "look"]) -> None:
+    def __init__(self, model: MPlusModel, settings: ShelfSettings, seed: int, kind: Literal["read"]) -> None:
         super().__init__()
         retriever, adapter = model.attached.retriever, model.attached.adapters.named(kind)
         if not isinstance(retriever, VoteRetriever):

@@ -65,7 +65,7 @@ def ids_of(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
 @pytest.fixture(scope="module")
 def model() -> MPlusModel:
     """A tiny one that reads conversations, and where much is left to be found."""
-    found = text_model(positions=1024, read_order="score", recent_tokens=16, second_look=2)
+    found = text_model(positions=1024, read_order="score", recent_tokens=16)
     found.tokenizer.chat_template = CHATML
     return found
 
