@@ -20,12 +20,12 @@ from rich.table import Table
 
 from mplus import Memory, MPlusModel
 from mplus.attach.read import Reading
-from mplus.circumstances import circumstances
 from mplus.corpus.stream import Planted, build_stream
 from mplus.corpus.text import python_text
 from mplus.evaluation.found import Births, reads
 from mplus.evaluation.score import wilson_interval
 from mplus.evaluation.script import Question
+from mplus.runtime.environment import environment_of
 
 BATCH: Final = 8
 SYSTEM: Final = (
@@ -169,7 +169,7 @@ def main() -> None:
             table.add_row(name, rule, *cells)
             Console(stderr=True).print(name, rule, sums)
     Console().print(table)
-    versions, hardware = circumstances(model.dtype)
+    versions, hardware = environment_of(model.dtype)
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     if options.json:
         stored = {"settings": settings, "versions": versions, "hardware": hardware, "rows": rows}

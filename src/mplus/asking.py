@@ -24,14 +24,14 @@ from mplus.attach.sweep import sweep
 from mplus.errors import EmptyTextError, InputError, PromptTooLongError
 from mplus.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, OwnView, Settings, refusals, settled
 from mplus.host import MemoryHost
+from mplus.memory.budget import MemoryBudget, explain_out_of_memory
 from mplus.memory.memory import Memory
-from mplus.memory.room import Room, told
-from mplus.memory.rows import Written
+from mplus.memory.rows import EncodedChunk
 from mplus.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of
 from mplus.runtime.turns import in_order
 from mplus.search_query import Query
 
-Readable = Memory | Written
+Readable = Memory | EncodedChunk
 
 
 class PromptReader(MemoryHost):
@@ -51,7 +51,7 @@ class PromptReader(MemoryHost):
             return
         decoder, tokens = self.attached.decoder, prompts.ids.shape[1] + room
         with (
-            told(lambda free: self._no_room(memories, len(prompts), tokens, free), self.device),
+            explain_out_of_memory(lambda free: self._no_room(memories, len(prompts), tokens, free), self.device),
             torch.no_grad(),
             grouped_on_cpu(decoder, self.attached.engine.grouped_attention),
         ):
@@ -70,7 +70,7 @@ class PromptReader(MemoryHost):
         held = next((memory for memory in memories if isinstance(memory, Memory)), None)
         geometry = self.geometry if held is None else held.geometry
         layout = self.layout(self.memory_format, geometry) if held is None else held.layout
-        return Room.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(prompts, free, tokens)
+        return MemoryBudget.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(prompts, free, tokens)
 
     @contextmanager
     def _using(self, memories: list[Readable]) -> Iterator[None]:
@@ -191,7 +191,7 @@ class PromptReader(MemoryHost):
     def _memories(self, memory: Readable | Sequence[Readable] | None, prompts: int) -> list[Readable]:
         if memory is None:
             return []
-        if isinstance(memory, (Memory, Written)):
+        if isinstance(memory, (Memory, EncodedChunk)):
             found: list[Readable] = [memory] * prompts
         else:
             if isinstance(memory, (str, bytes, Path)) or not isinstance(memory, Sequence):
@@ -200,7 +200,7 @@ class PromptReader(MemoryHost):
                     "a stored one is opened with Memory.load(directory, model)"
                 )
             found = list(memory)
-            strange = [one for one in found if not isinstance(one, (Memory, Written))]
+            strange = [one for one in found if not isinstance(one, (Memory, EncodedChunk))]
             if strange:
                 raise InputError(
                     f"memory must be a Memory or a list of them, the list holds {type(strange[0]).__name__} {strange[0]!r:.80}"
@@ -211,7 +211,7 @@ class PromptReader(MemoryHost):
                 raise InputError(
                     "the list of memories is empty; give one memory, one for each prompt, or None for the bare model"
                 )
-            if len({isinstance(one, Written) for one in found}) > 1:
+            if len({isinstance(one, EncodedChunk) for one in found}) > 1:
                 raise InputError("a chunk is read alone with another adapter than a memory; read them in two batches")
         for one in found:
             if isinstance(one, Memory) and one.host is not self and one.host.fingerprint != self.fingerprint:
@@ -251,7 +251,7 @@ def pending_ids(memories: list[Readable]) -> list[list[int]]:
 
 def _slots(memory: Readable) -> int:
     """Memory tokens a prompt will see."""
-    return len(memory.pool) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens
+    return len(memory.short_term) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens
 
 
 def _prefix_slots(memories: list[Readable]) -> int:

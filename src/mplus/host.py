@@ -17,14 +17,14 @@ from mplus import chunking
 from mplus.attach.sweep import sweep
 from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
-from mplus.checkpoints.loaded import Loaded
-from mplus.checkpoints.state import longterm_rows, rows_of_hidden
+from mplus.checkpoints.loaded_model import LoadedModel
+from mplus.checkpoints.published_memory import longterm_rows, rows_of_hidden
 from mplus.config import Geometry, GeometrySettings, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory import many
+from mplus.memory.budget import explain_out_of_memory, no_room_for_chunks
 from mplus.memory.memory import Memory
-from mplus.memory.room import no_room_for_chunks, told
-from mplus.memory.rows import RowLayout, Rows, Written
+from mplus.memory.rows import EncodedChunk, RowLayout, Rows
 from mplus.memory.stores.protocol import Storage
 from mplus.memory.text_types import Text
 from mplus.prompts import check_ids
@@ -42,7 +42,7 @@ RULES_OF_A_READ = ("write_tap", "memory_projection", "retrieval", "block_tokens"
 class MemoryHost:
     """The writing half of ``MPlusModel``; satisfies ``mplus.memory.memory.Host``."""
 
-    def __init__(self, loaded: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
+    def __init__(self, loaded: LoadedModel, *, memory_format: MemoryFormat | None = None) -> None:
         self._loaded = loaded
         self.attached = loaded.attached
         self.geometry = loaded.geometry
@@ -127,8 +127,8 @@ class MemoryHost:
         return Memory(self, chosen, memory_format or self.memory_format, seed, initialised=start, store=store)
 
     def encode(
-        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
-    ) -> Written:
+        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> EncodedChunk:
         """Run one chunk through the write pass without changing `memory`.
 
         Args:
@@ -141,8 +141,8 @@ class MemoryHost:
         return self.encode_batch(table.view(1, -1), memory, tail=tail, logits=logits)[0]
 
     def encode_batch(
-        self, ids: Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
-    ) -> list[Written]:
+        self, ids: Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> list[EncodedChunk]:
         """Several chunks of one length, [B, T], each as if written next; they do not see each other."""
         memory = memory or self.new_memory()
         self._check_chunk(ids)
@@ -162,7 +162,7 @@ class MemoryHost:
     @contextmanager
     def _passing(self, chunks: int, tokens: int) -> Iterator[None]:
         """The length of a write pass: nobody else uses the model, and too little memory is one sentence."""
-        with self.turn.held(), told(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
+        with self.turn.held(), explain_out_of_memory(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
             sweep(self.attached)
             yield
 
@@ -171,14 +171,14 @@ class MemoryHost:
             raise InputError(f"a chunk is token ids [T], whole numbers; got {ids.dtype} of shape {list(ids.shape)}")
         check_ids(ids, self.vocabulary, self.tokenizer)
 
-    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[Written]:
+    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[EncodedChunk]:
         """Chunks for memories of their own, each as ``encode(ids, memory)`` would give it, in as few passes as possible.
 
         Args:
             requests: token ids of a chunk, and the memory whose newest tokens it sees.
             batch: chunks of one pass at most. Those of one pass are about equally long: shorter ones are padded.
         """
-        out: dict[int, Written] = {}
+        out: dict[int, EncodedChunk] = {}
         tails = [Tail() if not memory.initialised else self._tail(memory) for _, memory in requests]
         for numbers in _passes(requests, tails, batch):
             chunks, memories = [list(requests[number][0]) for number in numbers], [requests[number][1] for number in numbers]
@@ -324,18 +324,18 @@ class MemoryHost:
     def _tail(self, memory: Memory) -> Tail:
         if memory.tail is not None:
             return Tail(hidden=memory.tail[None])
-        if not len(memory.pool) or not keeps_write_kv(memory.geometry):
+        if not len(memory.short_term) or not keeps_write_kv(memory.geometry):
             return Tail()
-        newest = memory.pool.newest(memory.geometry.new_tokens)
+        newest = memory.short_term.newest(memory.geometry.new_tokens)
         return Tail(keys=newest["keys"][None], values=newest["values"][None])
 
-    def _tail_of(self, written: Written) -> Tail:
+    def _tail_of(self, written: EncodedChunk) -> Tail:
         if written.hidden is not None:
             return Tail(hidden=written.hidden[None].to(self.device))
         return Tail(keys=written.rows["keys"][None], values=written.rows["values"][None])
 
 
-def _smaller_format(loaded: Loaded) -> MemoryFormat:
+def _smaller_format(loaded: LoadedModel) -> MemoryFormat:
     """K and V, unless a hidden state is smaller than both together (models without grouped heads)."""
     decoder = loaded.attached.decoder
     return "kv" if 2 * decoder.kv_heads * decoder.head_width <= decoder.width else "hidden"

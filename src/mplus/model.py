@@ -19,10 +19,10 @@ from transformers import PreTrainedModel
 from mplus.asking import PromptReader, Readable, pending_ids
 from mplus.attach.hooks import Hooks
 from mplus.attach.read import Retrieved
-from mplus.checkpoints import opening
+from mplus.checkpoints import loading
 from mplus.checkpoints.arguments import OpenSettings
-from mplus.checkpoints.report import LoadReport
-from mplus.checkpoints.storing import save_own
+from mplus.checkpoints.load_report import LoadReport
+from mplus.checkpoints.storing import save_delta
 from mplus.config import Geometry, MemoryFormat
 from mplus.conversation import conversations_of, templated
 from mplus.errors import InputError
@@ -95,7 +95,7 @@ class MPlusModel(PromptReader):
             GeometryError: a replaced field is unknown or contradicts the rest.
             InputError: an argument that is unknown or has no meaning here.
         """
-        loaded = opening.open_checkpoint(
+        loaded = loading.open_checkpoint(
             path_or_id, settings=dict(settings), dtype=dtype, device=device, attention=attn_implementation
         )
         return cls(loaded, memory_format=memory_format)
@@ -126,7 +126,7 @@ class MPlusModel(PromptReader):
             GeometryError: the memory does not fit the decoder's positions.
             InputError: an argument that is unknown or has no meaning here.
         """
-        loaded = opening.open_base(
+        loaded = loading.open_base(
             base, geometry, tokenizer, parts=parts, dtype=dtype, device=device, attention=attn_implementation
         )
         return cls(loaded, memory_format=memory_format)
@@ -136,7 +136,7 @@ class MPlusModel(PromptReader):
 
         What was there is replaced whole or not at all.
         """
-        save_own(self._loaded, Path(directory), include_base=include_base)
+        save_delta(self._loaded, Path(directory), include_base=include_base)
 
     @property
     def load_report(self) -> LoadReport:
@@ -161,7 +161,7 @@ class MPlusModel(PromptReader):
         Args:
             input_ids: [B, T], left-padded where `attention_mask` [B, T] is 0. Behind a memory, a BOS that begins a prompt is passed
                 over as padding is (its logits mean nothing): memory's own stands in front.
-            memory: one for all prompts, one each, or several for one prompt; a ``Written`` is read alone; None: the bare base.
+            memory: one for all prompts, one each, or several for one prompt; a ``EncodedChunk`` is read alone; None: the bare base.
             return_retrieved: give what each prompt drew from long-term memory.
             output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
             exact: score every long-term token; else ``Geometry.search`` says from which size on candidates are enough.

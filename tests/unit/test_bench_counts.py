@@ -26,7 +26,7 @@ from mplus.benchmark.filling import grow_long, random_ids
 from mplus.benchmark.sizes import open_size, plain_twin
 from mplus.benchmark.work import work_of
 from mplus.config import make_geometry
-from mplus.memory.quantised import RowCodec
+from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
 

@@ -16,7 +16,7 @@ ROOT = Path(mplus.__file__).parent
 ORDER: list[set[str]] = [
     {"errors", "text_input", "scripts"},
     {"runtime"},
-    {"config", "dtypes", "chunking", "prompts", "conversation", "generation", "corpus", "circumstances"},
+    {"config", "chunking", "prompts", "conversation", "generation", "corpus"},
     {"memory", "search_query"},
     {"retriever"},
     {"attach"},

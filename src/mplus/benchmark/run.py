@@ -17,8 +17,8 @@ from mplus.benchmark.result import Result
 from mplus.benchmark.shares import counts
 from mplus.benchmark.stage import Stage
 from mplus.benchmark.switches import switches
-from mplus.circumstances import circumstances
-from mplus.dtypes import resolve_dtype
+from mplus.runtime.dtypes import resolve_dtype
+from mplus.runtime.environment import environment_of
 
 _PARTS: Final[dict[str, Callable[[Stage], Any]]] = {
     "bytes": footprint.token_bytes,
@@ -67,7 +67,7 @@ def _run_part(raw: dict[str, Any], name: str, measure: Callable[[], Any]) -> flo
 
 
 def _environment(stage: Stage) -> dict[str, Any]:
-    versions, hardware = circumstances(stage.model.dtype)
+    versions, hardware = environment_of(stage.model.dtype)
     rates = stage.limits.flops_per_s
     chosen = str(resolve_dtype("auto", stage.model.device)).removeprefix("torch.")
     return {
