@@ -28,7 +28,7 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.attach.find import prompt_features
-from mplus.corpus.text import python_text
+from mplus.corpus.python_docs import python_text
 from mplus.memory.long_term import LongTerm
 from mplus.memory.row_codec import dequantise, quantise
 from mplus.memory.stores.protocol import bytes_per_row
@@ -93,7 +93,7 @@ def retyped(memory: Memory, ltm_dtype: str) -> Memory:
 
 def passages(memory: Memory, count: int) -> list[list[int]]:
     """Pieces of the text that lie in long-term memory, spread over it: each prompt finds where it comes from."""
-    text = [token for ids in memory.host.cut_ids(python_text()[: 8 * memory.tokens_read]) for token in ids]
+    text = [token for ids in memory.encoder.cut_ids(python_text()[: 8 * memory.tokens_read]) for token in ids]
     last = max(1, memory.tokens_read - memory.geometry.stm_tokens - PROMPT_TOKENS)
     return [text[place : place + PROMPT_TOKENS] for place in torch.linspace(0, last, count).long().tolist()]
 

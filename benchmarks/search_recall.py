@@ -97,7 +97,12 @@ def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
         longterm.restore(0, {"keys": content, "values": content, "search": piece.float()}, torch.arange(now, now + count))
         now += count
     return SimpleNamespace(
-        long_term=longterm, geometry=geometry, short_term=ShortTerm(layout, 64, 1), now=now, seed=0, ages=lambda births: now - 1 - births
+        long_term=longterm,
+        geometry=geometry,
+        short_term=ShortTerm(layout, 64, 1),
+        now=now,
+        seed=0,
+        ages=lambda births: now - 1 - births,
     )
 
 

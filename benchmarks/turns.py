@@ -20,8 +20,8 @@ from rich.table import Table
 
 from mplus import Memory, MPlusModel
 from mplus.attach.read import Reading
+from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import Planted, build_stream
-from mplus.corpus.text import python_text
 from mplus.evaluation.found import Births, reads
 from mplus.evaluation.score import wilson_interval
 from mplus.evaluation.script import Question

@@ -9,11 +9,12 @@ from mplus import MPlusModel
 from mplus.attach.find import find_by_vote, looked_at, prompt_features
 from mplus.attach.places import Places
 from mplus.attach.vote import vote
+from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
-from mplus.corpus.text import python_text, read_text
 from mplus.demo.job import DEFAULT_DISTANCES
-from mplus.prompts import Prompts
 from mplus.retriever import VoteRetriever
+from mplus.text.files import read_text
+from mplus.text.prompts import Prompts
 from mplus.training.bank import chat_ids
 
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mplus.asking import PromptReader, Readable, pending_ids
 from mplus.attach.hooks import Hooks
 from mplus.attach.read import Retrieved
 from mplus.checkpoints import loading
@@ -24,11 +23,12 @@ from mplus.checkpoints.arguments import OpenSettings
 from mplus.checkpoints.load_report import LoadReport
 from mplus.checkpoints.storing import save_delta
 from mplus.config import Geometry, MemoryFormat
-from mplus.conversation import conversations_of, templated
 from mplus.errors import InputError
-from mplus.likelihood import log_likelihood
-from mplus.prompts import Prompts, texts_of, without_bos
-from mplus.search_query import Query, asked_alone
+from mplus.inference.likelihood import log_likelihood
+from mplus.inference.reader import PromptReader, Readable, pending_ids
+from mplus.text.chat_template import conversations_of, templated
+from mplus.text.prompts import Prompts, texts_of, without_bos
+from mplus.text.search_query import Query, asked_alone
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class MPlusModel(PromptReader):
             return_retrieved: give what each prompt drew from long-term memory.
             output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
             exact: score every long-term token; else ``Geometry.search`` says from which size on candidates are enough.
-            query: what searches memory: a text, texts or token ids; default: the last user turn, see ``mplus.search_query``.
+            query: what searches memory: a text, texts or token ids; default: the last user turn, see ``mplus.text.search_query``.
         """
         prompts = self._of_ids(input_ids, attention_mask)
         own = prompts.ids.shape[1]
@@ -211,7 +211,7 @@ class MPlusModel(PromptReader):
             kwargs: e.g. ``max_new_tokens`` (default: what the model's files say, else 20), ``do_sample``, ``num_beams``,
                 ``streamer``. Ours: ``retrieved``, a list to which is appended what each prompt drew from long-term memory;
                 ``exact=True`` scores every long-term token; ``query``, a text, texts or token ids that search memory instead of the
-                last user turn (``mplus.search_query``). A setting that cannot be used with a memory is refused by name.
+                last user turn (``mplus.text.search_query``). A setting that cannot be used with a memory is refused by name.
 
         Returns:
             for text, the new text (a list for several; those of one prompt together where ``num_return_sequences`` asks for more);

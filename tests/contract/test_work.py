@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.cost_model import Shape
+from benchmarks.filling import fill_short, grow_long, random_ids
+from benchmarks.work import Work, work_of
 from mplus import Memory, MPlusModel
 from mplus.attach.engine import PAPER, Engine
-from mplus.benchmark.counts import Shape
-from mplus.benchmark.filling import fill_short, grow_long, random_ids
-from mplus.benchmark.work import Work, work_of
 from mplus.config import make_geometry
 
 PUBLISHED = {

@@ -13,7 +13,7 @@ from mplus import Geometry, MPlusModel
 from mplus.attach.find import prompt_features
 from mplus.attach.look import look_again
 from mplus.attach.places import Places
-from mplus.search_query import last_user_turn
+from mplus.text.search_query import last_user_turn
 from mplus.training.finding import ByVote, Loss
 from mplus.training.task import Outcome, Task
 from mplus.training.tasks import look, read, vote

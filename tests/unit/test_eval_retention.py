@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from mplus.corpus.passages import Passage, PassageFile, PassageQuestion, read_passages
 from mplus.corpus.splits import nq_split
 from mplus.errors import InputError
 from mplus.evaluation.adapters.retention import RetentionTask
 from mplus.evaluation.distances import passage_tolerance
-from mplus.evaluation.passages import Asked, Passage, PassageFile, read_passages
 from mplus.evaluation.script import Script
 from tests.evaluating import Words, squad_file, tokens_of
 
@@ -107,7 +107,7 @@ def test_questions_per_passage_are_asked_together(task: RetentionTask) -> None:
     assert all(len({one.question.cluster for one in due}) == 1 for due in at_once)
 
 
-def one_passage(text: str, *asked: Asked, article: str = "T") -> PassageFile:
+def one_passage(text: str, *asked: PassageQuestion, article: str = "T") -> PassageFile:
     more = [Passage(article=f"other {n}", text=f"Other number{n} words stand here in a row.") for n in range(9)]
     return PassageFile("file", "context", [Passage(article=article, text=text, questions=asked), *more])
 
@@ -115,13 +115,15 @@ def one_passage(text: str, *asked: Asked, article: str = "T") -> PassageFile:
 @pytest.mark.parametrize(
     ("asked", "kept"),
     [
-        (Asked(id="1", text="Who?", answers=("Ana Lopes", "Ana")), True),
-        (Asked(id="1", text="Who?", answers=("Ana Lopes of Seville",)), False),  # four tokens
-        (Asked(id="1", text="Who?", answers=("Ben",)), False),  # not in the passage
-        (Asked(id="1", text="Does ANA, live there?", answers=("Ana",)), False),  # the question gives it away
+        (PassageQuestion(id="1", text="Who?", answers=("Ana Lopes", "Ana")), True),
+        (PassageQuestion(id="1", text="Who?", answers=("Ana Lopes of Seville",)), False),  # four tokens
+        (PassageQuestion(id="1", text="Who?", answers=("Ben",)), False),  # not in the passage
+        (PassageQuestion(id="1", text="Does ANA, live there?", answers=("Ana",)), False),  # the question gives it away
     ],
 )
-def test_samples_have_a_short_answer_that_stands_in_the_passage_and_not_in_the_question(asked: Asked, kept: bool) -> None:
+def test_samples_have_a_short_answer_that_stands_in_the_passage_and_not_in_the_question(
+    asked: PassageQuestion, kept: bool
+) -> None:
     task = RetentionTask(data=one_passage("Here lives Ana Lopes of Seville.", asked), distances=(0,), limit=1)
     if kept:
         assert planned(task)[1][0].questions == 1

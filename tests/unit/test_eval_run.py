@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 
 from mplus import MPlusModel
+from mplus.corpus.passages import read_passages
 from mplus.errors import CheckpointError, InputError
 from mplus.evaluation.adapters.retention import RetentionTask
 from mplus.evaluation.bench import Bench, known_systems
@@ -23,7 +24,6 @@ from mplus.evaluation.job import Job
 from mplus.evaluation.journal import Sample
 from mplus.evaluation.material import Stream
 from mplus.evaluation.metrics import METRICS
-from mplus.evaluation.passages import read_passages
 from mplus.evaluation.plain import open_adapted
 from mplus.evaluation.run import batches
 from mplus.evaluation.score import clustered_interval, contains_answer, squad_normalised, wilson_interval

@@ -15,7 +15,7 @@ from mplus import MPlusModel
 from mplus.config import Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.memory.memory import Memory
-from mplus.prompts import Prompts
+from mplus.text.prompts import Prompts
 from mplus.training.older import Document, Older, Scribe
 from mplus.training.reader import Reader
 from mplus.training.recipe_file import read_recipe

@@ -139,7 +139,7 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
     """Normalised hidden states entering the voting layers, V tensors [B, T, D], of a pass that sees BOS and the query only.
 
     Args:
-        ids_BT, text_BT: what searches (``mplus.search_query``), left-padded, and False at padding.
+        ids_BT, text_BT: what searches (``mplus.text.search_query``), left-padded, and False at padding.
 
     The bare base runs: what is searched for depends neither on the memory nor on the read adapter.
     """

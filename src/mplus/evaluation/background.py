@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mplus.corpus.files import read_text
-from mplus.corpus.text import python_text
+from mplus.corpus.python_docs import python_text
 from mplus.errors import EmptyTextError
 from mplus.evaluation.material import Material
+from mplus.text.files import read_text
 
 
 def background_text(material: Material) -> str:

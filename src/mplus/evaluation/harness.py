@@ -21,13 +21,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import StoppingCriteriaList
 
-from mplus.conversation import templated
 from mplus.errors import InputError, MPlusError
 from mplus.evaluation.stopping import Stop, before, settings_of
 from mplus.evaluation.systems.protocol import as_chat
 from mplus.model import MPlusModel
-from mplus.prompts import encode
 from mplus.runtime.extras import require
+from mplus.text.chat_template import templated
+from mplus.text.prompts import encode
 
 log = logging.getLogger(__name__)
 

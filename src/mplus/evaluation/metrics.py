@@ -28,7 +28,7 @@ import regex
 from mplus.evaluation.score import compared, contains_answer, contains_value, equals_answer, squad_normalised
 from mplus.evaluation.script import Question
 from mplus.runtime.extras import missing
-from mplus.scripts import UNSPACED, folded, unspaced, words
+from mplus.text.writing_systems import UNSPACED, folded, unspaced, words
 
 ABSTAINING: Final = (
     "no information", "not mentioned", "not mention", "no mention", "not answerable", "unanswerable", "cannot be answered",

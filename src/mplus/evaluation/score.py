@@ -10,7 +10,7 @@ from typing import Final
 
 import regex
 
-from mplus.scripts import folded, unspaced, whole, words
+from mplus.text.writing_systems import folded, unspaced, whole, words
 
 _PUNCTUATION: Final = frozenset(string.punctuation + "–—‐‑“”‘’…«»׳״ʼ")
 _OTHER_PUNCTUATION: Final = regex.compile(r"\p{P}")

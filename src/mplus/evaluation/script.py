@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from mplus.corpus.text import sentences
-from mplus.scripts import has_unspaced, words
+from mplus.text.sentences import sentences
+from mplus.text.writing_systems import has_unspaced, words
 
 Encode = Callable[[str], list[int]]
 Span = tuple[int, int]

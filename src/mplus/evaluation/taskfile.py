@@ -16,10 +16,10 @@ from typing import Any, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mplus.corpus.files import read_text
 from mplus.errors import InputError
 from mplus.evaluation.metrics import METRICS
 from mplus.evaluation.systems.protocol import SYSTEMS
+from mplus.text.files import read_text
 
 TASKS: Final = Path(__file__).parent / "tasks"
 _MOST_BYTES: Final = 1 << 24

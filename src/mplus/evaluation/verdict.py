@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import regex
 
-from mplus.scripts import folded
+from mplus.text.writing_systems import folded
 
 _YES: Final = (
     "yes yeah yep true correct right agree agrees agreed matches "

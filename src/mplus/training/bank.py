@@ -19,12 +19,12 @@ from mplus.attach.find import prompt_features
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
 from mplus.attach.write import Tail, write_pass
-from mplus.conversation import templated
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk
 from mplus.model import MPlusModel
-from mplus.prompts import Prompts, encode
 from mplus.retriever import VoteRetriever
+from mplus.text.chat_template import templated
+from mplus.text.prompts import Prompts, encode
 from mplus.training.documents import Document, Question
 
 WRITE_ROWS = 16

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mplus.model import MPlusModel
 from mplus.retriever import VoteRetriever
-from mplus.search_query import last_user_turn
+from mplus.text.search_query import last_user_turn
 from mplus.training.bank import Writer, chat_ids, question_states
 from mplus.training.documents import DocumentMaker, Question
 

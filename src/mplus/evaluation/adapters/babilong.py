@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from pydantic import field_validator
 
-from mplus.corpus.files import read_text
 from mplus.errors import InputError
 from mplus.evaluation.adapters.haystack import Haystack, Lengths, laid
 from mplus.evaluation.distances import short
 from mplus.evaluation.material import Material, Settings, Stream
 from mplus.evaluation.script import Due, Encode, Question, Script, Unit
+from mplus.text.files import read_text
 
 DEFAULT_SAMPLES: Final = 5
 """Questions of a row."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mplus.errors import InputError
-from mplus.evaluation.adapters.dialogue import Asked, Dialogue
+from mplus.evaluation.adapters.dialogue import Dialogue, DialogueQuestion
 from mplus.evaluation.adapters.locomo import read_locomo
 from mplus.evaluation.adapters.longmemeval import read_longmemeval
 from mplus.evaluation.material import Material, Settings, Stream
@@ -100,7 +100,7 @@ def _script(material: Material, dialogue: Dialogue) -> Script:
     return material.script([units], due)
 
 
-def _question(material: Material, conversation: str, asked: Asked, span: Span) -> Question:
+def _question(material: Material, conversation: str, asked: DialogueQuestion, span: Span) -> Question:
     return Question(
         id=asked.id,
         cluster=conversation,

@@ -22,7 +22,7 @@ class Session:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class DialogueQuestion:
     """A question about a conversation.
 
     Attributes:
@@ -53,4 +53,4 @@ class Dialogue:
     name: str
     where: str
     sessions: tuple[Session, ...]
-    asked: tuple[Asked, ...]
+    asked: tuple[DialogueQuestion, ...]

@@ -14,10 +14,10 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from mplus.corpus.records import Record, read_records
 from mplus.errors import InputError
 from mplus.evaluation.distances import short
 from mplus.evaluation.material import Material, Settings, Stream
-from mplus.evaluation.records import Record, read_records
 from mplus.evaluation.script import Question, Script
 
 

@@ -14,12 +14,12 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from mplus.corpus.files import read_text
 from mplus.errors import InputError
 from mplus.evaluation.adapters.haystack import LongLengths
 from mplus.evaluation.distances import short
 from mplus.evaluation.material import Material, Settings, Stream
 from mplus.evaluation.script import Due, Encode, Question, Script, Span, Unit, units_of
+from mplus.text.files import read_text
 
 log = logging.getLogger(__name__)
 

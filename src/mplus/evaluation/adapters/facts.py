@@ -16,7 +16,8 @@ from typing import Final
 
 from pydantic import Field
 
-from mplus.corpus.facts import Fact, FactMaker
+from mplus.corpus.facts import Fact
+from mplus.corpus.held_out import HeldOutFacts
 from mplus.corpus.stream import SHORTEST_HAYSTACK_TOKENS
 from mplus.errors import EmptyTextError, InputError
 from mplus.evaluation.background import background_text
@@ -177,7 +178,7 @@ class _Layout:
 
     def _lay(self, text: list[Unit], targets: list[int]) -> None:
         """Sentence by sentence, each fact at the sentence end nearest to its target."""
-        facts = FactMaker(self.task.seed, "held_out").make(len(targets))
+        facts = HeldOutFacts(self.task.seed).make(len(targets))
         self.rng.shuffle(facts)  # facts of one subject are made one after another: spread them
         waiting = list(zip(targets, facts, strict=True))[::-1]
         position, moments = 0, self.wanted_moments[::-1]

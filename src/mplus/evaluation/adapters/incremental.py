@@ -14,9 +14,9 @@ from typing import Final
 
 from pydantic import Field
 
+from mplus.corpus.records import Record, read_records
 from mplus.errors import InputError
 from mplus.evaluation.material import Material, Settings, Stream, located
-from mplus.evaluation.records import Record, read_records
 from mplus.evaluation.script import Question, Script
 from mplus.runtime.extras import missing
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from mplus.corpus.records import Record, kind_of, read_records
 from mplus.errors import InputError
-from mplus.evaluation.adapters.dialogue import Asked, Dialogue, Session, Turn
-from mplus.evaluation.records import Record, kind_of, read_records
+from mplus.evaluation.adapters.dialogue import Dialogue, DialogueQuestion, Session, Turn
 
 CATEGORIES: Final = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
 """Names of the numbers in the files (the paper lists the kinds in another order)."""
@@ -57,7 +57,7 @@ def _turn(record: Record) -> Turn:
     return Turn(_key(record.text("dia_id")) or record.text("dia_id"), " ".join(parts))
 
 
-def _asked(record: Record, name: str) -> Asked:
+def _asked(record: Record, name: str) -> DialogueQuestion:
     category = record.data.get("category")
     if not isinstance(category, int) or isinstance(category, bool) or category not in CATEGORIES:
         got = category if isinstance(category, int) else kind_of(category)
@@ -66,7 +66,7 @@ def _asked(record: Record, name: str) -> Asked:
     answer = _NOT_ANSWERED if unanswerable else record.text("answer")
     if CATEGORIES[category] == "open-domain":  # behind a semicolon stands why; the official scorer leaves that out
         answer = answer.split(";")[0].strip() or answer
-    return Asked(
+    return DialogueQuestion(
         id=name,
         row=CATEGORIES[category],
         text=record.text("question"),

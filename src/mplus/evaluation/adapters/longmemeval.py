@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from mplus.corpus.records import Record, kind_of, read_records
 from mplus.errors import InputError
-from mplus.evaluation.adapters.dialogue import Asked, Dialogue, Session, Turn
-from mplus.evaluation.records import Record, kind_of, read_records
+from mplus.evaluation.adapters.dialogue import Dialogue, DialogueQuestion, Session, Turn
 
 _ABSTENTION: Final = "_abs"
 _ROLES: Final = {"user": "User", "assistant": "Assistant"}
@@ -25,7 +25,7 @@ def read_longmemeval(path: Path) -> Iterator[Dialogue]:
     for record in read_records(path):
         sessions, evidence = _sessions(record)
         name = record.text("question_id")
-        asked = Asked(
+        asked = DialogueQuestion(
             id=name,
             row=record.text("question_type"),
             text=f"(Asked on {record.text('question_date')}.) {record.text('question')}",

@@ -19,12 +19,12 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from mplus.corpus.passages import MAX_ANSWER_TOKENS, Passage, PassageFile, PassageQuestion, article_key, read_passages
 from mplus.corpus.splits import nq_split
 from mplus.errors import InputError
 from mplus.evaluation.distances import passage_tolerance
 from mplus.evaluation.left_out import LeftOut
 from mplus.evaluation.material import Material, Settings, Stream
-from mplus.evaluation.passages import MAX_ANSWER_TOKENS, Asked, Passage, PassageFile, article_key, read_passages
 from mplus.evaluation.score import contains_answer
 from mplus.evaluation.script import Due, Encode, Question, Script, Span, Unit, cut_chunks, units_of
 from mplus.evaluation.stops import Window, choose_stops
@@ -184,7 +184,7 @@ class RetentionTask:
     def _limit(self) -> str:
         return f"beyond the limit of {self.limit} (--limit)"
 
-    def _note_rest(self, passage: Passage, asked: Sequence[Asked]) -> None:
+    def _note_rest(self, passage: Passage, asked: Sequence[PassageQuestion]) -> None:
         """Note the questions of a passage that are not asked, for the passage has its share or the run all of its."""
         names = {one.id for one in asked}
         full = len(asked) == self.per_passage
@@ -309,17 +309,17 @@ class _Pass:
         return list(usable.values())
 
 
-def _not_given_away(asked: Asked) -> Asked:
+def _not_given_away(asked: PassageQuestion) -> PassageQuestion:
     """Without the answers that the question itself contains: a model that repeats it would be right."""
     return replace(asked, answers=tuple(one for one in asked.answers if not contains_answer(asked.text, [one])))
 
 
-def _short_answer(asked: Asked, text: str, encode: Encode, longest: int) -> str | None:
+def _short_answer(asked: PassageQuestion, text: str, encode: Encode, longest: int) -> str | None:
     """The first answer that stands in the text and has at most ``longest`` tokens as it stands there, behind a space."""
     return next((one for one in asked.answers if one in text and len(encode(" " + one)) <= longest), None)
 
 
-def _reason_against(asked: Asked, text: str, encode: Encode, longest: int) -> str | None:
+def _reason_against(asked: PassageQuestion, text: str, encode: Encode, longest: int) -> str | None:
     """Why a question is not asked; None where it is."""
     if not asked.answers:
         return "the question itself contains its answer"
@@ -330,7 +330,7 @@ def _reason_against(asked: Asked, text: str, encode: Encode, longest: int) -> st
     return None
 
 
-def _place(asked: Asked, text: str) -> Span:
+def _place(asked: PassageQuestion, text: str) -> Span:
     """Characters of an answer that stands in the text; where the file says, else the first place."""
     present = [one for one in asked.answers if one in text]
     lead = len(text) - len(text.lstrip())

@@ -9,12 +9,12 @@ from typing import Final
 
 from pydantic import field_validator
 
+from mplus.corpus.passages import Passage, PassageQuestion, read_passages
 from mplus.errors import InputError
 from mplus.evaluation.adapters.haystack import Haystack, LongLengths
 from mplus.evaluation.adapters.ruler_families import FAMILIES, Kit
 from mplus.evaluation.distances import short
 from mplus.evaluation.material import Material, Settings, Stream
-from mplus.evaluation.passages import Asked, Passage, read_passages
 from mplus.evaluation.script import Due, Question, Script
 
 DEFAULT_SAMPLES: Final = 6
@@ -68,7 +68,7 @@ def streams(settings: RulerSettings, material: Material) -> list[Stream]:
     return made
 
 
-def _passages(material: Material) -> tuple[list[Passage], list[tuple[Passage, Asked]]]:
+def _passages(material: Material) -> tuple[list[Passage], list[tuple[Passage, PassageQuestion]]]:
     """All passages, and the questions about them in random order."""
     file = read_passages(material.files()[0])
     asked = [(passage, one) for passage in file.passages for one in passage.questions if one.answers]
@@ -80,7 +80,12 @@ def _passages(material: Material) -> tuple[list[Passage], list[tuple[Passage, As
 
 
 def _script(
-    haystack: Haystack, family: str, length: int, number: int, passages: Sequence[Passage], asked: tuple[Passage, Asked] | None
+    haystack: Haystack,
+    family: str,
+    length: int,
+    number: int,
+    passages: Sequence[Passage],
+    asked: tuple[Passage, PassageQuestion] | None,
 ) -> Script:
     material = haystack.material
     rng = Random(f"mplus ruler {family} {material.seed} {length} {number}")

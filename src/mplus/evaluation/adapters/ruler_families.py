@@ -14,10 +14,10 @@ from random import Random
 from typing import Final
 from uuid import UUID
 
+from mplus.corpus.passages import Passage, PassageQuestion
 from mplus.errors import InputError
 from mplus.evaluation.adapters.haystack import Haystack, laid
 from mplus.evaluation.distances import short
-from mplus.evaluation.passages import Asked, Passage
 from mplus.evaluation.script import Span, Unit
 
 NEEDLES: Final = 4
@@ -68,7 +68,7 @@ class Kit:
     number: int
     tokens: int
     passages: Sequence[Passage] = ()
-    asked: tuple[Passage, Asked] | None = None
+    asked: tuple[Passage, PassageQuestion] | None = None
     used: set[str] = field(default_factory=set)
 
     def encode(self, text: str) -> list[int]:

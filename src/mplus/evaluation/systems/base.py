@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from mplus.conversation import templated
 from mplus.errors import InputError
 from mplus.evaluation.clock import Clock
 from mplus.evaluation.protocol import RemembersText
 from mplus.evaluation.systems.protocol import GREEDY, Given, as_chat
 from mplus.evaluation.window import answer_from_window
-from mplus.prompts import encode, tokens_in_front
+from mplus.text.chat_template import templated
+from mplus.text.prompts import encode, tokens_in_front
 
 SPARE_TOKENS = 8
 """Left free behind the longest prompt: joining text and question may cost a token or two more than both apart."""

@@ -14,7 +14,7 @@ from mplus.evaluation.systems.base import PlainModel
 from mplus.evaluation.systems.plain import TextRead
 from mplus.evaluation.systems.protocol import Given
 from mplus.runtime.extras import missing
-from mplus.scripts import UNSPACED
+from mplus.text.writing_systems import UNSPACED
 
 _WORD: Final = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}_]--[{UNSPACED}]]+", regex.VERSION1)
 """A word; where a script has no spaces, a sign."""

@@ -15,7 +15,7 @@ from mplus.evaluation.found import Births, Read, can_trace, reads
 from mplus.evaluation.protocol import RemembersText
 from mplus.evaluation.script import Due
 from mplus.evaluation.systems.protocol import GREEDY, Given, as_chat
-from mplus.search_query import asked_alone
+from mplus.text.search_query import asked_alone
 
 
 @dataclass

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from mplus.attach.look import LOOK_NEIGHBOURS, apart
 from mplus.model import MPlusModel
-from mplus.search_query import last_user_turn
+from mplus.text.search_query import last_user_turn
 from mplus.training.answering import padded, read_states
 from mplus.training.shelf import Asked
 from mplus.training.shelf_task import ShelfSettings, ShelfTask
