@@ -14,7 +14,7 @@ PAGES = sorted(
     [
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
         *DOCS.rglob("*.md"),
-        *(ROOT / "src/mplus/evaluation").rglob("README.md"),
+        *(ROOT / "src/mplus/evaluation").rglob("*.md"),
     ]
 )
 DECISIONS = sorted((DOCS / "decisions").glob("0*.md"))
