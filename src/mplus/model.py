@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from mplus.attach.parts import Attached
     from mplus.checkpoints.arguments import OpenSettings
-    from mplus.checkpoints.loaded import Loaded
-    from mplus.checkpoints.report import LoadReport
+    from mplus.checkpoints.load_report import LoadReport
+    from mplus.checkpoints.loaded_model import LoadedModel
     from mplus.config import Geometry, GeometrySettings, MemoryFormat
     from mplus.inference.reader import MPlusOutput, Readable
     from mplus.memory.memory import Memory
-    from mplus.memory.rows import Written
+    from mplus.memory.rows import EncodedChunk
     from mplus.memory.stores.protocol import Storage
     from mplus.memory.text_types import Text
 
@@ -45,7 +45,7 @@ class MPlusModel:
         reader: reads memories; opens the passes that ``__call__``, ``generate``, ``chat`` and ``log_likelihood`` are made of.
     """
 
-    def __init__(self, checkpoint: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
+    def __init__(self, checkpoint: LoadedModel, *, memory_format: MemoryFormat | None = None) -> None:
         from mplus.inference.reader import Reader
         from mplus.inference.writer import Writer
 
@@ -139,9 +139,9 @@ class MPlusModel:
             GeometryError: a replaced field is unknown or contradicts the rest.
             InputError: an argument that is unknown or has no meaning here.
         """
-        from mplus.checkpoints import opening
+        from mplus.checkpoints import loading
 
-        opened = opening.open_checkpoint(
+        opened = loading.open_checkpoint(
             path_or_id, settings=dict(settings), dtype=dtype, device=device, attention=attn_implementation
         )
         return cls(opened, memory_format=memory_format)
@@ -172,9 +172,9 @@ class MPlusModel:
             GeometryError: the memory does not fit the decoder's positions.
             InputError: an argument that is unknown or has no meaning here.
         """
-        from mplus.checkpoints import opening
+        from mplus.checkpoints import loading
 
-        opened = opening.open_base(
+        opened = loading.open_base(
             base, geometry, tokenizer, parts=parts, dtype=dtype, device=device, attention=attn_implementation
         )
         return cls(opened, memory_format=memory_format)
@@ -184,9 +184,9 @@ class MPlusModel:
 
         What was there is replaced whole or not at all.
         """
-        from mplus.checkpoints.storing import save_own
+        from mplus.checkpoints.storing import save_delta
 
-        save_own(self.checkpoint, Path(directory), include_base=include_base)
+        save_delta(self.checkpoint, Path(directory), include_base=include_base)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -220,8 +220,8 @@ class MPlusModel:
         return Memory(self.writer, chosen, memory_format or self.writer.memory_format, seed, initialised=start, store=store)
 
     def encode(
-        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
-    ) -> Written:
+        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> EncodedChunk:
         """Run one chunk through the write pass without changing `memory`.
 
         Args:
@@ -289,7 +289,7 @@ class MPlusModel:
         Args:
             input_ids: [B, T], left-padded where `attention_mask` [B, T] is 0. Behind a memory, a BOS that begins a prompt is passed
                 over as padding is (its logits mean nothing): memory's own stands in front.
-            memory: one for all prompts, one each, or several for one prompt; a ``Written`` is read alone; None: the bare base.
+            memory: one for all prompts, one each, or several for one prompt; a ``EncodedChunk`` is read alone; None: the bare base.
             return_retrieved: give what each prompt drew from long-term memory.
             output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
             exact: score every long-term token; else ``Geometry.search`` says from which size on candidates are enough.

@@ -17,7 +17,7 @@ ORDER: list[set[str]] = [
     {"errors"},
     {"runtime"},
     {"text"},
-    {"config", "dtypes", "corpus", "circumstances"},
+    {"config", "corpus"},
     {"memory"},
     {"retriever"},
     {"attach"},

@@ -25,15 +25,15 @@ from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOK
 from mplus.inference.likelihood import log_likelihood
 from mplus.inference.own_view import OwnView, refusals
 from mplus.inference.writer import Writer
+from mplus.memory.budget import MemoryBudget, explain_out_of_memory
 from mplus.memory.memory import Memory
-from mplus.memory.room import Room, told
-from mplus.memory.rows import Written
+from mplus.memory.rows import EncodedChunk
 from mplus.runtime.turns import in_order
 from mplus.text.chat_template import conversations_of, templated
 from mplus.text.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of, without_bos
 from mplus.text.search_query import Query, last_user_messages
 
-Readable = Memory | Written
+Readable = Memory | EncodedChunk
 
 
 @dataclass
@@ -125,7 +125,7 @@ class Reader:
             return
         room = prompts.ids.shape[1] + min(new_tokens, RESERVED_TOKENS)
         with (
-            told(lambda free: self._no_room(memories, room, free), self.writer.device),
+            explain_out_of_memory(lambda free: self._no_room(memories, room, free), self.writer.device),
             torch.no_grad(),
             grouped_on_cpu(parts.decoder, parts.engine.grouped_attention),
         ):
@@ -307,7 +307,7 @@ class Reader:
         """One memory per prompt, or several for one; none for the bare base."""
         if memory is None:
             return []
-        if isinstance(memory, (Memory, Written)):
+        if isinstance(memory, (Memory, EncodedChunk)):
             found: list[Readable] = [memory] * prompts
         else:
             found = _list_of_memories(memory, prompts)
@@ -333,7 +333,9 @@ class Reader:
         held = next((memory for memory in memories if isinstance(memory, Memory)), None)
         geometry = self.checkpoint.geometry if held is None else held.geometry
         layout = self.writer.layout(self.writer.memory_format, geometry) if held is None else held.layout
-        return Room.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(len(memories), free, tokens)
+        return MemoryBudget.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(
+            len(memories), free, tokens
+        )
 
     @property
     def _pad_id(self) -> int:
@@ -357,7 +359,7 @@ def _list_of_memories(given: Any, prompts: int) -> list[Readable]:
             f"memory must be a Memory or a list of them, got {type(given).__name__} {given!r:.80}; "
             "a stored one is opened with Memory.load(directory, model)"
         )
-    strange = [one for one in given if not isinstance(one, (Memory, Written))]
+    strange = [one for one in given if not isinstance(one, (Memory, EncodedChunk))]
     if strange:
         raise InputError(
             f"memory must be a Memory or a list of them, the list holds {type(strange[0]).__name__} {strange[0]!r:.80}"
@@ -366,11 +368,11 @@ def _list_of_memories(given: Any, prompts: int) -> list[Readable]:
         raise InputError(f"{len(given)} memories for {prompts} prompts; give one memory, or one for each prompt")
     if not given:
         raise InputError("the list of memories is empty; give one memory, one for each prompt, or None for the bare model")
-    if len({isinstance(one, Written) for one in given}) > 1:
+    if len({isinstance(one, EncodedChunk) for one in given}) > 1:
         raise InputError("a chunk is read alone with another adapter than a memory; read them in two batches")
     return list(given)
 
 
 def _slots(memory: Readable) -> int:
     """Memory tokens a prompt will see."""
-    return len(memory.pool) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens
+    return len(memory.short_term) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens

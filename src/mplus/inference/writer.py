@@ -14,13 +14,13 @@ from torch import Tensor
 from mplus.attach.sweep import sweep
 from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
-from mplus.checkpoints.loaded import Loaded
-from mplus.checkpoints.state import longterm_rows, rows_of_hidden
+from mplus.checkpoints.loaded_model import LoadedModel
+from mplus.checkpoints.published_memory import longterm_rows, rows_of_hidden
 from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
+from mplus.memory.budget import explain_out_of_memory, no_room_for_chunks
 from mplus.memory.memory import Memory
-from mplus.memory.room import no_room_for_chunks, told
-from mplus.memory.rows import RowLayout, Rows, Written
+from mplus.memory.rows import EncodedChunk, RowLayout, Rows
 from mplus.retriever import VoteRetriever
 from mplus.runtime.turns import TurnLock, turn_of
 from mplus.text import chunking
@@ -42,7 +42,7 @@ class Writer:
         memory_format: of new memories; default: the smaller one.
     """
 
-    def __init__(self, checkpoint: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
+    def __init__(self, checkpoint: LoadedModel, *, memory_format: MemoryFormat | None = None) -> None:
         self.checkpoint, self.parts = checkpoint, checkpoint.attached
         self.memory_format: MemoryFormat = memory_format or _smaller_format(checkpoint)
         self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
@@ -109,15 +109,15 @@ class Writer:
     # -- write passes ----------------------------------------------------------------------------------------------
 
     def encode(
-        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
-    ) -> Written:
+        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> EncodedChunk:
         """See ``MPlusModel.encode``."""
         table = torch.as_tensor(ids, device=ids.device if isinstance(ids, Tensor) else "cpu")
         return self.encode_batch(table.view(1, -1), memory, tail=tail, logits=logits)[0]
 
     def encode_batch(
-        self, ids: Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
-    ) -> list[Written]:
+        self, ids: Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> list[EncodedChunk]:
         """Several chunks of one length, [B, T], each as if written next; they do not see each other."""
         memory = memory or Memory(self, self.checkpoint.geometry, self.memory_format, 0)
         self._check_chunk(ids)
@@ -125,10 +125,10 @@ class Writer:
             seen = self._tail(memory) if tail is None else self._tail_of(tail)
             return self._pass(memory, ids, seen, logits=logits)
 
-    def _pass(self, memory: Memory, ids: Tensor, tail: Tail, **options: Any) -> list[Written]:
+    def _pass(self, memory: Memory, ids: Tensor, tail: Tail, **options: Any) -> list[EncodedChunk]:
         """One write pass for memories like this one: nobody else uses the model, and too little memory is one sentence."""
         initial, (chunks, tokens) = not memory.initialised, ids.shape
-        with self.turn.held(), told(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
+        with self.turn.held(), explain_out_of_memory(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
             sweep(self.parts)
             ids, seen = ids.to(self.device), Tail() if initial else tail
             return write_pass(self.parts, memory.geometry, memory.layout, ids, seen, initial=initial, **options)
@@ -138,14 +138,14 @@ class Writer:
             raise InputError(f"a chunk is token ids [T], whole numbers; got {ids.dtype} of shape {list(ids.shape)}")
         check_ids(ids, self.vocabulary, self.checkpoint.tokenizer)
 
-    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[Written]:
+    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[EncodedChunk]:
         """Chunks for memories of their own, each as ``encode(ids, memory)`` would give it, in as few passes as possible.
 
         Args:
             requests: token ids of a chunk, and the memory whose newest tokens it sees.
             batch: chunks of one pass at most. Those of one pass are about equally long: shorter ones are padded.
         """
-        out: dict[int, Written] = {}
+        out: dict[int, EncodedChunk] = {}
         tails = [self._tail(memory) for _, memory in requests]
         for numbers in _passes(requests, tails, batch):
             chunks, first = [list(requests[number][0]) for number in numbers], requests[numbers[0]][1]
@@ -237,18 +237,18 @@ class Writer:
     def _tail(self, memory: Memory) -> Tail:
         if memory.tail is not None and memory.initialised:
             return Tail(hidden=memory.tail[None])
-        if not memory.initialised or not len(memory.pool) or not keeps_write_kv(memory.geometry):
+        if not memory.initialised or not len(memory.short_term) or not keeps_write_kv(memory.geometry):
             return Tail()
-        newest = memory.pool.newest(memory.geometry.new_tokens)
+        newest = memory.short_term.newest(memory.geometry.new_tokens)
         return Tail(keys=newest["keys"][None], values=newest["values"][None])
 
-    def _tail_of(self, written: Written) -> Tail:
+    def _tail_of(self, written: EncodedChunk) -> Tail:
         if written.hidden is not None:
             return Tail(hidden=written.hidden[None].to(self.device))
         return Tail(keys=written.rows["keys"][None], values=written.rows["values"][None])
 
 
-def _smaller_format(checkpoint: Loaded) -> MemoryFormat:
+def _smaller_format(checkpoint: LoadedModel) -> MemoryFormat:
     """K and V, unless a hidden state is smaller than both together (models without grouped heads)."""
     decoder = checkpoint.attached.decoder
     return "kv" if 2 * decoder.kv_heads * decoder.head_width <= decoder.width else "hidden"

@@ -8,11 +8,11 @@ from typing import Any
 from mplus.errors import InputError
 from mplus.memory.encoder import Encoder
 from mplus.memory.memory import Memory
-from mplus.memory.rows import Written
+from mplus.memory.rows import EncodedChunk
 from mplus.memory.text_types import Text
 from mplus.runtime.turns import in_order
 
-Encode = Callable[[list[tuple[list[int], Memory]]], list[Written]]
+Encode = Callable[[list[tuple[list[int], Memory]]], list[EncodedChunk]]
 """Write passes of several chunks, each for a memory of its own."""
 
 
@@ -69,10 +69,12 @@ def _write_side_by_side(
 ) -> list[int]:
     running = [(memory, memory.steps(text, name)) for memory, text, name in zip(memories, texts, names, strict=True)]
     totals: dict[int, int] = {}
-    waiting: list[tuple[int, Memory, Generator[list[int], Written, int], list[int]]] = []
+    waiting: list[tuple[int, Memory, Generator[list[int], EncodedChunk, int], list[int]]] = []
     done = 0
 
-    def advance(number: int, memory: Memory, steps: Generator[list[int], Written, int], written: Written | None) -> None:
+    def advance(
+        number: int, memory: Memory, steps: Generator[list[int], EncodedChunk, int], written: EncodedChunk | None
+    ) -> None:
         try:
             waiting.append((number, memory, steps, next(steps) if written is None else steps.send(written)))
         except StopIteration as end:
