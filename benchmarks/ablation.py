@@ -7,15 +7,14 @@ was read before, so a written byte moves two; the weights are read once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
 from benchmarks.fixture import Stage
+from benchmarks.reference import DIFFERENCES
 from benchmarks.systems import WithMemory
 from benchmarks.timing import interleaved
 from benchmarks.work import Work, work_of
-from mplus.attach.engine import Engine
 
 ALL_ON = "all on"
 
@@ -27,9 +26,8 @@ def switches(stage: Stage) -> dict[str, Any] | None:
     if not (stage.grow(base, tokens, "ours") and stage.grow(hidden, tokens, "ours in hidden format")):
         return None
     variants = {ALL_ON: base}
-    for one in fields(Engine):
-        engine = replace(Engine(), **{one.name: False})
-        variants[f"{one.name} off"] = WithMemory(stage.model, base.memory, engine)
+    for part in DIFFERENCES:
+        variants[f"{part} off"] = WithMemory(stage.model, base.memory, (part,))
     variants["memory_format hidden"] = hidden
     found: dict[str, Any] = {"ltm_tokens": tokens, "weight_bytes": stage.shape.weight_bytes, "figures": {}}
     prompt: dict[str, Work] = {}
@@ -47,7 +45,6 @@ def switches(stage: Stage) -> dict[str, Any] | None:
         counted = {name: _counted(one, prompt[name] if figure == "decode" else None) for name, one in work.items()}
         found["figures"][figure] = {"seconds": seconds, "work": counted, "weight_passes": passes}
         prompt = work if figure == "first_token" else prompt
-    stage.model.attached.engine = Engine()
     return found
 
 

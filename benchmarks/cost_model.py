@@ -38,7 +38,7 @@ class Shape:
         decoder = model.attached.decoder
         config: Any = decoder.config
         per_layer = model.geometry.retrieval == "per_layer" and model.attached.retriever is not None
-        configs = model._loaded.adapter_configs
+        configs = model.checkpoint.adapter_configs
         return cls(
             layers=decoder.depth,
             width=decoder.width,

@@ -110,10 +110,13 @@ def _token_bytes(stage: Stage, system: str) -> int:
     if system == "full":
         return 0 if stage.model.device.type == "cuda" else stage.shape.prefix_bytes(1)
     if system == "literal":
-        geometry, kind = stage.model.geometry.changed(**literal_fields()), stage.model.layout("hidden", stage.model.geometry)
+        geometry, kind = (
+            stage.model.geometry.changed(**literal_fields()),
+            stage.model.writer.layout("hidden", stage.model.geometry),
+        )
     else:
         geometry = stage.model.geometry.changed(**storage_fields(OURS_ROW_TYPE))
-        kind = stage.model.layout("kv", geometry)
+        kind = stage.model.writer.layout("kv", geometry)
     return Room.of(kind, geometry, kv_numbers=0).ltm_token_bytes
 
 

@@ -17,7 +17,6 @@ from benchmarks import systems
 from benchmarks.filling import fill_short, grow_long, random_ids
 from benchmarks.models import open_size, plain_twin
 from benchmarks.systems import FullContext, WithMemory
-from mplus.attach.engine import Engine
 from mplus.model import MPlusModel
 
 DECODED = 8
@@ -67,7 +66,7 @@ def _system(model: MPlusModel, name: str, tokens: int) -> WithMemory:
     geometry = model.geometry  # MemoryLLM: the long-term tokens read at most are short-term ones instead
     memory = model.new_memory(ltm=False, stm_tokens=geometry.stm_tokens + geometry.ltm_read_tokens)
     fill_short(memory)
-    return WithMemory(model, memory, Engine())
+    return WithMemory(model, memory)
 
 
 if __name__ == "__main__":

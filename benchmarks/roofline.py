@@ -8,7 +8,6 @@ from typing import Any
 from benchmarks.fixture import Stage
 from benchmarks.systems import WithMemory
 from benchmarks.work import work_of
-from mplus.attach.engine import Engine
 
 
 def counts(stage: Stage, raw: dict[str, Any]) -> dict[str, Any] | None:
@@ -22,7 +21,6 @@ def counts(stage: Stage, raw: dict[str, Any]) -> dict[str, Any] | None:
         return None
     stage.tell("counting operations and bytes of the hot paths")
     found = {name: _paths(stage, system, tokens) for name, system in zip(("ours", "literal"), both, strict=True)}
-    stage.model.attached.engine = Engine()
     for name, paths in found.items():
         for path, entry in paths.items():
             entry["limit_s"] = stage.limits.seconds(entry["flops"], entry["least_bytes"], _dtype(stage))

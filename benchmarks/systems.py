@@ -1,7 +1,7 @@
 """What is compared, each with the same acts: a first token, decoding, and where there is a memory, writing. Keeps no times.
 
-``ours``     K and V per memory token, every switch of ``Engine`` on
-``literal``  the published procedure: hidden states, every switch off, the cache concatenated for each token
+``ours``     K and V per memory token, the product as it is
+``literal``  the published procedure: hidden states, and every part of ``PublishedProcedure``
 ``full``     plain transformers with the whole text in context
 ``cached``   the same with the text's K and V kept: only the query runs
 ``static``   plain transformers decoding into a static cache
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, get_args
 
 import torch
@@ -19,9 +19,9 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, StaticCache
 
 from benchmarks.filling import fill_short
+from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.timing import timed
 from mplus.attach.cache import passed
-from mplus.attach.engine import PAPER, Engine
 from mplus.config import Geometry, MemoryFormat
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
@@ -75,39 +75,39 @@ class WithMemory:
 
     Attributes:
         memory: read and written; a read leaves it as it is.
+        parts: of the published procedure; none for the product.
     """
 
-    def __init__(self, model: MPlusModel, memory: Memory, engine: Engine) -> None:
-        self.model, self.memory, self.engine = model, memory, engine
+    def __init__(self, model: MPlusModel, memory: Memory, parts: Collection[str] = ()) -> None:
+        self.model, self.memory, self.parts = model, memory, parts
 
     def first_token(self, query: Tensor) -> float:
         """Seconds until the first new token behind `query` [T]."""
-        self._use()
-        return timed(lambda: self.model.generate(query[None], self.memory, max_new_tokens=1, do_sample=False))
+        return self._timed(lambda: self.model.generate(query[None], self.memory, max_new_tokens=1, do_sample=False))
 
     def decode(self, query: Tensor, new_tokens: int) -> float:
         """Seconds for `new_tokens` tokens after the first."""
-        self._use()
         stamps = Stamps()
-        self.model.generate(query[None], self.memory, streamer=stamps, **greedy(self.model.attached.decoder.config, new_tokens))
+        options = greedy(self.model.attached.decoder.config, new_tokens)
+        with PublishedProcedure(self.model, self.parts):
+            self.model.generate(query[None], self.memory, streamer=stamps, **options)
         return stamps.decoding_s
 
     def write(self, ids: Tensor) -> float:
         """Seconds to read `ids` [T] into the memory."""
-        self._use()
-        return timed(lambda: self.memory.write(ids))
+        return self._timed(lambda: self.memory.write(ids))
 
     def write_batch(self, memories: Sequence[Memory], ids: Tensor) -> float:
         """Seconds to read one chunk into each memory; `ids` [B, T]."""
-        self._use()
-        return timed(lambda: self.model.write_many(list(memories), [row.tolist() for row in ids]))
+        return self._timed(lambda: self.model.write_many(list(memories), [row.tolist() for row in ids]))
 
     def with_memory(self, memory: Memory) -> WithMemory:
         """The same with another memory."""
-        return WithMemory(self.model, memory, self.engine)
+        return WithMemory(self.model, memory, self.parts)
 
-    def _use(self) -> None:
-        self.model.attached.engine = self.engine
+    def _timed(self, act: Callable[[], Any]) -> float:
+        with PublishedProcedure(self.model, self.parts):
+            return timed(act)
 
 
 def ours(
@@ -115,22 +115,20 @@ def ours(
     capacity_tokens: int,
     *,
     row_type: str = OURS_ROW_TYPE,
-    engine: Engine | None = None,
     memory_format: MemoryFormat = "kv",
 ) -> WithMemory:
     """Our way, with a full short-term memory; any single choice can be taken back."""
-    model.attached.engine = engine or Engine()
     memory = model.new_memory(memory_format=memory_format, ltm_capacity=capacity_tokens, **storage_fields(row_type))
     fill_short(memory)
-    return WithMemory(model, memory, engine or Engine())
+    return WithMemory(model, memory)
 
 
 def literal(model: MPlusModel, capacity_tokens: int) -> WithMemory:
     """The published procedure, with a full short-term memory."""
-    model.attached.engine = PAPER
     memory = model.new_memory(memory_format="hidden", ltm_capacity=capacity_tokens, **literal_fields())
-    fill_short(memory)
-    return WithMemory(model, memory, PAPER)
+    with PublishedProcedure(model):
+        fill_short(memory)
+    return WithMemory(model, memory, tuple(DIFFERENCES))
 
 
 class FullContext:

@@ -15,8 +15,8 @@ from mplus import Memory, MPlusModel
 from mplus.attach.find import prompt_features
 from mplus.attach.places import Places
 from mplus.attach.vote import vote
+from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
-from mplus.corpus.text import python_text
 from mplus.retriever import VoteRetriever
 from mplus.text.prompts import Prompts
 from mplus.training.bank.chunk_encoder import chat_ids

@@ -53,7 +53,7 @@ def write(
 
 def _read_all(files: list[str]) -> list[tuple[str, str]]:
     """(source name, text) of every file, in order."""
-    from mplus.corpus.text import read_text
+    from mplus.text.files import read_text
 
     if files.count(STDIN) > 1:
         raise InputError(f"'{STDIN}' (stdin) is named {files.count(STDIN)} times, but it can be read only once")

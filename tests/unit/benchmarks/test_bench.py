@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from benchmarks.memory import token_bytes
 from benchmarks.models import OFFERED, check_size, open_size, plain_twin, size_named
 from benchmarks.plan import PARTS, parse_sizes, plan_of
 from benchmarks.ratios import TARGETS, spreads, targets
+from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.result import check_file, store
 from benchmarks.thresholds import Guard
 from benchmarks.timing import Spread, interleaved, ratio, spread
 from benchmarks.work import work_of
-from mplus.attach.engine import PAPER, Engine
 from mplus.config import make_geometry
 from mplus.errors import InputError
 from mplus.memory import room
@@ -154,7 +154,6 @@ def test_filled_memories_are_full_and_read_by_both_systems_alike(tiny: MPlusMode
         assert bool((births.diff() > 0).all()) and int(births[-1]) < 0
     assert bytes_of(ours.memory, 10) * 10 == ours.memory.longterm.size_bytes
     prompt = random_ids(5, tiny.vocabulary)[None]
-    tiny.attached.engine = Engine()
     assert tiny(prompt, memory=ours.memory, return_retrieved=True).retrieved is not None
 
 
@@ -162,7 +161,6 @@ def test_filled_memories_are_full_and_read_by_both_systems_alike(tiny: MPlusMode
 def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory_format: Any) -> None:
     """The same tensors and operations in a read, a decoded token and a write. Bytes may differ by a copy of what was found: rows
     that came in many small writes may lie in two slabs."""
-    tiny.attached.engine = Engine()
     written, filled_one = (tiny.new_memory(memory_format=memory_format, ltm_capacity=1000) for _ in range(2))
     while len(written.longterm) < 64:
         written.write(random_ids(160, tiny.vocabulary, written.now))
@@ -182,7 +180,7 @@ def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory
         ]
         costs.append([(work.flops, work.written_bytes) for work in map(work_of, acts)])
     assert forms[0] == forms[1]
-    found_bytes = tiny.geometry.ltm_read_tokens * tiny.layout(memory_format, tiny.geometry).bytes_per_token
+    found_bytes = tiny.geometry.ltm_read_tokens * tiny.writer.layout(memory_format, tiny.geometry).bytes_per_token
     for (flops, bytes_written), (flops_filled, bytes_filled) in zip(*costs, strict=True):
         assert flops == flops_filled and abs(bytes_written - bytes_filled) <= found_bytes
 
@@ -191,7 +189,7 @@ def test_the_literal_row_is_the_published_one_whatever_the_model_keeps() -> None
     """Models come with row types of their own; what ours are compared with does not change with them."""
     stage = Stage(plan_of("memory", "tiny", rounds=1), lambda _: None)
     before = token_bytes(stage)["per_token_and_layer"]
-    stage.model.geometry = stage.model.geometry.changed(ltm_dtype="bfloat16", ltm_search_dtype="int8")
+    stage.model.checkpoint.geometry = stage.model.geometry.changed(ltm_dtype="bfloat16", ltm_search_dtype="int8")
     assert token_bytes(stage)["per_token_and_layer"] == before
     assert before["literal"]["total"] == 4 * 32 + 4 * 6 + 8 + 4
 
@@ -200,12 +198,12 @@ def test_both_systems_write_the_same_memory(tiny: MPlusModel) -> None:
     """Ours and the published procedure differ in how they compute and keep, not in what."""
     text, prompt = random_ids(300, tiny.vocabulary, 4), random_ids(6, tiny.vocabulary, 5)[None]
     logits = []
-    for engine, form in ((Engine(), "kv"), (PAPER, "hidden")):
-        tiny.attached.engine = engine
-        memory = tiny.new_memory(memory_format=form, ltm_capacity=1000)  # type: ignore[arg-type]
-        memory.write(text)
-        logits.append(tiny(prompt, memory=memory).logits)
-    tiny.attached.engine = Engine()
+    forms: list[tuple[Collection[str], Any]] = [((), "kv"), (DIFFERENCES, "hidden")]
+    for parts, form in forms:
+        memory = tiny.new_memory(memory_format=form, ltm_capacity=1000)
+        with PublishedProcedure(tiny, parts):
+            memory.write(text)
+            logits.append(tiny(prompt, memory=memory).logits)
     torch.testing.assert_close(logits[0], logits[1], atol=2e-5, rtol=2e-5)
 
 

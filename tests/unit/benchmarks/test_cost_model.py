@@ -5,8 +5,7 @@ Torch's counter lacks the fused attention of CPUs, so the two are compared where
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -21,17 +20,17 @@ from benchmarks import systems
 from benchmarks.cost_model import Shape
 from benchmarks.filling import grow_long, random_ids
 from benchmarks.models import open_size, plain_twin
+from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.work import work_of
 from mplus import Memory, MPlusModel
 from mplus.attach.cache import passed
-from mplus.attach.engine import PAPER, Engine
 from mplus.config import make_geometry
 from mplus.memory.quantised import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
 
 HELD, QUERY = 100, 5
-ENGINES = {"ours": replace(Engine(), fused_adapters=False), "paper": PAPER}  # torch's counter does not know addmm_ either
+PROCEDURES = {"ours": ["fused_adapters"], "paper": list(DIFFERENCES)}  # torch's counter does not know addmm_ either
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +42,16 @@ def query(seed: int = 1) -> Tensor:
     return random_ids(QUERY, 128, seed)[None]
 
 
-def filled(model: MPlusModel, memory_format: Any, engine: Engine = Engine()) -> Memory:  # noqa: B008
+@pytest.fixture(params=PROCEDURES)
+def procedure(tiny: MPlusModel, request: pytest.FixtureRequest) -> Iterator[Collection[str]]:
+    """Parts of the published procedure, which are on for the test."""
+    with PublishedProcedure(tiny, PROCEDURES[request.param]):
+        yield PROCEDURES[request.param]
+
+
+def filled(model: MPlusModel, memory_format: Any) -> Memory:
     memory = systems.ours(model, 1000, row_type="model", memory_format=memory_format).memory
     grow_long(memory, HELD)
-    model.attached.engine = engine
     model(query(2), memory=memory)  # what is kept between reads is at hand
     return memory
 
@@ -61,10 +66,11 @@ def torch_flops(act: Callable[[], Any]) -> int:
 # -- counting --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("memory_format", ["kv", "hidden"])
-def test_counted_operations_are_those_of_torchs_own_counter(tiny: MPlusModel, engine: str, memory_format: str) -> None:
-    memory = filled(tiny, memory_format, ENGINES[engine])
+def test_counted_operations_are_those_of_torchs_own_counter(
+    tiny: MPlusModel, procedure: Collection[str], memory_format: str
+) -> None:
+    memory = filled(tiny, memory_format)
     acts: list[Callable[[], Any]] = [
         lambda: tiny(query(), memory=memory),
         lambda: tiny.encode(random_ids(16, 128), memory),
@@ -97,13 +103,12 @@ def test_written_bytes_are_those_of_new_tensors_and_of_the_changed_part_of_old_o
 # -- operations ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("memory_format", ["kv", "hidden"])
 def test_operations_of_a_read_and_a_write_are_exactly_those_of_the_formulas(
-    tiny: MPlusModel, engine: str, memory_format: str
+    tiny: MPlusModel, procedure: Collection[str], memory_format: str
 ) -> None:
-    memory, shape, geometry = filled(tiny, memory_format, ENGINES[engine]), Shape.of(tiny), tiny.geometry
-    hidden, short = memory_format == "hidden", ENGINES[engine].short_writes
+    memory, shape, geometry = filled(tiny, memory_format), Shape.of(tiny), tiny.geometry
+    hidden, short = memory_format == "hidden", "short_writes" not in procedure
     read = shape.read_flops(
         geometry, query=QUERY, short=geometry.stm_tokens, found=geometry.ltm_read_tokens, held=HELD, hidden=hidden and not short
     )
@@ -116,9 +121,8 @@ def test_operations_of_a_read_and_a_write_are_exactly_those_of_the_formulas(
     assert work_of(lambda: tiny.encode(random_ids(16, 128), memory)).flops == write
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_operations_of_a_decoded_token_are_exactly_those_of_the_formula(tiny: MPlusModel, engine: str) -> None:
-    memory = filled(tiny, "kv", ENGINES[engine])
+def test_operations_of_a_decoded_token_are_exactly_those_of_the_formula(tiny: MPlusModel, procedure: Collection[str]) -> None:
+    memory = filled(tiny, "kv")
     answer = partial(tiny.generate, query(), memory, do_sample=False)
     two, three = (work_of(partial(answer, max_new_tokens=count)).flops for count in (2, 3))
     before = 1 + tiny.geometry.stm_tokens + tiny.geometry.ltm_read_tokens + QUERY

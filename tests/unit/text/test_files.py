@@ -113,3 +113,21 @@ def test_half_an_emoji_in_json_is_one_replacement_character(tmp_path: Path) -> N
 def test_json_too_deep_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nested too deeply"):
         read_records(stored(tmp_path, b"[" * 100_000))
+
+
+def test_read_text_names_what_is_wrong(tmp_path: Path) -> None:
+    good = tmp_path / "good.txt"
+    good.write_bytes("\ufeffGrüße.\r\nZwei".encode())
+    assert read_text(good) == "Grüße.\nZwei"
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("Grüße".encode("latin-1"))
+    with pytest.raises(EncodingError, match="byte 2 is 0xfc"):
+        read_text(latin)
+    blank = tmp_path / "blank.txt"
+    blank.write_text(" \n")
+    with pytest.raises(EmptyTextError, match="white space"):
+        read_text(blank)
+    with pytest.raises(InputError, match="there is no file"):
+        read_text(tmp_path / "missing.txt")
+    with pytest.raises(InputError, match="is a directory"):
+        read_text(tmp_path)
