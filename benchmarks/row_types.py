@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import StepTable
+from rich.table import Table
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -231,17 +231,17 @@ def search_changes(model: MPlusModel, searched: Searched) -> list[dict[str, Any]
 
 def show(console: Console, found: dict[str, Any]) -> None:
     """Three tables."""
-    table = StepTable("rows of long-term memory", "K, relative error", "worst layer", "V, relative error", "worst layer")
+    table = Table("rows of long-term memory", "K, relative error", "worst layer", "V, relative error", "worst layer")
     for row in found["rows"]:
         numbers = [row[field][which] for field in ("keys", "values") for which in ("mean", "worst_layer")]
         table.add_row(row["type"], *(f"{number:.2e}" for number in numbers))
     console.print(table)
-    table = StepTable("reads", "bytes a token", "largest logit change", "KL mean, nats", "KL max", "same argmax")
+    table = Table("reads", "bytes a token", "largest logit change", "KL mean, nats", "KL max", "same argmax")
     for row in found["reads"]:
         numbers = [row["largest_logit_change"], row["kl_mean_nats"], row["kl_max_nats"]]
         table.add_row(row["type"], f"{row['bytes_per_token']:,}", *(f"{one:.2e}" for one in numbers), f"{row['same_argmax']:.4f}")
     console.print(table)
-    table = StepTable("search keys", "tokens", "queries", "chosen blocks kept", "fewest of a query", "facts read whole")
+    table = Table("search keys", "tokens", "queries", "chosen blocks kept", "fewest of a query", "facts read whole")
     for row in found["search"]:
         facts = "-" if row["facts_read"] is None else f"{row['facts_read']:.3f}"
         kept = (f"{row['blocks_kept']:.4f}", f"{row['fewest_kept']:.4f}")

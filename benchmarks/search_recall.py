@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import torch
 from rich.console import Console
-from rich.table import StepTable
+from rich.table import Table
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -231,7 +231,7 @@ def main() -> None:
     for size in filter(None, options.sizes.split(",")):
         votes.append(measure_vote(keys, int(size) // BLOCK * BLOCK, options.search_dtype))
         console.print(votes[-1])
-    table = StepTable(
+    table = Table(
         "tokens", "chosen kept", "best kept", "facts read, exact", "fast", "exact / fast", "exact ms", "fast ms", "index B/token"
     )
     for one in votes:
@@ -246,7 +246,7 @@ def main() -> None:
         for read in (256, 640):
             layers.append(measure_layer(keys, int(size), read, (0, 2, 5), options.search_dtype, options.candidates))
             console.print(layers[-1])
-    table = StepTable("tokens of a layer", "K0", "top K0 kept", "worst", "exact / fast", "exact ms", "fast ms", "index B/token")
+    table = Table("tokens of a layer", "K0", "top K0 kept", "worst", "exact / fast", "exact ms", "fast ms", "index B/token")
     for one in layers:
         table.add_row(
             f"{one['tokens']:,}", str(one["read"]), f"{one['kept']:.4f}", f"{one['worst']:.3f}", f"{one['ratio']:.1f}",

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import StepTable
+from rich.table import Table
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mplus import MPlusModel
 from mplus.config import make_geometry
-from mplus.training.objectives.language import LanguageTask, Settings
 from mplus.training.data.text_sources import Corpus
+from mplus.training.objectives.language import LanguageTask, Settings
 
 VOCABULARY = 256
 
@@ -92,7 +92,7 @@ def main() -> None:
             name: step_bytes(kind, chunk, chunks, checkpointing=on) for name, on in (("plain", False), ("checkpointed", True))
         }
         rows.append({"kind": kind, "chunk_tokens": chunk, "document_chunks": chunks, **found})
-    table = StepTable("sub-task", "chunk tokens", "chunks written", "kept, MB", "with checkpointing, MB")
+    table = Table("sub-task", "chunk tokens", "chunks written", "kept, MB", "with checkpointing, MB")
     for row in rows:
         sizes = (f"{row[name] / 1e6:.2f}" for name in ("plain", "checkpointed"))
         table.add_row(row["kind"], str(row["chunk_tokens"]), str(row["document_chunks"]), *sizes)

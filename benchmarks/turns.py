@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import StepTable
+from rich.table import Table
 
 from mplus import Memory, MPlusModel
 from mplus.attach.read import Reading
@@ -155,7 +155,7 @@ def main() -> None:
     options = parser.parse_args()
     model = MPlusModel.from_pretrained(options.model)
     texts = [read_text(model, seed, options) for seed in options.seeds]
-    table = StepTable("before the question", "searches", "right", "95 %", "statement read", "95 %")
+    table = Table("before the question", "searches", "right", "95 %", "statement read", "95 %")
     rows: list[dict[str, Any]] = []
     for name, turns in CONDITIONS.items():
         for rule in options.rules:
