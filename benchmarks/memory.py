@@ -17,8 +17,8 @@ from benchmarks.plan import PAPER_LTM
 from benchmarks.systems import OURS_ROW_TYPE, WithMemory, literal_fields, row_types, storage_fields
 from benchmarks.timing import interleaved, timed
 from mplus.errors import MPlusError
+from mplus.memory.budget import MemoryBudget
 from mplus.memory.memory import Memory
-from mplus.memory.room import Room
 from mplus.memory.stores.protocol import field_bytes
 
 COUNTED_ROWS = 512
@@ -43,9 +43,9 @@ def token_bytes(stage: Stage) -> dict[str, Any]:
 
 def _counted(memory: Memory) -> dict[str, float]:
     grow_long(memory, COUNTED_ROWS)
-    layers, stores = memory.layout.layers, memory.longterm.stores
+    layers, stores = memory.layout.layers, memory.long_term.stores
     fields = {name: sum(field_bytes(store.fields, name) for store in stores) / layers for name in stores[0].fields}
-    return {**fields, "total": memory.longterm.size_bytes / len(memory.longterm) / layers}
+    return {**fields, "total": memory.long_term.size_bytes / len(memory.long_term) / layers}
 
 
 def save_load(stage: Stage) -> dict[str, Any] | None:
@@ -117,7 +117,7 @@ def _token_bytes(stage: Stage, system: str) -> int:
     else:
         geometry = stage.model.geometry.changed(**storage_fields(OURS_ROW_TYPE))
         kind = stage.model.writer.layout("kv", geometry)
-    return Room.of(kind, geometry, kv_numbers=0).ltm_token_bytes
+    return MemoryBudget.of(kind, geometry, kv_numbers=0).ltm_token_bytes
 
 
 def _peak(stage: Stage, one: dict[str, Any]) -> dict[str, Any] | None:

@@ -32,13 +32,13 @@ def counts(stage: Stage, raw: dict[str, Any]) -> dict[str, Any] | None:
 
 def _paths(stage: Stage, system: WithMemory, held: int) -> dict[str, dict[str, Any]]:
     shape, geometry, memory = stage.shape, stage.model.geometry, system.memory
-    short, found = len(memory.pool), min(held, geometry.ltm_read_tokens)
+    short, found = len(memory.short_term), min(held, geometry.ltm_read_tokens)
     seen, chunk = 1 + short + found + stage.plan.query_tokens, geometry.chunk_tokens
     system.first_token(stage.query())  # what is kept between reads is at hand, as in the timed turns
     read = work_of(lambda: system.first_token(stage.query()))
     more = work_of(lambda: system.decode(stage.query(), 1))
     write = work_of(lambda: system.write(stage.text(chunk)))
-    fields = memory.longterm.stores[0].fields
+    fields = memory.long_term.stores[0].fields
     itemsize = fields["search"][1].itemsize if "search" in fields else 0
     least = {
         "first_token": shape.least_read_bytes(short=short, found=found, held=held, search_itemsize=itemsize),

@@ -17,8 +17,8 @@ from benchmarks.fixture import Stage
 from benchmarks.plan import Plan
 from benchmarks.result import Result
 from benchmarks.roofline import counts
-from mplus.circumstances import circumstances
-from mplus.dtypes import resolve_dtype
+from mplus.runtime.dtypes import resolve_dtype
+from mplus.runtime.environment import environment_of
 
 _PARTS: Final[dict[str, Callable[[Stage], Any]]] = {
     "bytes": memory.token_bytes,
@@ -67,7 +67,7 @@ def _run_part(raw: dict[str, Any], name: str, measure: Callable[[], Any]) -> flo
 
 
 def _environment(stage: Stage) -> dict[str, Any]:
-    versions, hardware = circumstances(stage.model.dtype)
+    versions, hardware = environment_of(stage.model.dtype)
     rates = stage.limits.flops_per_s
     chosen = str(resolve_dtype("auto", stage.model.device)).removeprefix("torch.")
     return {

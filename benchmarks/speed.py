@@ -166,5 +166,5 @@ def end_to_end(stage: Stage) -> dict[str, Any]:
         "read_s": read_s,
         "answer_s": answer_s,
         "new_tokens": stage.plan.new_tokens,
-        "ltm_tokens": len(system.memory.longterm),
+        "ltm_tokens": len(system.memory.long_term),
     }
