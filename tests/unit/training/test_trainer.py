@@ -287,9 +287,7 @@ def test_run_without_tensorboard_goes_on(recipe: Make, tmp_path: Path, monkeypat
 
 def test_recipes_chain(recipe: Make) -> None:
     first = run(recipe("first"))
-    second = run(
-        recipe("second", model={"start": str(first.delta), "dtype": "float32", "device": "cpu"}, optimiser={"lr": 1e-9})
-    )
+    second = run(recipe("second", model={"start": str(first.delta), "dtype": "float32", "device": "cpu"}, optimiser={"lr": 1e-9}))
     before, after = (load_file(ended.delta / "delta.safetensors") for ended in (first, second))
     assert before.keys() == after.keys()
     assert all(torch.allclose(before[name].float(), after[name].float(), atol=1e-6) for name in before)
