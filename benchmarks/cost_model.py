@@ -36,7 +36,7 @@ class Shape:
         """The shape of an opened model; a retriever shared by all layers is not in the formulas (key width 0)."""
         decoder, retriever = model.attached.decoder, model.attached.retriever
         config: Any = decoder.config
-        configs = model._loaded.adapter_configs
+        configs = model.checkpoint.adapter_configs
         return cls(
             layers=decoder.depth,
             width=decoder.width,

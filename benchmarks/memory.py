@@ -147,10 +147,10 @@ def _token_bytes(fixture: Fixture, system: str) -> int:
         return 0 if model.device.type == "cuda" else fixture.shape.prefix_bytes(1)
     if system == "literal":
         return Room.of(
-            model.layout("hidden", model.geometry), model.geometry.changed(**LITERAL_FIELDS), kv_numbers=0
+            model.writer.layout("hidden", model.geometry), model.geometry.changed(**LITERAL_FIELDS), kv_numbers=0
         ).ltm_token_bytes
     geometry = model.geometry.changed(**storage_fields(OURS_ROW_TYPE))
-    return Room.of(model.layout("kv", geometry), geometry, kv_numbers=0).ltm_token_bytes
+    return Room.of(model.writer.layout("kv", geometry), geometry, kv_numbers=0).ltm_token_bytes
 
 
 def measure_peak(spec: dict[str, Any]) -> dict[str, Any]:

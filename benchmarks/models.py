@@ -109,7 +109,7 @@ def open_size(name: str, *, dtype: str | None = None, layers: int | None = None)
     decoder = _random_decoder(size, kind, device, layers)
     model = MPlusModel.from_base(decoder, geometry=make_geometry(**{**PUBLISHED, **size.geometry}), **size.parts)
     _randomise(model)
-    model.name = name if layers is None else f"{name}, {layers} of {size.shape['num_hidden_layers']} layers"
+    model.checkpoint.name = name if layers is None else f"{name}, {layers} of {size.shape['num_hidden_layers']} layers"
     return model
 
 

@@ -93,7 +93,7 @@ def retyped(memory: Memory, ltm_dtype: Any) -> Memory:
 
 def passages(memory: Memory, count: int) -> list[list[int]]:
     """Pieces of the text that lie in long-term memory, spread over it: each prompt finds where it comes from."""
-    text = [token for ids in memory.encoder.cut_ids(python_text()[: 8 * memory.tokens_read]) for token in ids]
+    text = [token for ids in memory.encoder.cut(python_text()[: 8 * memory.tokens_read]) for token in ids]
     last = max(1, memory.tokens_read - memory.geometry.stm_tokens - PROMPT_TOKENS)
     return [text[place : place + PROMPT_TOKENS] for place in torch.linspace(0, last, count).long().tolist()]
 

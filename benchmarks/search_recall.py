@@ -28,6 +28,7 @@ from torch import Tensor
 
 from mplus.attach.find import find_by_vote, find_in_layer
 from mplus.config import Geometry, make_geometry
+from mplus.memory.index.levels import KeyLevels
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
 from mplus.memory.rows import RowLayout
@@ -150,7 +151,7 @@ def measure_vote(keys: Keys, total: int, search_dtype: str) -> dict[str, Any]:
         text = torch.ones(1, query.shape[0], dtype=torch.bool)
         features = [query[None], weight[None]]
         search = lambda exact, f=features, t=text: find_by_vote(  # noqa: E731
-            cast(Any, attached), memory, f, torch.zeros(1, 1), t, exact=exact
+            cast(Any, attached), memory, f, t, exact=exact
         )[0]
         (exact, fast), slow_s, fast_s = both(search, 1)
         for name, value in ((True, slow_s), (False, fast_s)):
@@ -181,13 +182,12 @@ def measure_layer(
     keys: Keys, total: int, read: int, layers: tuple[int, ...], search_dtype: str, candidates: int | None
 ) -> dict[str, Any]:
     """Retrieval of single layers at one size."""
+    KeyLevels.candidates_per_token = candidates or KeyLevels.candidates_per_token
     kept: list[float] = []
     times: dict[bool, list[float]] = {True: [], False: []}
     size = 0.0
     for layer in layers:
         memory = layer_memory(keys, total, layer, read, search_dtype)
-        if candidates is not None:
-            memory.geometry = memory.geometry.changed(candidates=candidates)
         attached = SimpleNamespace(retriever=StoredLayer(1, WIDTH, WIDTH), engine=SimpleNamespace(scores_in_pieces=True))
         memory.longterm.summaries_of(0)
         for query, _ in keys.queries[:: max(1, len(keys.queries) // 12)]:
@@ -205,7 +205,7 @@ def measure_layer(
     return {
         "tokens": total,
         "read": read,
-        "candidates": memory.geometry.candidates,
+        "candidates": KeyLevels.candidates_per_token,
         "kept": sum(kept) / len(kept),
         "worst": min(kept),
         "exact_s": median(times[True]),

@@ -22,7 +22,7 @@ from benchmarks.synthetic_memory import fill_short
 from benchmarks.timing import timed
 from mplus.attach.cache import passed
 from mplus.config import Geometry, MemoryFormat
-from mplus.evaluation.clock import Clock
+from mplus.evaluation.systems.clock import Clock
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
 

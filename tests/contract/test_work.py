@@ -17,6 +17,8 @@ from benchmarks.synthetic_memory import fill_short, grow_long, random_ids
 from benchmarks.work import Work, work_of
 from mplus import Memory, MPlusModel
 from mplus.config import make_geometry
+from mplus.memory.index.levels import KeyLevels
+from mplus.memory.index.sketch import BlockSketch
 from tests.flops import read_flops, write_flops
 
 PUBLISHED = {
@@ -163,8 +165,8 @@ def test_many_memories_are_written_in_as_many_passes_as_one(geometry: dict[str, 
     passed: list[int] = []
     hooks = [layer.register_forward_pre_hook(lambda *_: passed.append(1)) for layer in model.attached.decoder.layers]
     try:
-        one = work_of(lambda: model.encode_many([([3] * 64, memories[0])]))
-        four = work_of(lambda: model.encode_many([([3] * 64, memory) for memory in memories]))
+        one = work_of(lambda: model.writer.encode_many([([3] * 64, memories[0])]))
+        four = work_of(lambda: model.writer.encode_many([([3] * 64, memory) for memory in memories]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -198,13 +200,16 @@ def test_forgetting_moves_no_row(geometry: dict[str, Any]) -> None:
     ],
 )
 def test_a_search_of_summaries_scores_a_bounded_number_of_keys_exactly(
-    rules: dict[str, Any], key_width: int, sizes: tuple[int, int], a_key: int
+    rules: dict[str, Any], key_width: int, sizes: tuple[int, int], a_key: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it computes grows with the long-term memory by the summaries' products alone, so exact scores do not grow."""
+    for kind in (KeyLevels, BlockSketch):
+        monkeypatch.setattr(kind, "exact_below", 1024)
+        monkeypatch.setattr(kind, "candidates_per_token", 4)
     model = model_of(rules, key_width=key_width)
     flops: dict[bool, list[int]] = {True: [], False: []}
     for held in sizes:
-        memory = model.new_memory(exact_below=1024, candidates=4, ltm_capacity=200_000)
+        memory = model.new_memory(ltm_capacity=200_000)
         fill_short(memory)
         grow_long(memory, held)
         for exact in (True, False):

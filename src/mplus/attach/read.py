@@ -161,9 +161,7 @@ class Reading:
                 features = prompt_features(self.attached, ids_BT, text_BT)
             here = torch.tensor(rows, device=ids_BT.device)
             own = [part[here] for part in features]
-            for row, found in zip(
-                rows, find_by_vote(self.attached, source, own, ids_BT[here], text_BT[here], exact=self.exact), strict=True
-            ):
+            for row, found in zip(rows, find_by_vote(self.attached, source, own, text_BT[here], exact=self.exact), strict=True):
                 self.found[row] = [found]
                 self.gathered[row] = rows_of_all_layers(source, found, self.device)
 

@@ -1,4 +1,4 @@
-"""What a memory asks of its model: layouts, write passes, initial rows, identity. Knows no prompts and no file format.
+"""The writing half of a model: layouts, write passes, initial rows, identity. Knows no prompts and no file format.
 
 Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key width.
 """
@@ -6,13 +6,13 @@ Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Unpack, get_args
 
 import torch
 from torch import Tensor
 
+from mplus.attach.parts import Attached
 from mplus.attach.sweep import sweep
 from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
@@ -39,37 +39,68 @@ RULES_OF_A_READ = ("write_tap", "memory_projection", "retrieval", "block_tokens"
 """Settings that decide what stored rows mean; a model opened with others is another model to a memory."""
 
 
-class MemoryHost:
-    """The writing half of ``MPlusModel``; satisfies ``mplus.memory.memory.Encoder``."""
+class Writer:
+    """Encodes chunks of text as memory rows; the ``mplus.memory.encoder.Encoder`` of every memory of a model.
 
-    def __init__(self, loaded: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
-        self._loaded = loaded
-        self.attached = loaded.attached
-        self.geometry = loaded.geometry
-        self.tokenizer = loaded.tokenizer
-        self.name = loaded.name
-        self.memory_format: MemoryFormat = memory_format or _smaller_format(loaded)
+    Args:
+        checkpoint: the opened model, whose name, settings and tokenizer hold here.
+        memory_format: of new memories; default: the smaller one.
+    """
+
+    def __init__(self, checkpoint: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.memory_format: MemoryFormat = memory_format or _smaller_format(checkpoint)
         self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
         self._fingerprint: str | None = None
+
+    # -- identity --------------------------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> Attached:
+        """The decoder with its memory parts."""
+        return self.checkpoint.attached
+
+    @property
+    def geometry(self) -> Geometry:
+        """Sizes and rules."""
+        return self.checkpoint.geometry
+
+    @property
+    def tokenizer(self) -> Any:
+        """A tokenizer of transformers; None where the model was opened without one."""
+        return self.checkpoint.tokenizer
+
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return self.checkpoint.name
 
     @property
     def fingerprint(self) -> str:
         """Identity of base, adapters and memory parts; a memory opens only with the model that wrote it."""
         if self._fingerprint is None:
-            tensors = dict(self.attached.decoder.model.state_dict())
-            tensors["mplus.bos"] = self.attached.bos
-            if self.attached.position is not None:
-                tensors["mplus.position"] = self.attached.position
-            if self.attached.retriever is not None:
-                tensors.update({f"mplus.retriever.{name}": value for name, value in self.attached.retriever.state_dict().items()})
+            tensors = dict(self.parts.decoder.model.state_dict())
+            tensors["mplus.bos"] = self.parts.bos
+            if self.parts.position is not None:
+                tensors["mplus.position"] = self.parts.position
+            if self.parts.retriever is not None:
+                tensors.update({f"mplus.retriever.{name}": value for name, value in self.parts.retriever.state_dict().items()})
             rules = self.geometry.model_dump(include=set(RULES_OF_A_READ))
             self._fingerprint = fingerprint(tensors, note=repr(sorted(rules.items())))
         return self._fingerprint
 
+    def weights_changed(self) -> None:
+        """Compute the fingerprint anew when it is next asked for, as after training."""
+        self._fingerprint = None
+
+    def wrote(self, memory: Memory) -> bool:
+        """Whether a memory was written by this model, or by one with the same weights and rules."""
+        return memory.encoder is self or memory.encoder.fingerprint == self.fingerprint
+
     @property
     def decoder_settings(self) -> dict[str, Any]:
-        """What decides what the weights compute, beside them; a memory notes it."""
-        return decoder_settings(self.attached.decoder.config)
+        """Settings that decide what the weights compute, beside them; a memory notes them."""
+        return decoder_settings(self.parts.decoder.config)
 
     @property
     def tokenizer_print(self) -> str | None:
@@ -77,28 +108,25 @@ class MemoryHost:
         return tokenizer_print(self.tokenizer)
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.parts.decoder.device
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model knows."""
+        return self.parts.decoder.vocabulary
+
+    @property
     def turn(self) -> TurnLock:
         """Held during every pass: hooks and adapters lie on the base, which other models may share."""
-        return turn_of(self.attached.decoder.model, IN_A_PASS)
+        return turn_of(self.parts.decoder.model, IN_A_PASS)
 
     def refuse_reentry(self) -> None:
         """Raise ``ReentryError`` when the calling thread is inside a pass of this model."""
         self.turn.refuse_reentry()
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        return self.attached.decoder.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of its weights."""
-        return self.attached.decoder.dtype
-
-    @property
-    def vocabulary(self) -> int:
-        """How many token ids the model knows."""
-        return self.attached.decoder.vocabulary
+    # -- write passes ----------------------------------------------------------------------------------------------
 
     def new_memory(
         self,
@@ -109,34 +137,16 @@ class MemoryHost:
         store: Storage | str | Path = "ram",
         **geometry: Unpack[GeometrySettings],
     ) -> Memory:
-        """An empty memory (published models: with their initial pool).
-
-        Args:
-            seed: of the memory's own generator of random drops.
-            memory_format: "kv" or "hidden"; default: the model's.
-            initialised: False starts a published MemoryLLM without a pool; its first write makes one.
-            store: where long-term rows live: "ram", or a directory of their own for more than RAM holds. Without ``save``
-                they end with the process either way.
-            geometry: sizes to replace, e.g. ``stm_tokens=1536, ltm=False``.
-
-        Raises:
-            StoreError: the directory is in use, not to be written, or holds something else.
-        """
+        """See ``MPlusModel.new_memory``."""
         chosen = self.geometry.changed(**geometry) if geometry else self.geometry
-        start = initialised and (self._loaded.initial is None or self._loaded.initial.initialised)
+        initial = self.checkpoint.initial
+        start = initialised and (initial is None or initial.initialised)
         return Memory(self, chosen, memory_format or self.memory_format, seed, initialised=start, store=store)
 
     def encode(
         self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
     ) -> Written:
-        """Run one chunk through the write pass without changing `memory`.
-
-        Args:
-            ids: [T] token ids, T at most ``geometry.chunk_tokens``.
-            memory: whose newest tokens the chunk sees; None: a new one's.
-            tail: an earlier chunk to be seen instead, as if it had just been written.
-            logits: also keep logits and layer inputs.
-        """
+        """See ``MPlusModel.encode``."""
         table = torch.as_tensor(ids, device=ids.device if isinstance(ids, Tensor) else "cpu")
         return self.encode_batch(table.view(1, -1), memory, tail=tail, logits=logits)[0]
 
@@ -146,25 +156,17 @@ class MemoryHost:
         """Several chunks of one length, [B, T], each as if written next; they do not see each other."""
         memory = memory or self.new_memory()
         self._check_chunk(ids)
-        with memory.turn.held_or_mine(), self._passing(len(ids), ids.shape[-1]):
+        with memory.turn.held_or_mine():
             seen = self._tail(memory) if tail is None else self._tail_of(tail)
-            initial = not memory.initialised
-            return write_pass(
-                self.attached,
-                memory.geometry,
-                memory.layout,
-                ids.to(self.device),
-                Tail() if initial else seen,
-                initial=initial,
-                logits=logits,
-            )
+            return self._pass(memory, ids, seen, logits=logits)
 
-    @contextmanager
-    def _passing(self, chunks: int, tokens: int) -> Iterator[None]:
-        """The length of a write pass: nobody else uses the model, and too little memory is one sentence."""
+    def _pass(self, memory: Memory, ids: Tensor, tail: Tail, **options: Any) -> list[Written]:
+        """One write pass for memories like this one: nobody else uses the model, and too little memory is one sentence."""
+        initial, (chunks, tokens) = not memory.initialised, ids.shape
         with self.turn.held(), told(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
-            sweep(self.attached)
-            yield
+            sweep(self.parts)
+            ids, seen = ids.to(self.device), Tail() if initial else tail
+            return write_pass(self.parts, memory.geometry, memory.layout, ids, seen, initial=initial, **options)
 
     def _check_chunk(self, ids: Tensor) -> None:
         if ids.is_floating_point() or ids.dtype == torch.bool or ids.dim() != 2 or not ids.numel():
@@ -179,23 +181,14 @@ class MemoryHost:
             batch: chunks of one pass at most. Those of one pass are about equally long: shorter ones are padded.
         """
         out: dict[int, Written] = {}
-        tails = [Tail() if not memory.initialised else self._tail(memory) for _, memory in requests]
+        tails = [self._tail(memory) for _, memory in requests]
         for numbers in _passes(requests, tails, batch):
-            chunks, memories = [list(requests[number][0]) for number in numbers], [requests[number][1] for number in numbers]
+            chunks, first = [list(requests[number][0]) for number in numbers], requests[numbers[0]][1]
             lengths = tuple(map(len, chunks))
             longest = max(lengths)
             table = torch.tensor([ids + ids[-1:] * (longest - len(ids)) for ids in chunks], device=self.device)
-            first, initial = memories[0], not memories[0].initialised
-            with self._passing(len(numbers), longest):
-                written = write_pass(
-                    self.attached,
-                    first.geometry,
-                    first.layout,
-                    table,
-                    joined([tails[number] for number in numbers]),
-                    initial=initial,
-                    lengths=lengths if min(lengths) < longest else None,
-                )
+            tail = joined([tails[number] for number in numbers])
+            written = self._pass(first, table, tail, lengths=lengths if min(lengths) < longest else None)
             out.update(zip(numbers, written, strict=True))
         return [out[number] for number in range(len(requests))]
 
@@ -208,20 +201,7 @@ class MemoryHost:
         batch: int = 8,
         progress: Callable[[int], None] | None = None,
     ) -> list[int]:
-        """Read one text into each of several memories, with the results of ``memory.write`` one by one, in shared passes.
-
-        Args:
-            memories: different ones, all of this model.
-            texts, sources: as for ``Memory.write``, one each.
-            batch: chunks of one pass at most.
-            progress: called with the text tokens written so far, over all memories.
-
-        Returns:
-            text tokens taken in, the pending ones included, per memory.
-
-        Raises:
-            EmptyTextError, InputError: found before anything is written.
-        """
+        """See ``MPlusModel.write_many``."""
         self.refuse_reentry()
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise InputError(f"batch is {batch!r}, expected how many chunks one pass may have, at least 1")
@@ -230,7 +210,7 @@ class MemoryHost:
                 raise InputError(
                     f"memories hold a {type(memory).__name__}, expected what model.new_memory() or Memory.load gives"
                 )
-            if memory.encoder is not self and memory.encoder.fingerprint != self.fingerprint:
+            if not self.wrote(memory):
                 raise InputError(
                     f"a memory was written by model {memory.encoder.name!r}, this is {self.name!r}; write with the model that made it"
                 )
@@ -256,7 +236,7 @@ class MemoryHost:
             InputError: the format is not known.
         """
         self._check_belongs(memory_format, geometry)
-        decoder, retriever = self.attached.decoder, self.attached.retriever
+        decoder, retriever = self.parts.decoder, self.parts.retriever
         heads = (decoder.kv_heads, decoder.head_width)
         fields: dict[str, tuple[int, ...]] = (
             {"hidden": (decoder.width,)} if memory_format == "hidden" else {"keys": heads, "values": heads}
@@ -284,47 +264,39 @@ class MemoryHost:
                 raise GeometryError(
                     f"{name} belongs to the model ({own!r}), a memory cannot have {asked!r}; open the model with it"
                 )
-        if geometry.reads_ltm and self.attached.retriever is None:
+        if geometry.reads_ltm and self.parts.retriever is None:
             raise GeometryError(
                 "this model was opened without long-term memory (ltm), so nothing can be found; open it with ltm=True"
             )
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, no special tokens added."""
-        return [token for chunk in self.cut(text) for token in chunk]
-
-    def cut_ids(self, text: str) -> list[list[int]]:
-        """See ``cut``."""
-        return self.cut(text)
-
     def initial_rows(self, memory: Memory) -> tuple[Rows, Tensor | None] | None:
         """Rows of the pool a published model starts with, and the tail's hidden states."""
-        initial = self._loaded.initial
+        initial = self.checkpoint.initial
         if initial is None:
             return None
         key = (memory.format, "search" in memory.layout.fields)
         if key not in self._initial:
             with self.turn.held():
-                self._initial[key] = rows_of_hidden(self.attached, initial.stm.to(self.device), memory)
+                self._initial[key] = rows_of_hidden(self.parts, initial.stm.to(self.device), memory)
         rows, tail = self._initial[key]
         held = memory.geometry.stm_tokens  # a pool smaller than the published one keeps the newest
         return {name: value[:, -held:].clone() for name, value in rows.items()}, tail
 
     def initial_longterm(self, memory: Memory) -> list[tuple[Rows, Tensor, Tensor | None]] | None:
         """Rows, ages and recall frequencies per layer of the long-term memory a published model starts with."""
-        initial = self._loaded.initial
+        initial = self.checkpoint.initial
         if initial is None or not initial.ltm or not memory.geometry.ltm or not memory.initialised:
             return None
         with self.turn.held():
             return [
-                (longterm_rows(self.attached, layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
+                (longterm_rows(self.parts, layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
                 for layer, (rows, keys) in enumerate(zip(initial.ltm, initial.ltm_keys, strict=True))
             ]
 
     def _tail(self, memory: Memory) -> Tail:
-        if memory.tail is not None:
+        if memory.tail is not None and memory.initialised:
             return Tail(hidden=memory.tail[None])
-        if not len(memory.pool) or not keeps_write_kv(memory.geometry):
+        if not memory.initialised or not len(memory.pool) or not keeps_write_kv(memory.geometry):
             return Tail()
         newest = memory.pool.newest(memory.geometry.new_tokens)
         return Tail(keys=newest["keys"][None], values=newest["values"][None])
@@ -335,9 +307,9 @@ class MemoryHost:
         return Tail(keys=written.rows["keys"][None], values=written.rows["values"][None])
 
 
-def _smaller_format(loaded: Loaded) -> MemoryFormat:
+def _smaller_format(checkpoint: Loaded) -> MemoryFormat:
     """K and V, unless a hidden state is smaller than both together (models without grouped heads)."""
-    decoder = loaded.attached.decoder
+    decoder = checkpoint.attached.decoder
     return "kv" if 2 * decoder.kv_heads * decoder.head_width <= decoder.width else "hidden"
 
 

@@ -1,4 +1,4 @@
-"""A memory: everything one user, conversation or corpus has written. Knows a model only as a ``Encoder``.
+"""A memory: everything one user, conversation or corpus has written. Knows a model only as an ``Encoder``.
 
 Legend: L layers, N short-term tokens, K new tokens per write, G drop groups, n tokens.
 Time is counted in memory tokens written: ``now``; the age of a token is ``now - 1 - birth``.
@@ -18,7 +18,7 @@ from torch import Tensor
 from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory import drops, room
-from mplus.memory.encoder import Encoder
+from mplus.memory.encoder import Encoder, WritingModel
 from mplus.memory.ledger import Chunk, Ledger
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
@@ -287,7 +287,7 @@ class Memory:
     def _pieces(self, text: str | list[int], source: str | None) -> tuple[list[list[int]], bool | None]:
         """Chunks of token ids that this model knows, and whether the text ends in white space."""
         if isinstance(text, str):
-            pieces = self.encoder.cut_ids(SEPARATOR + text if self._needs_separator(text, source) else text)
+            pieces = self.encoder.cut(SEPARATOR + text if self._needs_separator(text, source) else text)
             ends_in_space = text[-1:].isspace()
         else:
             size, ends_in_space = self.geometry.chunk_tokens, None
@@ -396,7 +396,7 @@ class Memory:
 
     @staticmethod
     def load(
-        directory: str | Path, model: Encoder, *, store: Storage | str | Path | None = None, check_rows: bool = False
+        directory: str | Path, model: WritingModel, *, store: Storage | str | Path | None = None, check_rows: bool = False
     ) -> Memory:
         """Open a stored memory.
 
@@ -416,4 +416,4 @@ class Memory:
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
         with ordinary_tensors():
-            return snapshot.load(directory, model, store, check_rows=check_rows)
+            return snapshot.load(directory, model.writer, store, check_rows=check_rows)

@@ -52,7 +52,7 @@ class Writer:
         self.model = model
         attached = model.attached
         self.attached = Attached(attached.decoder, attached.adapters, attached.bos, attached.position, retriever)
-        layout = model.layout("kv", model.geometry)
+        layout = model.writer.layout("kv", model.geometry)
         self.layout = type(layout)(
             format="kv",
             layers=layout.layers,

@@ -65,7 +65,7 @@ class Shelf:
         self.model, self.makers, self.vote = model, makers, model.attached.retriever
         self.chunks, self.tokens, self.per_chunk, self.forms, self.random = chunks, makers.tokens, per_chunk, forms, randomness
         self.writer = Writer(model, self.vote)
-        layout = model.layout("kv", model.geometry)
+        layout = model.writer.layout("kv", model.geometry)
         places = chunks * self.tokens
         shape = (layout.layers, places, *layout.fields["keys"])
         self.keys, self.values = (torch.zeros(shape, dtype=layout.dtype) for _ in range(2))

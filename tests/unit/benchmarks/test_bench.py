@@ -180,7 +180,7 @@ def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory
         ]
         costs.append([(work.flops, work.written_bytes) for work in map(work_of, acts)])
     assert forms[0] == forms[1]
-    found_bytes = tiny.geometry.ltm_read_tokens * tiny.layout(memory_format, tiny.geometry).bytes_per_token
+    found_bytes = tiny.geometry.ltm_read_tokens * tiny.writer.layout(memory_format, tiny.geometry).bytes_per_token
     for (flops, bytes_written), (flops_filled, bytes_filled) in zip(*costs, strict=True):
         assert flops == flops_filled and abs(bytes_written - bytes_filled) <= found_bytes
 
@@ -189,7 +189,7 @@ def test_the_literal_row_is_the_published_one_whatever_the_model_keeps() -> None
     """Models come with row types of their own; what ours are compared with does not change with them."""
     fixture = Fixture(plan_of("memory", "tiny", rounds=1), lambda _: None)
     before = token_bytes(fixture)["per_token_and_layer"]
-    fixture.model.geometry = fixture.model.geometry.changed(ltm_dtype="bfloat16", ltm_search_dtype="int8")
+    fixture.model.checkpoint.geometry = fixture.model.geometry.changed(ltm_dtype="bfloat16", ltm_search_dtype="int8")
     assert token_bytes(fixture)["per_token_and_layer"] == before
     assert before["literal"]["total"] == 4 * 32 + 4 * 6 + 8 + 4
 

@@ -18,7 +18,7 @@ from tokenizers import normalizers
 from mplus import MPlusModel
 from mplus.checkpoints.fingerprint import tokenizer_print
 from mplus.errors import CheckpointError, InputError
-from mplus.evaluation.plain import open_adapted
+from mplus.evaluation.systems.adapted import open_adapted
 from tests.published import write_published
 from tests.tiny import byte_tokenizer, tiny_decoder, tiny_geometry
 

@@ -16,8 +16,8 @@ from mplus import Memory, MPlusModel
 from mplus.attach.families import rotate
 from mplus.attach.read import Reading, Retrieved, _stm_rows
 from mplus.errors import InputError
-from mplus.evaluation.harness import HarnessModel
-from mplus.evaluation.script import Due, Question
+from mplus.evaluation.integrations.lm_eval import HarnessModel
+from mplus.evaluation.schedule.stream import Question, ScheduledQuestion
 from mplus.evaluation.systems.memory import MemorySystem
 from mplus.retriever import LayerRetriever
 from mplus.text.prompts import Prompts
@@ -65,7 +65,7 @@ def ids_of(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
 @pytest.fixture(scope="module")
 def model() -> MPlusModel:
     """A tiny one that reads conversations, and where much is left to be found."""
-    found = text_model(positions=1024, read_order="score", recent_tokens=16, second_look=2)
+    found = text_model(positions=1024, read_order="score", recent_tokens=16)
     found.tokenizer.chat_template = CHATML
     return found
 
@@ -300,8 +300,8 @@ def test_evaluation_searches_with_the_query_of_a_question(
     fields: dict[str, Any] = {"id": "1", "cluster": "1", "answers": ("x",), "span": (0, 1), "answer_span": (0, 1)}
     plain, worded = (Question(text=f"{words}Who?", query="Who?", **fields) for words in ("", "Answer in one word. "))
     system = MemorySystem("mplus", model, memory)
-    system.answer([Due(plain, 0), Due(worded, 0)], 1)
+    system.answer([ScheduledQuestion(plain, 0), ScheduledQuestion(worded, 0)], 1)
     assert queries.pop() == [ids_of(model.tokenizer, asked("Who?"))] * 2
     scored = replace(worded, continuation=(7, 8))
-    system.likelihood([Due(scored, 0)])
+    system.likelihood([ScheduledQuestion(scored, 0)])
     assert queries.pop() == [model.tokenizer("Who?")["input_ids"]]
