@@ -80,7 +80,7 @@ class Fixture:
 
     def grow(self, system: WithMemory, tokens: int, name: str) -> bool:
         """Fill long-term memory up to `tokens`; False, with a note, where RAM does not hold that."""
-        missing = max(0, tokens - len(system.memory.longterm))
+        missing = max(0, tokens - len(system.memory.long_term))
         if lacks := shortage(bytes_of(system.memory, missing)):
             self.note(f"{name} at {tokens:,} long-term tokens is left out: it {lacks}")
             return False

@@ -25,8 +25,8 @@ from benchmarks.synthetic_memory import fill_short, grow_long, random_ids, short
 from benchmarks.systems import LITERAL_FIELDS, OURS_ROW_TYPE, FullContext, WithMemory, row_types, storage_fields
 from benchmarks.timing import interleaved, timed
 from mplus.errors import MPlusError
+from mplus.memory.budget import MemoryBudget
 from mplus.memory.memory import Memory
-from mplus.memory.room import Room
 from mplus.memory.stores.protocol import field_bytes
 from mplus.model import MPlusModel
 
@@ -53,9 +53,9 @@ def token_bytes(fixture: Fixture) -> dict[str, Any]:
 
 def _counted(memory: Memory) -> dict[str, float]:
     grow_long(memory, COUNTED_ROWS)
-    layers, stores = memory.layout.layers, memory.longterm.stores
+    layers, stores = memory.layout.layers, memory.long_term.stores
     fields = {name: sum(field_bytes(store.fields, name) for store in stores) / layers for name in stores[0].fields}
-    return {**fields, "total": memory.longterm.size_bytes / len(memory.longterm) / layers}
+    return {**fields, "total": memory.long_term.size_bytes / len(memory.long_term) / layers}
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -146,11 +146,11 @@ def _token_bytes(fixture: Fixture, system: str) -> int:
     if system == "full":
         return 0 if model.device.type == "cuda" else fixture.shape.prefix_bytes(1)
     if system == "literal":
-        return Room.of(
+        return MemoryBudget.of(
             model.writer.layout("hidden", model.geometry), model.geometry.changed(**LITERAL_FIELDS), kv_numbers=0
         ).ltm_token_bytes
     geometry = model.geometry.changed(**storage_fields(OURS_ROW_TYPE))
-    return Room.of(model.writer.layout("kv", geometry), geometry, kv_numbers=0).ltm_token_bytes
+    return MemoryBudget.of(model.writer.layout("kv", geometry), geometry, kv_numbers=0).ltm_token_bytes
 
 
 def measure_peak(spec: dict[str, Any]) -> dict[str, Any]:

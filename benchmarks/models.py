@@ -16,11 +16,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from mplus.checkpoints.base import locate
+from mplus.checkpoints.base_models.base import locate
 from mplus.config import make_geometry
-from mplus.dtypes import resolve_dtype
 from mplus.errors import InputError
 from mplus.model import MPlusModel
+from mplus.runtime.dtypes import resolve_dtype
 
 PUBLISHED: Final = {
     "write_tap": "output",

@@ -17,7 +17,7 @@ from benchmarks.machine import Limits
 from benchmarks.ratios import gains, spreads, targets
 from benchmarks.timing import Spread
 from mplus.errors import InputError
-from mplus.memory.files import written_whole
+from mplus.memory.files import replace_files
 
 SCHEMA: Final = 1
 WHAT: Final = "mplus bench"
@@ -117,7 +117,7 @@ def store(file: Path, text: str, draw: Callable[[Path], None] | None) -> list[Pa
     writers: dict[Path, Callable[[Path], object]] = {file: lambda path: path.write_text(text, encoding="utf-8")}
     if draw is not None:
         writers[file.with_suffix(".png")] = draw
-    return written_whole(writers)
+    return replace_files(writers)
 
 
 def _rounded(value: float) -> float:

@@ -18,8 +18,8 @@ from benchmarks.fixture import DoesNotFit, Fixture
 from benchmarks.plan import Plan
 from benchmarks.result import Result
 from benchmarks.roofline import roofline
-from mplus.circumstances import circumstances
-from mplus.dtypes import resolve_dtype
+from mplus.runtime.dtypes import resolve_dtype
+from mplus.runtime.environment import environment_of
 
 _PARTS: Final[dict[str, Callable[[Fixture], Any]]] = {
     "bytes": memory.token_bytes,
@@ -67,7 +67,7 @@ def _run_part(raw: dict[str, Any], name: str, measure: Callable[[], Any]) -> flo
 
 
 def _environment(fixture: Fixture) -> dict[str, Any]:
-    versions, hardware = circumstances(fixture.model.dtype)
+    versions, hardware = environment_of(fixture.model.dtype)
     rates = fixture.limits.flops_per_s
     chosen = str(resolve_dtype("auto", fixture.model.device)).removeprefix("torch.")
     return {

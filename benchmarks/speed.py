@@ -144,4 +144,4 @@ def end_to_end(fixture: Fixture) -> dict[str, Any]:
     query, count = fixture.query(), fixture.plan.new_tokens
     answer_s = timed(lambda: system.model.generate(query[None], system.memory, max_new_tokens=count, do_sample=False))
     figures = {"text_tokens": LONG_TEXT_TOKENS, "read_s": read_s, "answer_s": answer_s, "new_tokens": count}
-    return {**figures, "ltm_tokens": len(system.memory.longterm)}
+    return {**figures, "ltm_tokens": len(system.memory.long_term)}

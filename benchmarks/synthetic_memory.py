@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.plan import LARGEST_LTM
-from mplus.memory import room
+from mplus.memory import budget
 from mplus.memory.memory import Memory
 from mplus.memory.stores.protocol import bytes_per_row
 
@@ -30,14 +30,14 @@ def random_ids(count: int, vocabulary: int, seed: int = 0) -> Tensor:
 def fill_short(memory: Memory) -> None:
     """Fill short-term memory to the brim: random rows first, the newest ones by a real write, which also makes the tail."""
     written = min(memory.geometry.new_tokens, memory.geometry.chunk_tokens)
-    older = memory.geometry.stm_tokens - len(memory.pool) - written
+    older = memory.geometry.stm_tokens - len(memory.short_term) - written
     generator = torch.Generator().manual_seed(2)
     layout = memory.layout
     rows = {
         name: torch.randn(layout.groups(name), older, *shape, generator=generator).to(layout.device, layout.dtype)
         for name, shape in layout.fields.items()
     }
-    memory.pool.append(rows, torch.arange(memory.now, memory.now + older))
+    memory.short_term.append(rows, torch.arange(memory.now, memory.now + older))
     if layout.format == "hidden":  # as writes leave it
         memory.tail = rows["hidden"][:, -memory.geometry.new_tokens :].clone()
     memory.now += older
@@ -46,7 +46,7 @@ def fill_short(memory: Memory) -> None:
 
 def grow_long(memory: Memory, tokens: int) -> None:
     """Append random rows until every group of long-term memory holds `tokens`."""
-    longterm, layout = memory.longterm, memory.layout
+    longterm, layout = memory.long_term, memory.layout
     generator = torch.Generator().manual_seed(3)
     shapes = {name: longterm.codec.fields[name][0] for name in layout.fields}
     block = longterm.block
@@ -65,12 +65,12 @@ def grow_long(memory: Memory, tokens: int) -> None:
 
 def bytes_of(memory: Memory, tokens: int) -> int:
     """Bytes that `tokens` long-term tokens take in all layers."""
-    return sum(bytes_per_row(store.fields) for store in memory.longterm.stores) * tokens
+    return sum(bytes_per_row(store.fields) for store in memory.long_term.stores) * tokens
 
 
 def shortage(needed_bytes: int, *, spare_bytes: int = 1_500_000_000) -> str | None:
     """None where there is room; else one sentence about what would be needed."""
-    free = room.free_bytes(torch.device("cpu"))
+    free = budget.free_bytes(torch.device("cpu"))
     if free is None or needed_bytes + spare_bytes <= free:
         return None
     return f"needs {(needed_bytes + spare_bytes) / 1e9:.1f} GB of free RAM, {free / 1e9:.1f} GB are there"

@@ -30,7 +30,7 @@ OURS_ROW_TYPE: Final = "bfloat16"
 """Half the bytes of numbers that attention sees; every other type is counted beside it."""
 SEARCH_TYPES: Final = {"bfloat16": "int8"}
 """Search keys beside rows of a type, where they are of another: int8 keys find what longer ones do (benchmarks/row_types.py)."""
-LITERAL_FIELDS: Final = {"ltm_dtype": "model", "ltm_search_dtype": "model", "search": "exact"}
+LITERAL_FIELDS: Final[dict[str, Any]] = {"ltm_dtype": "model", "ltm_search_dtype": "model", "search": "exact"}
 """Geometry fields of the published procedure: rows as the model computes them, every key scored."""
 
 

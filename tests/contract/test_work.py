@@ -183,7 +183,7 @@ def count(act: Callable[[], Any]) -> int:
 
 
 def test_forgetting_moves_no_row(geometry: dict[str, Any]) -> None:
-    longterm = full(model_of(geometry), ltm=4096).longterm
+    longterm = full(model_of(geometry), ltm=4096).long_term
 
     def forget() -> None:
         for store in longterm.stores:

@@ -22,9 +22,9 @@ def rows_read(model: MPlusModel, memory: Memory, prompt: Tensor) -> tuple[Tensor
     """Keys and values [L, P, H, E] of what a prompt [T] reads, in reading order, put together by hand."""
     text = torch.ones(1, len(prompt), dtype=torch.bool)
     found = find_by_vote(model.attached, memory, prompt_features(model.attached, prompt[None], text), prompt[None], text)[0]
-    names, pool = ("keys", "values"), memory.pool.at_slots(memory.pool.order)
-    long = memory.longterm.stores[0].gather(found.indices, names)
-    left = [rank for rank in range(len(memory.pool)) if rank not in found.short.tolist()]
+    names, pool = ("keys", "values"), memory.short_term.at_slots(memory.short_term.order)
+    long = memory.long_term.stores[0].gather(found.indices, names)
+    left = [rank for rank in range(len(memory.short_term)) if rank not in found.short.tolist()]
     out = []
     for name in names:
         drawn = torch.cat([long[name].transpose(0, 1), pool[name][:, found.short]], 1)

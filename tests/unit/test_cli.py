@@ -372,7 +372,7 @@ def test_fetch_prints_the_directory_and_tells_steps_on_stderr(
         log("downloading")
         return Path(f"/cache/{name}/{source}/{force}")
 
-    monkeypatch.setattr("mplus.checkpoints.base.fetch", fetch)
+    monkeypatch.setattr("mplus.checkpoints.base_models.base.fetch", fetch)
     assert main(["fetch", "--from", "hub", "--force"]) == 0
     assert capsys.readouterr() == ("/cache/smollm2-135m/hub/True\n", "downloading\n")
 
@@ -381,7 +381,7 @@ def test_error_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str], 
     def fetch(*arguments: Any, **options: Any) -> Path:
         raise CheckpointError("two tensors are missing:\n  a\n  b")
 
-    monkeypatch.setattr("mplus.checkpoints.base.fetch", fetch)
+    monkeypatch.setattr("mplus.checkpoints.base_models.base.fetch", fetch)
     assert mistake(capsys, "fetch") == "two tensors are missing: a b"
 
 
@@ -392,7 +392,7 @@ def test_trouble_with_the_disk_is_one_line(
     def fetch(*arguments: Any, **options: Any) -> Path:
         raise error
 
-    monkeypatch.setattr("mplus.checkpoints.base.fetch", fetch)
+    monkeypatch.setattr("mplus.checkpoints.base_models.base.fetch", fetch)
     assert mistake(capsys, "fetch") == expected
 
 
@@ -400,7 +400,7 @@ def test_interrupt_is_one_line_and_code_130(capsys: pytest.CaptureFixture[str], 
     def fetch(*arguments: Any, **options: Any) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mplus.checkpoints.base.fetch", fetch)
+    monkeypatch.setattr("mplus.checkpoints.base_models.base.fetch", fetch)
     assert main(["fetch"]) == 130
     assert capsys.readouterr() == ("", "mplus: interrupted\n")
 
@@ -414,7 +414,7 @@ def test_verbose_shows_the_library_log_and_leaves_no_handler(
         logging.getLogger("mplus.somewhere").info("retrieved 320 of 81 920 tokens")
         return Path("/cache")
 
-    monkeypatch.setattr("mplus.checkpoints.base.fetch", fetch)
+    monkeypatch.setattr("mplus.checkpoints.base_models.base.fetch", fetch)
     for arguments in (["fetch", "--verbose"], ["--verbose", "fetch"]):
         assert main(arguments) == 0
         assert capsys.readouterr().err == "mplus.somewhere: retrieved 320 of 81 920 tokens\n"

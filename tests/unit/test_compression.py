@@ -44,7 +44,7 @@ def test_every_memory_token_knows_its_chunk() -> None:
         memory.write(tiny.ids(length, number), source=f"text {number}")
     chunks = memory.ledger.chunks
     assert [chunk.memory_tokens for chunk in chunks] == [4, 3, 4, 2, 4, 4]
-    assert memory.now == 21 and len(memory.pool) <= 16 and len(memory.longterm) > 0
+    assert memory.now == 21 and len(memory.short_term) <= 16 and len(memory.long_term) > 0
     found = [memory.ledger.chunk_of(birth) for birth in range(21)]
     assert [chunk.sources[0][0] for chunk in found if chunk is not None][6] == "text 1"
     assert model(tiny.ids(4)[None], memory=memory).logits.isfinite().all()

@@ -210,7 +210,7 @@ def test_published_model_has_no_delta(tmp_path: Path) -> None:
 
 def test_stored_model_opens_without_long_term_memory(stored: Path) -> None:
     model = opened(stored, ltm=False)
-    assert len(filled(model).longterm) == 0
+    assert len(filled(model).long_term) == 0
     assert all("long-term" in reason for reason in model.load_report.unused.values())
     assert any(name.startswith("retriever.") for name in model.load_report.unused)
 

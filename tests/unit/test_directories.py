@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from mplus.checkpoints import directories
-from mplus.checkpoints.directories import replacing, restored
+from mplus.checkpoints.directories import replace_directory, restored
 
 STEPS = ("replace", "mkdir", "fsync", "open", "unlink", "rmdir", "chmod")
 KILLED = 9
 
 
 def fill(directory: Path, word: str) -> None:
-    with replacing(directory) as aside:
+    with replace_directory(directory) as aside:
         for name in ("a.json", "b.safetensors"):
             (aside / name).write_text(word, encoding="utf-8")
 
@@ -119,7 +119,7 @@ def test_save_that_fails_at_any_call_leaves_the_old_one(
 
 
 def test_what_a_living_process_works_in_stays(tmp_path: Path) -> None:
-    with replacing(tmp_path / "m") as first:
+    with replace_directory(tmp_path / "m") as first:
         (first / "a").write_text("first", encoding="utf-8")
         fill(tmp_path / "m", "second")
         assert first.is_dir()
@@ -131,7 +131,7 @@ def test_what_a_living_process_works_in_stays(tmp_path: Path) -> None:
 def test_files_have_the_modes_of_the_umask(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
-        with replacing(tmp_path / "m") as aside:
+        with replace_directory(tmp_path / "m") as aside:
             (aside / "a").touch(mode=0o600)
     finally:
         os.umask(before)

@@ -40,7 +40,7 @@ def storage(path: Path) -> DiskStorage:
 def filled(path: Path, count: int) -> DiskStore:
     store = storage(path).new_store(FIELDS, 1)
     store.append(rows(0, count))
-    store.settle()
+    store.reserve()
     return store
 
 
@@ -112,7 +112,7 @@ def test_hints_name_exactly_the_bytes_of_rows_that_are_read_one_at_a_time(
     store = storage(tmp_path).new_store(fields, 1)
     wide = torch.arange(SEGMENT_ROWS)[:, None] + torch.arange(segments.PAGE_BYTES // 4) / 4096
     store.append({"wide": wide, **rows(0, SEGMENT_ROWS)})
-    store.settle()
+    store.reserve()
     assert hints == [(os.POSIX_FADV_DONTNEED, wide.numpy().tobytes())]
     hints.clear()
     got = store.gather(torch.tensor([9, 3, 4, 4, 30]), ("wide", "rows", "birth"))
@@ -139,7 +139,7 @@ def test_forks_share_segments_and_write_their_own(tmp_path: Path) -> None:
     twin = store.fork()
     for one, first in ((store, 1000), (twin, 2000)):
         one.append(rows(first, SEGMENT_ROWS))
-        one.settle()
+        one.reserve()
     assert [segment.name for segment in store.segments[:2]] == [segment.name for segment in twin.segments[:2]]
     assert store.segments[2].name != twin.segments[2].name
     assert next(store.parts("rows")).data_ptr() == next(twin.parts("rows")).data_ptr()
@@ -158,12 +158,12 @@ def test_what_garbage_held_is_removed(tmp_path: Path) -> None:
 
 def test_saved_segments_outlive_every_store(tmp_path: Path) -> None:
     store = filled(tmp_path, 3 * SEGMENT_ROWS)
-    assert store.home is not None
+    assert store.segment_directory is not None
     saved = names(store)[:2]
-    store.home.set_saved(saved)
+    store.segment_directory.set_saved(saved)
     store.close()
     assert files(tmp_path) == saved
-    store.home.set_saved(saved[:1])
+    store.segment_directory.set_saved(saved[:1])
     assert files(tmp_path) == saved[:1]
 
 
@@ -174,8 +174,8 @@ def test_fork_of_the_process_removes_no_file(tmp_path: Path, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: own + 1)
         store.fork().close()
-        assert store.home is not None
-        store.home.release(store.segments)
+        assert store.segment_directory is not None
+        store.segment_directory.release(store.segments)
     assert files(tmp_path) == before
     assert store.column("birth").shape == (2 * SEGMENT_ROWS,)
 
@@ -197,7 +197,7 @@ from pathlib import Path
 from mplus.memory.stores.disk import DiskStorage
 store = DiskStorage(Path(sys.argv[1]), segment_rows=8).new_store({"birth": ((), torch.int64)}, 1)
 store.append({"birth": torch.arange(20)})
-store.settle()
+store.reserve()
 print(len(store.segments), flush=True)
 sys.stdin.read()
 """
@@ -225,7 +225,7 @@ def test_directory_is_free_again_when_its_storage_is_gone(tmp_path: Path) -> Non
         storage(tmp_path)
     del first
     gc.collect()
-    assert storage(tmp_path).home.path == tmp_path / "store"
+    assert storage(tmp_path).segment_directory.path == tmp_path / "store"
 
 
 # -- bad directories ---------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_full_disk_loses_nothing_and_is_made_up_for_when_there_is_room(
     before = files(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os if step == "os.replace" else segments, step.removeprefix("os."), disk_full)
-        acts: tuple[Callable[[], None], ...] = (store.settle, lambda: store.append(rows(9000, 3)))
+        acts: tuple[Callable[[], None], ...] = (store.reserve, lambda: store.append(rows(9000, 3)))
         for act in acts:
             with pytest.raises(StoreError, match=r"32 rows .* No space left on device; they stay in RAM and nothing is lost"):
                 act()
@@ -298,8 +298,8 @@ def test_keep_on_a_full_disk_holds_the_rows_in_ram(tmp_path: Path, monkeypatch: 
         store.keep(mask)
         assert torch.equal(store.column("birth"), torch.arange(4 * SEGMENT_ROWS)[mask])
         with pytest.raises(StoreError, match="No space left"):
-            store.settle()
-    store.settle()
+            store.reserve()
+    store.reserve()
     assert torch.equal(store.column("birth"), torch.arange(4 * SEGMENT_ROWS)[mask])
     assert files(tmp_path) == names(store) and len(store.segments) == 3
 
@@ -395,5 +395,5 @@ def test_segment_is_copied_where_links_are_not_possible(tmp_path: Path, monkeypa
 def test_word_for_a_storage(tmp_path: Path) -> None:
     assert isinstance(storage_at("ram"), RamStorage)
     disk = storage_at(str(tmp_path / "store"))
-    assert isinstance(disk, DiskStorage) and disk.home.path == tmp_path / "store"
+    assert isinstance(disk, DiskStorage) and disk.segment_directory.path == tmp_path / "store"
     assert storage_at(disk) is disk

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mplus.errors import InputError
 from mplus.memory import drops
-from mplus.memory.pool import Pool
 from mplus.memory.rows import RowLayout
+from mplus.memory.short_term import ShortTerm
 from tests.tiny import tiny_geometry
 
 LAYOUT = RowLayout(
@@ -19,13 +19,13 @@ LAYOUT = RowLayout(
 )
 
 
-def pool(count: int, groups: int, *, capacity: int = 16, first: int = 0) -> Pool:
-    made = Pool(LAYOUT, capacity, groups)
+def pool(count: int, groups: int, *, capacity: int = 16, first: int = 0) -> ShortTerm:
+    made = ShortTerm(LAYOUT, capacity, groups)
     made.append({"hidden": torch.zeros(3, count, 1)}, torch.arange(first, first + count))
     return made
 
 
-def choose(held: Pool, new: int, seed: int = 0, **geometry: Any) -> Tensor:
+def choose(held: ShortTerm, new: int, seed: int = 0, **geometry: Any) -> Tensor:
     return drops.choose(held, tiny_geometry(**geometry), torch.Generator().manual_seed(seed), new)
 
 

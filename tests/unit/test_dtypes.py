@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mplus import dtypes
 from mplus.errors import InputError
+from mplus.runtime import dtypes
 
 CPU = torch.device("cpu")
 

@@ -77,8 +77,8 @@ def streamed(model: MPlusModel, chunks: list[Tensor]) -> tuple[Memory, Older]:
 
 def view_of_memory(memory: Memory) -> View:
     """Which columns the memory's tokens are: a token born as number b stands in column b."""
-    short = list(memory.pool.births)
-    births = [store.column("birth").sort().values for store in memory.longterm.stores]
+    short = list(memory.short_term.births)
+    births = [store.column("birth").sort().values for store in memory.long_term.stores]
     per_group = births if len(births) == len(short) else [births[0]] * len(short)
     if len(births) > len(short):  # every layer finds its own among the same tokens
         per_group = births[:1]
@@ -95,7 +95,7 @@ def test_training_reads_what_inference_reads(setup: str) -> None:
         setup, changed = "recent", {"certain_score": 1e9}
     model = fresh(setup, **changed)
     memory, older = streamed(model, [tiny.ids(model.geometry.chunk_tokens, seed) for seed in range(CHUNKS)])
-    assert len(memory.longterm) > model.geometry.ltm_read_tokens, "the search must have something to choose from"
+    assert len(memory.long_term) > model.geometry.ltm_read_tokens, "the search must have something to choose from"
     # equal tokens have equal keys in layer 0; with these prompts no tie decides who is read
     prompts = Prompts.from_rows([tiny.ids(7, 52).tolist(), tiny.ids(4, 53).tolist()], 0, model.device)
     expected = model(prompts.ids, prompts.mask, memory).logits

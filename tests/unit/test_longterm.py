@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mplus.config import Geometry
-from mplus.memory.longterm import LongTerm
+from mplus.memory.long_term import LongTerm
 from mplus.memory.rows import RowLayout
 from tests.tiny import tiny_geometry
 
@@ -45,7 +45,7 @@ def dropped(births: list[int], search_groups: int) -> tuple[dict[str, Tensor], T
 
 def test_shared_rows_hold_all_layers_in_one_record() -> None:
     memory = longterm()
-    memory.take(*dropped([4, 5, 6, 7], 1))
+    memory.append(*dropped([4, 5, 6, 7], 1))
     assert len(memory.stores) == 1
     rows = memory.stores[0].gather(torch.tensor([2, 0]), ("hidden",))["hidden"]
     assert rows[:, :, 0].tolist() == [[6, 1006], [4, 1004]]
@@ -54,28 +54,28 @@ def test_shared_rows_hold_all_layers_in_one_record() -> None:
 def test_layers_keep_their_own_rows_when_each_finds_its_own() -> None:
     memory = per_layer()
     rows, _ = dropped([4, 5], LAYERS)
-    memory.take(rows, torch.tensor([[4, 5], [8, 9]]))
+    memory.append(rows, torch.tensor([[4, 5], [8, 9]]))
     assert [store.column("birth").tolist() for store in memory.stores] == [[4, 5], [8, 9]]
     assert memory.stores[1].column("hidden")[:, 0].tolist() == [1004, 1005]
 
 
 def test_rows_dropped_by_all_layers_are_kept_per_layer_when_each_finds_its_own() -> None:
     memory = longterm(drop="shared", retrieval="per_layer")
-    memory.take(*dropped([4, 5], LAYERS))
+    memory.append(*dropped([4, 5], LAYERS))
     assert [store.column("birth").tolist() for store in memory.stores] == [[4, 5], [4, 5]]
 
 
 def test_first_dropped_are_forgotten_first_at_capacity() -> None:
     memory = per_layer(ltm_capacity=10)
     for first in range(0, 40, 3):
-        memory.take(*dropped([first, first + 1, first + 2], LAYERS))
+        memory.append(*dropped([first, first + 1, first + 2], LAYERS))
         assert memory.stores[0].column("birth").tolist() == list(range(first + 3))[-10:]
 
 
 def test_whole_blocks_are_forgotten_when_layers_vote() -> None:
     memory = longterm(ltm_capacity=10)
     for first in range(0, 40, 4):
-        memory.take(*dropped([first, first + 1, first + 2, first + 3], 1))
+        memory.append(*dropped([first, first + 1, first + 2, first + 3], 1))
         births = memory.stores[0].column("birth")
         assert len(memory) <= 10
         assert len(memory) % 4 == 0
@@ -85,16 +85,16 @@ def test_whole_blocks_are_forgotten_when_layers_vote() -> None:
 
 def test_capacity_zero_keeps_nothing() -> None:
     memory = per_layer(ltm_capacity=0)
-    memory.take(*dropped([1, 2, 3], LAYERS))
+    memory.append(*dropped([1, 2, 3], LAYERS))
     assert len(memory) == 0
 
 
 def test_fork_then_take_leaves_the_original_unchanged() -> None:
     memory = per_layer(eviction="countdown", merge_every_writes=3)
-    memory.take(*dropped([1, 2], LAYERS))
+    memory.append(*dropped([1, 2], LAYERS))
     twin = memory.fork()
     for birth in range(3, 30):
-        twin.take(*dropped([birth], LAYERS))
+        twin.append(*dropped([birth], LAYERS))
     assert memory.stores[0].column("birth").tolist() == [1, 2]
     assert (memory.waiting, memory.writes_since_merge) == ([2, 2], 1)
 
@@ -111,7 +111,7 @@ def test_countdown_equals_the_published_rule_row_by_row(every: int, read: int) -
     cache: list[int] = []
     for write in range(30):
         births = [2 * write, 2 * write + 1]
-        memory.take(*dropped(births, LAYERS))
+        memory.append(*dropped(births, LAYERS))
         cache += births
         if (write + 1) % every == 0:
             merged += [[birth, 3.0] for birth in cache]
@@ -130,5 +130,5 @@ def test_countdown_equals_the_published_rule_row_by_row(every: int, read: int) -
 
 def test_size_counts_every_field() -> None:
     memory = longterm()
-    memory.take(*dropped([0, 1, 2, 3], 1))
+    memory.append(*dropped([0, 1, 2, 3], 1))
     assert memory.size_bytes == 4 * (LAYERS * 3 * 4 + 4 + 8)

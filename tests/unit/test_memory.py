@@ -9,7 +9,7 @@ import torch
 
 from mplus import MPlusModel
 from mplus.errors import EmptyTextError, GeometryError, InputError
-from mplus.memory.rows import Written
+from mplus.memory.rows import EncodedChunk
 from tests.conftest import TinyModel
 from tests.tiny import SETUPS, contents, filled, ids, same_contents
 
@@ -27,14 +27,14 @@ def each(request: pytest.FixtureRequest, tiny_model: TinyModel) -> MPlusModel:
 
 def test_new_memory_of_an_adapted_model_is_empty(model: MPlusModel) -> None:
     memory = model.new_memory()
-    assert (len(memory.pool), len(memory.longterm), memory.now, memory.pending_tokens) == (0, 0, 0, 0)
+    assert (len(memory.short_term), len(memory.long_term), memory.now, memory.pending_tokens) == (0, 0, 0, 0)
 
 
 def test_chunk_of_t_tokens_gives_t_memory_tokens_with_the_input_tap(model: MPlusModel) -> None:
     memory = model.new_memory()
     for size, total in ((5, 5), (2, 7), (8, 15)):
         memory.write(ids(size, size))
-        assert (len(memory.pool), memory.now) == (total, total)
+        assert (len(memory.short_term), memory.now) == (total, total)
 
 
 def test_short_chunk_gives_k_memory_tokens_with_the_output_tap(tiny_model: TinyModel) -> None:
@@ -50,15 +50,15 @@ def test_pool_grows_to_n_and_stays_there(each: MPlusModel) -> None:
     sizes = []
     for step in range(12):
         memory.write(ids(each.geometry.chunk_tokens, step))
-        sizes.append(len(memory.pool))
+        sizes.append(len(memory.short_term))
     assert max(sizes) == size and sizes[-1] > size - each.geometry.block_tokens
     assert sizes == sorted(sizes) or each.geometry.drop == "shared"
 
 
 def test_no_token_is_lost_below_the_capacity_of_long_term_memory(each: MPlusModel) -> None:
     memory = filled(each, tokens=90)
-    for group, store in enumerate(memory.longterm.stores):
-        births = memory.pool.births[group % memory.pool.drop_groups].tolist() + store.column("birth").tolist()
+    for group, store in enumerate(memory.long_term.stores):
+        births = memory.short_term.births[group % memory.short_term.drop_groups].tolist() + store.column("birth").tolist()
         assert len(births) == memory.now
         if each.geometry.stm_ages == "since_written":  # else births are moved so that ages stand still
             assert sorted(births) == list(range(memory.now))
@@ -66,21 +66,21 @@ def test_no_token_is_lost_below_the_capacity_of_long_term_memory(each: MPlusMode
 
 def test_memory_without_ltm_is_memoryllm(each: MPlusModel) -> None:
     with_ltm, without = filled(each, tokens=90), filled(each, tokens=90, ltm=False)
-    assert len(without.longterm) == 0 and len(with_ltm.longterm) > 0
+    assert len(without.long_term) == 0 and len(with_ltm.long_term) > 0
     assert without.stats().ltm_capacity == 0
-    assert torch.equal(with_ltm.pool.births, without.pool.births)
+    assert torch.equal(with_ltm.short_term.births, without.short_term.births)
     prompt = ids(6, 99)[None]
     out = each(prompt, memory=without, return_retrieved=True)
     assert out.retrieved is not None and out.retrieved[0].layers == []
-    with_ltm.geometry, with_ltm.longterm = without.geometry, without.longterm
+    with_ltm.geometry, with_ltm.long_term = without.geometry, without.long_term
     torch.testing.assert_close(out.logits, each(prompt, memory=with_ltm).logits, atol=1e-5, rtol=1e-5)
 
 
 def test_nothing_dropped_is_kept_when_told_so(each: MPlusModel) -> None:
     memory = filled(each, tokens=24)
-    before = len(memory.longterm)
+    before = len(memory.long_term)
     memory.update(each.encode(ids(8, 5), memory), keep_dropped=False)
-    assert len(memory.longterm) == before
+    assert len(memory.long_term) == before
 
 
 # -- waiting text --------------------------------------------------------------------------------------------------
@@ -95,8 +95,8 @@ def test_short_text_waits_and_joins_the_next_write(text_model: MPlusModel) -> No
     assert memory.ledger.chunks[0].sources == (("a", 5), ("b", 11))
     whole = text_model.new_memory()
     whole.write("One. Two three. ")
-    for name, rows in whole.pool.at_slots(whole.pool.order).items():
-        assert torch.equal(rows, memory.pool.at_slots(memory.pool.order)[name])
+    for name, rows in whole.short_term.at_slots(whole.short_term.order).items():
+        assert torch.equal(rows, memory.short_term.at_slots(memory.short_term.order)[name])
 
 
 def test_waiting_text_is_read_as_plain_text_before_the_prompt(each: MPlusModel) -> None:
@@ -191,7 +191,7 @@ def test_random_state_of_torch_neither_matters_nor_changes(each: MPlusModel) -> 
 
 def test_another_seed_drops_other_tokens(each: MPlusModel) -> None:
     first, second = filled(each, tokens=90, seed=1), filled(each, tokens=90, seed=2)
-    assert not torch.equal(first.pool.births, second.pool.births)
+    assert not torch.equal(first.short_term.births, second.short_term.births)
 
 
 def test_cleared_memory_is_as_new_and_writes_as_new(each: MPlusModel) -> None:
@@ -265,7 +265,7 @@ def test_chunk_of_another_form_is_refused_and_nothing_changes(each: MPlusModel) 
     with pytest.raises(InputError, match="another form"):
         memory.update(written)
     with pytest.raises(InputError, match="another form"):
-        memory.update(Written({}, 0))
+        memory.update(EncodedChunk({}, 0))
     assert same_contents(before, contents(memory))
 
 
@@ -273,7 +273,7 @@ def test_too_few_dropped_ranks_are_refused_and_nothing_changes(each: MPlusModel)
     memory = filled(each, tokens=each.geometry.chunk_tokens * 6)
     before = contents(memory)
     with pytest.raises(InputError, match="do not fit"):
-        memory.update(each.encode(ids(8, 1), memory), dropped=torch.empty(memory.pool.drop_groups, 0, dtype=torch.int64))
+        memory.update(each.encode(ids(8, 1), memory), dropped=torch.empty(memory.short_term.drop_groups, 0, dtype=torch.int64))
     assert same_contents(before, contents(memory))
 
 
@@ -283,7 +283,7 @@ def test_ranks_that_cut_a_block_in_two_are_refused_where_blocks_are_found(model:
     with pytest.raises(InputError, match="whole blocks"):
         memory.update(written, dropped=torch.tensor([[1, 2, 3, 4]]))
     memory.update(written, dropped=torch.tensor([[4, 5, 6, 7]]))
-    assert memory.longterm.stores[0].column("birth").tolist() == [4, 5, 6, 7]
+    assert memory.long_term.stores[0].column("birth").tolist() == [4, 5, 6, 7]
 
 
 @pytest.mark.parametrize(
@@ -321,8 +321,8 @@ def test_odd_sizes_of_writes_and_blocks_keep_a_memory_readable(tiny_model: TinyM
     memory, generator = model.new_memory(), torch.Generator().manual_seed(3)
     for step in range(100):
         memory.write(ids(int(torch.randint(2, 9, (), generator=generator)), step))
-        births = memory.longterm.stores[0].column("birth")
+        births = memory.long_term.stores[0].column("birth")
         assert len(births) % block == 0 and len(births) <= 420
-    assert len(memory.longterm) > 300
+    assert len(memory.long_term) > 300
     out = model(ids(5, 1)[None], memory=memory, return_retrieved=True)
     assert out.retrieved is not None and len(out.retrieved[0].indices[0]) == 24

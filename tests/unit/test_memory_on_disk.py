@@ -48,7 +48,7 @@ def segment_files(path: Path) -> list[str]:
 
 
 def held_files(*memories: Memory) -> list[str]:
-    stores = [store for memory in memories for store in memory.longterm.stores if isinstance(store, DiskStore)]
+    stores = [store for memory in memories for store in memory.long_term.stores if isinstance(store, DiskStore)]
     return sorted({segment.name for store in stores for segment in store.segments})
 
 
@@ -119,7 +119,7 @@ def test_cleared_memory_is_as_new_and_goes_on_in_its_directory(model: MPlusModel
 def test_loaded_memory_is_the_same_and_continues_identically(tiny_model: TinyModel, tmp_path: Path, setup: str, to: str) -> None:
     model = tiny_model("llama", setup)
     memory = on_disk(model, tmp_path / "d")
-    memory.longterm.stores[0].evict_oldest(4)
+    memory.long_term.stores[0].evict_oldest(4)
     memory.write(ids(1, 6), source="note")  # waits
     before = logical(memory)
     memory.save(tmp_path / "m")
@@ -172,7 +172,7 @@ def test_opening_maps_one_segment_of_a_group_however_many_there_are(
             patch.setattr(segments, "_data_starts", disk_full)
             loaded = Memory.load(tmp_path / f"m{tokens}", model)
         assert len(opened) == 1
-        assert [one._mapped is None for one in loaded.longterm.stores[0].segments] == [False] + [True] * (count - 1)  # type: ignore[attr-defined]
+        assert [one._mapped is None for one in loaded.long_term.stores[0].segments] == [False] + [True] * (count - 1)  # type: ignore[attr-defined]
     assert count > 20
 
 
@@ -223,12 +223,12 @@ def test_countdown_values_are_stored(tmp_path: Path) -> None:
     memory = model.new_memory(store=DiskStorage(tmp_path / "d", segment_rows=4))
     for step in range(6):
         memory.write(torch.arange(20) + step)
-    for store in memory.longterm.stores:
+    for store in memory.long_term.stores:
         store.set_column("frequency", torch.arange(len(store)).float())
     memory.save(tmp_path / "m")
     for word in (None, "ram", tmp_path / "e"):
         loaded = Memory.load(tmp_path / "m", model, store=word)
-        assert loaded.longterm.stores[0].column("frequency").tolist() == list(range(len(loaded.longterm)))
+        assert loaded.long_term.stores[0].column("frequency").tolist() == list(range(len(loaded.long_term)))
         assert same_contents(logical(memory), logical(loaded))
 
 

@@ -10,8 +10,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from mplus import MPlusModel
-from mplus.checkpoints import base as bases
 from mplus.checkpoints.arguments import HARMLESS, REFUSED
+from mplus.checkpoints.base_models import base as bases
 from mplus.errors import CheckpointError, GeometryError, InputError, MPlusError, UnsupportedModelError
 from tests.tiny import byte_tokenizer, ids, text_model, tiny_decoder, tiny_geometry
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mplus.memory.pool import Pool
 from mplus.memory.rows import RowLayout
+from mplus.memory.short_term import ShortTerm
 
 LAYERS = 3
 
@@ -36,7 +36,7 @@ def rows(first: int, count: int, search_groups: int = 0) -> dict[str, Tensor]:
     return out
 
 
-def held(pool: Pool) -> list[list[int]]:
+def held(pool: ShortTerm) -> list[list[int]]:
     """Births read from the rows themselves, per layer, oldest first."""
     found = pool.at_slots(pool.order)["hidden"][..., 0] - 1000 * torch.arange(LAYERS)[:, None]
     return found.long().tolist()
@@ -45,7 +45,7 @@ def held(pool: Pool) -> list[list[int]]:
 @pytest.mark.parametrize("groups", [1, LAYERS])
 def test_pool_equals_plain_lists_under_random_writes(groups: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    pool, now = Pool(layout(), 20, groups), 0
+    pool, now = ShortTerm(layout(), 20, groups), 0
     twins: list[list[int]] = [[] for _ in range(groups)]
     for _ in range(40):
         count = int(torch.randint(1, 9, (), generator=generator))
@@ -66,7 +66,7 @@ def test_pool_equals_plain_lists_under_random_writes(groups: int) -> None:
 
 
 def test_token_keeps_its_slot_for_life() -> None:
-    pool = Pool(layout(), 8, LAYERS)
+    pool = ShortTerm(layout(), 8, LAYERS)
     pool.append(rows(0, 8), torch.arange(8))
     slots = pool.order.clone()
     ranks = torch.tensor([[0, 5], [2, 3], [6, 7]])
@@ -79,7 +79,7 @@ def test_token_keeps_its_slot_for_life() -> None:
 
 
 def test_newest_are_the_last_written_oldest_of_them_first() -> None:
-    pool = Pool(layout(), 8, 1)
+    pool = ShortTerm(layout(), 8, 1)
     pool.append(rows(0, 5), torch.arange(5))
     pool.append(rows(5, 2), torch.arange(5, 7))
     assert pool.newest(3)["hidden"][0, :, 0].tolist() == [4.0, 5.0, 6.0]
@@ -87,7 +87,7 @@ def test_newest_are_the_last_written_oldest_of_them_first() -> None:
 
 
 def test_pool_grows_with_what_is_written_and_no_further_than_its_capacity() -> None:
-    pool = Pool(layout(), 100, 1)
+    pool = ShortTerm(layout(), 100, 1)
     assert pool.rows["hidden"].shape[1] == 0
     pool.append(rows(0, 6), torch.arange(6))
     assert pool.rows["hidden"].shape[1] < 100
@@ -98,7 +98,7 @@ def test_pool_grows_with_what_is_written_and_no_further_than_its_capacity() -> N
 
 
 def test_clone_then_write_leaves_the_original_unchanged() -> None:
-    pool = Pool(layout(search_groups=1), 6, 1)
+    pool = ShortTerm(layout(search_groups=1), 6, 1)
     pool.append(rows(0, 6, 1), torch.arange(6))
     twin = pool.clone()
     twin.remove(torch.tensor([[0, 1, 2]]))
@@ -110,7 +110,7 @@ def test_clone_then_write_leaves_the_original_unchanged() -> None:
 
 
 def test_shared_search_keys_leave_with_their_tokens() -> None:
-    pool = Pool(layout(search_groups=1), 6, 1)
+    pool = ShortTerm(layout(search_groups=1), 6, 1)
     pool.append(rows(0, 6, 1), torch.arange(6))
     dropped, _ = pool.remove(torch.tensor([[1, 4]]))
     assert dropped["search"].shape == (1, 2, 1)
@@ -118,6 +118,6 @@ def test_shared_search_keys_leave_with_their_tokens() -> None:
 
 
 def test_rows_may_carry_fields_the_pool_does_not_keep() -> None:
-    pool = Pool(layout(), 6, 1)
+    pool = ShortTerm(layout(), 6, 1)
     pool.append(rows(0, 2, 1), torch.arange(2))
     assert set(pool.at_slots(pool.order)) == {"hidden"}

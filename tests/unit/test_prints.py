@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from mplus import Memory, MPlusModel
 from mplus.checkpoints.fingerprint import decoder_settings, differing, tokenizer_print
-from mplus.checkpoints.opening import ASSETS
+from mplus.checkpoints.loading import ASSETS
 from mplus.errors import CheckpointError, WrongModelError
 from tests.tiny import byte_tokenizer, tiny_decoder, tiny_geometry
 

@@ -51,8 +51,8 @@ def test_mplus_is_recognised_with_its_rules(tmp_path: Path) -> None:
 def test_memoryllm_is_recognised_and_has_no_long_term_memory(tmp_path: Path) -> None:
     model = opened(write_published(tmp_path, ltm=False))
     assert (model.geometry.stm_tokens, model.geometry.ltm) == (24, False)
-    assert len(model.new_memory().pool) == 24
-    assert len(written(model).longterm) == 0
+    assert len(model.new_memory().short_term) == 24
+    assert len(written(model).long_term) == 0
 
 
 def test_rotary_frequencies_are_rounded_for_the_model_that_was_run_so() -> None:
@@ -110,7 +110,7 @@ def test_keys_and_values_equal_hidden_states(tmp_path: Path, ltm: bool, drop_mem
 
 def test_one_switch_makes_memoryllm_of_mplus(tmp_path: Path) -> None:
     model = opened(write_published(tmp_path), ltm=False)
-    assert len(written(model).longterm) == 0
+    assert len(written(model).long_term) == 0
     assert "ltm.0" in model.load_report.unused and "model.layers.0.self_attn.query_proj.0.weight" in model.load_report.unused
 
 
@@ -137,9 +137,9 @@ def test_one_adapter_serves_both_passes_where_there_is_no_second(tmp_path: Path)
 def test_pool_marked_as_not_initialised_waits_for_its_first_write(tmp_path: Path) -> None:
     model = opened(write_published(tmp_path, ltm=False, change={"initialized": torch.tensor(0, dtype=torch.uint8)}))
     memory = model.new_memory()
-    assert not memory.initialised and len(memory.pool) == 0
+    assert not memory.initialised and len(memory.short_term) == 0
     memory.write(torch.arange(20))
-    assert memory.initialised and len(memory.pool) == 24
+    assert memory.initialised and len(memory.short_term) == 24
 
 
 # -- every tensor accounted for ----------------------------------------------------------------------------------------

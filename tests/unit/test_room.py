@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mplus import MPlusModel
 from mplus.attach.read import Reading
-from mplus.errors import OutOfRoomError
-from mplus.memory import room
-from mplus.memory.pool import Pool
-from mplus.memory.room import Room, free_bytes, is_out_of_room, told
+from mplus.errors import CapacityError
+from mplus.memory import budget
+from mplus.memory.budget import MemoryBudget, explain_out_of_memory, free_bytes, is_out_of_memory
+from mplus.memory.short_term import ShortTerm
 from mplus.memory.stores import ram
 from tests.conftest import TinyModel
 from tests.tiny import contents, filled, ids, same_contents
@@ -23,9 +23,9 @@ from tests.tiny import contents, filled, ids, same_contents
 CPU = torch.device("cpu")
 
 
-def room_of(model: MPlusModel, **changed: Any) -> Room:
+def room_of(model: MPlusModel, **changed: Any) -> MemoryBudget:
     geometry = model.geometry.changed(**changed)
-    return Room.of(model.writer.layout("kv", geometry), geometry)
+    return MemoryBudget.of(model.writer.layout("kv", geometry), geometry)
 
 
 @pytest.mark.parametrize("setup", ["shared", "per_layer"])
@@ -34,9 +34,9 @@ def test_sizes_are_those_of_a_real_memory(tiny_model: TinyModel, setup: str, ltm
     model = tiny_model("llama", setup)
     memory = filled(model, memory_format="kv", ltm_dtype=ltm_dtype)
     found = room_of(model, ltm_dtype=ltm_dtype)
-    assert found.ltm_token_bytes * len(memory.longterm) == memory.longterm.size_bytes
+    assert found.ltm_token_bytes * len(memory.long_term) == memory.long_term.size_bytes
     assert found.stm_bytes == memory.geometry.stm_tokens * found.stm_token_bytes
-    assert found.stm_bytes == sum(value.nbytes for value in memory.pool.at_slots(torch.arange(16)[None]).values())
+    assert found.stm_bytes == sum(value.nbytes for value in memory.short_term.at_slots(torch.arange(16)[None]).values())
     assert found.ltm_bytes == memory.geometry.ltm_capacity * found.ltm_token_bytes
 
 
@@ -47,7 +47,7 @@ def test_prompt_takes_the_keys_and_values_of_its_prefix(tiny_model: TinyModel) -
     keys = torch.empty(decoder.depth, reading.prefix + 5, decoder.kv_heads, decoder.head_width)
     assert room_of(model).prompt_bytes(5) == 2 * keys.nbytes
     layout = model.writer.layout("hidden", model.geometry)
-    assert Room.of(layout, model.geometry, 2 * decoder.kv_heads * decoder.head_width).prompt_bytes(5) == 2 * keys.nbytes
+    assert MemoryBudget.of(layout, model.geometry, 2 * decoder.kv_heads * decoder.head_width).prompt_bytes(5) == 2 * keys.nbytes
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_prompt_takes_the_keys_and_values_of_its_prefix(tiny_model: TinyModel) -
     ],
 )
 def test_failed_allocations_are_told_from_other_errors(error: Exception, wanted: bool) -> None:
-    assert is_out_of_room(error) == wanted
-    with pytest.raises(OutOfRoomError if wanted else type(error)), told(lambda free: "too little", CPU):
+    assert is_out_of_memory(error) == wanted
+    with pytest.raises(CapacityError if wanted else type(error)), explain_out_of_memory(lambda free: "too little", CPU):
         raise error
 
 
 def test_what_torch_says_on_this_machine_is_known() -> None:
-    with pytest.raises(OutOfRoomError, match=r"^\d+ free$"), told(lambda free: f"{free} free", CPU):
+    with pytest.raises(CapacityError, match=r"^\d+ free$"), explain_out_of_memory(lambda free: f"{free} free", CPU):
         torch.empty(1 << 60, dtype=torch.int8)
 
 
@@ -98,7 +98,7 @@ def test_sentences_name_need_rest_and_what_would_fit(model: MPlusModel) -> None:
         assert ("are free" in sentence) == (sentence != found.for_memory(None))
         assert "\n" not in sentence
     assert "int8" not in room_of(model, ltm_dtype="int8").for_longterm(0, 40, 0)
-    hidden = Room.of(model.writer.layout("hidden", model.geometry), model.geometry, kv_numbers=32)
+    hidden = MemoryBudget.of(model.writer.layout("hidden", model.geometry), model.geometry, kv_numbers=32)
     assert "int8" not in hidden.for_longterm(0, 40, 0), "which a memory of hidden states cannot have"
 
 
@@ -112,7 +112,7 @@ def no_more_ram(monkeypatch: pytest.MonkeyPatch, free: int) -> Iterator[None]:
 
     with monkeypatch.context() as patch:
         patch.setattr(ram, "host_empty", refused)
-        patch.setattr(room, "free_bytes", lambda device: free)
+        patch.setattr(budget, "free_bytes", lambda device: free)
         yield
 
 
@@ -125,7 +125,7 @@ def test_write_without_room_keeps_the_text_and_the_memory_and_goes_on_later(
     model = tiny_model("llama", setup)
     memory, twin = filled(model, 24), filled(model, 24)
     more = [ids(8, seed) for seed in range(5, 11)]
-    with no_more_ram(monkeypatch, 0), pytest.raises(OutOfRoomError, match=r"more long-term tokens need .* nothing is lost"):
+    with no_more_ram(monkeypatch, 0), pytest.raises(CapacityError, match=r"more long-term tokens need .* nothing is lost"):
         for text in more:
             memory.write(text)
     written = (memory.tokens_read - twin.tokens_read) // 8
@@ -133,7 +133,7 @@ def test_write_without_room_keeps_the_text_and_the_memory_and_goes_on_later(
     encoded = model.encode(more[written], memory)
     before = contents(memory)
     with no_more_ram(monkeypatch, 0):
-        with pytest.raises(OutOfRoomError):
+        with pytest.raises(CapacityError):
             memory.update(encoded)
         assert same_contents(before, contents(memory))
     memory.write(ids(8, 20))
@@ -147,12 +147,12 @@ def test_write_without_room_keeps_the_text_and_the_memory_and_goes_on_later(
 def test_taking_without_room_in_one_group_adds_to_none(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ram, "FIRST_SLAB_ROWS", 4)
     model = tiny_model("llama", "per_layer")
-    longterm = filled(model, 20).longterm
+    longterm = filled(model, 20).long_term
     held = [len(store) for store in longterm.stores]
     rows = {name: torch.zeros(longterm.layout.groups(name), 300, *shape) for name, shape in longterm.layout.fields.items()}
-    longterm.stores[0].settle(300)
-    with no_more_ram(monkeypatch, 0), pytest.raises(OutOfRoomError):
-        longterm.take(rows, torch.arange(300)[None])
+    longterm.stores[0].reserve(300)
+    with no_more_ram(monkeypatch, 0), pytest.raises(CapacityError):
+        longterm.append(rows, torch.arange(300)[None])
     assert [len(store) for store in longterm.stores] == held and longterm.waiting == [0, 0]
 
 
@@ -168,9 +168,9 @@ def test_prompts_without_room_get_one_sentence_and_change_nothing(model: MPlusMo
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(room, "free_bytes", lambda device: 2 * each)
+        patch.setattr(budget, "free_bytes", lambda device: 2 * each)
         patch.setattr("mplus.attach.read.Prefix", refused)
-        with pytest.raises(OutOfRoomError, match="2 of them fit at once: ask no more than that together"):
+        with pytest.raises(CapacityError, match="2 of them fit at once: ask no more than that together"):
             model.generate(prompt.repeat(4, 1), memory, max_new_tokens=4)
     assert same_contents(before, contents(memory))
     assert model.generate(prompt, memory, max_new_tokens=4).shape == (1, 9)
@@ -183,10 +183,10 @@ def test_a_write_without_room_for_short_term_memory_keeps_its_text(model: MPlusM
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1234 bytes.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Pool, "_grow_to", refused)
-        patch.setattr(room, "free_bytes", lambda device: 0)
-        with pytest.raises(OutOfRoomError, match=r"a short-term memory of 16 tokens needs .* lower stm_tokens"):
+        patch.setattr(ShortTerm, "_grow_to", refused)
+        patch.setattr(budget, "free_bytes", lambda device: 0)
+        with pytest.raises(CapacityError, match=r"a short-term memory of 16 tokens needs .* lower stm_tokens"):
             memory.write(ids(8))
-    assert memory.pending_ids == ids(8).tolist() and not len(memory.pool)
+    assert memory.pending_ids == ids(8).tolist() and not len(memory.short_term)
     memory.write(ids(8, 3))
     assert memory.tokens_read == 16

@@ -20,7 +20,7 @@ from mplus import Memory, MPlusModel
 from mplus.errors import InputError, SnapshotError, StoreError
 from mplus.memory.manifest import read_manifest
 from mplus.memory.stores.disk import DiskStorage
-from mplus.memory.stores.lock import changing
+from mplus.memory.stores.lock import exclusive_change
 from tests.conftest import TinyModel
 from tests.tiny import contents, filled, ids, same_contents
 
@@ -124,22 +124,22 @@ def test_a_save_over_what_somebody_stored_meanwhile_is_refused_unless_asked_for(
 
 def test_the_lock_is_given_back_by_the_system_and_names_its_owner(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from mplus.memory.stores.lock import changing\n"
-        "with changing(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from mplus.memory.stores.lock import exclusive_change\n"
+        "with exclusive_change(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "m")], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(StoreError, match=f"process {holder.pid}"), changing(tmp_path / "m", timeout_s=0.1):
+        with pytest.raises(StoreError, match=f"process {holder.pid}"), exclusive_change(tmp_path / "m", timeout_s=0.1):
             pass
         told: list[str] = []
         thread = threading.Timer(1.5, holder.kill)
         thread.start()
         begun = time.monotonic()
-        with changing(tmp_path / "m", timeout_s=30, tell=told.append):
+        with exclusive_change(tmp_path / "m", timeout_s=30, tell=told.append):
             pass
         assert time.monotonic() - begun < 20 and len(told) == 1 and str(holder.pid) in told[0]
     assert list((tmp_path / "m").iterdir()) == [], "the killed one had made it"
-    with changing(tmp_path / "new"):
+    with exclusive_change(tmp_path / "new"):
         pass
     assert not (tmp_path / "new").exists(), "a directory that stays empty is removed again"
 
@@ -341,4 +341,4 @@ def test_memories_of_every_version_open(
         memory.write(ids(30, 3))
         assert model.generate(ids(4)[None], memory=memory, max_new_tokens=2, do_sample=False).shape == (1, 6)
     memory.save(tmp_path / "again")
-    assert torch.equal(Memory.load(tmp_path / "again", model).pool.births, memory.pool.births)
+    assert torch.equal(Memory.load(tmp_path / "again", model).short_term.births, memory.short_term.births)

@@ -110,12 +110,12 @@ def test_pool_that_waits_for_its_first_write_is_remembered(tmp_path: Path) -> No
     memory = model.new_memory(initialised=False)
     memory.save(tmp_path / "m")
     loaded = Memory.load(tmp_path / "m", model)
-    assert not loaded.initialised and len(loaded.pool) == 0
+    assert not loaded.initialised and len(loaded.short_term) == 0
     loaded.write(torch.arange(20))
     loaded.save(tmp_path / "m")
     again = Memory.load(tmp_path / "m", model)
     again.clear()
-    assert not again.initialised and len(again.pool) == 0
+    assert not again.initialised and len(again.short_term) == 0
 
 
 # -- whole or not at all ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mplus import Memory, MPlusModel
-from mplus.checkpoints.state import bookkeeping_of, memory_from_state, state_of, written_from_hidden
+from mplus.checkpoints.published_memory import bookkeeping_of, memory_from_state, state_of, written_from_hidden
 from mplus.errors import CheckpointError, InputError
 from tests.published import LAYERS, NEW, WIDTH, write_published
 from tests.tiny import contents, same_contents
@@ -38,7 +38,7 @@ def written(model: MPlusModel, writes: int, **options: Any) -> Memory:
 def test_state_makes_a_memory_with_the_same_state(mplus: MPlusModel, writes: int) -> None:
     memory = written(mplus, writes, memory_format="hidden")
     state = state_of(memory)
-    step = memory.longterm.writes_since_merge * NEW
+    step = memory.long_term.writes_since_merge * NEW
     again = memory_from_state(mplus, state, update_step=step, memory_format="hidden")
     back = state_of(again)
     assert state.keys() == back.keys()

@@ -59,8 +59,8 @@ def test_rows_that_are_not_there_are_refused() -> None:
 
 def test_room_made_for_rows_is_filled_next_and_nothing_is_allocated_then(monkeypatch: pytest.MonkeyPatch) -> None:
     store = filled(200)
-    store.settle(SLAB_ROWS + 300)
-    store.settle(SLAB_ROWS + 300)
+    store.reserve(SLAB_ROWS + 300)
+    store.reserve(SLAB_ROWS + 300)
     assert len(store) == 200 and len(list(store.parts("birth"))) == 1
     monkeypatch.setattr(ram, "host_empty", refused)
     store.append(rows(200, SLAB_ROWS + 300))

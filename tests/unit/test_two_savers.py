@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from mplus import Memory, MPlusModel
 from mplus.cli import main
 from mplus.errors import SnapshotError, StoreError
-from mplus.memory import sealed, snapshot
+from mplus.memory import segment_manifest, snapshot
 from mplus.memory.manifest import as_file, read_manifest
 from mplus.memory.stores import lock
 from mplus.memory.stores.disk import DiskStorage, DiskStore
-from mplus.memory.stores.lock import changing
+from mplus.memory.stores.lock import exclusive_change
 from tests.tiny import contents, filled, ids, same_contents
 
 FIELDS = {"rows": ((3,), torch.float32), "birth": ((), torch.int64)}
@@ -156,7 +156,7 @@ def test_a_command_that_waits_too_long_says_for_whom_and_stores_nothing(
     begun, done, said = threading.Event(), threading.Event(), list[str]()
 
     def holds() -> None:
-        with changing(tmp_path / "m"):
+        with exclusive_change(tmp_path / "m"):
             begun.set()
             done.wait(30)
 
@@ -166,7 +166,7 @@ def test_a_command_that_waits_too_long_says_for_whom_and_stores_nothing(
     try:
         with (
             pytest.raises(StoreError, match="changed by another thread of this process"),
-            changing(tmp_path / "m", timeout_s=1.2, tell=said.append),
+            exclusive_change(tmp_path / "m", timeout_s=1.2, tell=said.append),
         ):
             pass
     finally:
@@ -264,7 +264,7 @@ def test_forks_in_several_threads_hold_their_files(tmp_path: Path) -> None:
     storage = DiskStorage(tmp_path / "rows", segment_rows=8)
     store = storage.new_store(FIELDS, 1)
     store.append({"rows": torch.ones(40, 3), "birth": torch.arange(40)})
-    store.settle()
+    store.reserve()
 
     def forks(seed: int) -> None:
         chooser = random.Random(seed)
@@ -283,10 +283,10 @@ def test_forks_in_several_threads_hold_their_files(tmp_path: Path) -> None:
         thread.join()
     gc.collect()
     assert segment_files(tmp_path / "rows") == sorted(segment.name for segment in store.segments)
-    assert set(storage.home._claims.values()) == {1}
-    with storage.home._guard:  # a finaliser that runs now waits for nobody
-        storage.home.release(store.segments[:1])
-    storage.home.claim(())
+    assert set(storage.segment_directory._claims.values()) == {1}
+    with storage.segment_directory._guard:  # a finaliser that runs now waits for nobody
+        storage.segment_directory.release(store.segments[:1])
+    storage.segment_directory.claim(())
     assert len(segment_files(tmp_path / "rows")) == 4
     store.segments.pop(0)
 
@@ -372,7 +372,7 @@ def test_a_load_whose_files_are_replaced_meanwhile_opens_the_new_state(
 ) -> None:
     memory = filled(model, tokens=90, store=DiskStorage(tmp_path / "m", segment_rows=12), ltm_capacity=24)
     memory.save(tmp_path / "m")
-    own, times = sealed.restore, list[int]()
+    own, times = segment_manifest.restore, list[int]()
 
     def late(*args: Any, **options: Any) -> None:
         if len(times) < 3:
@@ -381,6 +381,6 @@ def test_a_load_whose_files_are_replaced_meanwhile_opens_the_new_state(
             memory.save(tmp_path / "m")  # the segments that the reader is about to map are gone
         own(*args, **options)
 
-    monkeypatch.setattr(sealed, "restore", late)
+    monkeypatch.setattr(segment_manifest, "restore", late)
     loaded = Memory.load(tmp_path / "m", model, store=str(tmp_path / "rows") if store == "rows" else store)
     assert len(times) == 3 and same_contents(held_by(memory), held_by(loaded))

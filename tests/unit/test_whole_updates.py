@@ -17,7 +17,7 @@ import torch
 
 import mplus.memory
 from mplus import Memory, MPlusModel
-from mplus.errors import InputError, OutOfRoomError, ReentryError
+from mplus.errors import CapacityError, InputError, ReentryError
 from mplus.memory.stores.disk import DiskStorage
 from tests.conftest import TinyModel
 from tests.tiny import contents, filled, ids, same_contents
@@ -98,7 +98,7 @@ def test_a_chunk_that_long_term_memory_refuses_changes_nothing(tiny_model: TinyM
     model = tiny_model("llama", "per_layer")
     memory = filled(model)
     before = contents(memory)
-    store = type(memory.longterm.stores[1])
+    store = type(memory.long_term.stores[1])
     append, calls = store.append, []
 
     def second_fails(self: Any, rows: Any) -> None:
@@ -187,7 +187,7 @@ def test_progress_may_look_and_fork_but_not_write(model: MPlusModel) -> None:
     memory, seen = model.new_memory(), []
 
     def progress(done: int) -> None:
-        seen.append((memory.stats().tokens_read, len(memory.fork().pool)))
+        seen.append((memory.stats().tokens_read, len(memory.fork().short_term)))
         for change in (lambda: memory.write(ids(8)), memory.clear, lambda: model.write_many([memory], [ids(8)])):
             with pytest.raises(ReentryError, match="when that call has returned"):
                 change()
@@ -225,7 +225,7 @@ def test_forks_taken_during_a_write_are_whole(model: MPlusModel) -> None:
     done.set()
     thread.join()
     for fork in forks:
-        births = fork.pool.births[0].tolist() + fork.longterm.stores[0].column("birth").tolist()
+        births = fork.short_term.births[0].tolist() + fork.long_term.stores[0].column("birth").tolist()
         assert sorted(births) == list(range(fork.now)) and fork.tokens_read == fork.now
 
 
@@ -238,9 +238,9 @@ def test_a_pass_without_room_is_one_sentence_and_the_text_waits(model: MPlusMode
 
     with monkeypatch.context() as patch:
         patch.setattr(model.attached.decoder.layers[-1], "forward", refused)
-        with pytest.raises(OutOfRoomError, match="nothing is lost"):
+        with pytest.raises(CapacityError, match="nothing is lost"):
             memory.write(ids(8, 4))
-        with pytest.raises(OutOfRoomError, match=r"write fewer at once \(batch=1\)"):
+        with pytest.raises(CapacityError, match=r"write fewer at once \(batch=1\)"):
             model.write_many([model.new_memory(), model.new_memory()], [ids(8), ids(8)])
     assert (memory.tokens_read, memory.pending_tokens) == (read, waits + 8)
     memory.write(ids(8, 5))

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from mplus.memory.files import written_whole
+from mplus.memory.files import replace_files
 
 NAMES = ("a.json", "b.png", "c.md")
 
 
 def write(folder: Path, word: str) -> list[Path]:
-    return written_whole({folder / name: lambda path: path.write_text(word, encoding="utf-8") for name in NAMES})
+    return replace_files({folder / name: lambda path: path.write_text(word, encoding="utf-8") for name in NAMES})
 
 
 def words(folder: Path) -> dict[str, str]:

@@ -23,8 +23,8 @@ from torch import Tensor
 from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.memory import drops
-from mplus.memory.pool import Pool
 from mplus.memory.rows import RowLayout
+from mplus.memory.short_term import ShortTerm
 
 NOTHING = RowLayout(format="hidden", layers=1, fields={}, search_groups=0, dtype=torch.float32, device=torch.device("cpu"))
 
@@ -69,7 +69,7 @@ def streamed(tokens: Sequence[int], geometry: Geometry, groups: int, seed: int) 
     """The same as ``simulated`` by doing every write, with the very code that inference drops with."""
     _check(tokens, geometry)
     generator = torch.Generator().manual_seed(seed)
-    pool, now = Pool(NOTHING, geometry.stm_tokens, groups), 0
+    pool, now = ShortTerm(NOTHING, geometry.stm_tokens, groups), 0
     for count in tokens:
         ranks = drops.choose(pool, geometry, generator, count)
         keep = torch.ones_like(pool.births, dtype=torch.bool).scatter_(1, ranks, False)

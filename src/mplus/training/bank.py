@@ -20,7 +20,7 @@ from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
 from mplus.attach.write import Tail, write_pass
 from mplus.memory.memory import Memory
-from mplus.memory.rows import Written
+from mplus.memory.rows import EncodedChunk
 from mplus.model import MPlusModel
 from mplus.retriever import VoteRetriever
 from mplus.text.chat_template import templated
@@ -61,13 +61,13 @@ class Writer:
             dtype=layout.dtype,
             device=layout.device,
         )
-        self.previous: list[Written] | None = None
+        self.previous: list[EncodedChunk] | None = None
 
-    def write(self, documents: list[Document]) -> list[Written]:
+    def write(self, documents: list[Document]) -> list[EncodedChunk]:
         """New memory rows of each chunk."""
         return [written for batch in self.batches(documents) for written in batch]
 
-    def batches(self, documents: list[Document]) -> Iterator[list[Written]]:
+    def batches(self, documents: list[Document]) -> Iterator[list[EncodedChunk]]:
         """The same pass by pass, for those who keep only a part of the rows."""
         for start in range(0, len(documents), WRITE_ROWS):
             batch = documents[start : start + WRITE_ROWS]
@@ -78,7 +78,7 @@ class Writer:
 
     def load_tail(self, rows: list[dict[str, Tensor]] | None) -> None:
         """Go on behind chunks written before."""
-        self.previous = None if rows is None else [Written(dict(one), one["keys"].shape[1]) for one in rows]
+        self.previous = None if rows is None else [EncodedChunk(dict(one), one["keys"].shape[1]) for one in rows]
 
     def _tail(self, rows: int) -> Tail:
         if self.previous is None or len(self.previous) < rows:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mplus.checkpoints.directories import replacing
+from mplus.checkpoints.directories import replace_directory
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.errors import CheckpointError, TrainingError
 from mplus.training.tree import Tensors, flatten, restore
@@ -57,7 +57,7 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint, keep: int) -> Path
     """
     final = directory / f"step-{checkpoint.step:06d}"
     try:
-        with replacing(final) as fresh:
+        with replace_directory(final) as fresh:
             _fill(fresh, checkpoint)
     except (OSError, SafetensorError) as error:
         before = newest(directory)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mplus.errors import TrainingError
-from mplus.memory.files import written_whole
+from mplus.memory.files import replace_files
 from mplus.runtime.extras import missing
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class Journal:
         if path.exists():
             kept = [line for line in read_lines(path) if line.step <= step]
             text = "".join(json.dumps(asdict(line)) + "\n" for line in kept)
-            written_whole({path: lambda aside: aside.write_text(text, encoding="utf-8")})
+            replace_files({path: lambda aside: aside.write_text(text, encoding="utf-8")})
 
 
 def read_lines(path: Path) -> list[Line]:

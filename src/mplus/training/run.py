@@ -16,10 +16,10 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, set_seed
 
-from mplus.circumstances import circumstances
-from mplus.dtypes import resolve_dtype
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
+from mplus.runtime.dtypes import resolve_dtype
+from mplus.runtime.environment import environment_of
 from mplus.training import registry
 from mplus.training.checkpoint import Checkpoint, clear_leftovers, newest, read_checkpoint
 from mplus.training.journal import LINES, Watch
@@ -202,7 +202,7 @@ def _checkpointing(model: MPlusModel, wanted: bool) -> Iterator[None]:
 
 def _prepare_place(place: Path, recipe: Recipe, model: MPlusModel, accelerator: Accelerator) -> None:
     """Directory, resolved recipe and circumstances of this part of the run."""
-    versions, hardware = circumstances(model.dtype)
+    versions, hardware = environment_of(model.dtype)
     part = {
         "versions": versions,
         "hardware": {**hardware, "processes": accelerator.num_processes, "device": str(accelerator.device)},

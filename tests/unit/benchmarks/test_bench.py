@@ -26,8 +26,8 @@ from benchmarks.timing import Spread, interleaved, ratio, spread
 from benchmarks.work import work_of
 from mplus.config import make_geometry
 from mplus.errors import InputError
-from mplus.memory import room
-from mplus.memory.quantised import RowCodec
+from mplus.memory import budget
+from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
 from mplus.model import MPlusModel
@@ -148,11 +148,11 @@ def test_filled_memories_are_full_and_read_by_both_systems_alike(tiny: MPlusMode
     ours, literal = systems.ours(tiny, 1000, row_type="model"), systems.literal(tiny, 1000)
     for system in (ours, literal):
         grow_long(system.memory, 100)
-        assert len(system.memory.pool) == tiny.geometry.stm_tokens
-        assert [len(store) for store in system.memory.longterm.stores] == [100, 100]
-        births = system.memory.longterm.stores[0].column("birth")
+        assert len(system.memory.short_term) == tiny.geometry.stm_tokens
+        assert [len(store) for store in system.memory.long_term.stores] == [100, 100]
+        births = system.memory.long_term.stores[0].column("birth")
         assert bool((births.diff() > 0).all()) and int(births[-1]) < 0
-    assert bytes_of(ours.memory, 10) * 10 == ours.memory.longterm.size_bytes
+    assert bytes_of(ours.memory, 10) * 10 == ours.memory.long_term.size_bytes
     prompt = random_ids(5, tiny.vocabulary)[None]
     assert tiny(prompt, memory=ours.memory, return_retrieved=True).retrieved is not None
 
@@ -162,15 +162,15 @@ def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory
     """The same tensors and operations in a read, a decoded token and a write. Bytes may differ by a copy of what was found: rows
     that came in many small writes may lie in two slabs."""
     written, filled_one = (tiny.new_memory(memory_format=memory_format, ltm_capacity=1000) for _ in range(2))
-    while len(written.longterm) < 64:
+    while len(written.long_term) < 64:
         written.write(random_ids(160, tiny.vocabulary, written.now))
     synthetic_memory.fill_short(filled_one)
-    grow_long(filled_one, len(written.longterm))
+    grow_long(filled_one, len(written.long_term))
     forms, costs = [], []
     for memory in (written, filled_one):
         assert memory.tail is not None
-        pool = {name: (value.shape, value.dtype) for name, value in memory.pool.newest(len(memory.pool)).items()}
-        forms.append((pool, memory.tail.shape, [(store.fields, len(store)) for store in memory.longterm.stores]))
+        pool = {name: (value.shape, value.dtype) for name, value in memory.short_term.newest(len(memory.short_term)).items()}
+        forms.append((pool, memory.tail.shape, [(store.fields, len(store)) for store in memory.long_term.stores]))
         prompt = random_ids(5, tiny.vocabulary, 8)[None]
         tiny(prompt, memory=memory)
         acts: list[Callable[[], Any]] = [
@@ -208,13 +208,13 @@ def test_both_systems_write_the_same_memory(tiny: MPlusModel) -> None:
 
 
 def test_too_little_ram_is_told_before_it_is_tried(tiny: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(budget, "free_bytes", lambda device: 1000)
     assert "GB of free RAM" in str(shortage(2000))
     told: list[str] = []
     fixture = Fixture(plan_of("growth", "tiny", ltm="0,100", rounds=1), told.append)
     assert not fixture.grow(fixture.ours(), 100, "ours")
     assert fixture.notes == told[-1:] and "ours at 100 long-term tokens is left out" in told[-1]
-    monkeypatch.setattr(room, "free_bytes", lambda device: None)
+    monkeypatch.setattr(budget, "free_bytes", lambda device: None)
     assert shortage(10**15) is None
 
 

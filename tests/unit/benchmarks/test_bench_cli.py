@@ -100,7 +100,7 @@ def test_each_kind_gives_its_own_ratios(kind: str, ratios: set[str]) -> None:
 
 
 def test_what_ram_does_not_hold_is_left_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mplus.memory.room.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("mplus.memory.budget.free_bytes", lambda device: 1000)
     found = run("memory")
     assert set(found["ratios"]) == BYTES, "counting the bytes of a row takes no room"
     assert found["raw"]["peaks"]["figures"] == [] and "save_load" not in found["raw"]
@@ -111,7 +111,7 @@ def test_what_ram_does_not_hold_is_left_out_with_a_note(monkeypatch: pytest.Monk
 def test_a_profile_without_room_is_a_mistake_and_leaves_no_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mplus.memory.room.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("mplus.memory.budget.free_bytes", lambda device: 1000)
     assert main(["bench", "profile", *SMALL, "--out", "bench.json"]) == 2
     assert "mplus: nothing was profiled: ours at 100 long-term tokens is left out" in capsys.readouterr().err
     assert list(Path().iterdir()) == []

@@ -25,7 +25,7 @@ from benchmarks.work import work_of
 from mplus import Memory, MPlusModel
 from mplus.attach.cache import passed
 from mplus.config import make_geometry
-from mplus.memory.quantised import RowCodec
+from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
 from tests.flops import decode_flops, read_flops, write_flops

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mplus.errors import GeometryError, InputError
 from mplus.model import MPlusModel
 from mplus.text.prompts import Prompts
-from mplus.text.search_query import last_place
+from mplus.text.search_query import last_user_span
 from mplus.training import age
 from mplus.training.losses import language_loss
 from mplus.training.older import Older, Scribe
@@ -186,7 +186,7 @@ class LanguageTask(Task):
 
     def _search(self, batch: Batch, table: Any, views: list[View], prompts: Prompts) -> Search:
         first = prompts.ids.shape[1] - torch.tensor([len(sample.text) for sample in batch.samples])
-        turns = [last_place(self.model.tokenizer, sample.text[: sample.searched]) for sample in batch.samples]
+        turns = [last_user_span(self.model.tokenizer, sample.text[: sample.searched]) for sample in batch.samples]
         first, last = (first + torch.tensor(edge) for edge in ([turn.start for turn in turns], [turn.stop for turn in turns]))
         place = torch.arange(prompts.ids.shape[1])[None]
         searched = (place >= first[:, None]) & (place < last[:, None])

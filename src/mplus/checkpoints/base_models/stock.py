@@ -17,9 +17,9 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from mplus.attach.families import SUPPORTED
-from mplus.checkpoints.report import is_finite
+from mplus.checkpoints.load_report import is_finite
 from mplus.checkpoints.tensors import is_there, read_json, read_shapes
-from mplus.errors import CheckpointError, MPlusError, OutOfRoomError, UnsupportedModelError
+from mplus.errors import CapacityError, CheckpointError, MPlusError, UnsupportedModelError
 from mplus.runtime.json_file import LARGEST_BYTES
 
 READ = (".json", ".txt", ".model", ".jinja", ".safetensors")
@@ -157,7 +157,7 @@ def in_one_sentence(what: str) -> Iterator[None]:
 
     Raises:
         CheckpointError: instead of any exception that is not our own.
-        OutOfRoomError: there is no memory for it.
+        CapacityError: there is no memory for it.
     """
     try:
         with warnings.catch_warnings():  # of odd settings; they are not the reader's
@@ -166,7 +166,7 @@ def in_one_sentence(what: str) -> Iterator[None]:
     except (MPlusError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except (MemoryError, torch.OutOfMemoryError):
-        raise OutOfRoomError(f"there is no memory for {what}; choose a smaller number type (dtype) or another device") from None
+        raise CapacityError(f"there is no memory for {what}; choose a smaller number type (dtype) or another device") from None
     except BaseException as error:  # a panic of the tokenizers library is no Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise

@@ -16,7 +16,7 @@ class Lineage:
     """What a pool and its later states have in common, so that buffers made for one are found for the next."""
 
 
-class Pool:
+class ShortTerm:
     """Up to N short-term tokens per layer.
 
     Attributes:
@@ -102,9 +102,9 @@ class Pool:
         """Rows of the `count` newest tokens, oldest of them first."""
         return self.at_slots(self.order[:, max(0, len(self) - count) :])
 
-    def staged(self) -> Pool:
+    def staged(self) -> ShortTerm:
         """A copy to change next; it shares the slots and writes only into those that nothing held here uses."""
-        twin = Pool.__new__(Pool)
+        twin = ShortTerm.__new__(ShortTerm)
         twin.layout, twin.capacity_tokens, twin.drop_groups = self.layout, self.capacity_tokens, self.drop_groups
         twin.rows, twin.order, twin.births = dict(self.rows), self.order, self.births
         twin.version, twin.lineage, twin._kept = self.version, self.lineage, self.order
@@ -114,9 +114,9 @@ class Pool:
         """Let later writes use the slots that only the pool this one was staged from needed."""
         self._kept = None
 
-    def clone(self) -> Pool:
+    def clone(self) -> ShortTerm:
         """A copy that shares nothing that can change."""
-        twin = Pool(self.layout, self.capacity_tokens, self.drop_groups)
+        twin = ShortTerm(self.layout, self.capacity_tokens, self.drop_groups)
         twin.rows = {name: value.clone() for name, value in self.rows.items()}
         twin.order, twin.births = self.order.clone(), self.births.clone()
         return twin

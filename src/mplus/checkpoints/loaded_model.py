@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mplus.attach.parts import Attached
-from mplus.checkpoints.report import LoadReport
+from mplus.checkpoints.load_report import LoadReport
 from mplus.config import Geometry
 
 
@@ -32,7 +32,7 @@ class InitialMemory:
 
 
 @dataclass
-class Loaded:
+class LoadedModel:
     """A model ready to be given a public face.
 
     Attributes:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mplus.checkpoints import hub, wheel
-from mplus.checkpoints.cache import (
+from mplus.checkpoints.base_models import hub, wheel
+from mplus.checkpoints.base_models.cache import (
     base_dir,
     cache_dir,
     damage,
@@ -28,9 +28,9 @@ from mplus.checkpoints.cache import (
     sole_fetcher,
     storage_told,
 )
+from mplus.checkpoints.base_models.hub import NOTHING_SAID, HubArguments
+from mplus.checkpoints.base_models.wheel import Blob, WheelSource
 from mplus.checkpoints.directories import NEW, OLD, aside_of, clear_leftovers, put_in_place, restored
-from mplus.checkpoints.hub import NOTHING_SAID, HubArguments
-from mplus.checkpoints.wheel import Blob, WheelSource
 from mplus.errors import BaseModelMissingError, CheckpointError
 
 __all__ = ["BASES", "DEFAULT_NAME", "Base", "Source", "base_dir", "cache_dir", "fetch", "locate", "read_source"]

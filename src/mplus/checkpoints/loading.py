@@ -10,14 +10,14 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from mplus.attach.adapters import adapter_names
-from mplus.checkpoints.adapted import attach_fresh, is_own, load_own
 from mplus.checkpoints.arguments import OpenArguments, open_arguments, without_transformers
-from mplus.checkpoints.base import BASES, locate
-from mplus.checkpoints.loaded import Loaded
-from mplus.checkpoints.loaded_base import check_unchanged, is_loaded, note_user, place, plain_decoder
+from mplus.checkpoints.base_models.base import BASES, locate
+from mplus.checkpoints.base_models.loaded_base import check_unchanged, is_loaded, note_user, place, plain_decoder
+from mplus.checkpoints.base_models.stock import check_files, load_decoder
+from mplus.checkpoints.delta import attach_fresh, is_delta, load_delta
+from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.memory_parts import check_parts
 from mplus.checkpoints.published import is_published, load_published
-from mplus.checkpoints.stock import check_files, load_decoder
 from mplus.checkpoints.tensors import read_json
 from mplus.config import Geometry
 from mplus.errors import BaseModelMissingError, CheckpointError, InputError
@@ -29,7 +29,7 @@ OPENING = ("torch_dtype", "device_map", "revision", "token", "cache_dir", "local
 DELTA_OPENING = ("base", "allow_download")
 
 
-def open_checkpoint(path_or_id: str | Path, *, settings: dict[str, Any], **arguments: Any) -> Loaded:
+def open_checkpoint(path_or_id: str | Path, *, settings: dict[str, Any], **arguments: Any) -> LoadedModel:
     """Open any checkpoint that has memory parts.
 
     Args:
@@ -45,10 +45,10 @@ def open_checkpoint(path_or_id: str | Path, *, settings: dict[str, Any], **argum
         )
     asked, overrides = _split(settings, arguments, (*OPENING, *DELTA_OPENING))
     name = str(path_or_id)
-    known = name in BASES and is_own(ASSETS / name)
+    known = name in BASES and is_delta(ASSETS / name)
     directory = ASSETS / name if known else locate(name, asked.hub)
-    if is_own(directory):
-        return load_own(
+    if is_delta(directory):
+        return load_delta(
             directory,
             dtype=asked.dtype,
             device=asked.device,
@@ -73,7 +73,7 @@ def open_checkpoint(path_or_id: str | Path, *, settings: dict[str, Any], **argum
 
 def open_base(
     base: PreTrainedModel | str | Path, geometry: Geometry | None, tokenizer: Any, *, parts: dict[str, Any], **arguments: Any
-) -> Loaded:
+) -> LoadedModel:
     """Open a stock decoder, or take a loaded one, and give it fresh memory parts."""
     if not isinstance(geometry, (Geometry, type(None))):
         raise InputError(f"geometry is {type(geometry).__name__}, expected a Geometry, such as Geometry(stm_tokens=512)")
@@ -85,7 +85,7 @@ def open_base(
         name = str(model.config.name_or_path or type(model).__name__)
     else:
         path = locate(str(base), asked.hub)
-        if is_own(path):
+        if is_delta(path):
             raise InputError(f"{base} has memory parts already; open it with MPlusModel.from_pretrained")
         model, found = load_decoder(
             str(path), dtype=asked.dtype, device=asked.device, attention=asked.attention, quantization=asked.quantization

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mplus.checkpoints.index import NotInIndexError, fetch_file
+from mplus.checkpoints.base_models.package_index import NotInIndexError, fetch_file
 from mplus.errors import BaseModelMissingError, CheckpointError
 from mplus.runtime.extras import is_installed, missing
 

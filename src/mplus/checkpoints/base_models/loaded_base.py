@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 
 from mplus.attach.families import SUPPORTED
 from mplus.checkpoints.arguments import OpenArguments
-from mplus.checkpoints.stock import check_finite
-from mplus.dtypes import NAMES
+from mplus.checkpoints.base_models.stock import check_finite
 from mplus.errors import InputError, UnsupportedModelError
+from mplus.runtime.dtypes import NAMES
 
 log = logging.getLogger(__name__)
 

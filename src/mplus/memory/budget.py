@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from mplus.config import Geometry, MemoryFormat
-from mplus.errors import OutOfRoomError
-from mplus.memory.quantised import RowCodec
+from mplus.errors import CapacityError
+from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
 
@@ -23,7 +23,7 @@ REFUSALS = ("out of memory", "not enough memory", "can't allocate memory", "cann
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class MemoryBudget:
     """What a memory of one geometry takes, in bytes.
 
     Attributes:
@@ -40,7 +40,7 @@ class Room:
     slot_bytes: int
 
     @classmethod
-    def of(cls, layout: RowLayout, geometry: Geometry, kv_numbers: int | None = None) -> Room:
+    def of(cls, layout: RowLayout, geometry: Geometry, kv_numbers: int | None = None) -> MemoryBudget:
         """Room of memories of this layout.
 
         Args:
@@ -132,7 +132,7 @@ def free_bytes(device: torch.device) -> int | None:
     return None
 
 
-def is_out_of_room(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory could not be allocated."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
@@ -140,21 +140,21 @@ def is_out_of_room(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def told(sentence: Callable[[int | None], str], device: torch.device) -> Iterator[None]:
+def explain_out_of_memory(sentence: Callable[[int | None], str], device: torch.device) -> Iterator[None]:
     """Turn the failure of an allocation into one sentence.
 
     Args:
         sentence: given what is free on `device`, e.g. ``lambda free: room.for_prompts(24, free)``.
 
     Raises:
-        OutOfRoomError: what ran inside could not allocate; other errors pass.
+        CapacityError: what ran inside could not allocate; other errors pass.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_room(error):
+        if not is_out_of_memory(error):
             raise
-        raise OutOfRoomError(sentence(free_bytes(device))) from None
+        raise CapacityError(sentence(free_bytes(device))) from None
 
 
 def _size(count: int) -> str:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from mplus.config import Geometry
-from mplus.memory import room
+from mplus.memory import budget
 from mplus.memory.index.levels import KeyLevels
 from mplus.memory.index.sketch import BlockSketch
 from mplus.memory.index.summaries import catch_up
-from mplus.memory.quantised import SCALE, RowCodec
+from mplus.memory.row_codec import SCALE, RowCodec
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.protocol import Storage, Store
 from mplus.memory.stores.ram import RamStorage
@@ -83,16 +83,16 @@ class LongTerm:
             catch_up(summaries, self.search_parts(group, len(summaries)))
         return summaries
 
-    def settle(self, rows: int = 0) -> None:
+    def reserve(self, rows: int = 0) -> None:
         """Make room, so that taking `rows` rows next cannot fail for want of it.
 
         Raises:
             StoreError: there is no room on disk; the rows held are as before.
-            OutOfRoomError: there is no room in RAM; the rows held are as before.
+            CapacityError: there is no room in RAM; the rows held are as before.
         """
-        with room.told(lambda free: self._no_room(rows, free), torch.device("cpu")):
+        with budget.explain_out_of_memory(lambda free: self._no_room(rows, free), torch.device("cpu")):
             for store in self.stores:
-                store.settle(rows)
+                store.reserve(rows)
 
     def close(self) -> None:
         """Let go of all rows and of the files that hold them."""
@@ -122,14 +122,14 @@ class LongTerm:
             self.summaries[group].restore(state, self.search_parts(group))
             del self.stored_index[group]
 
-    def take(self, dropped: Rows, births: Tensor) -> None:
+    def append(self, dropped: Rows, births: Tensor) -> None:
         """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy.
 
         Raises:
-            StoreError, OutOfRoomError: there is no room, see ``settle``; nothing was added.
+            StoreError, CapacityError: there is no room, see ``reserve``; nothing was added.
         """
         births = births.expand(self.groups, -1)
-        self.settle(births.shape[1])
+        self.reserve(births.shape[1])
         self.derived.clear()
         for group, store in enumerate(self.stores):
             rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
@@ -187,7 +187,7 @@ class LongTerm:
             )
         self.derived.clear()
         if births.shape[0]:
-            with room.told(lambda free: self._no_room(births.shape[0], free), torch.device("cpu")):
+            with budget.explain_out_of_memory(lambda free: self._no_room(births.shape[0], free), torch.device("cpu")):
                 self.stores[group].append(columns)
         self.waiting[group] = waiting
 
@@ -232,7 +232,7 @@ class LongTerm:
         self.writes_since_merge = 0
 
     def _no_room(self, rows: int, free: int | None) -> str:
-        own = room.Room.of(self.layout, self.geometry, kv_numbers=0)  # what a prompt reads is not asked here
+        own = budget.MemoryBudget.of(self.layout, self.geometry, kv_numbers=0)  # what a prompt reads is not asked here
         return own.for_longterm(len(self), rows, free)
 
     def _no_summaries(self) -> KeyLevels | BlockSketch:

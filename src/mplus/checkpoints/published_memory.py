@@ -16,13 +16,13 @@ from torch import Tensor
 
 from mplus.attach.parts import Attached
 from mplus.attach.write import project_rows, search_keys
-from mplus.checkpoints.report import LoadReport
+from mplus.checkpoints.load_report import LoadReport
 from mplus.config import MemoryFormat
 from mplus.errors import InputError
-from mplus.memory.longterm import LongTerm
+from mplus.memory.long_term import LongTerm
 from mplus.memory.memory import Memory
-from mplus.memory.pool import Pool
-from mplus.memory.rows import Rows, Written
+from mplus.memory.rows import EncodedChunk, Rows
+from mplus.memory.short_term import ShortTerm
 from mplus.retriever import VoteRetriever
 
 CACHED = ("cached_memories", "cached_keys", "cached_ages")
@@ -60,14 +60,14 @@ def memory_from_state(
     births = (
         memory.now - 1 - tensors["memory_ages"].long().cpu()
         if "memory_ages" in tensors
-        else memory.pool.births[:1].expand(layers, -1)
+        else memory.short_term.births[:1].expand(layers, -1)
     )
-    memory.pool = Pool(memory.layout, memory.geometry.stm_tokens, groups := memory.pool.drop_groups)
-    memory.pool.append(rows, births[0])
-    memory.pool.births = births[:groups].clone()
-    memory.longterm = LongTerm(memory.layout, memory.geometry)
+    memory.short_term = ShortTerm(memory.layout, memory.geometry.stm_tokens, groups := memory.short_term.drop_groups)
+    memory.short_term.append(rows, births[0])
+    memory.short_term.births = births[:groups].clone()
+    memory.long_term = LongTerm(memory.layout, memory.geometry)
     if memory.geometry.ltm:
-        memory.longterm.writes_since_merge = update_step // memory.geometry.new_tokens
+        memory.long_term.writes_since_merge = update_step // memory.geometry.new_tokens
         for layer in range(layers):
             _restore_layer(model.attached, memory, tensors, layer)
     return memory
@@ -84,41 +84,41 @@ def state_of(memory: Memory) -> dict[str, Tensor]:
             "a published state holds hidden states, this memory keeps keys and values; make it with memory_format='hidden'"
         )
     out = bookkeeping_of(memory)
-    out["memory"] = memory.pool.at_slots(memory.pool.order)["hidden"].cpu().clone()
-    waiting = memory.longterm.waiting
-    for layer, store in enumerate(memory.longterm.stores if memory.geometry.ltm else []):
-        merged = memory.longterm.merged(layer)
+    out["memory"] = memory.short_term.at_slots(memory.short_term.order)["hidden"].cpu().clone()
+    waiting = memory.long_term.waiting
+    for layer, store in enumerate(memory.long_term.stores if memory.geometry.ltm else []):
+        merged = memory.long_term.merged(layer)
         out[f"ltm.{layer}"] = store.column("hidden")[:merged].clone()
     if memory.geometry.ltm and any(waiting):
         out["cached_memories"] = torch.stack(
-            [store.column("hidden")[-count:] for store, count in zip(memory.longterm.stores, waiting, strict=True)]
+            [store.column("hidden")[-count:] for store, count in zip(memory.long_term.stores, waiting, strict=True)]
         )
     return out
 
 
 def bookkeeping_of(memory: Memory) -> dict[str, Tensor]:
     """The part of ``state_of`` that both memory formats hold: ages, retriever keys, recall frequencies."""
-    layers, longterm = memory.layout.layers, memory.longterm
-    out = {"memory_ages": memory.ages(memory.pool.births).expand(layers, -1).clone()}
+    layers, long_term = memory.layout.layers, memory.long_term
+    out = {"memory_ages": memory.ages(memory.short_term.births).expand(layers, -1).clone()}
     if not memory.geometry.ltm:
         return out
     if memory.geometry.retrieval != "per_layer":
         raise InputError("published states name long-term rows per layer; this memory's layers share them")
     names = {"ltm_ages": "birth", "ltm_keys": "search", "ltm_recall_frequencies": "frequency"}
-    for layer, store in enumerate(longterm.stores):
+    for layer, store in enumerate(long_term.stores):
         for name, column in names.items():
             if column in store.fields:
-                rows = longterm.column(layer, column)[: longterm.merged(layer)]
+                rows = long_term.column(layer, column)[: long_term.merged(layer)]
                 out[f"{name}.{layer}"] = memory.ages(rows) if column == "birth" else rows.clone()
-    if any(longterm.waiting):
+    if any(long_term.waiting):
         for name, column in {"cached_ages": "birth", "cached_keys": "search"}.items():
-            if column in longterm.stores[0].fields:
-                rows = torch.stack([longterm.column(layer, column)[-count:] for layer, count in enumerate(longterm.waiting)])
+            if column in long_term.stores[0].fields:
+                rows = torch.stack([long_term.column(layer, column)[-count:] for layer, count in enumerate(long_term.waiting)])
                 out[name] = memory.ages(rows) if column == "birth" else rows
     return out
 
 
-def written_from_hidden(model: Maker, hidden: Tensor, memory: Memory) -> Written:
+def written_from_hidden(model: Maker, hidden: Tensor, memory: Memory) -> EncodedChunk:
     """What a write pass with these new hidden states [L, n, D] would have produced for `memory`.
 
     Raises:
@@ -128,7 +128,7 @@ def written_from_hidden(model: Maker, hidden: Tensor, memory: Memory) -> Written
     if hidden.dim() != 3 or hidden.shape[0] != layers or hidden.shape[2] != width:
         raise InputError(f"hidden states have shape {list(hidden.shape)}; this model needs [{layers}, tokens, {width}]")
     own = hidden.to(memory.layout.device, memory.layout.dtype)
-    return Written(rows_of_hidden(model.attached, own, memory)[0], 0, hidden=own)
+    return EncodedChunk(rows_of_hidden(model.attached, own, memory)[0], 0, hidden=own)
 
 
 def rows_of_hidden(attached: Attached, hidden: Tensor, memory: Memory) -> tuple[Rows, Tensor]:
@@ -168,7 +168,7 @@ def _restore_layer(attached: Attached, memory: Memory, tensors: Mapping[str, Ten
         frequency = torch.cat([frequency, torch.full((waiting,), memory.geometry.initial_recall_frequency)])
     dtype = memory.layout.dtype
     rows = longterm_rows(attached, layer, hidden.to(dtype), keys.to(dtype), memory)
-    memory.longterm.restore(layer, rows, memory.now - 1 - ages, frequency, waiting=waiting)
+    memory.long_term.restore(layer, rows, memory.now - 1 - ages, frequency, waiting=waiting)
 
 
 def _check(tensors: Mapping[str, Tensor], memory: Memory, width: int) -> None:
@@ -184,7 +184,7 @@ def _check(tensors: Mapping[str, Tensor], memory: Memory, width: int) -> None:
     need("memory", layers, size, width)
     if "memory_ages" in tensors:
         need("memory_ages", layers, size)
-        if memory.pool.drop_groups == 1 and not bool((tensors["memory_ages"] == tensors["memory_ages"][:1]).all()):
+        if memory.short_term.drop_groups == 1 and not bool((tensors["memory_ages"] == tensors["memory_ages"][:1]).all()):
             report.misshapen.append("memory_ages differ between layers, but this model drops the same tokens in all of them")
     if memory.geometry.ltm:
         key_width = memory.layout.fields["search"][0] if "search" in memory.layout.fields else 0

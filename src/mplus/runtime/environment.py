@@ -15,7 +15,7 @@ _DISTRIBUTIONS: Final = {"mplus": "mplus-llm", "torch": "torch", "transformers":
 _TELLING_CPU_FLAGS: Final = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
-def circumstances(dtype: Any) -> tuple[dict[str, str], dict[str, Any]]:
+def environment_of(dtype: Any) -> tuple[dict[str, str], dict[str, Any]]:
     """Versions of what computed a result, and the machine it was computed on."""
     versions = {"python": platform.python_version()}
     for name, distribution in _DISTRIBUTIONS.items():

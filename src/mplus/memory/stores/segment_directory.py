@@ -20,16 +20,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mplus.errors import StoreError
-from mplus.memory.files import directory_at
-from mplus.memory.names import ASIDE, MANIFEST, is_beside, is_segment
-from mplus.memory.stores.lock import changing, locked_store
+from mplus.memory.file_names import ASIDE, MANIFEST, is_beside, is_segment
+from mplus.memory.files import absolute_directory
+from mplus.memory.stores.lock import acquire_store_lock, exclusive_change
 from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
 from mplus.memory.stores.segments import Segment, link_segment, write_segment
 
 log = logging.getLogger(__name__)
 
 
-class SegmentHome:
+class SegmentDirectory:
     """The sole writer of one directory, until it is garbage or the process ends.
 
     Args:
@@ -43,12 +43,12 @@ class SegmentHome:
     """
 
     def __init__(self, path: Path, saved: Iterable[str] | None = None) -> None:
-        self.path = directory_at(path)
+        self.path = absolute_directory(path)
         _check_content(self.path, saved is not None)
         try:
-            with changing(self.path, in_own_store=True):  # a save that is on its way here ends first
+            with exclusive_change(self.path, in_own_store=True):  # a save that is on its way here ends first
                 _check_content(self.path, saved is not None)
-                self._lock = locked_store(self.path)
+                self._lock = acquire_store_lock(self.path)
         except OSError as error:
             raise StoreError(
                 f"the long-term store {self.path} cannot be made or locked: {_reason(error)}; choose a directory that you may write"

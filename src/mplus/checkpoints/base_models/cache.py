@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mplus.checkpoints.wheel import sha256_of
+from mplus.checkpoints.base_models.wheel import sha256_of
 from mplus.errors import BaseModelMissingError
 from mplus.runtime.json_file import read_json_object
 

@@ -21,11 +21,11 @@ from mplus.attach.adapters import Adapters, adapter_names, inject, load_adapter
 from mplus.attach.families import Decoder, round_rotary_to_bfloat16
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
+from mplus.checkpoints.base_models.stock import in_one_sentence, load_decoder
 from mplus.checkpoints.fingerprint import decoder_settings, differing, fingerprint, tokenizer_print
-from mplus.checkpoints.loaded import Loaded
+from mplus.checkpoints.load_report import LoadReport
+from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.memory_parts import check_parts
-from mplus.checkpoints.report import LoadReport
-from mplus.checkpoints.stock import in_one_sentence, load_decoder
 from mplus.checkpoints.tensors import check_bounds, read_json, read_shapes, read_tensors
 from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError, InputError
@@ -59,7 +59,7 @@ def attach_fresh(
     window: int = WINDOW_BLOCKS,
     read_lora: dict[str, Any] | None = None,
     write_lora: dict[str, Any] | None = None,
-) -> Loaded:
+) -> LoadedModel:
     """Fresh memory parts on a stock decoder.
 
     Args:
@@ -93,7 +93,7 @@ def attach_fresh(
     adapters = add_adapters(model, configs)
     attached = Attached(decoder, adapters, bos, None, retriever)
     report = LoadReport(name, used=set(model.state_dict()))
-    return Loaded(attached, geometry, tokenizer, name, name, base_print, report, adapter_configs=configs)
+    return LoadedModel(attached, geometry, tokenizer, name, name, base_print, report, adapter_configs=configs)
 
 
 def add_adapters(model: PreTrainedModel, configs: dict[str, dict[str, Any]]) -> Adapters:
@@ -147,12 +147,12 @@ def _entering(decoder: Decoder, ids: Tensor) -> list[Tensor]:
     return [taken[layer] for layer in range(decoder.depth)]
 
 
-def is_own(directory: Path) -> bool:
+def is_delta(directory: Path) -> bool:
     """Whether a directory is of our own format."""
     return (directory / MANIFEST).exists()
 
 
-def load_own(
+def load_delta(
     directory: Path,
     *,
     dtype: torch.dtype,
@@ -161,7 +161,7 @@ def load_own(
     quantization: Any = None,
     overrides: dict[str, Any],
     locate_base: Callable[[str], Path],
-) -> Loaded:
+) -> LoadedModel:
     """Open a delta and the base it names, or a directory that holds both."""
     manifest = read_json(directory / MANIFEST)
     if manifest.get("format") != FORMAT_VERSION:
@@ -273,7 +273,7 @@ def _check_prints(stated: _Stated, config: Any, tokenizer: Any, base: Path) -> N
         )
 
 
-def _fill_delta(loaded: Loaded, tensors: dict[str, Tensor], directory: Path) -> None:
+def _fill_delta(loaded: LoadedModel, tensors: dict[str, Tensor], directory: Path) -> None:
     attached, report = loaded.attached, LoadReport(str(directory))
     targets = delta_tensors(loaded)
     for name, target in targets.items():
@@ -307,7 +307,7 @@ def _fill_delta(loaded: Loaded, tensors: dict[str, Tensor], directory: Path) -> 
     loaded.report = report
 
 
-def delta_tensors(loaded: Loaded) -> dict[str, Tensor]:
+def delta_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
     attached = loaded.attached
     out = {"bos": attached.bos}
     if attached.position is not None:

@@ -12,14 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-from mplus.memory.longterm import LongTerm
+from mplus.memory.long_term import LongTerm
 from mplus.memory.stores.disk import DiskStore
 from mplus.memory.stores.protocol import Store, pieces
 from mplus.memory.stores.segments import Segment, link_segment
 
 
 @dataclass(frozen=True)
-class Sealed:
+class GroupSegments:
     """Segments of one group, oldest first.
 
     Attributes:
@@ -30,9 +30,9 @@ class Sealed:
     start: int
 
 
-def sealed_of(store: Store) -> Sealed:
+def sealed_of(store: Store) -> GroupSegments:
     """The part of a store that lies in segments; a store in RAM has none."""
-    return Sealed(list(store.segments), store.start) if isinstance(store, DiskStore) else Sealed([], 0)
+    return GroupSegments(list(store.segments), store.start) if isinstance(store, DiskStore) else GroupSegments([], 0)
 
 
 def loose_tensors(store: Store, group: int) -> dict[str, Tensor]:
@@ -48,7 +48,7 @@ def loose_tensors(store: Store, group: int) -> dict[str, Tensor]:
     return out
 
 
-def link_into(groups: list[Sealed], directory: Path) -> list[Path]:
+def link_into(groups: list[GroupSegments], directory: Path) -> list[Path]:
     """Have all segments in `directory`; gives the files that were not there before.
 
     Raises:
@@ -68,12 +68,12 @@ def link_into(groups: list[Sealed], directory: Path) -> list[Path]:
     return new
 
 
-def to_json(groups: list[Sealed]) -> list[dict[str, Any]]:
+def to_json(groups: list[GroupSegments]) -> list[dict[str, Any]]:
     """What a manifest says of them."""
     return [{"start": sealed.start, "segments": [segment.to_json() for segment in sealed.segments]} for sealed in groups]
 
 
-def from_json(entries: list[dict[str, Any]], directory: Path) -> list[Sealed]:
+def from_json(entries: list[dict[str, Any]], directory: Path) -> list[GroupSegments]:
     """What a manifest in `directory` names.
 
     Raises:
@@ -84,14 +84,14 @@ def from_json(entries: list[dict[str, Any]], directory: Path) -> list[Sealed]:
         segments, start = [Segment.from_json(one, directory) for one in entry["segments"]], entry["start"]
         if type(start) is not int or start < 0 or (segments and start >= segments[0].rows) or (start and not segments):
             raise ValueError(f"{start} rows cannot be forgotten of the first segment")
-        groups.append(Sealed(segments, start))
+        groups.append(GroupSegments(segments, start))
     names = [segment.name for group in groups for segment in group.segments]
     if len(set(names)) < len(names):
         raise ValueError("a segment is named twice")
     return groups
 
 
-def restore(longterm: LongTerm, groups: list[Sealed], tensors: Mapping[str, Tensor], *, in_place: bool) -> None:
+def restore(long_term: LongTerm, groups: list[GroupSegments], tensors: Mapping[str, Tensor], *, in_place: bool) -> None:
     """Have empty stores hold the segments of a stored memory: linked where stores are on disk, else mapped or copied.
 
     Args:
@@ -104,13 +104,15 @@ def restore(longterm: LongTerm, groups: list[Sealed], tensors: Mapping[str, Tens
     for group, sealed in enumerate(groups):
         if not sealed.segments:
             continue
-        store = longterm.stores[group]
+        store = long_term.stores[group]
         for segment in sealed.segments:
             segment.check_size()
         sealed.segments[0].tensors(store.fields)  # another model or type is found now, not at the first question
-        home, size = (store.home, {"segment_rows": store.segment_rows}) if isinstance(store, DiskStore) else (None, {})
-        segments = sealed.segments if home is None else home.adopt(sealed.segments)
-        held = DiskStore(home, store.fields, longterm.block, segments=segments, start=sealed.start, **size)
+        segment_directory, size = (
+            (store.segment_directory, {"segment_rows": store.segment_rows}) if isinstance(store, DiskStore) else (None, {})
+        )
+        segments = sealed.segments if segment_directory is None else segment_directory.adopt(sealed.segments)
+        held = DiskStore(segment_directory, store.fields, long_term.block, segments=segments, start=sealed.start, **size)
         for number, segment in enumerate(segments):
             for name, (shape, dtype) in store.fields.items():
                 value = tensors.get(f"ltm.{group}.{name}.segment.{number}")
@@ -118,8 +120,8 @@ def restore(longterm: LongTerm, groups: list[Sealed], tensors: Mapping[str, Tens
                     raise ValueError(f"replaced column {name} is {list(value.shape)}, expected {[segment.rows, *shape]}")
                 if value is not None:
                     held.replaced[number][name] = value
-        if home is None and not in_place:
+        if segment_directory is None and not in_place:
             for rows in pieces(held):
                 store.append(rows)
         else:
-            longterm.stores[group] = held
+            long_term.stores[group] = held
