@@ -1,4 +1,4 @@
-"""Memory for any Llama, Mistral, Qwen2 or Qwen3, without training: ``python examples/your_own_model.py [DIRECTORY or hub id]``.
+"""Memory for any Llama, Mistral, Qwen2, Qwen3 or Gemma, without training: ``python examples/your_own_model.py [DIRECTORY or hub id]``.
 
 A memory token is a key and a value that the model itself made, so it reads them as it reads its own context. Prints how well the model
 predicts the second half of a text: with the first half in its prompt, in memory, and nowhere.

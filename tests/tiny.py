@@ -13,6 +13,8 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from torch import Tensor
 from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -32,6 +34,7 @@ from mplus.memory.index.sketch import BlockSketch
 
 VOCABULARY = 101
 FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
+    "gemma": (GemmaConfig, GemmaForCausalLM),
     "llama": (LlamaConfig, LlamaForCausalLM),
     "mistral": (MistralConfig, MistralForCausalLM),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),

@@ -400,6 +400,11 @@ def test_unsupported_architecture_names_the_supported_ones() -> None:
     assert all(name in str(caught.value) for name in SUPPORTED)
 
 
+def test_a_decoder_that_sees_later_tokens_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="use_bidirectional_attention"):
+        MPlusModel.from_base(tiny_decoder("gemma", use_bidirectional_attention=True), geometry=tiny_geometry())
+
+
 # -- limits of a family ----------------------------------------------------------------------------------------------
 
 SLIDING: dict[str, dict[str, Any]] = {

@@ -31,7 +31,7 @@ from mplus.memory.rows import EncodedChunk
 from mplus.runtime.turns import in_order
 from mplus.text.chat_template import conversations_of, templated
 from mplus.text.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of, without_bos
-from mplus.text.search_query import Query, asked_alone
+from mplus.text.search_query import Query, last_user_messages
 
 Readable = Memory | EncodedChunk
 
@@ -211,7 +211,7 @@ class Reader:
             raise InputError(f"model {self.writer.name!r} has no chat template; use generate with a prompt of your own")
         texts = [templated(tokenizer, conversation, template) for conversation in conversations]
         if self.checkpoint.geometry.retrieval == "shared" and kwargs.get("query") is None:  # else tokens of the prompt search
-            kwargs["query"] = asked_alone(tokenizer, conversations)
+            kwargs["query"] = last_user_messages(tokenizer, conversations)
         answers = [answer.strip() for answer in self._answers(texts, memory, kwargs, of_template=True)]
         return answers if several or len(answers) != 1 else answers[0]
 

@@ -15,8 +15,8 @@ from mplus.checkpoints.export import published_tensors, save_published
 from mplus.cli import main
 from mplus.config import make_geometry
 from mplus.errors import CheckpointError, InputError
-from mplus.training.recipe_file import read_recipe
-from mplus.training.start import _parts
+from mplus.training.run.recipe_file import read_recipe
+from mplus.training.run.starting_model import _parts
 from tests.published import write_published
 from tests.tiny import tiny_decoder, tiny_geometry
 

@@ -23,7 +23,7 @@ from mplus.cli.app import app
 from mplus.cli.sheet import Sheet
 from mplus.evaluation.ablations import parse_ablations
 from mplus.memory.manifest import read_manifest
-from mplus.training.recipe_file import read_recipe, recipe_names
+from mplus.training.run.recipe_file import read_recipe, recipe_names
 from tests.tiny import text_model
 from tests.unit.cli.test_commands import SOURCES, mistake, stored_memory
 
