@@ -18,8 +18,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from mplus import MPlusModel
-from mplus.training.recipe import make_recipe
-from mplus.training.run import run
+from mplus.training.run.recipe import make_recipe
+from mplus.training.run.session import run
 
 LETTERS = "abcdefghijklmnopqrstuvwx"
 CHUNK, READ, STEPS = 16, 6, 120
@@ -58,7 +58,7 @@ def recipe(base: Path, data: Path, out: Path) -> dict[str, object]:
             "kind": "language", "data": str(data), "subtasks": {"two_chunk": 0.8, "full_context": 0.2}, "batch": 16, "read_tokens": READ,
             "pool_share": 0.0, "bank_chunks": 0, "train": ["write", "read", "bos"],
         },
-        "steps": STEPS, "optimiser": {"rate": 1e-2}, "schedule": {"kind": "linear", "warmup": 10}, "log_every": 20, "save_every": STEPS,
+        "steps": STEPS, "optimiser": {"lr": 1e-2}, "schedule": {"kind": "linear", "warmup": 10}, "log_every": 20, "save_every": STEPS,
         "out": str(out),
     }  # fmt: skip
 

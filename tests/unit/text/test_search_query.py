@@ -22,7 +22,7 @@ from mplus.evaluation.systems.memory import MemorySystem
 from mplus.retriever import LayerRetriever
 from mplus.text.prompts import Prompts
 from mplus.text.search_query import Query, last_user_messages, last_user_turn, turn_markers
-from mplus.training.shelf import Asked, Form, Shelf
+from mplus.training.bank.question_bank import Asked, Form, QuestionBank
 from tests.tiny import FAMILIES, byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 
 LLAMA_3 = (
@@ -289,7 +289,7 @@ def test_training_searches_behind_a_system_prompt_as_with_the_question_alone(mod
     found: dict[Form, Asked] = {}
     for form in get_args(Form):
         makers: Any = SimpleNamespace(tokens=32)
-        found[form] = Shelf(model, makers, 1, 1, {form: 1.0}, random.Random(0))._asked([question])[0]
+        found[form] = QuestionBank(model, makers, 1, 1, {form: 1.0}, random.Random(0))._asked([question])[0]
     assert len(found["system"].prompt) > len(found["chat"].prompt) == found["chat"].states.shape[1]
     assert torch.equal(found["system"].states, found["chat"].states)
 
