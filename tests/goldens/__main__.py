@@ -1,7 +1,7 @@
 """Records outputs of the whole system, or compares those of this tree with the recorded ones.
 
-    python -m tests.goldens record            # all sections; also: fast demo evaluation training
-    python -m tests.goldens compare training  # exit code 1 when something differs
+python -m tests.goldens record            # all sections; also: fast demo evaluation training
+python -m tests.goldens compare training  # exit code 1 when something differs
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def main() -> int:
         stored = recorded(section)
         wrong = sorted(differences(stored, computed, tolerance))
         failed += bool(wrong)
-        print(f"{section}: {len(wrong)} differences, largest distance {largest(stored, computed):.2g}, {seconds:.0f} s", flush=True)
+        print(
+            f"{section}: {len(wrong)} differences, largest distance {largest(stored, computed):.2g}, {seconds:.0f} s", flush=True
+        )
         print("".join(f"  {one}\n" for one in wrong[:20]), end="", flush=True)
     return failed
 

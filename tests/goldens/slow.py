@@ -31,20 +31,20 @@ RECIPES: dict[str, tuple[str, tuple[str, ...]]] = {
     "read": (
         "smollm2-135m/2-read",
         ("model.start=null", "model.base=smollm2-135m", "model.retriever={key_width: 16, voting: [2, 5]}",
-         "model.geometry={stm_tokens: 512, ltm_read_tokens: 256, read_order: score}", "precision=fp32",
+         "model.geometry={stm_tokens: 512, ltm_read_tokens: 256, read_order: score}", "precision=no",
          *(f"task.{one}" for one in SMALL_READ)),
     ),
     "language": (
         "adapt/memory",
-        ("precision=fp32", *(f"task.{one}" for one in SMALL_LANGUAGE), *(f"model.{one}" for one in SMALL_MODEL)),
+        ("precision=no", *(f"task.{one}" for one in SMALL_LANGUAGE), *(f"model.{one}" for one in SMALL_MODEL)),
     ),
     "paper": (
         "adapt/paper",
-        ("precision=fp32", *(f"task.{one}" for one in SMALL_LANGUAGE), *(f"model.{one}" for one in SMALL_MODEL)),
+        ("precision=no", *(f"task.{one}" for one in SMALL_LANGUAGE), *(f"model.{one}" for one in SMALL_MODEL)),
     ),
     "questions": (
         "adapt/questions",
-        ("precision=fp32", "task.batch=2", "task.read_tokens=64", "task.bank_chunks=8",
+        ("precision=no", "task.batch=2", "task.read_tokens=64", "task.bank_chunks=8",
          f"task.sources=[{{path: TEXT}}, {{path: {DATA}/squad/train-v1.1-slice.json, questions: true}}]",
          *(f"model.{one}" for one in SMALL_MODEL)),
     ),
@@ -62,7 +62,19 @@ EVALUATIONS: dict[str, tuple[str, ...]] = {
 """Task to its options."""
 
 STEPS = 10
-MOVING = ("second", "version", "hardware", "date", "time", "commit", "environment", "circumstances", "machine", "path", "tokens_per")
+MOVING = (
+    "second",
+    "version",
+    "hardware",
+    "date",
+    "time",
+    "commit",
+    "environment",
+    "circumstances",
+    "machine",
+    "path",
+    "tokens_per",
+)
 """Parts of the names of fields that say when, where and how fast a run was."""
 
 
