@@ -4,8 +4,8 @@ The paper's symbols, taken as names of settings everywhere: K new memory tokens 
 tokens, K0 long-term tokens read per prompt, M long-term capacity per layer.
 """
 
-from mplus.settings.flat import SYMBOLS, FlatSettings, spell_out
-from mplus.settings.memory_settings import MemorySettings, check_each
+from mplus.settings.flat import SYMBOLS, GeometrySettings, spell_out
+from mplus.settings.geometry import Geometry, check_each
 from mplus.settings.quirks import PublishedQuirks
 from mplus.settings.read_rule import BestLast, PerLayerRetrieval, ReadRule, SharedRetrieval
 from mplus.settings.sizes import Sizes
@@ -15,9 +15,9 @@ from mplus.settings.write_rule import Policy, WriteRule
 __all__ = [
     "SYMBOLS",
     "BestLast",
-    "FlatSettings",
+    "Geometry",
+    "GeometrySettings",
     "MemoryFormat",
-    "MemorySettings",
     "PerLayerRetrieval",
     "Policy",
     "PublishedQuirks",

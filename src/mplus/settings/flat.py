@@ -64,7 +64,7 @@ class ContradictionError(GeometryError):
     """Settings that are right alone and cannot stand together."""
 
 
-class FlatSettings(TypedDict, total=False):
+class GeometrySettings(TypedDict, total=False):
     """The flat form, for signatures that take some of it."""
 
     K: int

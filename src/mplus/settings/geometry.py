@@ -17,10 +17,10 @@ from mplus.settings.storage import Storage
 from mplus.settings.write_rule import WriteRule
 
 
-class MemorySettings(Group):
+class Geometry(Group):
     """How large a model's memory is and by which rules it lives.
 
-    Groups or flat names, or both: ``MemorySettings(sizes=Sizes(stm_tokens=2048))`` and ``MemorySettings(N=2048)`` are equal.
+    Groups or flat names, or both: ``Geometry(sizes=Sizes(stm_tokens=2048))`` and ``Geometry(N=2048)`` are equal.
 
     Published models use ``write_tap="output"``, ``drop="per_layer"``, ``retrieval="per_layer"``,
     ``memory_projection="read"``; models adapted here use ``input``, ``shared``, ``shared``, ``write``.
@@ -77,7 +77,7 @@ class MemorySettings(Group):
         """The flat form, every setting by its one name: what is stored."""
         return {name: self._of(name) for name in PATHS}
 
-    def changed(self, **fields: Any) -> MemorySettings:
+    def changed(self, **fields: Any) -> Geometry:
         """These settings with some replaced, by flat names or whole groups; checked again.
 
         Raises:
@@ -86,7 +86,7 @@ class MemorySettings(Group):
         groups = {name: value for name, value in fields.items() if name in type(self).model_fields}
         flat = spell_out({name: value for name, value in fields.items() if name not in groups})
         replaced = {name: value for name, value in self.flat().items() if PATHS[name][0] not in groups}
-        return MemorySettings(**{**replaced, **flat}, **groups)
+        return Geometry(**{**replaced, **flat}, **groups)
 
     def _of(self, name: str) -> Any:
         """A setting by its flat name."""
@@ -115,7 +115,7 @@ def check_each(fields: Mapping[str, Any]) -> None:
     """
     for name, value in spell_out(fields).items():
         try:
-            MemorySettings(**{name: value})
+            Geometry(**{name: value})
         except ContradictionError:
             continue
         except GeometryError as error:
@@ -133,4 +133,4 @@ def _sentence(error: ValidationError) -> str:
     return ": ".join(filter(None, ["geometry", name, what])) + got
 
 
-__all__ = ["BestLast", "MemorySettings", "PublishedQuirks", "ReadRule", "Sizes", "Storage", "WriteRule", "check_each"]
+__all__ = ["BestLast", "Geometry", "PublishedQuirks", "ReadRule", "Sizes", "Storage", "WriteRule", "check_each"]
