@@ -28,7 +28,7 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.attach.find import prompt_features
-from mplus.corpus.text import python_text
+from mplus.corpus.python_docs import python_text
 from mplus.memory.longterm import LongTerm
 from mplus.memory.quantised import dequantise, quantise
 from mplus.memory.stores.protocol import bytes_per_row
@@ -81,7 +81,7 @@ def row_errors(memory: Memory) -> list[dict[str, Any]]:
     return out
 
 
-def retyped(memory: Memory, ltm_dtype: str) -> Memory:
+def retyped(memory: Memory, ltm_dtype: Any) -> Memory:
     """The same memory with its long-term rows kept in another number type."""
     twin = memory.fork()
     twin.geometry = memory.geometry.changed(ltm_dtype=ltm_dtype)
@@ -93,7 +93,7 @@ def retyped(memory: Memory, ltm_dtype: str) -> Memory:
 
 def passages(memory: Memory, count: int) -> list[list[int]]:
     """Pieces of the text that lie in long-term memory, spread over it: each prompt finds where it comes from."""
-    text = [token for ids in memory.host.cut_ids(python_text()[: 8 * memory.tokens_read]) for token in ids]
+    text = [token for ids in memory.encoder.cut(python_text()[: 8 * memory.tokens_read]) for token in ids]
     last = max(1, memory.tokens_read - memory.geometry.stm_tokens - PROMPT_TOKENS)
     return [text[place : place + PROMPT_TOKENS] for place in torch.linspace(0, last, count).long().tolist()]
 
@@ -233,12 +233,12 @@ def show(console: Console, found: dict[str, Any]) -> None:
     """Three tables."""
     table = Table("rows of long-term memory", "K, relative error", "worst layer", "V, relative error", "worst layer")
     for row in found["rows"]:
-        numbers = (row[field][which] for field in ("keys", "values") for which in ("mean", "worst_layer"))
+        numbers = [row[field][which] for field in ("keys", "values") for which in ("mean", "worst_layer")]
         table.add_row(row["type"], *(f"{number:.2e}" for number in numbers))
     console.print(table)
     table = Table("reads", "bytes a token", "largest logit change", "KL mean, nats", "KL max", "same argmax")
     for row in found["reads"]:
-        numbers = (row["largest_logit_change"], row["kl_mean_nats"], row["kl_max_nats"])
+        numbers = [row["largest_logit_change"], row["kl_mean_nats"], row["kl_max_nats"]]
         table.add_row(row["type"], f"{row['bytes_per_token']:,}", *(f"{one:.2e}" for one in numbers), f"{row['same_argmax']:.4f}")
     console.print(table)
     table = Table("search keys", "tokens", "queries", "chosen blocks kept", "fewest of a query", "facts read whole")

@@ -26,9 +26,9 @@ from rich.table import Table
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mplus.attach.engine import Engine
 from mplus.attach.find import find_by_vote, find_in_layer
 from mplus.config import Geometry, make_geometry
+from mplus.memory.index.levels import KeyLevels
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
 from mplus.memory.rows import RowLayout
@@ -124,7 +124,8 @@ def layer_memory(keys: Keys, total: int, layer: int, read: int, search_dtype: st
 
 def both(search: Any, rounds: int = 3) -> tuple[list[Any], list[float], list[float]]:
     """What the exact and the fast search found, and their seconds, in turns."""
-    out, seconds = [], {True: [], False: []}
+    out: list[Any] = []
+    seconds: dict[bool, list[float]] = {True: [], False: []}
     for exact in (True, False):
         out.append(search(exact))
     for _ in range(rounds):
@@ -142,12 +143,15 @@ def measure_vote(keys: Keys, total: int, search_dtype: str) -> dict[str, Any]:
     start = time.perf_counter()
     memory.longterm.summaries_of(0)
     built = time.perf_counter() - start
-    kept, best, facts, times = [], [], {True: [], False: []}, {True: [], False: []}
+    kept: list[float] = []
+    best: list[bool] = []
+    facts: dict[bool, list[bool]] = {True: [], False: []}
+    times: dict[bool, list[float]] = {True: [], False: []}
     for (query, weight), (first, end) in zip(keys.queries, keys.spans, strict=True):
         text = torch.ones(1, query.shape[0], dtype=torch.bool)
         features = [query[None], weight[None]]
         search = lambda exact, f=features, t=text: find_by_vote(  # noqa: E731
-            cast(Any, attached), memory, f, torch.zeros(1, 1), t, exact=exact
+            cast(Any, attached), memory, f, t, exact=exact
         )[0]
         (exact, fast), slow_s, fast_s = both(search, 1)
         for name, value in ((True, slow_s), (False, fast_s)):
@@ -178,14 +182,13 @@ def measure_layer(
     keys: Keys, total: int, read: int, layers: tuple[int, ...], search_dtype: str, candidates: int | None
 ) -> dict[str, Any]:
     """Retrieval of single layers at one size."""
+    KeyLevels.candidates_per_token = candidates or KeyLevels.candidates_per_token
     kept: list[float] = []
     times: dict[bool, list[float]] = {True: [], False: []}
     size = 0.0
     for layer in layers:
         memory = layer_memory(keys, total, layer, read, search_dtype)
-        if candidates is not None:
-            memory.geometry = memory.geometry.changed(candidates=candidates)
-        attached = SimpleNamespace(retriever=StoredLayer(1, WIDTH, WIDTH), engine=Engine())
+        attached = SimpleNamespace(retriever=StoredLayer(1, WIDTH, WIDTH), engine=SimpleNamespace(scores_in_pieces=True))
         memory.longterm.summaries_of(0)
         for query, _ in keys.queries[:: max(1, len(keys.queries) // 12)]:
             normed = query[None, :, layer * WIDTH : (layer + 1) * WIDTH].float()
@@ -202,7 +205,7 @@ def measure_layer(
     return {
         "tokens": total,
         "read": read,
-        "candidates": memory.geometry.candidates,
+        "candidates": KeyLevels.candidates_per_token,
         "kept": sum(kept) / len(kept),
         "worst": min(kept),
         "exact_s": median(times[True]),

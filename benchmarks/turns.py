@@ -21,11 +21,11 @@ from rich.table import Table
 from mplus import Memory, MPlusModel
 from mplus.attach.read import Reading
 from mplus.circumstances import circumstances
+from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import Planted, build_stream
-from mplus.corpus.text import python_text
-from mplus.evaluation.found import Births, reads
-from mplus.evaluation.score import wilson_interval
-from mplus.evaluation.script import Question
+from mplus.evaluation.schedule.stream import Question
+from mplus.evaluation.scoring.text_match import wilson_interval
+from mplus.evaluation.systems.retrieval_recall import ChunkBirths, reads
 
 BATCH: Final = 8
 SYSTEM: Final = (
@@ -83,7 +83,7 @@ def memory_first(wanted: bool) -> Iterator[None]:
         Reading._moves = kept  # type: ignore[method-assign]
 
 
-def read_text(model: MPlusModel, seed: int, options: argparse.Namespace) -> tuple[Memory, Births, list[tuple[Planted, Question]]]:
+def read_text(model: MPlusModel, seed: int, options: argparse.Namespace) -> tuple[Memory, ChunkBirths, list[tuple[Planted, Question]]]:
     """A memory of one text, where its tokens went, and the facts to ask about."""
     encode = model.tokenizer
     count = lambda text: len(encode(text, add_special_tokens=False, verbose=False)["input_ids"])  # noqa: E731
@@ -91,7 +91,7 @@ def read_text(model: MPlusModel, seed: int, options: argparse.Namespace) -> tupl
     stream = build_stream(
         python_text(), count, tokens=options.tokens, distances=distances, questions=options.questions // 2, seed=seed
     )
-    memory, births, done, spans = model.new_memory(seed=seed), Births(), 0, {}
+    memory, births, done, spans = model.new_memory(seed=seed), ChunkBirths(), 0, {}
     for piece in stream.pieces:
         chunks = model.cut(piece)
         ids = [token for chunk in chunks for token in chunk]
@@ -117,7 +117,7 @@ def read_text(model: MPlusModel, seed: int, options: argparse.Namespace) -> tupl
 
 
 def ask(
-    model: MPlusModel, memory: Memory, births: Births, asked: list[tuple[Planted, Question]], turns: Messages, *, whole: bool
+    model: MPlusModel, memory: Memory, births: ChunkBirths, asked: list[tuple[Planted, Question]], turns: Messages, *, whole: bool
 ) -> list[dict[str, Any]]:
     """One line per question: its answer, whether that is right and whether the statement was read."""
     out: list[dict[str, Any]] = []

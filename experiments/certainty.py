@@ -15,10 +15,10 @@ from mplus import Memory, MPlusModel
 from mplus.attach.find import prompt_features
 from mplus.attach.places import Places
 from mplus.attach.vote import vote
+from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
-from mplus.corpus.text import python_text
-from mplus.prompts import Prompts
 from mplus.retriever import VoteRetriever
+from mplus.text.prompts import Prompts
 from mplus.training.bank import chat_ids
 
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from mplus import MPlusModel
-from mplus.evaluation.variants import parse_sizes
+from mplus.evaluation.ablations import parse_sizes
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from mplus import MPlusModel
 from mplus.attach.find import prompt_features
+from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
-from mplus.corpus.text import python_text
 from mplus.memory.rows import Written
-from mplus.prompts import Prompts
 from mplus.retriever import VoteRetriever
+from mplus.text.prompts import Prompts
 from mplus.training.bank import chat_ids
 
 PART_TOKENS = 50_000

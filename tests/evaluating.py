@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mplus.config import make_geometry
-from mplus.evaluation.script import Script
+from mplus.evaluation.schedule.stream import EvalStream
 
 CHAT = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
@@ -40,7 +40,7 @@ class Words:
         return " ".join(self.words[one] for one in ids)
 
 
-def tokens_of(script: Script) -> list[int]:
+def tokens_of(script: EvalStream) -> list[int]:
     """The whole text."""
     return [token for chunk in script.chunks for token in chunk]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -26,6 +27,8 @@ from transformers import (
 
 from mplus import Geometry, Memory, MPlusModel
 from mplus.config import make_geometry
+from mplus.memory.index.levels import KeyLevels
+from mplus.memory.index.sketch import BlockSketch
 
 VOCABULARY = 101
 FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
@@ -94,7 +97,6 @@ SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "ltm_read_tokens": 16,
             "read_order": "score",
             "recent_tokens": 8,
-            "second_look": 3,
         },
         {"read_lora": {"r": 2, "lora_alpha": 4}},
     ),
@@ -163,6 +165,14 @@ def filled(model: MPlusModel, tokens: int = 61, *, seed: int = 3, text_seed: int
     memory = model.new_memory(seed=seed, **options)
     memory.write(ids(tokens, text_seed))
     return memory
+
+
+def search_from(monkeypatch: pytest.MonkeyPatch, rows: int, *, candidates: int = 1) -> None:
+    """Have first-stage indexes from so many rows on, which are taken in so many at a time."""
+    for kind in (KeyLevels, BlockSketch):
+        monkeypatch.setattr(kind, "group_rows", rows)
+        monkeypatch.setattr(kind, "exact_below", rows)
+        monkeypatch.setattr(kind, "candidates_per_token", candidates)
 
 
 def contents(memory: Memory) -> dict[str, Any]:

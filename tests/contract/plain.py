@@ -174,8 +174,6 @@ class Plain:
             rows = [row_of[birth] for birth in range(inside[0] * size, (inside[-1] + 1) * size) if birth in row_of]
             score[place] = float((query @ keys[rows].T).amax(1).mean())
         certain = geometry.certain_score is None or max(score.values()) >= geometry.certain_score
-        if geometry.second_look:
-            score.update(self.second_look(ids, memory, score, births))
         recent = self.recent(memory)
         first = memory.pool.births[0].tolist()[-recent] // size if recent else 0
         self.behind = recent if recent and max(places, key=lambda place: score[place]) >= first else 0
@@ -199,31 +197,6 @@ class Plain:
             spans.sort(key=lambda span: max(score[place] for place in span))
         found = [place for span in spans for place in span]
         return [row_of[birth] for place in found for birth in range(place * size, (place + 1) * size) if birth in row_of]
-
-    def second_look(self, ids: Tensor, memory: Memory, score: dict[int, float], births: list[int]) -> dict[int, float]:
-        """New scores of the best windows that do not overlap, above all others: each is read alone before the prompt."""
-        geometry, retriever = memory.geometry, self.attached.retriever
-        assert isinstance(retriever, VoteRetriever)
-        taken: list[int] = []
-        for place in sorted(score, key=lambda place: -score[place]):
-            if len(taken) < geometry.second_look and all(abs(place - other) >= retriever.window for other in taken):
-                taken.append(place)
-        short = memory.pool.at_slots(memory.pool.order)["hidden"]
-        judged = {}
-        for place in taken:
-            size = geometry.block_tokens
-            around = range((place - 1) * size, (place + retriever.window + 1) * size)
-            rows = [row for birth in around for row, born in enumerate(births) if born == birth]
-            text = self.embed(ids)
-            for number in range(len(self.layers)):
-                every = torch.cat([longterm_hidden(memory, number), short[number]])
-                prefix = torch.cat([self.attached.bos[number][None], every[rows]])
-                text = self.layer(number, prefix, text, self.attached.adapters.named(geometry.memory_projection), None)
-            chance = self.net.lm_head(self.net.model.norm(text)).log_softmax(-1)
-            each = [float(chance[place, int(token)]) for place, token in enumerate(ids[1:])]
-            judged[place] = score[place] + geometry.look_weight * sum(each) / len(each)
-        top = max((score[place] for place in score if place not in judged), default=0.0)
-        return {place: value - min(judged.values()) + top + 1.0 for place, value in judged.items()}
 
 
 def longterm_hidden(memory: Memory, number: int) -> Tensor:

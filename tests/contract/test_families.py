@@ -175,7 +175,7 @@ def test_both_memory_formats_in_one_batch_equal_one_by_one(model: MPlusModel) ->
 
 def test_chunks_written_as_a_batch_equal_chunks_written_alone(model: MPlusModel, memory: Memory) -> None:
     chunks = torch.stack([ids(5, 58), ids(5, 59)])
-    for one, chunk in zip(model.encode_batch(chunks, memory), chunks, strict=True):
+    for one, chunk in zip(model.writer.encode_batch(chunks, memory), chunks, strict=True):
         alone = model.encode(chunk, memory)
         assert one.rows.keys() == alone.rows.keys()
         for name, rows in one.rows.items():

@@ -31,7 +31,7 @@ def behind(model: MPlusModel, memory: Memory, prompt: Tensor) -> int:
 
 
 def test_newest_tokens_stay_whole_where_the_prompt_is_about_them() -> None:
-    model = tiny_model("llama", "recent", second_look=0)
+    model = tiny_model("llama", "recent")
     memory = filled(model, tokens=TEXT, memory_format="hidden")
     text = ids(TEXT, 1)
     about_the_newest = behind(model, memory, text[-6:])
@@ -46,7 +46,7 @@ def test_newest_tokens_are_found_like_others_where_nothing_is_said_of_them() -> 
 
 
 def test_prompts_of_both_kinds_in_one_batch_equal_one_by_one() -> None:
-    model = tiny_model("llama", "recent", second_look=0)
+    model = tiny_model("llama", "recent")
     memory = filled(model, tokens=TEXT)
     prompts = torch.stack([ids(TEXT, 1)[-6:], ids(TEXT, 1)[8:14]])
     together = model(prompts, memory=memory).logits
@@ -81,7 +81,7 @@ def test_without_long_term_memory_an_uncertain_search_reads_the_text_as_it_went(
 
 
 def test_certain_and_uncertain_prompts_in_one_batch_equal_one_by_one() -> None:
-    model = tiny_model("llama", "recent", second_look=0)
+    model = tiny_model("llama", "recent")
     prompts = torch.stack([ids(TEXT, 1)[-6:], ids(TEXT, 1)[8:14]])
     best = []
     for prompt in prompts:
@@ -89,7 +89,7 @@ def test_certain_and_uncertain_prompts_in_one_batch_equal_one_by_one() -> None:
         features = prompt_features(model.attached, prompt[None], mask)
         assert isinstance(model.attached.retriever, VoteRetriever)
         best.append(float(vote(model.attached.retriever, memory, Places.of(memory, with_short_term=True), features, mask).amax()))
-    model = tiny_model("llama", "recent", second_look=0, certain_score=sum(best) / 2)
+    model = tiny_model("llama", "recent", certain_score=sum(best) / 2)
     memory = filled(model, tokens=TEXT)
     out = model(prompts, memory=memory, return_retrieved=True)
     assert out.retrieved is not None

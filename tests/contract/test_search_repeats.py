@@ -13,12 +13,10 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.errors import SnapshotError
-from mplus.memory.index.levels import KeyLevels
-from mplus.memory.index.sketch import BlockSketch
 from mplus.memory.longterm import LongTerm
 from mplus.retriever import VoteRetriever, best_places, choose_blocks
 from tests.contract.test_families import padded
-from tests.tiny import SETUPS, filled, ids, tiny_model
+from tests.tiny import SETUPS, filled, ids, search_from, tiny_model
 
 GROUP = 128
 
@@ -31,9 +29,8 @@ def setup(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["auto", "exact"])
 def model(request: pytest.FixtureRequest, setup: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MPlusModel]:
     """An untrained retriever, long-term memory that forgets, summaries from 128 rows on."""
-    for kind in (KeyLevels, BlockSketch):
-        monkeypatch.setattr(kind, "group_rows", GROUP)
-    yield tiny_model(setup=setup, ltm_capacity=600, exact_below=GROUP, candidates=1, search=request.param)
+    search_from(monkeypatch, GROUP)
+    yield tiny_model(setup=setup, ltm_capacity=600, search=request.param)
 
 
 def found(model: MPlusModel, memory: Memory, table: Tensor, mask: Tensor | None = None) -> list[list[list[int]]]:
@@ -85,9 +82,8 @@ def test_what_summaries_follow_from_is_not_only_the_rows_held(
     setup: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Without the stored state a search would differ, for some prompt: so the test above tests it."""
-    for kind in (KeyLevels, BlockSketch):
-        monkeypatch.setattr(kind, "group_rows", GROUP)
-    model = tiny_model(setup=setup, ltm_capacity=600, exact_below=GROUP, candidates=1)
+    search_from(monkeypatch, GROUP)
+    model = tiny_model(setup=setup, ltm_capacity=600)
     memory = memory_that_forgot(model, 3)
     memory.save(tmp_path / "with")
     same = Memory.load(tmp_path / "with", model)
@@ -106,8 +102,8 @@ def test_what_summaries_follow_from_is_not_only_the_rows_held(
 def test_a_damaged_index_is_refused_in_one_sentence(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(KeyLevels, "group_rows", GROUP)
-    model = tiny_model(setup="per_layer", ltm_capacity=600, exact_below=GROUP)
+    search_from(monkeypatch, GROUP)
+    model = tiny_model(setup="per_layer", ltm_capacity=600)
     memory = filled(model, 900)
     state = LongTerm.index_state
 

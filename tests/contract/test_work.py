@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.cost_model import Shape
+from benchmarks.filling import fill_short, grow_long, random_ids
+from benchmarks.reference import DIFFERENCES, PublishedProcedure
+from benchmarks.work import Work, work_of
 from mplus import Memory, MPlusModel
-from mplus.attach.engine import PAPER, Engine
-from mplus.benchmark.counts import Shape
-from mplus.benchmark.filling import fill_short, grow_long, random_ids
-from mplus.benchmark.work import Work, work_of
 from mplus.config import make_geometry
+from mplus.memory.index.levels import KeyLevels
+from mplus.memory.index.sketch import BlockSketch
 
 PUBLISHED = {
     "write_tap": "output", "drop": "per_layer", "retrieval": "per_layer", "memory_projection": "read", "block_tokens": 1,
@@ -56,26 +58,26 @@ def prompt(tokens: int = 8, seed: int = 1) -> Tensor:
     return random_ids(tokens, 256, seed)[None]
 
 
-def read(model: MPlusModel, memory: Memory, engine: Engine = Engine(), *, warm: bool = True) -> Work:  # noqa: B008
-    model.attached.engine = engine
-    if warm:
-        model(prompt(seed=2), memory=memory)
-    return work_of(lambda: model(prompt(), memory=memory))
+def read(model: MPlusModel, memory: Memory, parts: Collection[str] = (), *, warm: bool = True) -> Work:
+    with PublishedProcedure(model, parts):
+        if warm:
+            model(prompt(seed=2), memory=memory)
+        return work_of(lambda: model(prompt(), memory=memory))
 
 
-def decoded(model: MPlusModel, memory: Memory, engine: Engine, tokens: int = 4) -> int:
+def decoded(model: MPlusModel, memory: Memory, parts: Collection[str] = (), tokens: int = 4) -> int:
     """Bytes written for each token after the first."""
-    model.attached.engine = engine
     options: dict[str, Any] = {"do_sample": False}
-    model.generate(prompt(), memory, max_new_tokens=2, **options)
-    few = work_of(lambda: model.generate(prompt(), memory, max_new_tokens=2, **options))
-    many = work_of(lambda: model.generate(prompt(), memory, max_new_tokens=2 + tokens, **options))
+    with PublishedProcedure(model, parts):
+        model.generate(prompt(), memory, max_new_tokens=2, **options)
+        few = work_of(lambda: model.generate(prompt(), memory, max_new_tokens=2, **options))
+        many = work_of(lambda: model.generate(prompt(), memory, max_new_tokens=2 + tokens, **options))
     return (many.written_bytes - few.written_bytes) // tokens
 
 
-def written(model: MPlusModel, memory: Memory, engine: Engine) -> Work:
-    model.attached.engine = engine
-    return work_of(lambda: model.encode(random_ids(64, 256, 3), memory))
+def written(model: MPlusModel, memory: Memory, parts: Collection[str] = ()) -> Work:
+    with PublishedProcedure(model, parts):
+        return work_of(lambda: model.encode(random_ids(64, 256, 3), memory))
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ def test_a_second_read_computes_nothing_for_short_term_tokens_but_attention(memo
 def test_a_read_computes_a_fraction_of_what_the_published_procedure_does(geometry: dict[str, Any]) -> None:
     model = model_of(geometry)
     ours = read(model, full(model, memory_format="kv"))
-    paper = read(model, full(model, memory_format="hidden"), PAPER)
+    paper = read(model, full(model, memory_format="hidden"), DIFFERENCES)
     assert ours.flops < (0.3 if geometry is PUBLISHED else 0.4) * paper.flops
     assert ours.written_bytes < 0.35 * paper.written_bytes
 
@@ -115,8 +117,8 @@ def test_operations_of_a_read_are_those_of_the_formula() -> None:
 
 def test_a_decoded_token_writes_the_same_whatever_stands_before_it(geometry: dict[str, Any]) -> None:
     sizes = (512, 2048)
-    ours = [decoded(model, full(model), Engine()) for model in (model_of(geometry, stm_tokens=size) for size in sizes)]
-    paper = [decoded(model, full(model), PAPER) for model in (model_of(geometry, stm_tokens=size) for size in sizes)]
+    ours = [decoded(model, full(model)) for model in (model_of(geometry, stm_tokens=size) for size in sizes)]
+    paper = [decoded(model, full(model), DIFFERENCES) for model in (model_of(geometry, stm_tokens=size) for size in sizes)]
     prefix = (2048 - 512) * 2 * 32 * 4 * 4  # K and V of the further slots, float32, all layers
     assert ours[1] - ours[0] < 0.05 * prefix
     assert paper[1] - paper[0] > 0.9 * prefix
@@ -128,16 +130,16 @@ def test_a_decoded_token_writes_the_same_whatever_stands_before_it(geometry: dic
 
 def test_a_write_computes_a_fraction_of_what_the_published_procedure_does(geometry: dict[str, Any]) -> None:
     model = model_of(geometry)
-    ours = written(model, full(model, memory_format="kv"), Engine())
-    paper = written(model, full(model, memory_format="hidden"), PAPER)
+    ours = written(model, full(model, memory_format="kv"))
+    paper = written(model, full(model, memory_format="hidden"), DIFFERENCES)
     assert ours.flops < (0.85 if geometry is PUBLISHED else 0.75) * paper.flops
     assert ours.written_bytes < 0.75 * paper.written_bytes
 
 
 def test_a_write_computes_no_logits(geometry: dict[str, Any]) -> None:
     small, large = (model_of(geometry, vocabulary=size) for size in (256, 1024))
-    assert written(small, full(small), Engine()).flops == written(large, full(large), Engine()).flops
-    more = [written(model, full(model, memory_format="hidden"), PAPER).flops for model in (small, large)]
+    assert written(small, full(small)).flops == written(large, full(large)).flops
+    more = [written(model, full(model, memory_format="hidden"), DIFFERENCES).flops for model in (small, large)]
     assert more[1] - more[0] >= 2 * 64 * 64 * (1024 - 256)
 
 
@@ -145,7 +147,7 @@ def test_the_last_layer_of_a_write_computes_only_what_becomes_memory() -> None:
     """Operations of one layer are left out for T - K of T rows: all but keys and values."""
     model = model_of(PUBLISHED)
     memory, shape = full(model, memory_format="kv"), Shape.of(model)
-    all_rows, fewer = written(model, memory, Engine(short_writes=False)), written(model, memory, Engine())
+    all_rows, fewer = written(model, memory, ["short_writes"]), written(model, memory)
     left_out = shape.rest_flops(48, shape.write_rank) + shape.attention_flops(48, 1 + 16 + 64)
     assert all_rows.flops - fewer.flops == pytest.approx(left_out + shape.head_flops(64), rel=0.02)
 
@@ -153,7 +155,7 @@ def test_the_last_layer_of_a_write_computes_only_what_becomes_memory() -> None:
 def test_operations_of_a_write_are_those_of_the_formula() -> None:
     model = model_of(PUBLISHED)
     expected = Shape.of(model).write_flops(model.geometry, text=64, tail=16, hidden=False, short=True)
-    assert written(model, full(model, memory_format="kv"), Engine()).flops == pytest.approx(expected, rel=0.02)
+    assert written(model, full(model, memory_format="kv")).flops == pytest.approx(expected, rel=0.02)
 
 
 def test_many_memories_are_written_in_as_many_passes_as_one(geometry: dict[str, Any]) -> None:
@@ -162,8 +164,8 @@ def test_many_memories_are_written_in_as_many_passes_as_one(geometry: dict[str, 
     passed: list[int] = []
     hooks = [layer.register_forward_pre_hook(lambda *_: passed.append(1)) for layer in model.attached.decoder.layers]
     try:
-        one = work_of(lambda: model.encode_many([([3] * 64, memories[0])]))
-        four = work_of(lambda: model.encode_many([([3] * 64, memory) for memory in memories]))
+        one = work_of(lambda: model.writer.encode_many([([3] * 64, memories[0])]))
+        four = work_of(lambda: model.writer.encode_many([([3] * 64, memory) for memory in memories]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -197,13 +199,16 @@ def test_forgetting_moves_no_row(geometry: dict[str, Any]) -> None:
     ],
 )
 def test_a_search_of_summaries_scores_a_bounded_number_of_keys_exactly(
-    rules: dict[str, Any], key_width: int, sizes: tuple[int, int], a_key: int
+    rules: dict[str, Any], key_width: int, sizes: tuple[int, int], a_key: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it computes grows with the long-term memory by the summaries' products alone, so exact scores do not grow."""
+    for kind in (KeyLevels, BlockSketch):
+        monkeypatch.setattr(kind, "exact_below", 1024)
+        monkeypatch.setattr(kind, "candidates_per_token", 4)
     model = model_of(rules, key_width=key_width)
     flops: dict[bool, list[int]] = {True: [], False: []}
     for held in sizes:
-        memory = model.new_memory(exact_below=1024, candidates=4, ltm_capacity=200_000)
+        memory = model.new_memory(ltm_capacity=200_000)
         fill_short(memory)
         grow_long(memory, held)
         for exact in (True, False):

@@ -12,8 +12,8 @@ from tests.evaluating import squad_file
 
 from mplus import MPlusModel
 from mplus.cli import eval_run, main
-from mplus.evaluation.score import contains_answer
-from mplus.evaluation.taskfile import known_tasks
+from mplus.evaluation.scoring.text_match import contains_answer
+from mplus.evaluation.tasks.task_file import known_tasks
 
 NAMES = ("Alice", "Bertram", "Clara", "Dorian")
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from mplus import Geometry, Memory, MPlusModel
-from mplus.corpus.facts import Fact, FactMaker
-from mplus.corpus.text import python_text
+from mplus.corpus.facts import Fact
+from mplus.corpus.held_out import HeldOutFacts
+from mplus.corpus.python_docs import python_text
 
 pytestmark = pytest.mark.e2e
 
@@ -20,7 +21,7 @@ def model(base_name: str) -> MPlusModel:
 
 @pytest.fixture(scope="module")
 def facts() -> list[Fact]:
-    made = FactMaker(3, "held_out").make(20)
+    made = HeldOutFacts(3).make(20)
     return [fact for fact in made if len(fact.statement.split(fact.value)[0]) > 20][:6]  # those with the value at the end
 
 

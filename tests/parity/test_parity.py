@@ -130,7 +130,7 @@ def run_write(model: MPlusModel, case: Case, memory_format: MemoryFormat, check:
         tails = [written_from_hidden(model, rows, memory) for rows in case["delta_memory_in"]]
         written = [model.encode(row, memory, tail=tail, logits=True) for row, tail in zip(ids, tails, strict=True)]
     else:
-        written = model.encode_batch(ids, memory, logits=True)
+        written = model.writer.encode_batch(ids, memory, logits=True)
     check.close("delta_memory", new_hidden(written), case["delta_memory"])
     if "logits" in case:
         check.close("logits", torch.stack([row.logits for row in written if row.logits is not None]), case["logits"])

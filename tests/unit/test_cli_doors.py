@@ -21,7 +21,7 @@ from mplus.cli import eval_settings, main, terminal
 from mplus.cli import write as write_command
 from mplus.cli.app import app
 from mplus.cli.sheet import Sheet
-from mplus.evaluation.variants import parse_variants
+from mplus.evaluation.ablations import parse_ablations
 from mplus.memory.manifest import read_manifest
 from mplus.training.recipe_file import read_recipe, recipe_names
 from tests.tiny import text_model
@@ -328,7 +328,7 @@ def helps() -> Iterator[str]:
 
 
 def _is_distances(text: str) -> None:
-    from mplus.evaluation.distances import parse_distances
+    from mplus.evaluation.schedule.distances import parse_distances
 
     parse_distances(text)
 
@@ -343,7 +343,7 @@ EXAMPLES: dict[str, Callable[[str], Any]] = {
     "0,4k,16k,160k": _is_distances,
     "4k,64k": _is_distances,
     "0,1,2": eval_settings.seed_list,
-    "k0-128:K0=128": lambda text: parse_variants([text]),
+    "k0-128:K0=128": lambda text: parse_ablations([text]),
     "'org/model'": _is_hub_name,
 }
 """Each example that a help shows, and what takes it."""

@@ -109,6 +109,20 @@ def test_all_adapters_arrive_value_for_value(base: Path, stored: Path) -> None:
     }
 
 
+def test_an_adapter_of_the_second_look_is_left_out_by_name(base: Path, stored: Path) -> None:
+    """Deltas of earlier versions may hold one."""
+    path = stored / "mplus.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["adapters"]["look"] = dict(manifest["adapters"]["read"])
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    tensors = load_file(stored / "delta.safetensors")
+    look = {name.replace("read", "look"): value.clone() for name, value in tensors.items() if name.startswith("adapter.read.")}
+    save_file({**tensors, **look}, stored / "delta.safetensors")
+    again = opened(stored)
+    assert look and set(again.load_report.unused) == set(look)
+    assert not any(".look." in name for name in again.attached.decoder.model.state_dict())
+
+
 def test_delta_holds_memory_parts_only(stored: Path) -> None:
     assert sorted(path.name for path in stored.iterdir()) == ["delta.safetensors", "mplus.json"]
     names = load_file(stored / "delta.safetensors")

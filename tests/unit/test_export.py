@@ -53,7 +53,7 @@ def logits(model: MPlusModel) -> torch.Tensor:
 )
 def test_published_checkpoint_survives_bit_for_bit(tmp_path: Path, form: dict[str, Any]) -> None:
     first = opened(write_published(tmp_path / "first", **form))
-    save_published(first._loaded, tmp_path / "second")
+    save_published(first.checkpoint, tmp_path / "second")
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
     assert set(before) - set(after) == set() and set(after) - set(before) <= {"initialized"}
     for name, value in before.items():
@@ -87,7 +87,7 @@ def test_model_trained_here_with_the_output_tap_has_the_published_form(tmp_path:
                 if ".lora_B." in name:
                     value.copy_(torch.randn_like(value) * 0.3)
     model.attached.position = torch.full((32,), 0.1)
-    save_published(model._loaded, tmp_path / "out")
+    save_published(model.checkpoint, tmp_path / "out")
     second = opened(tmp_path / "out")
     assert (
         make_geometry(
@@ -95,7 +95,7 @@ def test_model_trained_here_with_the_output_tap_has_the_published_form(tmp_path:
         )
         == geometry
     )
-    ours, theirs = published_tensors(model._loaded), published_tensors(second._loaded)
+    ours, theirs = published_tensors(model.checkpoint), published_tensors(second.checkpoint)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     prompt, written = torch.arange(5, 15)[None], model.encode(torch.arange(7, 47))
     assert torch.equal(model(prompt, memory=written).logits, second(prompt, memory=written).logits)
@@ -124,14 +124,14 @@ def test_model_without_a_published_form_is_told(
 ) -> None:
     model = MPlusModel.from_base(tiny_decoder(), geometry=tiny_geometry(**changed), **parts)
     with pytest.raises(InputError, match=named):
-        save_published(model._loaded, tmp_path / "out")
+        save_published(model.checkpoint, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
 def test_directory_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     model = opened(write_published(tmp_path / "first"))
     with pytest.raises(InputError, match="holds something already"):
-        save_published(model._loaded, tmp_path / "first")
+        save_published(model.checkpoint, tmp_path / "first")
 
 
 def test_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     model = opened(write_published(tmp_path / "first"))
     monkeypatch.setattr(export, "save_torch_state_dict", full)
     with pytest.raises(CheckpointError, match="No space left"):
-        save_published(model._loaded, tmp_path / "out")
+        save_published(model.checkpoint, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
 
 
@@ -183,9 +183,9 @@ def test_every_recipe_of_the_papers_form_exports_and_the_others_are_told(path: P
     model = recipe_model(path)
     if model.geometry.write_tap != "output" or model.geometry.retrieval == "shared":
         with pytest.raises(InputError, match="the published form has"):
-            save_published(model._loaded, tmp_path / "out")
+            save_published(model.checkpoint, tmp_path / "out")
         return
-    save_published(model._loaded, tmp_path / "out")
+    save_published(model.checkpoint, tmp_path / "out")
     again = opened(tmp_path / "out")
     prompt, written = torch.arange(5, 15)[None], model.encode(torch.arange(7, 47))
     assert torch.allclose(model(prompt, memory=written).logits, again(prompt, memory=written).logits, atol=1e-5)
@@ -219,7 +219,7 @@ def test_stop_tokens_survive_storing_and_opening(tmp_path: Path, form: str) -> N
         model.save_pretrained(tmp_path / "second", include_base=True)
     else:
         model = opened(tmp_path / "first")
-        save_published(model._loaded, tmp_path / "second")
+        save_published(model.checkpoint, tmp_path / "second")
     for found in (model, opened(tmp_path / "second")):
         settings = found.attached.decoder.model.generation_config
         assert settings is not None and settings.eos_token_id == [2, 17] and settings.temperature == 0.5
@@ -240,7 +240,7 @@ def test_head_of_its_own_is_kept_where_the_config_says_tied(tmp_path: Path, form
         model.save_pretrained(tmp_path / "second", include_base=True)
     else:
         model = opened(tmp_path / "first")
-        save_published(model._loaded, tmp_path / "second")
+        save_published(model.checkpoint, tmp_path / "second")
     again = opened(tmp_path / "second")
     for found in (model, again):
         assert torch.equal(found.attached.decoder.model.get_parameter("lm_head.weight"), head)

@@ -15,7 +15,7 @@ from mplus import MPlusModel
 from mplus.config import Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.memory.memory import Memory
-from mplus.prompts import Prompts
+from mplus.text.prompts import Prompts
 from mplus.training.older import Document, Older, Scribe
 from mplus.training.reader import Reader
 from mplus.training.recipe_file import read_recipe
@@ -87,12 +87,12 @@ def view_of_memory(memory: Memory) -> View:
 
 @pytest.mark.parametrize("setup", [*tiny.SETUPS, "two_to_one", "uncertain"])
 def test_training_reads_what_inference_reads(setup: str) -> None:
-    differing: dict[str, dict[str, Any]] = {"output": {"stm_ages": "since_written"}, "recent": {"second_look": 0}}
+    differing: dict[str, dict[str, Any]] = {"output": {"stm_ages": "since_written"}}
     changed = differing.get(setup, {})
     if setup == "two_to_one":
         setup, changed = "shared", {"new_tokens": 4, "stm_tokens": 16, "drop_tokens": 4}
     if setup == "uncertain":
-        setup, changed = "recent", {"second_look": 0, "certain_score": 1e9}
+        setup, changed = "recent", {"certain_score": 1e9}
     model = fresh(setup, **changed)
     memory, older = streamed(model, [tiny.ids(model.geometry.chunk_tokens, seed) for seed in range(CHUNKS)])
     assert len(memory.longterm) > model.geometry.ltm_read_tokens, "the search must have something to choose from"

@@ -136,7 +136,7 @@ def test_hub_arguments_reach_the_hub(stock: Path, monkeypatch: pytest.MonkeyPatc
         ({"read_lora": 8}, 'such as {"r": 8, "lora_alpha": 16}'),
         ({"read_lora": {"rank": 8}}, 'such as {"r": 8, "lora_alpha": 16}'),
         ({"write_lora": {"r": 0, "lora_alpha": 1}}, "write_lora has r = 0"),
-        ({"look_lora": {"r": 1, "lora_alpha": "x"}}, "look_lora has lora_alpha"),
+        ({"write_lora": {"r": 1, "lora_alpha": "x"}}, "write_lora has lora_alpha"),
         ({"read_lora": {"r": 1, "lora_alpha": 1, "target_modules": ["nothing"]}}, "target_modules"),
         ({"voting": 2}, "voting is 2"),
         ({"voting": [0, 9]}, "different layers of 0 to 1"),

@@ -152,4 +152,4 @@ def test_difference_is_told_in_few_words() -> None:
 
 
 def test_settings_of_a_stored_config_are_those_of_the_model(stock: Path) -> None:
-    assert decoder_settings(AutoConfig.from_pretrained(stock)) == from_base(stock).decoder_settings
+    assert decoder_settings(AutoConfig.from_pretrained(stock)) == from_base(stock).writer.decoder_settings

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 def room_of(model: MPlusModel, **changed: Any) -> Room:
     geometry = model.geometry.changed(**changed)
-    return Room.of(model.layout("kv", geometry), geometry)
+    return Room.of(model.writer.layout("kv", geometry), geometry)
 
 
 @pytest.mark.parametrize("setup", ["shared", "per_layer"])
@@ -46,7 +46,7 @@ def test_prompt_takes_the_keys_and_values_of_its_prefix(tiny_model: TinyModel) -
     reading = Reading(model.attached, model.geometry, [filled(model)], prompt, torch.ones_like(prompt, dtype=torch.bool), room=5)
     keys = torch.empty(decoder.depth, reading.prefix + 5, decoder.kv_heads, decoder.head_width)
     assert room_of(model).prompt_bytes(5) == 2 * keys.nbytes
-    layout = model.layout("hidden", model.geometry)
+    layout = model.writer.layout("hidden", model.geometry)
     assert Room.of(layout, model.geometry, 2 * decoder.kv_heads * decoder.head_width).prompt_bytes(5) == 2 * keys.nbytes
 
 
@@ -98,7 +98,7 @@ def test_sentences_name_need_rest_and_what_would_fit(model: MPlusModel) -> None:
         assert ("are free" in sentence) == (sentence != found.for_memory(None))
         assert "\n" not in sentence
     assert "int8" not in room_of(model, ltm_dtype="int8").for_longterm(0, 40, 0)
-    hidden = Room.of(model.layout("hidden", model.geometry), model.geometry, kv_numbers=32)
+    hidden = Room.of(model.writer.layout("hidden", model.geometry), model.geometry, kv_numbers=32)
     assert "int8" not in hidden.for_longterm(0, 40, 0), "which a memory of hidden states cannot have"
 
 

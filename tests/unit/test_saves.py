@@ -334,7 +334,7 @@ def test_memories_of_every_version_open(
     model = tiny_model("llama", setup)
     shutil.copytree(FORMATS / name, tmp_path / "m")
     wanted = read_manifest(tmp_path / "m")["model"]["fingerprint"]
-    monkeypatch.setattr(model, "_fingerprint", wanted)
+    monkeypatch.setattr(model.writer, "_fingerprint", wanted)
     for store in (None, "ram", tmp_path / "rows"):
         memory = Memory.load(tmp_path / "m", model, store=store)
         assert memory.tokens_read + memory.pending_tokens == tokens + (1 if name == "1-plain" else 0)

@@ -26,7 +26,7 @@ from mplus.errors import (
     SnapshotError,
     WrongModelError,
 )
-from mplus.evaluation.taskfile import open_task
+from mplus.evaluation.tasks.task_file import open_task
 from mplus.training.recipe_file import read_recipe
 from tests.published import write_published
 from tests.tiny import byte_tokenizer, text_model, tiny_decoder, tiny_geometry

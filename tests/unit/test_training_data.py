@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from mplus.corpus.facts import Fact
 from mplus.corpus.splits import is_dev, nq_split
-from mplus.corpus.wide.teller import Told
 from mplus.errors import InputError
 from mplus.training.data.conversation import _by_name
 from mplus.training.data.draft import Draft, Place, documents
@@ -160,8 +160,8 @@ def test_answers_of_passages_are_whole_words(data: Path) -> None:
 
 
 def test_what_a_named_speaker_calls_my_is_asked_by_name() -> None:
-    def fact(subject: str, question: str) -> Told:
-        return Told(subject=subject, relation="cat", value="Bo", statement="Bo.", question=question, kind="generic")
+    def fact(subject: str, question: str) -> Fact:
+        return Fact(subject=subject, relation="cat", value="Bo", statement="Bo.", question=question, kind="generic")
 
     assert _by_name(fact("my sister", "What is my sister's cat called?"), "Ada") == "What is Ada's sister's cat called?"
     assert _by_name(fact("me", "What is my PIN?"), "Ada") == "What is Ada's PIN?"

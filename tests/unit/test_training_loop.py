@@ -305,7 +305,7 @@ def test_start_gets_the_parts_it_lacks_and_keeps_those_it_has(recipe: Make) -> N
         "read_adapter": ADAPTER,
     }
     model = open_model(recipe("second", model=more), torch.device("cpu"))
-    assert model.attached.adapters.write == "write" and model._loaded.adapter_configs["write"]["r"] == 3
+    assert model.attached.adapters.write == "write" and model.checkpoint.adapter_configs["write"]["r"] == 3
     assert model.attached.retriever is not None and model.attached.retriever.key_width == 5
     state = model.attached.decoder.model.state_dict()
     stored = load_file(first.delta / "delta.safetensors")

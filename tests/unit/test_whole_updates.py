@@ -165,7 +165,7 @@ def test_copies_of_a_memory_are_forks_and_pickles_are_refused(model: MPlusModel)
     memory = filled(model)
     before = contents(memory)
     for twin in (copy.copy(memory), copy.deepcopy(memory), copy.deepcopy([memory])[0]):
-        assert twin.host is model and same_contents(before, contents(twin))
+        assert twin.encoder is model.writer and same_contents(before, contents(twin))
         twin.write(ids(40, 6))
         assert same_contents(before, contents(memory))
     with pytest.raises(InputError, match="memory.save"):

@@ -17,7 +17,6 @@ from torch import Tensor
 from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.drawn import Found
 from mplus.attach.hooks import Enough, Hooks
-from mplus.attach.look import look_again
 from mplus.attach.parts import Attached
 from mplus.attach.places import Places, recent_tokens
 from mplus.attach.resident import in_pieces, keys_on
@@ -112,7 +111,7 @@ def find_in_layer(
 def candidates_in_layer(memory: Memory, layer: int, summaries: KeyLevels, score: Score) -> Tensor:
     """[c] ascending places of the tokens that one prompt judges exactly: the best by a stand-in for the score, and all not yet summarised."""
     store, read = memory.longterm.stores[layer], planned_tokens(memory)
-    about = summaries.candidates(score, read * memory.geometry.candidates_per_token)
+    about = summaries.candidates(score, read * summaries.candidates_per_token)
     rows = torch.cat([about, torch.arange(len(summaries), len(store), device="cpu")])
     if rows.shape[0] < read:  # the sample promised more than there are
         return torch.arange(len(store), device="cpu")
@@ -139,7 +138,7 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
     """Normalised hidden states entering the voting layers, V tensors [B, T, D], of a pass that sees BOS and the query only.
 
     Args:
-        ids_BT, text_BT: what searches (``mplus.search_query``), left-padded, and False at padding.
+        ids_BT, text_BT: what searches (``mplus.text.search_query``), left-padded, and False at padding.
 
     The bare base runs: what is searched for depends neither on the memory nor on the read adapter.
     """
@@ -169,7 +168,7 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
 
 
 def find_by_vote(
-    attached: Attached, memory: Memory, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor, *, exact: bool = False
+    attached: Attached, memory: Memory, features: list[Tensor], text_BT: Tensor, *, exact: bool = False
 ) -> list[Found]:
     """The blocks of neighbouring tokens that each query finds, the same in all layers.
 
@@ -177,8 +176,7 @@ def find_by_vote(
     been dropped is judged and read as a whole. Where the best place of all is among the newest ``recent_tokens``, these stay
     where they belong, whole and right before the prompt, and what else is found stands before them. Where no window's vote
     reaches ``certain_score``, the prompt is probably no question about the memory: all short-term tokens stay where they
-    belong, and what is found among long-term ones stands before them. With ``second_look`` the best windows are judged once
-    more, by how well each explains the prompt. With a ``choice`` other than "best" nothing is scored: blocks of long-term
+    belong, and what is found among long-term ones stands before them. With a ``choice`` other than "best" nothing is scored: blocks of long-term
     memory are read, oldest first.
 
     Args:
@@ -203,7 +201,6 @@ def find_by_vote(
             table = vote(retriever, memory, places, features, text_BT)
         if geometry.certain_score is not None and table.shape[1]:
             certain = (table.amax(1) >= geometry.certain_score).tolist()
-        table = looked_at(attached, memory, places, table, features, ids_BT, text_BT)
     found = []
     for row in range(text_BT.shape[0]):
         if table is None:
@@ -218,15 +215,3 @@ def find_by_vote(
         found.append(replace(places.found(searched[blocks], memory, table[row]), behind=behind))
     log.debug("vote: %d of %d blocks for %d prompts", min(budget, len(places.ids)), len(places.ids), text_BT.shape[0])
     return found
-
-
-def looked_at(
-    attached: Attached, memory: Memory, places: Places, table: Tensor, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor
-) -> Tensor:
-    """[B, m] scores of all windows: those of the vote, `table`, and where ``second_look`` says so a second look at the best."""
-    retriever = attached.retriever
-    assert isinstance(retriever, VoteRetriever)
-    if memory.geometry.second_look > 1:
-        weight = retriever.queries(features, text_BT)[1].detach()
-        table = look_again(attached, memory, places, table, weight, ids_BT, text_BT)
-    return table

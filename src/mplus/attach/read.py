@@ -8,7 +8,7 @@ that were found stand among the found ones only. Where the best find is among th
 behind the other finds: [unused | BOS_l | older short-term | k found, best span last | newest short-term | prompt].
 
 A conversation's earlier turns stand, where all layers share what is found, between BOS and memory (decision 0025): they keep their slots
-in the prompt, but have the positions right behind BOS, and do not see memory. See ``mplus.attach.turns``.
+in the prompt, but have the positions right behind BOS, and do not see memory. See ``mplus.attach.earlier_turns``.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from torch.nn import functional
 
 from mplus.attach.cache import PrefixCache
 from mplus.attach.drawn import Found, content, rows_of_all_layers
+from mplus.attach.earlier_turns import EarlierTurns, can_hide
 from mplus.attach.find import find_by_vote, find_in_layer, planned_tokens, prompt_features, searches
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
 from mplus.attach.prefix import Prefix, Standing, with_room
-from mplus.attach.turns import EarlierTurns, can_hide
 from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.memory.memory import Memory
 from mplus.memory.pool import Pool
 from mplus.memory.rows import Rows, Written
-from mplus.prompts import Prompts
-from mplus.search_query import Query
+from mplus.text.prompts import Prompts
+from mplus.text.search_query import Query
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,7 @@ class Reading:
                 features = prompt_features(self.attached, ids_BT, text_BT)
             here = torch.tensor(rows, device=ids_BT.device)
             own = [part[here] for part in features]
-            for row, found in zip(
-                rows, find_by_vote(self.attached, source, own, ids_BT[here], text_BT[here], exact=self.exact), strict=True
-            ):
+            for row, found in zip(rows, find_by_vote(self.attached, source, own, text_BT[here], exact=self.exact), strict=True):
                 self.found[row] = [found]
                 self.gathered[row] = rows_of_all_layers(source, found, self.device)
 

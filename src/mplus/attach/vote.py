@@ -40,7 +40,7 @@ def vote_on_candidates(
 ) -> Tensor:
     """[B, m] as ``vote`` gives, for candidates; -inf elsewhere.
 
-    Candidates are the windows whose sketches score best, ``Geometry.candidates_per_token`` times the tokens to be read, and every window
+    Candidates are the windows whose sketches score best, ``candidates_per_token`` times the tokens to be read, and every window
     that holds a short-term block or one that is not sketched yet.
     """
     geometry = memory.geometry
@@ -49,7 +49,7 @@ def vote_on_candidates(
         query, weight = retriever.queries(features, text_BT)
         always = _reaching(places.in_text >= len(summaries) // block, window)
         budget = geometry.ltm_read_tokens // block
-        count = min(max(budget, -(-budget * geometry.candidates_per_token // window)), int((~always).sum()))
+        count = min(max(budget, -(-budget * summaries.candidates_per_token // window)), int((~always).sum()))
         out = torch.full((query.shape[0], places.in_text.shape[0]), float("-inf"), dtype=torch.float32, device="cpu")
         for row, text in enumerate(text_BT):
             own = query[row, text][None], weight[row, text][None]  # without padding: as if the prompt were alone

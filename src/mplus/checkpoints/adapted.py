@@ -34,6 +34,8 @@ from mplus.retriever import LayerRetriever, VoteRetriever
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+RETIRED_ROLE = "look"
+"""An adapter that deltas of earlier versions may have; nothing uses it."""
 MANIFEST, DELTA = "mplus.json", "delta.safetensors"
 TRAINING_FREE_VOTE = (0.8, 0.87, 0.94)  # depths whose centred states find best untrained (RECIPE section 4: layers 24-29 of 30)
 WINDOW_BLOCKS = 2
@@ -57,7 +59,6 @@ def attach_fresh(
     window: int = WINDOW_BLOCKS,
     read_lora: dict[str, Any] | None = None,
     write_lora: dict[str, Any] | None = None,
-    look_lora: dict[str, Any] | None = None,
 ) -> Loaded:
     """Fresh memory parts on a stock decoder.
 
@@ -65,7 +66,7 @@ def attach_fresh(
         key_width: R of a trainable retriever; None for the training-free search (shared retrieval only).
         voting: layers that vote (shared retrieval); default: three late ones.
         window: neighbouring blocks the vote judges together.
-        read_lora, write_lora, look_lora: ``{"r": ..., "lora_alpha": ...}`` of fresh adapters; None for none.
+        read_lora, write_lora: ``{"r": ..., "lora_alpha": ...}`` of fresh adapters; None for none.
     """
     decoder = Decoder(model)
     if adapter_names(model):
@@ -87,7 +88,7 @@ def attach_fresh(
         retriever = LayerRetriever(decoder.depth, decoder.width, key_width or max(8, decoder.width // 16))
     if retriever is not None:
         retriever = retriever.to(device=decoder.device, dtype=decoder.dtype).eval().requires_grad_(False)
-    wanted = {"read": read_lora, "write": write_lora, "look": look_lora}
+    wanted = {"read": read_lora, "write": write_lora}
     configs = {role: config for role, config in wanted.items() if config is not None}
     adapters = add_adapters(model, configs)
     attached = Attached(decoder, adapters, bos, None, retriever)
@@ -209,9 +210,9 @@ class _Stated:
                 isinstance(text, (str, type(None))) for text in optional
             ):
                 raise TypeError("texts where there are other values")
-            if not set(configs) <= {"read", "write", "look"} or not isinstance(base.get("settings"), (dict, type(None))):
+            if not set(configs) <= {"read", "write", RETIRED_ROLE} or not isinstance(base.get("settings"), (dict, type(None))):
                 raise TypeError("adapters and settings as mplus writes them")
-            parts: dict[str, Any] = {f"{role}_lora": config for role, config in configs.items()}
+            parts: dict[str, Any] = {f"{role}_lora": config for role, config in configs.items() if role != RETIRED_ROLE}
             parts |= {
                 "key_width": None if vote is None else vote["key_width"],
                 "window": 1 if vote is None else vote.get("window", 1),
@@ -283,8 +284,11 @@ def _fill_delta(loaded: Loaded, tensors: dict[str, Tensor], directory: Path) -> 
     position = tensors.get("position")
     if position is not None:
         report.check_tensor("position", position, (attached.decoder.width,))
+    report.unused = dict.fromkeys(
+        (name for name in tensors if name.startswith(f"adapter.{RETIRED_ROLE}.")), "there is no second look any more"
+    )
     if not loaded.geometry.reads_ltm:
-        report.unused = dict.fromkeys(
+        report.unused |= dict.fromkeys(
             (name for name in tensors if name.startswith("retriever.")), "long-term memory is switched off"
         )
     report.extra = sorted(set(tensors) - report.used - set(report.unused))

@@ -34,8 +34,6 @@ NOT_STORED = (
     "ltm_dtype",
     "ltm_search_dtype",
     "search",
-    "exact_below",
-    "candidates",
     "inv_freq_dtype",
     "min_write_tokens",
     "chunk_tokens",

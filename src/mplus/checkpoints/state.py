@@ -31,8 +31,8 @@ CACHED = ("cached_memories", "cached_keys", "cached_ages")
 class Maker(Protocol):
     """What is needed of a model here."""
 
-    attached: Attached
-
+    @property
+    def attached(self) -> Attached: ...
     def new_memory(self, *, seed: int = 0, memory_format: MemoryFormat | None = None, initialised: bool = True) -> Memory: ...
 
 

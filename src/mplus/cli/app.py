@@ -34,7 +34,7 @@ app.command("ask")(ask.ask)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)
 app.add_typer(evaluation.app, name="eval")
-app.command("bench")(bench.bench)
+app.command("bench", context_settings=bench.FORWARDED, add_help_option=False)(bench.bench)
 app.command("train")(train.train)
 app.command("export")(export.export)
 

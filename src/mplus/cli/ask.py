@@ -13,7 +13,7 @@ from mplus.cli.options import DEFAULT_NAME, MOST_TOKENS, MemoryDirectory, ModelN
 from mplus.cli.write import STDIN, _read_stdin
 from mplus.errors import EmptyTextError
 from mplus.memory.manifest import read_manifest
-from mplus.text_input import well_formed
+from mplus.runtime.unicode import well_formed
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory

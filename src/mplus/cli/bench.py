@@ -1,118 +1,31 @@
-"""`mplus bench`: how fast and how small, against the paper's procedure and plain decoding. Results to a file, tables to stdout."""
+"""`mplus bench`: runs the benchmark of a checkout. Knows where it lies, not what it measures."""
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Final
 
 import typer
 
-from mplus.cli import terminal
-from mplus.cli.options import Verbose, a_path
+import mplus
+from mplus.errors import MPlusError
 
-if TYPE_CHECKING:
-    from mplus.benchmark.plan import Plan
-    from mplus.benchmark.result import Result
-
-REGRESSED = 1
+FORWARDED: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+"""Settings of the command: the benchmark reads its own options, ``--help`` included."""
 
 
-def bench(
-    kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="speed, memory, growth, all of them, quick, or profile of the hot paths.")
-    ] = "all",
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="smollm2-135m, mid, or 8b (for GPUs).")] = "mid",
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            parser=a_path,
-            help="JSON; a picture goes beside it. An earlier result of mplus bench is replaced, nothing else.",
-        ),
-    ] = Path("bench.json"),
-    rounds: Annotated[
-        int | None, typer.Option("--rounds", min=1, max=10_000, help="Turns of each side.", show_default="7, quick 5")
-    ] = None,
-    ltm: Annotated[
-        str | None, typer.Option("--ltm", metavar="LIST", help="Long-term sizes.", show_default="0,10k,40k,150k,1M")
-    ] = None,
-    contexts: Annotated[
-        str | None, typer.Option("--contexts", metavar="LIST", help="Texts of the full-context baselines, in tokens.")
-    ] = None,
-    layers: Annotated[
-        int | None, typer.Option("--layers", min=1, max=1000, help="Layers of a random model, to fit a small machine.")
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option("--dtype", help="float32, bfloat16 or auto.", show_default="the model's own")
-    ] = None,
-    end_to_end: Annotated[bool, typer.Option("--end-to-end", help="Also read 160,000 tokens and answer; takes minutes.")] = False,
-    check: Annotated[
-        Path | None,
-        typer.Option("--check", metavar="FILE", parser=a_path, help="Bounds for the ratios; exit code 1 if one is broken."),
-    ] = None,
-    verbose: Verbose = False,
-) -> int:
-    """Measure speed and memory in one run, in turns with the paper's procedure and plain transformers on the same weights."""
-    _be_quiet()
-    from mplus.benchmark.guard import Guard
-    from mplus.benchmark.plan import plan_of
-    from mplus.benchmark.result import check_file, check_profile
-    from mplus.benchmark.sizes import check_size
-
-    plan = plan_of(kind, model, rounds=rounds, ltm=ltm, contexts=contexts, layers=layers, dtype=dtype, end_to_end=end_to_end)
-    check_size(model, layers, dtype)
-    check_file(out)
-    guard = None if check is None else Guard.read(check)
-    if guard is not None:
-        guard.check_model(model)
-    if plan.kind == "profile":
-        check_profile(out.with_suffix(".profile.txt"))
-        return _profile(plan, out)
-    result = _measure(plan, out)
-    broken = [] if guard is None else guard.broken({name: one.median for name, one in result.spreads.items()})
-    for sentence in broken:
-        terminal.note(f"mplus: {sentence}")
-    return REGRESSED if broken else 0
-
-
-def _measure(plan: Plan, out: Path) -> Result:
-    from mplus.benchmark.picture import draw
-    from mplus.benchmark.result import store
-    from mplus.benchmark.run import run
-    from mplus.cli import bench_report
-    from mplus.runtime.extras import can_draw
-
-    with terminal.waiting("measuring") as tell:
-        result = run(plan, tell)
-    paths = store(out, result.to_text(), (lambda path: draw(result, path)) if can_draw() else None)
-    terminal.mark_stored(out)
-    bench_report.show(result, paths)
-    return result
-
-
-def _profile(plan: Plan, out: Path) -> int:
-    from mplus.benchmark.hotspots import hotspots
-    from mplus.benchmark.result import store
-    from mplus.benchmark.stage import Stage
-    from mplus.cli import bench_report
-    from mplus.errors import MPlusError
-
-    with terminal.waiting("profiling") as tell:
-        stage = Stage(plan, tell)
-        found = hotspots(stage)
-    if not found:
-        raise MPlusError(f"nothing was profiled: {stage.notes[-1]}; name a smaller size with --ltm")
-    text = bench_report.show_hotspots(found)
-    path = store(out.with_suffix(".profile.txt"), text, None)[0]
-    terminal.mark_stored(path)
-    terminal.say(path)
-    return 0
-
-
-def _be_quiet() -> None:
-    from transformers.utils import logging
-
-    if not terminal.is_verbose():
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+def bench(context: typer.Context) -> int:
+    """Measure speed and memory against the paper's procedure and plain transformers (from a checkout only)."""
+    package = Path(mplus.__file__).resolve().parent
+    root = package.parents[1]
+    if not (root / "benchmarks" / "command.py").is_file():
+        raise MPlusError(
+            f"mplus bench needs benchmarks/, which lies in the repository and not in the package installed in {package}; "
+            "clone the repository, run `make setup` there, then `.venv/bin/mplus bench`"
+        )
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    code: int = import_module("benchmarks.command").run_command(context.args)
+    return code

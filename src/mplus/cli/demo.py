@@ -68,7 +68,8 @@ def demo(
 
 
 def read_haystack(file: str | None) -> str:
-    from mplus.corpus.text import python_text, read_text
+    from mplus.corpus.python_docs import python_text
+    from mplus.text.files import read_text
 
     if file is not None:
         return read_text(expanded(file))

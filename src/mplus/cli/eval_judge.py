@@ -24,7 +24,7 @@ def judge(
     verbose: Verbose = False,
 ) -> None:
     """Judge every answer once; verdicts go to judged.jsonl beside the samples, and a stopped run goes on from them."""
-    from mplus.evaluation.judge import Judge, judge_run
+    from mplus.evaluation.scoring.judge import Judge, judge_run
 
     with terminal.token_bar("judging", None) as show:
         found = judge_run(directory, Judge(url=url, model=judge_model, key_env=key_env), lambda done, total: show(done))

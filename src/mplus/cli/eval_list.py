@@ -17,7 +17,7 @@ def list_tasks(
 ) -> None:
     """Name all tasks and systems; with TASK, show its protocol, licence and how its numbers compare."""
     from mplus.evaluation.systems.protocol import SYSTEMS
-    from mplus.evaluation.taskfile import known_tasks, open_task
+    from mplus.evaluation.tasks.task_file import known_tasks, open_task
 
     console = terminal.results()
     if task is not None:
@@ -34,7 +34,7 @@ def list_tasks(
     table = terminal.table("task", "version", "metric", "data", "what it measures", text_columns=(0, 1, 2, 3, 4))
     for one in tasks:
         data = "made here" if one.source is None else one.source.hub or one.source.local or ""
-        if one.source is None and one.adapter in ("retention", "documents", "babilong", "conversations", "incremental"):
+        if one.source is None and one.builder in ("retention", "documents", "babilong", "conversations", "incremental"):
             data = "--data FILE"
         table.add_row(one.task, str(one.version), one.metric or one.measure, data, one.title)
     console.print(table)

@@ -34,7 +34,7 @@ def report(
         if file.is_dir():
             raise InputError(f"'{file}' is a directory; give --out a file")
         check_place(file.parent)
-    from mplus.evaluation.report import read_report
+    from mplus.evaluation.report.comparison import read_report
 
     joined = read_report(runs)
     headings, rows = joined.rows()

@@ -18,10 +18,10 @@ from mplus.cli.options import DEFAULT_NAME, LARGEST_SEED, MOST_TOKENS, Device, D
 from mplus.errors import GeometryError, InputError
 
 if TYPE_CHECKING:
-    from mplus.evaluation.bench import Bench
-    from mplus.evaluation.job import Job
-    from mplus.evaluation.taskfile import TaskFile
-    from mplus.evaluation.variants import Variant
+    from mplus.evaluation.ablations import Ablation
+    from mplus.evaluation.job import TaskRun
+    from mplus.evaluation.systems.factory import SystemFactory
+    from mplus.evaluation.tasks.task_file import TaskFile
     from mplus.model import MPlusModel
 
 _FEW_STREAMS = 16
@@ -197,10 +197,10 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run tasks: every sample starts from a fresh memory, answers are stored as they are given, a table is printed."""  # fmt: skip
-    from mplus.evaluation.bench import known_systems
-    from mplus.evaluation.material import digests
-    from mplus.evaluation.taskfile import open_task
-    from mplus.evaluation.variants import parse_sizes, parse_variants
+    from mplus.evaluation.ablations import parse_ablations, parse_sizes
+    from mplus.evaluation.systems.factory import known_systems
+    from mplus.evaluation.tasks.context import file_digests
+    from mplus.evaluation.tasks.task_file import open_task
 
     opened_tasks = [open_task(name) for name in dict.fromkeys(part.strip() for part in tasks.split(",") if part.strip())]
     if not opened_tasks:
@@ -217,13 +217,13 @@ def run(
         max_answer_tokens=max_answer_tokens, nq_half=nq_half, tokens=tokens, seeds=None if seeds is None else seed_list(seeds),
     )  # fmt: skip
     settings = settings_for(opened_tasks, named, parse_set(set_ or []))
-    sizes, variants = parse_sizes(set_geometry or []), parse_variants(variant or [])
+    sizes, variants = parse_sizes(set_geometry or []), parse_ablations(variant or [])
     for file in [*(data or []), *(haystack or []), *(distractors or [])]:
         if not file.exists():
             raise InputError(f"there is no file '{file}'; check the path")
     opened = open_model(model, dtype=dtype, device=device)
-    inputs = digests([*(data or []), *(haystack or []), *(distractors or [])])
-    adapter_digest = None if adapter is None else digests([adapter])[str(adapter)]
+    inputs = file_digests([*(data or []), *(haystack or []), *(distractors or [])])
+    adapter_digest = None if adapter is None else file_digests([adapter])[str(adapter)]
     plain = _plain_model(opened, adapter, [name for task in opened_tasks for name in (names or task.systems)])
     for task in opened_tasks:
         chosen = names or known_systems(list(task.systems))
@@ -250,7 +250,7 @@ def run(
 
 def _job(
     task: TaskFile,
-    bench: Bench,
+    bench: SystemFactory,
     settings: Any,
     told: dict[str, Any],
     data: list[Path],
@@ -258,19 +258,19 @@ def _job(
     limit: int | None,
     seed: int,
     max_new_tokens: int | None,
-) -> Job:
-    from mplus.evaluation.adapters.registry import streams_of
-    from mplus.evaluation.job import Job
-    from mplus.evaluation.material import Material
-    from mplus.evaluation.metrics import METRICS
-    from mplus.evaluation.script import Script
+) -> TaskRun:
+    from mplus.evaluation.job import TaskRun
+    from mplus.evaluation.schedule.stream import EvalStream
+    from mplus.evaluation.scoring.metrics import METRICS
+    from mplus.evaluation.tasks.builders import streams_of
+    from mplus.evaluation.tasks.context import TaskContext
 
     model: Any = bench.model
     if task.measure != "likelihood" and getattr(model.tokenizer, "chat_template", None) is None:
         raise InputError(
             f"model '{model.name}' has no chat template, which the questions of '{task.task}' are asked in; give a model whose tokenizer has one"
         )
-    material = Material(
+    material = TaskContext(
         task=task,
         encode=lambda text: model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"],
         chunk_tokens=task.chunk_tokens or bench.sizes.chunk_tokens,
@@ -282,11 +282,11 @@ def _job(
     )
     with terminal.waiting(f"{task.task}: planning what is read and asked"):
         streams = streams_of(task, settings, material)
-    longest = max((stream.script.tokens for stream in streams if isinstance(stream.script, Script)), default=0)
+    longest = max((stream.script.tokens for stream in streams if isinstance(stream.script, EvalStream)), default=0)
     if bench.model.geometry.ltm_capacity < longest:
         bench.geometry.setdefault("ltm_capacity", longest)
     _check_memories(bench, model)
-    return Job(
+    return TaskRun(
         task=task.task,
         bench=bench,
         streams=streams,
@@ -303,15 +303,15 @@ def _bench(
     model: MPlusModel,
     systems: list[str],
     sizes: dict[str, Any],
-    variants: list[Variant],
+    variants: list[Ablation],
     memoryllm: MPlusModel | None,
     plain: Any,
     text_budget: int | None,
     store: Path | None,
-) -> Bench:
-    from mplus.evaluation.bench import Bench
+) -> SystemFactory:
+    from mplus.evaluation.systems.factory import SystemFactory
 
-    bench = Bench(
+    bench = SystemFactory(
         model=model,
         systems=systems,
         variants=variants,
@@ -326,20 +326,20 @@ def _bench(
 
 
 def _plain_model(model: MPlusModel, adapter: Path | None, systems: list[str]) -> Any:
-    from mplus.evaluation.plain import open_adapted
+    from mplus.evaluation.systems.adapted import open_adapted
     from mplus.evaluation.systems.protocol import PLAIN
 
     return open_adapted(model, adapter) if adapter is not None and any(name in PLAIN for name in systems) else None
 
 
-def _check_memories(bench: Bench, model: MPlusModel) -> None:
+def _check_memories(bench: SystemFactory, model: MPlusModel) -> None:
     """Refuse what the model cannot do or hold before minutes of reading are spent on it."""
     from mplus.checkpoints.adapted import check_fits
 
     varied = {variant.name for variant in bench.variants}
     for name, geometry in bench.geometries.items():
         try:
-            model.layout(model.memory_format, geometry)
+            model.writer.layout(model.writer.memory_format, geometry)
             check_fits(geometry, model.attached.decoder)
         except GeometryError as error:
             raise GeometryError(f"variant '{name}': {error}" if name in varied else str(error)) from None
@@ -366,7 +366,7 @@ def _choice(option: str, given: str, known: tuple[str, ...]) -> None:
         raise InputError(f"{option} is '{given}', expected {' or '.join(known)}")
 
 
-def _run(job: Job, out: Path, *, resume: bool) -> None:
+def _run(job: TaskRun, out: Path, *, resume: bool) -> None:
     if len(job.streams) <= _FEW_STREAMS:
         with terminal.stage_bar(
             {stream.name: (f"{stream.name}: reading and asking", "tokens") for stream in job.streams}

@@ -12,15 +12,15 @@ import yaml
 from mplus.errors import InputError
 
 if TYPE_CHECKING:
-    from mplus.evaluation.material import Settings
-    from mplus.evaluation.taskfile import TaskFile
+    from mplus.evaluation.tasks.context import Settings
+    from mplus.evaluation.tasks.task_file import TaskFile
 
 _OPTION = {"per_passage": "--questions-per-passage"}
 
 
 def named_settings(**options: Any) -> dict[str, Any]:
     """The options that were given, as settings."""
-    from mplus.evaluation.distances import parse_distances
+    from mplus.evaluation.schedule.distances import parse_distances
 
     found: dict[str, Any] = {}
     for name, value in options.items():
@@ -77,7 +77,7 @@ def settings_for(
     Raises:
         InputError: nobody knows a setting (the nearest is named), or a value is wrong.
     """
-    from mplus.evaluation.adapters.registry import settings_of
+    from mplus.evaluation.tasks.builders import settings_of
 
     plain = {task.task: settings_of(task, {}) for task in tasks}
     known = {name: set(type(one).model_fields) for name, one in plain.items()}

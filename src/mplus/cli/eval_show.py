@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from mplus.cli import terminal
 
 if TYPE_CHECKING:
-    from mplus.evaluation.summary import Summary
+    from mplus.evaluation.report.summary import Summary
 
 
 def show(summary: Summary, left_out: list[str], paths: list[Path]) -> None:
     """Print it all to stdout."""
-    from mplus.evaluation.summary import NAMES, RETRIEVAL
+    from mplus.evaluation.report.summary import NAMES, RETRIEVAL
 
     console = terminal.results()
     tables = [(f"{summary.task}: {summary.meaning}", summary.rows()), (RETRIEVAL, summary.retrieval_rows())]

@@ -30,7 +30,7 @@ from rich.progress import (
 from rich.text import Text
 
 from mplus.cli.sheet import Sheet
-from mplus.text_input import well_formed
+from mplus.runtime.unicode import well_formed
 
 LOGGER = "mplus"
 WHOLE_LINES = 100_000

@@ -18,7 +18,7 @@ from mplus.memory.manifest import read_manifest
 from mplus.memory.names import MANIFEST, is_ours
 from mplus.memory.stores.lock import changing
 from mplus.runtime.input_file import expanded, read_bounded
-from mplus.text_input import well_formed
+from mplus.runtime.unicode import well_formed
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
@@ -53,7 +53,7 @@ def write(
 
 def _read_all(files: list[str]) -> list[tuple[str, str]]:
     """(source name, text) of every file, in order."""
-    from mplus.corpus.text import read_text
+    from mplus.text.files import read_text
 
     if files.count(STDIN) > 1:
         raise InputError(f"'{STDIN}' (stdin) is named {files.count(STDIN)} times, but it can be read only once")
@@ -63,7 +63,7 @@ def _read_all(files: list[str]) -> list[tuple[str, str]]:
 def _read_stdin() -> str:
     if sys.stdin is None:
         raise InputError(f"stdin ('{STDIN}') is closed; name a file, or feed a text through a pipe")
-    from mplus.corpus.files import decoded
+    from mplus.text.files import decoded
 
     try:
         data = read_bounded(sys.stdin.buffer, name="stdin")

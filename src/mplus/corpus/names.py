@@ -1,210 +1,263 @@
-"""Words that names are made of, one list per split. Knows nothing of relations, facts or models.
-
-The two splits share no word: what is measured on ``held_out`` was never seen in training.
-Nobody's given name ends in another one and no surname begins with another one, so no full name
-contains another full name; the same holds for the two words of a title.
-"""
+"""Names without end for people and things to train on, many of them alike on purpose. Knows nothing of relations or facts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, Literal
+from collections import deque
+from dataclasses import dataclass, fields
+from random import Random
+from typing import Final
 
-Split = Literal["train", "held_out"]
+from mplus.corpus.word_lists import Table, Words
 
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-def _phrases(text: str) -> tuple[str, ...]:
-    return tuple(" ".join(phrase.split()) for phrase in text.split(";"))
-
-
-def _joined(starts: str, ends: str) -> tuple[str, ...]:
-    """Every start with every end: names nobody bears."""
-    return tuple(start + end for start in starts.split() for end in ends.split())
+RELATION_KINDS: Final = ("person", "place", "ship", "club", "company", "novel")
+OTHER_KINDS: Final = ("village", "project", "event", "machine", "pet", "vehicle_line")
+_INVENTED_SHARE: Final = 0.5
+_ALIKE_SHARE: Final = 0.5
+_RECENT: Final = 24
+_INITIALS: Final = "ABCDEFGHJKLMNPRSTVWZ"
+_SMALLEST_SHARE: Final = 0.2
 
 
-FIRST_NAMES: Final[Mapping[Split, tuple[str, ...]]] = {
-    "train": _words(
-        """
-        Imogen Petra Leila Dimitri Bianca Josefa Ursula Eileen Takeshi Yasmin Magnus Radek Martin Zachary Salma Asha
-        Karim Sabine Elliot Kerstin Leonora Soraya Elodie Valentin Denise Nuria Dorothy Kiran Samuel Judith Serena
-        Clara Wilfred Julian Hanna Jovana Beatrix Ottilie Alba Matilda Sergei Akira Pascal Cecil Tariq Octavia Alan
-        Camille Mikhail Yusuf Bogdan Lucia Bruno Deborah Stella Lewis Celeste Isabel Fabian Yolanda Ludwig Maximilian
-        Joris Ayesha Umberto Desmond Gideon Walter Hugo Ximena Saskia Anselm Bernard Adele Javier Zoltan Jerome
-        Clement Jonas Ulrich Viola Tristan Nadia Milena Kamala Xavier Omar Marcel Hamid Greta Torsten Keiko Markus
-        Nicholas Susanne Ramona Elias Nelson Siegfried Robert Alistair Gunnar Cosima Conrad Bodil Rudolf Vladimir
-        Layla Ruth Mariko Olivia Fiona Linus Kenji Ngozi Miriam Theodor Wanda Tobias Jamal Aisha Cormac Horace Quentin
-        Simon Olaf Lorenzo Shanti Tamsin Lukas Zelda Winston Osman Ricardo Abena Wendy Dagmar Harriet Kirsten Bettina
-        Sylvester Dominic Brigitte Norbert Noor Dalia Evander Roland Fatima Joanna Anders Vikram Flora Aaron Tabitha
-        Vanessa Jacob Agnes Teresa Daphne Katya Sunil Kwame Silvia Ebba Andrei Margot Sebastian Efua Gemma Ernest
-        Reinhard Helmut Edgar Pablo Gilbert Monica Ivan Carmen Declan Ezra Priya Nikolai Heidi Edith Eugene Felix
-        Benedikt Patrick Janek Rebecca Rachel Selma Roxana Ibrahim Manuel Pavel Santiago Emil Irene Anika Tomoko
-        Jasmine Oleg Amelie
-        """
-    ),
-    "held_out": _words(
-        """
-        Amara Yvonne Rupert Abigail Sigrid Farah Gudrun Maurice Duncan Astrid Chidi Kofi Vincent Laszlo Elif Piotr
-        Ignatius Zara Naomi Gustav Odette Sandra Vera Henrik Lidia Thaddeus Mehmet Morgan Lars Hassan Ishaan Hiroshi
-        Cyril Victor Francis Jiro Antonia Frida Chiara Rashid Svetlana Rajesh Giorgio Malik Oscar Fergus Barbara
-        Darius Renata Konrad Erika Gareth Rafael Damian Ingrid Emeka Liam Yannick Yelena Stefan Mohan Amir Arjun Idris
-        Adrian Philippa Gerald Esther Arthur Boris Goran Nina Audrey Sofia Indira
-        """
-    ),
-}
+class NameWords(Table):
+    """The words that names of one split are made of."""
 
-SURNAMES: Final[Mapping[Split, tuple[str, ...]]] = {
-    "train": _words(
-        """
-        Giordano Dubois Khalil Vogel Forsyth Uribe Sedlak Rasmussen Bondarenko Dragomir Pickering Becker Adeyemi
-        Mendoza Trevino Ionescu Das Tavares Cisneros Babic Oduya Quintero Hidalgo Hakimi Yoshida Eastman Demir Erdogan
-        Neumann Morozov Stewart Chavez Stanton Yamada Holloway Uchida Richter Masuda Nguyen Kowalski Rahman Kaur
-        Mukherjee Rinaldi Walcott Sakamoto Donoghue Mancini Kipling Ogawa Cheung Tucker Jimenez Gibbons Solberg
-        Espinoza Blackwood Zhang Santos Strand Kovacs Krishnan Olsen Ivers Dlamini Bianchi Heller Zimmer Ricci Palmer
-        Molina Oliveira Ekwueme Tremblay Wagner Melnyk Gebre Ostrowski Herrera Overton McAllister Quist Ghosh Sheridan
-        Ramirez Bachmann Juarez Sterling Saarinen Banerjee Evans Steinberg Vasquez Vance Brightwell Hoffman Farrow
-        Ridley Montague Obando Pereira Mishra Brodsky Kendrick Keller Ndiaye Zapata Fitzroy Hussain Mulligan Lundgren
-        MacLeod Fontaine Valdez Thackeray Rossi Klein Suzuki Gonzaga Whitlock Bouchard Singh Duarte Tanaka Atkinson
-        Czerny Borges Hayashi Sharma Novak Cavendish Chandra Abbott Aoki Byrne Chaudhry Sutherland Salazar Woodward
-        Ferreira Sokolov Jablonski Bhatt Dorn Maldonado Nikolaidis Fischer Onyango Gallagher Torres Petrov Mutasa
-        Jaworski Benitez Jennings Cabrera Castell Christensen Fujita Ashdown Falk Chopra Alvarez Watanabe Garland
-        Nkosi Ueda Eklund Boateng Belmonte Kirchner Kobayashi Rosenthal Kumalo Kruger Svensson Pedersen Asimov
-        Pritchard Amsel Moreau Mitchell Iqbal Shapiro Takahashi Karlsson Leclerc Goldberg Harcourt Fashola Iwata Endo
-        Matthews Aldridge Bartok Eckhart Danjuma Barrow Bauer Patel Jansen Nowicki Hartmann Villanueva Durrani Boswell
-        Rousseau Prescott Fraser Lozano Cardoso Andrade Rutherford Lambert Desai Arslan Lachance Lombardi Nyberg
-        Aguilar Dimitrov Newbold Silva Mikkelsen Vargas Skinner Redfern Laurent Verma Grossman Larsson Hansen Ikeda
-        Osei Ahlberg Horvath Thorne Corrigan Wilkes Brennan Pasternak Weatherby Brandt Pellegrini Hashimoto Reyes
-        Sinclair Ziegler Wakefield Lindqvist Popescu
-        """
-    ),
-    "held_out": _words(
-        """
-        Marchetti Obrien Bruckner Wolff Ortega Lysenko Inoue Papadakis Sandoval Kurosawa Almeida Fielding Johansson
-        Nakamura Carrow Diallo Pires Appleby Baldwin Oyelaran Ibsen Calloway Gomez Zabala Hammond Grieg Dahl Volkov
-        Markovic Tiwari Crawford Shevchenko Romanov Feldman Ilic Nagy Achebe Serrano Yilmaz Delgado
-        Fairbanks Winslow Navarro Cortez Somerset Gustafsson Hawkins Carlsen Mahmoud Hendricks Hallam
-        Akhtar Robles Schubert Szabo Legrand Engstrom Kaminski Mbeki Conti Haddad Abara Ellison Gallo Zamora Wallace
-        Kimura Orlov Teixeira Langley Colbert Bergman Jovanovic Schneider Ulvaeus Toivonen Fuentes Underhill Gulati
-        Birkett Escobar Ayala Weber Guerrero Meyer Camara Edwards Georgiou Kapoor Suarez Finch Sato Okafor
-        """
-    ),
-}
+    first: Words
+    last: Words
+    words: Words  # of places
+    buildings: Words
+    clubs: Words
+    trades: Words
+    adjectives: Words  # of titles
+    nouns: Words  # of titles
 
-PLACE_WORDS: Final[Mapping[Split, tuple[str, ...]]] = {
-    "train": _words(
-        """
-        Lotus Willow Anchor Falcon Acorn Wren Saffron Cedar Sycamore Beacon Ridge Mill Harbour Quarry Brook Hawthorn
-        Thistle Swallow Kingsway Peacock Sapphire Jasper Eagle Osprey Coral Bramble Olive Granite Foxglove Rowan Dover
-        Larch Moss Ember Swan Otter Magnolia Arrow Canyon Cobalt Amber Valley Spruce Heron Pebble Juniper Hazel Ash
-        Cypress Flint Ivory Viaduct Birch Raven Linden Meadow Beech Marble Orchard Pilgrim Orchid Fern River Echo
-        Forest Poplar Opal Aspen Heather Laurel Topaz Garnet Moon
-        """
-    ),
-    "held_out": _words(
-        """
-        Northgate Maple Meridian Pine Ruby Alder Clover Robin Summit Velvet Star Chestnut Lion Kestrel Elm Walnut Oak
-        Lantern Shepherd Temple Westgate Thunder Hollow Copper
-        """
-    ),
-}
 
-BUILDINGS: Final[Mapping[Split, tuple[str, ...]]] = {
-    "train": _words(
-        """
-        Observatory Theatre Pavilion Lighthouse Gallery College Hospital Lodge Bakery Hotel Monastery Library Pharmacy
-        Barn Inn Bridge Station Market Castle Chapel Aquarium Brewery School Cinema
-        """
-    ),
-    "held_out": _words(
-        """
-        Museum Clinic Garden Tower Arcade Stadium Manor Fountain
-        """
-    ),
-}
+class HeldOutNameWords(NameWords):
+    """The words of the held-out split, with names that nobody bears."""
 
-CLUBS: Final[Mapping[Split, tuple[str, ...]]] = {
-    "train": _phrases(
-        """
-        Swimming Club; Drama Society; Curling Club; Sailing Club; Rugby Club; Garden Society; Bridge Circle; Rowing
-        Club; Cycling Club; Poetry Circle; Cricket Club; Astronomy Society; Hiking Club; Choral Society; Chess Club;
-        Archery Club; Film Society; Tennis Club
-        """
-    ),
-    "held_out": _phrases(
-        """
-        Debating Society; Fencing Club; Photo Society; Running Club; Sewing Circle; Skating Club
-        """
-    ),
-}
+    invented_first: Words
+    invented_last: Words
 
-TRADES: Final[Mapping[Split, tuple[str, ...]]] = {
-    "train": _phrases(
-        """
-        Leather Goods; Motors; Glassworks; Bakeries; Biscuits; Tools; Paper Mills; Printing; Textiles; Timber;
-        Vineyards; Toys; Orchards; Salt Works; Breweries; Publishing; Ceramics; Lamps; Carpets; Instruments; Foundry;
-        Furniture; Optics; Airlines
-        """
-    ),
-    "held_out": _phrases(
-        """
-        Tea Traders; Railways; Dairies; Chemicals; Engineering; Shipping; Clockworks; Insurance
-        """
-    ),
-}
 
-TITLE_ADJECTIVES: Final[Mapping[Split, tuple[str, ...]]] = {
-    "train": _words(
-        """
-        Bright Dancing Winter Faithful Secret Swift Crimson Wooden Silent Polar Restless Fragile Broken Brazen Hollow
-        Ancient Sunny Emerald Stolen Shining Midnight Lazy Jade Tender Whispering Noble Humble Silver Gilded Perfect
-        Golden Eastern Solemn Royal Forgotten Scarlet Twilight Crooked Distant Arctic Frozen Sacred Narrow Proud Amber
-        Stubborn Final Flying Southern Drifting Borrowed Clever Modern Rolling Vivid Wandering Hidden Yellow Autumn
-        Jolly Honest Painted Roaming Gentle Spotted Bitter Daring Grateful Patient Sleeping Early Brave Careless Eager
-        Laughing Lonely
-        """
-    ),
-    "held_out": _words(
-        """
-        Quiet Lost Dusty Merry Lucky Little Fearless Western Thirsty Endless Wild Northern Stormy Rusty Salty Rapid
-        Burning Electric Curious Velvet Blazing Cold Misty Iron Fallen
-        """
-    ),
-}
+class _Style(Table):
+    """A language that is none: what a syllable begins with, its vowels, what it ends in, and how words end."""
 
-TITLE_NOUNS: Final[Mapping[Split, tuple[str, ...]]] = {
-    "train": _words(
-        """
-        Parade Bell Viking Chariot Seagull Ribbon Crane Sparrow Warrior Cathedral Leopard Dragon Magpie Walrus Pony
-        Ferryman Wizard Albatross Dolphin Empire Oracle Fiddler Anvil Panther Letter Voyage Fountain Mariner Thimble
-        Dagger Postman Candle Duchess Prophet Comet Fable Glacier Turtle Pelican Goblet Rainbow Elephant Feather
-        Umbrella Kettle Island Bugle Sultan Window Village Soldier Whale Spider Painter Ballad Mermaid Kingdom Drummer
-        Scholar Jaguar Bishop Caravan Lighthouse Nightingale Almanac Trumpet Thunder Harvest Arrow Sailor Heron Cuckoo
-        Keyhole Gardener Banner Monarch Crown Badger Swallow Traveller Mountain
-        """
-    ),
-    "held_out": _words(
-        """
-        Blossom Widow Orphan Pendulum Pilgrim Compass Tunnel River Beetle Horizon Journey Valley Boulder Ladder Lagoon
-        Tempest Shadow Planet Signal Envelope Mirror Tiger Violin Pilot Cloud Stranger Puppet
-        """
-    ),
-}
+    begins: Words
+    vowels: Words
+    codas: Words
+    ends: Words
 
-PSEUDO_FIRST_NAMES: Final[Mapping[Split, tuple[str, ...]]] = {
-    "train": _joined(
-        "Bel Cor Dav Fen Gal Hes Jor Kel Lum Mor Nav Pel Quor Sal Tam Vel Wyn Zan",
-        "adro ena ikk isse olin uvar yx",
-    ),
-    "held_out": _joined("Brim Dros Gwin Krev Plen Shol Trast", "abe eshi ond umel"),
-}
 
-PSEUDO_SURNAMES: Final[Mapping[Split, tuple[str, ...]]] = {
-    "train": _joined(
-        "Bas Chel Dren Fors Gurd Hask Jans Korv Lamb Merk Nor Pask Rist Skel Turv Vand Wend Yarr",
-        "amor ellick ibault ogan undry azzi",
-    ),
-    "held_out": _joined("Brax Clem Fliss Grint Knop Plum Swarn", "ader ettin olmo urgh"),
-}
+class NameTable(Table):
+    """All words of names."""
+
+    train: NameWords
+    held_out: HeldOutNameWords
+    machines: Words
+    events: Words
+    pets: Words
+    vehicle_lines: Words
+    village_ends: Words
+    particles: Words
+    titles: Words
+    styles: dict[str, _Style]
+
+
+NAMES: Final = NameTable.read("names")
+
+
+@dataclass(frozen=True)
+class NamePool:
+    """Words to draw names from.
+
+    Attributes:
+        invented: how many invented words there are; None: without end.
+    """
+
+    first: Words = NAMES.train.first
+    last: Words = NAMES.train.last
+    words: Words = NAMES.train.words
+    buildings: Words = NAMES.train.buildings
+    clubs: Words = NAMES.train.clubs
+    trades: Words = NAMES.train.trades
+    adjectives: Words = NAMES.train.adjectives
+    nouns: Words = NAMES.train.nouns
+    invented: int | None = None
+
+    def randomness(self) -> Random:
+        """A generator of random numbers that is the pool's own; its seed never changes, so that training can be repeated."""
+        parts = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
+        return Random(f"Pools({parts})")
+
+
+def confusable_pool(rng: Random) -> NamePool:
+    """Few words, drawn at random, so that names share parts everywhere: many ships called Tiger, many people called Ada.
+
+    A held-out stream of 200,000 tokens is such a pool at its largest (25 adjectives for a hundred ships and novels); a memory bank
+    is shorter, and needs fewer words to be as full of hard negatives.
+    """
+    share = _SMALLEST_SHARE ** rng.random()  # even on a logarithmic scale
+
+    def some(words: Words, count: int) -> Words:
+        return tuple(rng.sample(words, max(4, round(count * share))))
+
+    return NamePool(
+        first=some(NAMES.train.first, 75),
+        last=some(NAMES.train.last, 93),
+        words=some(NAMES.train.words, 24),
+        buildings=some(NAMES.train.buildings, 8),
+        clubs=some(NAMES.train.clubs, 6),
+        trades=some(NAMES.train.trades, 8),
+        adjectives=some(NAMES.train.adjectives, 25),
+        nouns=some(NAMES.train.nouns, 27),
+        invented=max(4, round(28 * share)),
+    )
+
+
+def reserved_name_words() -> frozenset[str]:
+    """Lower-case parts of held-out names, which training never sees; a phrase such as "Running Club" counts as a whole."""
+    held_out = NAMES.held_out
+    return frozenset(word.lower() for name in HeldOutNameWords.model_fields for word in getattr(held_out, name))
+
+
+_RESERVED: Final = reserved_name_words()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Somebody or something facts are about: its kind and how it is written within a sentence."""
+
+    kind: str
+    name: str
+
+
+class NameGenerator:
+    """Draws names; half of them share a part with a recent name of their kind."""
+
+    def __init__(self, rng: Random, pool: NamePool | None = None) -> None:
+        self._rng = rng
+        self._pool = pool or NamePool()
+        self._recent: dict[str, deque[tuple[str, str]]] = {}
+        self._invented: Words = ()
+        if self._pool.invented is not None:
+            own = self._pool.randomness()
+            self._invented = tuple(_invented(own) for _ in range(self._pool.invented))
+
+    def subject(self, kind: str) -> Subject:
+        """A name of a kind; nothing keeps it from having been drawn before, but there are millions."""
+        first, second = self._pair(kind)
+        return Subject(kind, self._full_name(kind, first, second))
+
+    def person(self) -> str:
+        """A person's name as a value, plainer than a subject's."""
+        return " ".join(self._pair("person"))
+
+    def title(self) -> str:
+        """A title of a book, film or song."""
+        first, second = self._pair("novel")
+        return self._rng.choice((f"{first} {second}", f"The {first} {second}", f"{second} of {self.place_word()}"))
+
+    def invented(self, syllables: int = 0) -> str:
+        """A capitalised word that means nothing, of one style."""
+        return _invented(self._rng, syllables)
+
+    def first(self) -> str:
+        """A given name, real or invented."""
+        return self._invented_name() if self._rng.random() < _INVENTED_SHARE * 0.8 else self._rng.choice(self._pool.first)
+
+    def last(self) -> str:
+        """A surname, real or invented, sometimes double or with a particle."""
+        name = self._invented_name() if self._rng.random() < _INVENTED_SHARE else self._rng.choice(self._pool.last)
+        chance = self._rng.random()
+        if chance < 0.05:
+            particle = self._rng.choice(NAMES.particles)
+            return particle + name if particle in ("Mac", "O'", "D'") else f"{particle} {name}"
+        return f"{name}-{self._rng.choice(self._pool.last)}" if chance < 0.10 else name
+
+    def place_word(self) -> str:
+        """A word that houses, streets and villages are called by."""
+        return self._invented_name() if self._rng.random() < _INVENTED_SHARE else self._rng.choice(self._pool.words)
+
+    def _invented_name(self) -> str:
+        """An invented word, one of the pool's where it has its own."""
+        return self._rng.choice(self._invented) if self._invented else self.invented()
+
+    def _pair(self, kind: str) -> tuple[str, str]:
+        """Two parts of a name, at random or one of them from a recent name."""
+        pair = self._new_pair(kind)
+        recent = self._recent.setdefault(kind, deque(maxlen=_RECENT))
+        if recent and self._rng.random() < _ALIKE_SHARE:
+            earlier = self._rng.choice(recent)
+            pair = (earlier[0], pair[1]) if self._rng.random() < 0.5 else (pair[0], earlier[1])
+        recent.append(pair)
+        return pair
+
+    def _new_pair(self, kind: str) -> tuple[str, str]:
+        choice, pool = self._rng.choice, self._pool
+        match kind:
+            case "person":
+                return self.first(), self.last()
+            case "ship" | "novel":
+                return choice(pool.adjectives), choice(pool.nouns)
+            case "place":
+                return choice((self.place_word, self.place_word, self.last))(), choice(pool.buildings)
+            case "club":
+                return self.place_word(), choice(pool.clubs)
+            case "company":
+                return choice((self.last, self.last, self.place_word))(), choice(pool.trades)
+            case "event":
+                return self.place_word(), choice(NAMES.events)
+            case "machine":
+                machine, word = choice(NAMES.machines), self.invented()
+                return machine, choice((word, f"{choice('ABDFHKMRTX')}{self._rng.randint(1, 99)}", choice(pool.words)))
+            case "pet":
+                return choice(NAMES.pets), self.first()
+            case "vehicle_line":
+                line = choice(NAMES.vehicle_lines)
+                return line, f"{choice('ABCDKLMRST')}{choice('AEFGLMNRS')} {self._rng.randint(11, 990)}"
+            case "project":
+                return "Project", self.place_word()
+            case _:
+                return self.invented(), choice(NAMES.village_ends)
+
+    def _full_name(self, kind: str, first: str, second: str) -> str:
+        match kind:
+            case "person":
+                return self._person(first, second)
+            case "place" | "club" | "event" | "machine" | "pet":
+                return f"the {first} {second}"
+            case "company" | "project" | "vehicle_line":
+                return f"{first} {second}"
+            case "ship" | "novel":
+                chance = self._rng.random()
+                if chance < 0.6:
+                    return f"the {kind} {first} {second}"
+                return f"the {kind} {self.place_word()} {second}" if chance < 0.8 else f"the {kind} {self.invented()}"
+            case _:
+                return f"{first}{second}"
+
+    def _person(self, first: str, last: str) -> str:
+        choice = self._rng.choice
+        chance = self._rng.random()
+        if chance < 0.66:
+            return f"{first} {last}"
+        if chance < 0.72:
+            return f"{first} {choice(_INITIALS)}. {last}"
+        if chance < 0.76:
+            return f"{choice(_INITIALS)}. {choice(_INITIALS)}. {last}"
+        if chance < 0.86:
+            return f"{choice(NAMES.titles)} {choice((last, f'{first} {last}'))}"
+        if chance < 0.91:
+            return f"{first} {self.first()} {last}"
+        return first if chance < 0.95 else f"{first} of {self.invented()}"
+
+
+def _invented(rng: Random, syllables: int = 0) -> str:
+    while True:
+        style = NAMES.styles[rng.choice(tuple(NAMES.styles))]
+        word = ""
+        for _ in range(syllables or rng.choice((1, 1, 2))):
+            word += rng.choice(style.begins) + rng.choice(style.vowels) + rng.choice(style.codas)
+        if rng.random() < 0.7:
+            word += rng.choice(style.ends)
+        if 3 <= len(word) <= 11 and word not in _RESERVED:
+            return word.capitalize()

@@ -9,9 +9,10 @@ from itertools import cycle, islice
 from random import Random
 from typing import Final
 
-from mplus.corpus.facts import Fact, FactMaker
-from mplus.corpus.text import sentences
+from mplus.corpus.facts import Fact
+from mplus.corpus.held_out import HeldOutFacts
 from mplus.errors import EmptyTextError, InputError
+from mplus.text.sentences import sentences
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def build_stream(
     Each distance gets ``questions`` facts within 15 % of it (25 % up to 1,000 tokens), between sentences;
     near the end there is room for fewer (21 facts 1,000 tokens back), and a warning says so.
     Bystander facts, one per ``fact_every`` tokens, share names and relations with them and are never asked.
-    All facts come from one ``FactMaker`` of the held-out split, so no other statement answers a question.
+    All facts come from one ``HeldOutFacts``, so no other statement answers a question.
 
     Args:
         haystack: text of at least 2,000 tokens; it starts at a place that depends on the seed and is repeated if too short.
@@ -147,7 +148,7 @@ def _plan(rng: Random, tokens: int, distances: list[int], questions: int, seed: 
         step = 2 * half_width / asked
         places += [(distance - half_width + step * (i + rng.random()), distance) for i in range(asked)]
     places += [(rng.uniform(0, tokens), None) for _ in range(tokens // fact_every)]
-    facts = FactMaker(seed, "held_out").make(len(places))
+    facts = HeldOutFacts(seed).make(len(places))
     rng.shuffle(facts)  # facts of one subject are made one after another: spread them
     plants = [_Plant(fact, place, distance) for fact, (place, distance) in zip(facts, places, strict=True)]
     return sorted(plants, key=lambda plant: plant.target_tokens_back)

@@ -11,8 +11,8 @@ from mplus.circumstances import circumstances
 from mplus.corpus.stream import Stream, build_stream, shortest_stream
 from mplus.demo.result import LONG_ANSWER_TOKENS, WINDOW_LONG, Answered, RetentionResult
 from mplus.errors import InputError
-from mplus.evaluation.protocol import RemembersText
-from mplus.evaluation.window import answer_from_window
+from mplus.evaluation.protocol import MemoryModel
+from mplus.evaluation.systems.shared_context import answer_from_window
 
 DEFAULT_DISTANCES: Final = (1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 160_000)
 DEFAULT_TOKENS: Final = 164_000
@@ -37,7 +37,7 @@ def distances_within(tokens: int, questions: int = DEFAULT_QUESTIONS) -> list[in
 
 
 def run_retention(
-    model: RemembersText,
+    model: MemoryModel,
     *,
     haystack: str,
     tokens: int = DEFAULT_TOKENS,
@@ -115,7 +115,7 @@ def run_retention(
     )
 
 
-def _read(model: RemembersText, stream: Stream, memories: list[Any], report: Progress) -> None:
+def _read(model: MemoryModel, stream: Stream, memories: list[Any], report: Progress) -> None:
     """Write the text into all memories, encoding every chunk once."""
     done = 0
     report("read", 0, stream.tokens)
@@ -128,7 +128,7 @@ def _read(model: RemembersText, stream: Stream, memories: list[Any], report: Pro
             report("read", min(done, stream.tokens), stream.tokens)
 
 
-def _ask_memory(model: RemembersText, memory: Any, questions: list[str], report: Callable[[int, int], None]) -> list[str]:
+def _ask_memory(model: MemoryModel, memory: Any, questions: list[str], report: Callable[[int, int], None]) -> list[str]:
     answers: list[str] = []
     for start in range(0, len(questions), _CHAT_BATCH):
         messages = [[{"role": "user", "content": question}] for question in questions[start : start + _CHAT_BATCH]]
@@ -137,7 +137,7 @@ def _ask_memory(model: RemembersText, memory: Any, questions: list[str], report:
     return [answer.strip() for answer in answers]
 
 
-def _decoded(model: RemembersText, ids: list[int]) -> str:
+def _decoded(model: MemoryModel, ids: list[int]) -> str:
     text: str = model.tokenizer.decode(ids, skip_special_tokens=True)
     return text.strip()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mplus.demo.result import LONG_ANSWER_TOKENS, WINDOW_LONG, RetentionResult
-from mplus.evaluation.score import wilson_interval
+from mplus.evaluation.scoring.text_match import wilson_interval
 from mplus.runtime.extras import figure_of, require
 
 _LOOK: Final = {"mplus": ("#0b6e4f", "o"), "memoryllm": ("#c8553d", "s"), "window": ("#5b6c8f", "^")}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mplus.corpus.stream import Planted
-from mplus.evaluation.score import contains_value, wilson_interval
+from mplus.evaluation.scoring.text_match import contains_value, wilson_interval
 
 SYSTEMS: Final = ("mplus", "memoryllm", "window")
 WINDOW_LONG: Final = "window_long"  # the window baseline again, allowed longer answers: without training it answers in sentences

@@ -12,16 +12,16 @@ from typing import Any, Final
 
 from mplus.circumstances import circumstances
 from mplus.errors import InputError
-from mplus.evaluation.bench import Bench
-from mplus.evaluation.drawing import draw_summary
-from mplus.evaluation.journal import SAMPLES, SETTINGS, Journal, Sample
-from mplus.evaluation.left_out import LeftOut
-from mplus.evaluation.material import Stream
-from mplus.evaluation.metrics import Metric
-from mplus.evaluation.run import DEFAULT_MAX_NEW_TOKENS, Measure, last_missing, run_script
-from mplus.evaluation.script import Script
-from mplus.evaluation.sessions import SESSIONS, Sessions
-from mplus.evaluation.summary import SUMMARY, TABLE, Summary, store
+from mplus.evaluation.report.pictures import draw_summary
+from mplus.evaluation.report.result_log import SAMPLES, SETTINGS, ResultLog, Sample
+from mplus.evaluation.report.sessions import SESSIONS, Sessions
+from mplus.evaluation.report.summary import SUMMARY, TABLE, Summary, store
+from mplus.evaluation.schedule.stream import EvalStream
+from mplus.evaluation.schedule.stream_run import DEFAULT_MAX_NEW_TOKENS, Measure, last_missing, run_script
+from mplus.evaluation.scoring.metrics import Metric
+from mplus.evaluation.systems.factory import SystemFactory
+from mplus.evaluation.tasks.context import StreamSource
+from mplus.evaluation.tasks.left_out import LeftOut
 from mplus.memory.files import written_whole
 from mplus.runtime.extras import can_draw
 
@@ -30,7 +30,7 @@ _LEFT_OUT: Final = "left_out"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TaskRun:
     """What is read, who answers, and when an answer is right.
 
     Attributes:
@@ -42,8 +42,8 @@ class Job:
     """
 
     task: str
-    bench: Bench
-    streams: Sequence[Stream]
+    bench: SystemFactory
+    streams: Sequence[StreamSource]
     metric: Metric | None
     measure: Measure = "answer"
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
@@ -79,7 +79,7 @@ class Job:
         written_whole({directory / SETTINGS: lambda path: path.write_text(settings, encoding="utf-8")})
         tokens: dict[str, int] = {}
         sessions = Sessions(directory / SESSIONS)
-        with Journal(directory / SAMPLES, resume=resume) as journal:
+        with ResultLog(directory / SAMPLES, resume=resume) as journal:
             try:
                 for stream in self.streams:
                     self._run_stream(stream, journal, sessions, tokens, progress)
@@ -90,7 +90,7 @@ class Job:
         return summary, [journal.path, *store(summary, directory, draw_summary if can_draw() else None)]
 
     def _run_stream(
-        self, stream: Stream, journal: Journal, sessions: Sessions, tokens: dict[str, int], progress: Progress | None
+        self, stream: StreamSource, journal: ResultLog, sessions: Sessions, tokens: dict[str, int], progress: Progress | None
     ) -> None:
         script = stream.opened()
         tokens[stream.name] = script.tokens
@@ -177,7 +177,7 @@ class Job:
         }
 
 
-def _check_ids(stream: str, script: Script) -> None:
+def _check_ids(stream: str, script: EvalStream) -> None:
     """Refuse two questions that samples could not tell apart: one of them would be lost."""
     counted = Counter((due.question.id, due.distance) for asked in script.due.values() for due in asked)
     for (name, _), count in counted.items():

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 
-class RemembersText(Protocol):
+class MemoryModel(Protocol):
     """A model whose memories are values of their own."""
 
     @property

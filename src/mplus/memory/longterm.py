@@ -68,7 +68,7 @@ class LongTerm:
         """Whether a group is so large that not every row is scored; see ``Geometry.search``."""
         geometry = self.geometry
         allowed = geometry.search == "auto" and geometry.eviction == "oldest" and geometry.choice == "best" and geometry.reads_ltm
-        return allowed and len(self.stores[group]) >= geometry.exact_below
+        return allowed and len(self.stores[group]) >= self.summaries[group].exact_below
 
     def summaries_of(self, group: int) -> KeyLevels | BlockSketch | None:
         """The summaries of a group's rows, all but the newest; None where every row is to be scored.

@@ -1,4 +1,4 @@
-"""A memory: everything one user, conversation or corpus has written. Knows a model only as a ``Host``.
+"""A memory: everything one user, conversation or corpus has written. Knows a model only as an ``Encoder``.
 
 Legend: L layers, N short-term tokens, K new tokens per write, G drop groups, n tokens.
 Time is counted in memory tokens written: ``now``; the age of a token is ``now - 1 - birth``.
@@ -18,7 +18,7 @@ from torch import Tensor
 from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory import drops, room
-from mplus.memory.host import Host
+from mplus.memory.encoder import Encoder, WritingModel
 from mplus.memory.ledger import Chunk, Ledger
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
@@ -29,10 +29,10 @@ from mplus.memory.stats import MemoryStats
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
 from mplus.memory.text_types import Text, checked_seed, checked_source, checked_text, runs
-from mplus.prompts import SEPARATOR, check_ids
 from mplus.runtime.turns import TurnLock
+from mplus.text.prompts import SEPARATOR, check_ids
 
-__all__ = ["Host", "Memory", "MemoryStats"]
+__all__ = ["Encoder", "Memory", "MemoryStats"]
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int], None]
@@ -61,7 +61,7 @@ class Memory:
 
     def __init__(
         self,
-        host: Host,
+        encoder: Encoder,
         geometry: Geometry,
         memory_format: MemoryFormat,
         seed: int,
@@ -72,11 +72,11 @@ class Memory:
         self.turn = TurnLock(IN_USE)
         self.stored: dict[str, tuple[int, int]] = {}
         """Data files of the states this memory was opened from or saved as, with device and inode of their directories."""
-        self.host = host
+        self.encoder = encoder
         self.geometry = geometry
         self.format: MemoryFormat = memory_format
         self.seed = checked_seed(seed)
-        self.layout = host.layout(memory_format, geometry)
+        self.layout = encoder.layout(memory_format, geometry)
         self.initialised_at_start = initialised
         check_row_types(self.layout, geometry)  # before a directory is made
         self.storage = storage_at(store)
@@ -92,14 +92,14 @@ class Memory:
                 generator=torch.Generator().manual_seed(self.seed),
                 initialised=self.initialised_at_start,
             )
-            initial = self.host.initial_rows(self) if self.initialised else None
+            initial = self.encoder.initial_rows(self) if self.initialised else None
             if initial is not None:
                 rows, self.tail = initial
                 count = next(iter(rows.values())).shape[1]
                 oldest_first = torch.arange(count - 1, -1, -1)
                 ages = oldest_first if self.geometry.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
                 self.pool.append(rows, -1 - ages)
-            for group, (rows, ages, frequency) in enumerate(self.host.initial_longterm(self) or []):
+            for group, (rows, ages, frequency) in enumerate(self.encoder.initial_longterm(self) or []):
                 self.longterm.restore(group, rows, -1 - ages, frequency)
 
     def __repr__(self) -> str:
@@ -108,7 +108,7 @@ class Memory:
         names = [name or "(no name)" for name in held.ledger.tokens_by_source()]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return (
-            f"Memory(model {self.host.name!r}, {held.tokens_read + self.pending_tokens:,} tokens read, "
+            f"Memory(model {self.encoder.name!r}, {held.tokens_read + self.pending_tokens:,} tokens read, "
             f"STM {len(held.pool):,} of {self.geometry.stm_tokens:,}, {longterm}, sources: {shown or 'none'})"
         )
 
@@ -136,13 +136,13 @@ class Memory:
             ReentryError: called by a streamer, processor or progress function of a call that uses this memory or its model.
             OutOfRoomError: what a pass needs cannot be allocated; nothing is lost.
         """
-        self.host.refuse_reentry()
+        self.encoder.refuse_reentry()
         with self.turn.held():
             steps = self.steps(text, source, progress)
             try:
                 ids = next(steps)
                 while True:
-                    ids = steps.send(self.host.encode(ids, self))
+                    ids = steps.send(self.encoder.encode(ids, self))
             except StopIteration as end:
                 return int(end.value)
 
@@ -287,12 +287,12 @@ class Memory:
     def _pieces(self, text: str | list[int], source: str | None) -> tuple[list[list[int]], bool | None]:
         """Chunks of token ids that this model knows, and whether the text ends in white space."""
         if isinstance(text, str):
-            pieces = self.host.cut_ids(SEPARATOR + text if self._needs_separator(text, source) else text)
+            pieces = self.encoder.cut(SEPARATOR + text if self._needs_separator(text, source) else text)
             ends_in_space = text[-1:].isspace()
         else:
             size, ends_in_space = self.geometry.chunk_tokens, None
             pieces = [text[start : start + size] for start in range(0, len(text), size)]
-        check_ids((token for piece in pieces for token in piece), self.host.vocabulary)
+        check_ids((token for piece in pieces for token in piece), self.encoder.vocabulary)
         return pieces, ends_in_space
 
     def _needs_separator(self, text: str, source: str | None) -> bool:
@@ -343,7 +343,7 @@ class Memory:
 
     def clear(self) -> None:
         """Forget everything; the memory is again as ``model.new_memory(seed=...)`` made it."""
-        self.host.refuse_reentry()
+        self.encoder.refuse_reentry()
         with self.turn.held():
             before = self._state
             try:
@@ -396,7 +396,7 @@ class Memory:
 
     @staticmethod
     def load(
-        directory: str | Path, model: Host, *, store: Storage | str | Path | None = None, check_rows: bool = False
+        directory: str | Path, model: WritingModel, *, store: Storage | str | Path | None = None, check_rows: bool = False
     ) -> Memory:
         """Open a stored memory.
 
@@ -416,4 +416,4 @@ class Memory:
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
         with ordinary_tensors():
-            return snapshot.load(directory, model, store, check_rows=check_rows)
+            return snapshot.load(directory, model.writer, store, check_rows=check_rows)

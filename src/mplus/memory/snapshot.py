@@ -43,7 +43,7 @@ from mplus.memory.stores.segments import unmapped_in
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
 if TYPE_CHECKING:
-    from mplus.memory.memory import Host, Memory
+    from mplus.memory.memory import Encoder, Memory
 
 log = logging.getLogger(__name__)
 STATES_KNOWN = 1000
@@ -110,7 +110,7 @@ def _save(memory: Memory, directory: Path, home: SegmentHome | None, seen: str |
     place, committing = identity(directory), False
     try:
         manifest = _manifest(memory, groups)
-        check_numbers(manifest, memory.host.vocabulary)  # what is stored opens again
+        check_numbers(manifest, memory.encoder.vocabulary)  # what is stored opens again
         with aside_in(directory, SAVING) as aside:
             if home is None:
                 linked = sealed.link_into(groups, directory)
@@ -218,7 +218,7 @@ def _data_name(manifest: dict[str, Any]) -> str | None:
     return str(entry.get("file")) if isinstance(entry, dict) else None
 
 
-def load(directory: str | Path, model: Host, store: Storage | str | Path | None = None, *, check_rows: bool = False) -> Memory:
+def load(directory: str | Path, model: Encoder, store: Storage | str | Path | None = None, *, check_rows: bool = False) -> Memory:
     """Open a stored memory with the model that wrote it; see ``Memory.load``."""
     directory = directory_at(directory)
     try:
@@ -235,7 +235,7 @@ def load(directory: str | Path, model: Host, store: Storage | str | Path | None 
         ) from None
 
 
-def _load_as_reader(directory: Path, model: Host, store: Storage | str | Path | None, check_rows: bool) -> Memory:
+def _load_as_reader(directory: Path, model: Encoder, store: Storage | str | Path | None, check_rows: bool) -> Memory:
     """Open what is stored, whole; where it is replaced meanwhile, open what replaced it."""
     for _ in range(READ_AGAIN):
         manifest = read_manifest(directory)
@@ -255,7 +255,9 @@ def _goes_on_in(directory: Path, store: Storage | str | Path | None) -> bool:
     return there.is_dir() and there.samefile(directory)
 
 
-def _load(directory: Path, manifest: dict[str, Any], model: Host, store: Storage | str | Path | None, check_rows: bool) -> Memory:
+def _load(
+    directory: Path, manifest: dict[str, Any], model: Encoder, store: Storage | str | Path | None, check_rows: bool
+) -> Memory:
     from mplus.memory.memory import Memory
 
     try:
@@ -308,7 +310,7 @@ def _manifest(memory: Memory, groups: list[sealed.Sealed]) -> dict[str, Any]:
     return {
         "format": WITH_SEGMENTS if segments else PLAIN,
         "mplus": __version__,
-        "model": identity_of(memory.host),
+        "model": identity_of(memory.encoder),
         "geometry": memory.geometry.model_dump(),
         "memory_format": memory.format,
         "seed": memory.seed,

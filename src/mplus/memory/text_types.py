@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mplus.errors import InputError
-from mplus.text_input import well_formed
+from mplus.runtime.unicode import well_formed
 
 Text = str | Sequence[int] | Tensor
 """A text, or token ids [T]."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mplus.errors import InputError
-from mplus.text_input import well_formed
+from mplus.runtime.unicode import well_formed
 
 LARGEST_TEXT_BYTES = 1 << 30
 """Of one text: about 250 million tokens."""

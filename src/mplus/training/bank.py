@@ -19,12 +19,12 @@ from mplus.attach.find import prompt_features
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
 from mplus.attach.write import Tail, write_pass
-from mplus.conversation import templated
 from mplus.memory.memory import Memory
 from mplus.memory.rows import Written
 from mplus.model import MPlusModel
-from mplus.prompts import Prompts, encode
 from mplus.retriever import VoteRetriever
+from mplus.text.chat_template import templated
+from mplus.text.prompts import Prompts, encode
 from mplus.training.documents import Document, Question
 
 WRITE_ROWS = 16
@@ -52,7 +52,7 @@ class Writer:
         self.model = model
         attached = model.attached
         self.attached = Attached(attached.decoder, attached.adapters, attached.bos, attached.position, retriever)
-        layout = model.layout("kv", model.geometry)
+        layout = model.writer.layout("kv", model.geometry)
         self.layout = type(layout)(
             format="kv",
             layers=layout.layers,

@@ -11,8 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from mplus.corpus.wide.pools import small_world
-from mplus.corpus.wide.teller import Teller, Told
+from mplus.corpus.facts import Fact, FactGenerator
+from mplus.corpus.names import confusable_pool
 from mplus.errors import InputError
 from mplus.training.data.conversation import Conversations
 from mplus.training.data.document import Document, Kind, Question
@@ -63,7 +63,7 @@ class DocumentMaker:
         sample = books[0][:_SAMPLE_CHARACTERS]
         self.characters_per_token = len(sample) / len(tokenizer(sample, add_special_tokens=False, verbose=False)["input_ids"])
         self._told_before: deque[str] = deque(maxlen=REMEMBERED_KEYS)
-        self._facts: list[Told] = []
+        self._facts: list[Fact] = []
         self._world, self._world_left = 0, 0  # seed of its words, and chunks to come
 
     def make(self, count: int) -> list[Document]:
@@ -92,23 +92,23 @@ class DocumentMaker:
         self._told_before = deque(state["told_before"], maxlen=REMEMBERED_KEYS)
         self._world, self._world_left = state["world"]
 
-    def _teller(self) -> Teller:
+    def _teller(self) -> FactGenerator:
         world = Random(self._world)
-        return Teller(
+        return FactGenerator(
             Random(self.random.getrandbits(64)),
             facts_per_subject=self.random.choice([1.5, 3.0, 5.0]),
             relation_share=self.random.uniform(0.35, 0.75),
             focus=self.random.choice([0.2, 0.5, 0.8]),
-            told_before=self._told_before,
-            pools=small_world(world) if world.random() < _SMALL_WORLD_SHARE else None,
+            known_keys=self._told_before,
+            pool=confusable_pool(world) if world.random() < _SMALL_WORLD_SHARE else None,
         )
 
-    def _draft(self, teller: Teller) -> Draft:
+    def _draft(self, teller: FactGenerator) -> Draft:
         if self.random.random() >= self.fact_share and self.passages:
             return self._with_passage()
         return self._chat(teller) if self.random.random() < _CHAT_SHARE else self._with_facts(teller)
 
-    def _with_facts(self, teller: Teller) -> Draft:
+    def _with_facts(self, teller: FactGenerator) -> Draft:
         """Facts between sentences of running text; the text is longer than the chunk, so that facts fall across its end."""
         draft, around = self._empty()
         room = int((self.tokens + draft.skip) * self.characters_per_token)
@@ -124,7 +124,7 @@ class DocumentMaker:
             draft.add(sentence)
         return draft
 
-    def _chat(self, teller: Teller) -> Draft:
+    def _chat(self, teller: FactGenerator) -> Draft:
         draft, around = self._empty()
         facts = self._next_facts(teller, self._fact_count(draft.skip)) + teller.make_own(self.random.randint(0, 2))
         names = teller.speakers()
@@ -177,7 +177,7 @@ class DocumentMaker:
         wanted = per_token * (self.tokens + skip)
         return max(1, int(wanted) + (self.random.random() < wanted % 1))
 
-    def _next_facts(self, teller: Teller, count: int) -> list[Told]:
+    def _next_facts(self, teller: FactGenerator, count: int) -> list[Fact]:
         """Facts of this call: mixed, so that those of one subject lie in many chunks, or a run that shares subjects."""
         if self.random.random() < 0.25:
             return teller.make(count)

@@ -51,7 +51,7 @@ class Scribe:
     def __init__(self, model: MPlusModel, *, searches: bool) -> None:
         self.model = model
         self.format: MemoryFormat = "kv" if keeps_write_kv(model.geometry) else "hidden"
-        layout = model.layout(self.format, model.geometry.changed(ltm=False))
+        layout = model.writer.layout(self.format, model.geometry.changed(ltm=False))
         fields = {name: shape for name, shape in layout.fields.items() if name != "search"}
         self.layout = RowLayout(
             format=self.format, layers=layout.layers, fields=fields, search_groups=0, dtype=layout.dtype, device=layout.device

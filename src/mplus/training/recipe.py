@@ -53,7 +53,6 @@ class ModelSettings(Settings):
     geometry: dict[str, Any] = Field(default_factory=dict, description="fields of mplus.Geometry to replace")
     read_adapter: Adapter | None = Field(None, description="null: none, or what `start` brings")
     write_adapter: Adapter | None = Field(None, description="null: none, or what `start` brings")
-    look_adapter: Adapter | None = Field(None, description="null: none, or what `start` brings")
     retriever: Retriever | None = Field(None, description="null: the training-free search, or what `start` brings")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attention: str = Field("auto", description="auto, eager, sdpa, grouped (ours, for CPUs) or another of transformers'")
@@ -61,8 +60,18 @@ class ModelSettings(Settings):
 
     @property
     def adapters(self) -> dict[str, Adapter | None]:
-        """The three of them by role."""
-        return {"read": self.read_adapter, "write": self.write_adapter, "look": self.look_adapter}
+        """Both of them by role."""
+        return {"read": self.read_adapter, "write": self.write_adapter}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_second_look(cls, given: Any) -> Any:
+        """Recipes and runs of earlier versions may name the adapter of the second look, without a value."""
+        if isinstance(given, dict) and "look_adapter" in given:
+            if given["look_adapter"] is not None:
+                raise ValueError("look_adapter trained the second look, which there is no more; leave it out")
+            return {name: value for name, value in given.items() if name != "look_adapter"}
+        return given
 
     @field_validator("geometry")
     @classmethod

@@ -19,7 +19,7 @@ import yaml
 from mplus.config import SYMBOLS
 from mplus.errors import InputError, RecipeError
 from mplus.runtime.input_file import LARGEST_SETTINGS_BYTES, expanded, read_input
-from mplus.text_input import well_formed
+from mplus.runtime.unicode import well_formed
 from mplus.training.recipe import Recipe, make_recipe
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mplus.corpus.files import parsed, read_text
 from mplus.errors import InputError
 from mplus.runtime.extras import missing
+from mplus.text.files import parsed, read_text
 
 log = logging.getLogger(__name__)
 
@@ -295,7 +295,9 @@ def _squad(file: Path) -> Iterator[dict[str, Any]]:
                     answers = [answer["text"] for answer in asked.get("answers", [])]
                     yield {"context": paragraph["context"], "question": asked["question"], "answers": answers}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} is not SQuAD-format JSON ({type(error).__name__}: {error}); see docs/training.md") from None
+        raise InputError(
+            f"{file} is not SQuAD-format JSON ({type(error).__name__}: {error}); see docs/reference/training.md"
+        ) from None
 
 
 def _unreachable(name: str, error: Exception) -> InputError:

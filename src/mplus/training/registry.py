@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 TASKS: dict[str, str] = {
     "vote": "mplus.training.tasks.vote",
     "read": "mplus.training.tasks.read",
-    "look": "mplus.training.tasks.look",
     "language": "mplus.training.tasks.language",
 }
 """Kind to module; a program of yours may add its own before it calls ``training.run``."""

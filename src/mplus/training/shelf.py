@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mplus.model import MPlusModel
 from mplus.retriever import VoteRetriever
-from mplus.search_query import last_user_turn
+from mplus.text.search_query import last_user_turn
 from mplus.training.bank import Writer, chat_ids, question_states
 from mplus.training.documents import DocumentMaker, Question
 
@@ -65,7 +65,7 @@ class Shelf:
         self.model, self.makers, self.vote = model, makers, model.attached.retriever
         self.chunks, self.tokens, self.per_chunk, self.forms, self.random = chunks, makers.tokens, per_chunk, forms, randomness
         self.writer = Writer(model, self.vote)
-        layout = model.layout("kv", model.geometry)
+        layout = model.writer.layout("kv", model.geometry)
         places = chunks * self.tokens
         shape = (layout.layers, places, *layout.fields["keys"])
         self.keys, self.values = (torch.zeros(shape, dtype=layout.dtype) for _ in range(2))

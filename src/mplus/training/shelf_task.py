@@ -46,7 +46,7 @@ class ShelfTask(Task):
         TrainingError: nothing is found by a trained vote, or the model has no such adapter.
     """
 
-    def __init__(self, model: MPlusModel, settings: ShelfSettings, seed: int, kind: Literal["read", "look"]) -> None:
+    def __init__(self, model: MPlusModel, settings: ShelfSettings, seed: int, kind: Literal["read"]) -> None:
         super().__init__()
         retriever, adapter = model.attached.retriever, model.attached.adapters.named(kind)
         if not isinstance(retriever, VoteRetriever):
@@ -57,7 +57,7 @@ class ShelfTask(Task):
             raise TrainingError(f"task {kind} trains the {kind} adapter; give model.{kind}_adapter")
         self.model, self.kind, self.vote = model, kind, retriever
         self.fresh_chunks, self.fresh_every, self.questions = settings.fresh_chunks, settings.fresh_every, settings.questions
-        model._loaded.use_chat_template(settings.chat_template or model._loaded.chat_template)
+        model.checkpoint.use_chat_template(settings.chat_template or model.checkpoint.chat_template)
         self.net = model.attached.decoder.model
         for name, value in self.net.named_parameters():
             value.requires_grad_(".lora_" in name and f".{adapter}." in name)

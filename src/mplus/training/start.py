@@ -44,7 +44,7 @@ def open_model(recipe: Recipe, device: torch.device) -> MPlusModel:
         _add_missing(model, settings)
     if grouped:
         model.attached.decoder.model.set_attn_implementation(attention.register())
-    model._loaded.name = model.name = settings.name or recipe.name
+    model.checkpoint.name = settings.name or recipe.name
     return model
 
 
@@ -84,7 +84,7 @@ def _add_missing(model: MPlusModel, settings: ModelSettings) -> None:
 
 
 def _add_adapter(model: MPlusModel, role: str, wanted: Adapter) -> None:
-    adapters, configs = model.attached.adapters, model._loaded.adapter_configs
+    adapters, configs = model.attached.adapters, model.checkpoint.adapter_configs
     name, config = adapters.named(role), lora_of(wanted)
     if name is not None:
         own = configs[name]

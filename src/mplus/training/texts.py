@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mplus.conversation import templated
 from mplus.errors import InputError
-from mplus.prompts import encode
+from mplus.text.chat_template import templated
+from mplus.text.prompts import encode
 from mplus.training.records import Records, open_hub, open_local
 
 log = logging.getLogger(__name__)

@@ -112,4 +112,4 @@ class Trained(nn.Module):
             self.attached.bos = self.bos.detach().to(kind).clone()
         if "position" in self.parts:
             self.attached.position = self.position.detach().to(kind).clone()
-        self.model._fingerprint = None
+        self.model.writer.weights_changed()

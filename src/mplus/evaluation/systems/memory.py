@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mplus.evaluation.clock import Clock
-from mplus.evaluation.found import Births, Read, can_trace, reads
-from mplus.evaluation.protocol import RemembersText
-from mplus.evaluation.script import Due
-from mplus.evaluation.systems.protocol import GREEDY, Given, as_chat
-from mplus.search_query import asked_alone
+from mplus.evaluation.protocol import MemoryModel
+from mplus.evaluation.schedule.stream import ScheduledQuestion
+from mplus.evaluation.systems.clock import Clock
+from mplus.evaluation.systems.protocol import GREEDY, Response, as_chat
+from mplus.evaluation.systems.retrieval_recall import ChunkBirths, RetrievalRecall, can_trace, reads
+from mplus.text.search_query import asked_alone
 
 
 @dataclass
@@ -23,20 +23,20 @@ class MemorySystem:
     """Answers from a memory."""
 
     name: str
-    model: RemembersText
+    model: MemoryModel
     memory: Any
-    births: Births = field(default_factory=Births)
+    births: ChunkBirths = field(default_factory=ChunkBirths)
 
-    def wants(self, due: Due, max_new_tokens: int) -> bool:
+    def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         return True
 
-    def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
+    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: Clock | None = None) -> list[Response]:
         return _asked(self.model, self.memory, self.births, due, max_new_tokens, clock)
 
-    def likelihood(self, due: Sequence[Due]) -> list[Given]:
+    def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
         return _likely(self.model, self.memory, due)
 
-    def size_bytes(self, due: Due) -> int:
+    def size_bytes(self, due: ScheduledQuestion) -> int:
         return _bytes_of(self.memory)
 
 
@@ -48,16 +48,16 @@ class OtherReading:
     of: MemorySystem
     geometry: Any
 
-    def wants(self, due: Due, max_new_tokens: int) -> bool:
+    def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         return True
 
-    def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
+    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: Clock | None = None) -> list[Response]:
         return _asked(self.of.model, self._seen(), self.of.births, due, max_new_tokens, clock)
 
-    def likelihood(self, due: Sequence[Due]) -> list[Given]:
+    def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
         return _likely(self.of.model, self._seen(), due)
 
-    def size_bytes(self, due: Due) -> int:
+    def size_bytes(self, due: ScheduledQuestion) -> int:
         return _bytes_of(self.of.memory)
 
     def _seen(self) -> Any:
@@ -70,7 +70,7 @@ class OtherReading:
 class MemoryReader:
     """Writes into all memories of one model, encoding every chunk once."""
 
-    model: RemembersText
+    model: MemoryModel
     systems: list[MemorySystem]
 
     def read(self, ids: list[int], start: int) -> None:
@@ -82,8 +82,13 @@ class MemoryReader:
 
 
 def _asked(
-    model: RemembersText, memory: Any, births: Births, due: Sequence[Due], max_new_tokens: int, clock: Clock | None
-) -> list[Given]:
+    model: MemoryModel,
+    memory: Any,
+    births: ChunkBirths,
+    due: Sequence[ScheduledQuestion],
+    max_new_tokens: int,
+    clock: Clock | None,
+) -> list[Response]:
     """Answers from a memory, with what each reading drew where that can be told."""
     chats = [as_chat(one.question.text) for one in due]
     tracing = can_trace(memory)
@@ -96,14 +101,14 @@ def _asked(
     if clock is not None:
         kwargs |= {"min_new_tokens": max_new_tokens, "streamer": clock}
     texts = model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, **GREEDY, **kwargs)
-    read: list[Read | None] = [None] * len(due)
+    read: list[RetrievalRecall | None] = [None] * len(due)
     if tracing:
         read = reads(memory, births, [one.question for one in due], drawn)
     held = int(memory.stats().ltm_tokens)
-    return [Given(text.strip(), held, one) for text, one in zip(texts, read, strict=True)]
+    return [Response(text.strip(), held, one) for text, one in zip(texts, read, strict=True)]
 
 
-def _likely(model: Any, memory: Any, due: Sequence[Due]) -> list[Given]:
+def _likely(model: Any, memory: Any, due: Sequence[ScheduledQuestion]) -> list[Response]:
     """Likelihood of continuations; what is read is chosen by the text before them only."""
     encode = model.tokenizer
     before = [encode(one.question.text, add_special_tokens=False)["input_ids"] for one in due]
@@ -112,7 +117,7 @@ def _likely(model: Any, memory: Any, due: Sequence[Due]) -> list[Given]:
         kwargs["query"] = [one.question.query or one.question.text for one in due]
     found = model.log_likelihood(before, [list(one.question.continuation) for one in due], memory=memory, **kwargs)
     held = int(memory.stats().ltm_tokens)
-    return [Given(ltm_tokens=held, nats=-float(one.sum()), tokens=len(one)) for one in found]
+    return [Response(ltm_tokens=held, nats=-float(one.sum()), tokens=len(one)) for one in found]
 
 
 def _bytes_of(memory: Any) -> int:

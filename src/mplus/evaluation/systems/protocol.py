@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from mplus.evaluation.script import Due
+from mplus.evaluation.schedule.stream import ScheduledQuestion
 
 if TYPE_CHECKING:  # these bring torch and transformers, and listing tasks needs neither
-    from mplus.evaluation.clock import Clock
-    from mplus.evaluation.found import Read
+    from mplus.evaluation.systems.clock import Clock
+    from mplus.evaluation.systems.retrieval_recall import RetrievalRecall
 
 SYSTEMS: Final = {
     "mplus": "the model's memory, short-term and long-term",
@@ -30,7 +30,7 @@ PLAIN: Final = ("full", "window", "bm25", "passage")
 
 
 @dataclass(frozen=True)
-class Given:
+class Response:
     """What a system gave for one question.
 
     Attributes:
@@ -45,7 +45,7 @@ class Given:
 
     text: str = ""
     ltm_tokens: int = 0
-    read: Read | None = None
+    read: RetrievalRecall | None = None
     nats: float | None = None
     tokens: int = 0
     seen_tokens: int = 0
@@ -65,16 +65,16 @@ class System(Protocol):
 
     @property
     def name(self) -> str: ...
-    def wants(self, due: Due, max_new_tokens: int) -> bool:
+    def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         """Whether this question at this distance is one for this system (a text may not fit, a passage be missing)."""
 
-    def answer(self, due: Sequence[Due], max_new_tokens: int, *, clock: Clock | None = None) -> list[Given]:
+    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: Clock | None = None) -> list[Response]:
         """Greedy answers; with a clock (one question) exactly so many tokens, whatever they say, each told to it."""
 
-    def likelihood(self, due: Sequence[Due]) -> list[Given]:
+    def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
         """How likely each question's continuation is, its text before it."""
 
-    def size_bytes(self, due: Due) -> int:
+    def size_bytes(self, due: ScheduledQuestion) -> int:
         """Bytes it keeps of what it has read to answer this: a memory's rows, or keys and values of the text in context."""
 
 

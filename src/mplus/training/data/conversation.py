@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from mplus.corpus.wide.firstperson import MYSELF
-from mplus.corpus.wide.phrasing import own
-from mplus.corpus.wide.teller import Told
+from mplus.corpus.facts import Fact
+from mplus.corpus.first_person import MYSELF
+from mplus.corpus.phrasing import possessive
 from mplus.training.data.draft import Draft, Place
 
 _BEFORE: Final = (
@@ -99,7 +99,7 @@ class Turn:
 
     from_user: bool
     text: str
-    told: Told | None = None
+    told: Fact | None = None
 
 
 class Conversations:
@@ -113,7 +113,7 @@ class Conversations:
         self._tokenizer = tokenizer
         self._small_talk = small_talk or (("How are you?", "I am fine, thank you. How can I help you?"),)
 
-    def fill(self, draft: Draft, rng: Random, facts: Sequence[Told], characters: int, names: tuple[str, str]) -> None:
+    def fill(self, draft: Draft, rng: Random, facts: Sequence[Fact], characters: int, names: tuple[str, str]) -> None:
         """Make an empty draft a transcript of at least `characters` characters, with the facts near its beginning.
 
         Args:
@@ -138,7 +138,7 @@ class Conversations:
             if question is not None:
                 draft.places.append(Place(question, turn.told.value, "chat", first, at))
 
-    def _turns(self, rng: Random, facts: Sequence[Told], characters: int) -> Iterator[Turn]:
+    def _turns(self, rng: Random, facts: Sequence[Fact], characters: int) -> Iterator[Turn]:
         """User and assistant by turns; about as many words of small talk as fit between the facts."""
         waiting = list(facts)
         said = 0
@@ -158,15 +158,17 @@ class Conversations:
             said += len(text) + len(reply) + 12
 
 
-def _by_name(told: Told, name: str) -> str | None:
+def _by_name(told: Fact, name: str) -> str | None:
     """The question as somebody else asks it: Ada's sister instead of my sister; None where it cannot be turned."""
     if told.subject == MYSELF:
         return (
-            told.question.replace("my ", f"{own(name)} ", 1).replace("My ", f"{own(name)} ", 1) if "y " in told.question else None
+            told.question.replace("my ", f"{possessive(name)} ", 1).replace("My ", f"{possessive(name)} ", 1)
+            if "y " in told.question
+            else None
         )
     if not told.subject.startswith(("my ", "our ")):
         return told.question
-    theirs = f"{own(name)} {told.subject.split(' ', 1)[1]}"
+    theirs = f"{possessive(name)} {told.subject.split(' ', 1)[1]}"
     for written in (told.subject, told.subject.capitalize(), told.subject[0].upper() + told.subject[1:]):
         if written in told.question:
             return told.question.replace(written, theirs)

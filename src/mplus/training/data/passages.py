@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mplus.corpus.files import parsed, read_text
 from mplus.corpus.splits import is_dev, nq_split
 from mplus.errors import InputError
-from mplus.scripts import place_of
+from mplus.text.files import parsed, read_text
+from mplus.text.writing_systems import place_of
 from mplus.training.data.document import Kind
 
 Part = Literal["train", "dev"]

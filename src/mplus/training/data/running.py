@@ -9,9 +9,9 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from mplus.corpus.files import read_text
-from mplus.corpus.text import sentences
 from mplus.errors import InputError
+from mplus.text.files import read_text
+from mplus.text.sentences import sentences
 
 BOOKS: Final = ("pride_and_prejudice", "moby_dick", "frankenstein")
 DOCUMENTED_PACKAGES: Final = ("torch", "transformers", "numpy", "peft", "matplotlib")

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from mplus.errors import GeometryError, InputError
 from mplus.model import MPlusModel
-from mplus.prompts import Prompts
-from mplus.search_query import last_place
+from mplus.text.prompts import Prompts
+from mplus.text.search_query import last_place
 from mplus.training import age
 from mplus.training.losses import language_loss
 from mplus.training.older import Older, Scribe

@@ -69,7 +69,7 @@ class VoteTask(Task):
         if isinstance(self.finding, PerLayer):
             geometry, asked = model.geometry, settings.behind_tokens
             self.behind = geometry.stm_tokens + geometry.ltm_read_tokens if asked is None else asked
-        model._loaded.use_chat_template(settings.chat_template or model._loaded.chat_template)
+        model.checkpoint.use_chat_template(settings.chat_template or model.checkpoint.chat_template)
         self.makers = DocumentMaker(
             model.tokenizer, Path(settings.data), model.geometry.chunk_tokens, seed=seed, fact_share=settings.fact_share
         )

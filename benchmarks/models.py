@@ -1,0 +1,220 @@
+"""The models that are measured, by name: real weights, or random ones of a stated shape. Knows nothing of what is measured.
+
+Random weights make answers meaningless and cost exactly what trained ones cost.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from mplus.checkpoints.base import locate
+from mplus.config import make_geometry
+from mplus.dtypes import resolve_dtype
+from mplus.errors import InputError
+from mplus.model import MPlusModel
+
+PUBLISHED: Final = {
+    "write_tap": "output",
+    "drop": "per_layer",
+    "retrieval": "per_layer",
+    "memory_projection": "read",
+    "block_tokens": 1,
+    "chunk_tokens": 512,
+    "eviction": "oldest",
+}
+"""The rules of the published M+ models."""
+
+LORA: Final = {"r": 16, "lora_alpha": 32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A model to measure.
+
+    Attributes:
+        shape: fields of ``LlamaConfig``; None for real weights.
+        geometry: fields of ``Geometry`` of a random model.
+        parts: memory parts of a random model, see ``MPlusModel.from_base``.
+        dtype: number type unless another is asked for.
+        for_gpu: too large for a CPU unless its layers are reduced.
+        ltm: long-term sizes that are measured, in memory tokens; the paper's capacity of 150,000 is where the headline ratio is read.
+        contexts: text lengths of the full-context baselines, in tokens.
+    """
+
+    shape: Mapping[str, Any] | None
+    geometry: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+    for_gpu: bool = False
+    ltm: tuple[int, ...] = (0, 10_000, 40_000, 150_000, 1_000_000)
+    contexts: tuple[int, ...] = (2_048, 4_096, 8_192, 16_384)
+
+
+SIZES: Final[dict[str, Size]] = {
+    "smollm2-135m": Size(shape=None, contexts=(2_048, 4_096, 8_000)),
+    "mid": Size(
+        shape={
+            "hidden_size": 512,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "intermediate_size": 1408,
+            "vocab_size": 8192,
+            "max_position_embeddings": 131_072,
+        },
+        geometry={**PUBLISHED, "new_tokens": 64, "stm_tokens": 2560, "ltm_read_tokens": 640},
+        parts={"key_width": 32, "read_lora": LORA, "write_lora": LORA},
+    ),
+    "8b": Size(
+        shape={
+            "hidden_size": 4096,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "intermediate_size": 14_336,
+            "vocab_size": 128_256,
+            "max_position_embeddings": 131_072,
+            "rope_theta": 500_000.0,
+            "rms_norm_eps": 1e-5,
+        },
+        geometry={**PUBLISHED, "new_tokens": 256, "stm_tokens": 10_240, "ltm_read_tokens": 2560},
+        parts={"key_width": 256, "read_lora": LORA, "write_lora": LORA},
+        dtype="bfloat16",
+        for_gpu=True,
+        contexts=(16_384, 32_768, 65_536, 130_000),
+    ),
+    "tiny": Size(
+        shape={
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 48,
+            "vocab_size": 128,
+            "max_position_embeddings": 4096,
+        },
+        geometry={
+            **PUBLISHED,
+            "chunk_tokens": 16,
+            "new_tokens": 8,
+            "stm_tokens": 64,
+            "ltm_read_tokens": 16,
+            "min_write_tokens": 2,
+        },
+        parts={"key_width": 6, "read_lora": {"r": 2, "lora_alpha": 4}, "write_lora": {"r": 2, "lora_alpha": 4}},
+        ltm=(0, 100, 400),
+        contexts=(64, 128),
+    ),
+}
+"""``tiny`` is for our own tests and is not offered."""
+
+OFFERED: Final = tuple(name for name in SIZES if name != "tiny")
+
+
+def size_named(name: str) -> Size:
+    """The size called `name`.
+
+    Raises:
+        InputError: there is none; the message has the nearest.
+    """
+    if name in SIZES:
+        return SIZES[name]
+    near = difflib.get_close_matches(name.lower(), OFFERED, n=1, cutoff=0.3)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise InputError(f"there is no benchmark model '{name}'; {hint}choose {', '.join(OFFERED)}")
+
+
+def check_size(name: str, layers: int | None, dtype: str | None = None) -> None:
+    """Refuse what cannot be opened here before anything is computed.
+
+    Raises:
+        InputError: unknown, or too large for a CPU.
+        CheckpointError: the real weights are not on this machine.
+    """
+    size = size_named(name)
+    if dtype is not None and resolve_dtype(dtype, torch.device("cpu")) is torch.float16:
+        raise InputError(
+            "a benchmark runs in float32 or bfloat16, whose limits are measured beside it; float16 is not one of them"
+        )
+    if layers is not None and layers < 1:
+        raise InputError(f"--layers is {layers}, expected 1 or more")
+    if size.shape is None:
+        locate(name)
+        if layers is not None:
+            raise InputError(f"--layers changes the shape of random models; '{name}' has real weights, leave it out")
+    if size.for_gpu and layers is None and not torch.cuda.is_available():
+        raise InputError(f"'{name}' is for a GPU and this machine has none; give --layers 1 to run it end to end on the CPU")
+
+
+def open_size(name: str, *, dtype: str | None = None, layers: int | None = None) -> MPlusModel:
+    """The model of that name, on the GPU where there is one.
+
+    Args:
+        dtype: a name of ``dtypes.resolve_dtype``; None for the size's own.
+        layers: depth of a random model, for machines that cannot hold all of it.
+    """
+    size = size_named(name)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = resolve_dtype(dtype or size.dtype, device)
+    if size.shape is None:
+        return MPlusModel.from_pretrained(name, dtype=kind, device=device)
+    decoder = _random_decoder(size, kind, device, layers)
+    model = MPlusModel.from_base(decoder, geometry=make_geometry(**size.geometry), **size.parts)
+    _randomise(model)
+    model.checkpoint.name = name if layers is None else f"{name}, {layers} of {size.shape['num_hidden_layers']} layers"
+    return model
+
+
+def _random_decoder(size: Size, dtype: torch.dtype, device: torch.device, layers: int | None) -> PreTrainedModel:
+    assert size.shape is not None
+    shape = {**size.shape, **({} if layers is None else {"num_hidden_layers": layers})}
+    config = LlamaConfig(
+        **shape, tie_word_embeddings=False, bos_token_id=1, eos_token_id=None, pad_token_id=None, initializer_range=0.02
+    )
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(), torch.device(device):
+        torch.manual_seed(0)
+        torch.set_default_dtype(dtype)
+        try:
+            made: PreTrainedModel = LlamaForCausalLM(config).eval()
+            return made
+        finally:
+            torch.set_default_dtype(before)
+
+
+def _randomise(model: MPlusModel) -> None:
+    """Adapters and position vector away from zero, so that what they do is computed as with trained ones."""
+    generator = torch.Generator().manual_seed(1)
+    decoder = model.attached.decoder
+    with torch.no_grad():
+        for name, value in decoder.model.named_parameters():
+            if ".lora_B." in name:
+                value.copy_(torch.randn(value.shape, generator=generator) * 0.02)
+    if model.geometry.write_tap == "output":
+        position = torch.randn(decoder.width, generator=generator) * 0.02
+        model.attached.position = position.to(device=decoder.device, dtype=decoder.dtype)
+
+
+def plain_twin(model: MPlusModel) -> PreTrainedModel:
+    """The bare decoder on the same weight tensors, without the wrappers of adapters: what plain decoding is measured on."""
+    decoder = model.attached.decoder
+    weights = {
+        name.replace(".base_layer.", "."): value for name, value in decoder.model.state_dict().items() if ".lora_" not in name
+    }
+    kind: Any = type(decoder.model)
+    with torch.device("meta"):
+        twin: Any = kind(copy.deepcopy(decoder.config))
+    twin.load_state_dict(weights, assign=True)
+    twin.tie_weights()
+    twin.model.rotary_emb = decoder.body.rotary_emb  # its table is no weight
+    twin.generation_config = decoder.model.generation_config
+    twin.eval().requires_grad_(False)
+    made: PreTrainedModel = twin
+    return made

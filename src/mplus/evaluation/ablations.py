@@ -1,0 +1,117 @@
+"""Changed memories measured beside the one of the model: what was typed, and which fields may differ. Knows no models."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+from mplus.config import SYMBOLS, Geometry
+from mplus.errors import GeometryError, InputError
+from mplus.evaluation.systems.protocol import SYSTEMS
+
+OF_A_READ: Final = frozenset(
+    {
+        "ltm_read_tokens",
+        "read_order",
+        "recent_tokens",
+        "certain_score",
+        "neighbour_blocks",
+        "choice",
+    }
+)
+"""What changes a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
+
+OF_A_WRITE: Final = frozenset({"new_tokens", "chunk_tokens", "min_write_tokens", "write_tap"})
+"""What changes the write pass that all memories of a run share."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_RESERVED: Final = (*SYSTEMS, "read")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """One more memory, filled by the same write passes.
+
+    Attributes:
+        name: of the system in the results.
+        changes: fields of ``Geometry`` that differ from the measured memory's.
+    """
+
+    name: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    def geometry(self, base: Any) -> Any:
+        """The base geometry with the changes.
+
+        Raises:
+            GeometryError: they contradict it; the variant is named.
+        """
+        try:
+            return base.changed(**self.changes)
+        except GeometryError as error:
+            raise GeometryError(f"variant '{self.name}': {error}") from None
+
+    def only_reads_differently(self, base: Any) -> bool:
+        """Whether a memory of the base geometry holds exactly what this one would.
+
+        The published countdown looks at K0 before it forgets, and without long-term reads no search keys are kept.
+        """
+        return base.reads_ltm and self.changes.keys() <= OF_A_READ and base.eviction == "oldest"
+
+
+def parse_ablations(entries: Sequence[str]) -> list[Ablation]:
+    """Variants from entries like "k0-128:ltm_read_tokens=128" or "small:N=256,K0=64".
+
+    Raises:
+        InputError: no name, a name twice or of a system, a field that is unknown or belongs to the write pass.
+    """
+    made: dict[str, Ablation] = {}
+    for entry in entries:
+        name, colon, rest = entry.partition(":")
+        name = name.strip()
+        if not colon or not rest.strip():
+            raise InputError(f"'{entry}' is no variant; expected NAME:KEY=VALUE[,KEY=VALUE] like k0-128:ltm_read_tokens=128")
+        if not _NAME.fullmatch(name):
+            raise InputError(f"'{name}' is no name for a variant; use letters, digits and . _ + - only, like k0-128")
+        if name in made or name in _RESERVED:
+            taken = "given twice" if name in made else "the name of something else in the results"
+            raise InputError(f"variant '{name}' is {taken}; choose another name")
+        changes = parse_sizes(rest.split(","))
+        shared = sorted(changes.keys() & OF_A_WRITE)
+        if shared:
+            raise InputError(
+                f"variant '{name}' changes {shared[0]}, but all variants share one write pass; "
+                f"make a run of its own with --set-geometry {shared[0]}={changes[shared[0]]}"
+            )
+        made[name] = Ablation(name=name, changes=changes)
+    return list(made.values())
+
+
+def parse_sizes(entries: Sequence[str]) -> dict[str, Any]:
+    """Fields of ``Geometry`` from entries like "K0=512" or "choice=random"; values are read as YAML.
+
+    Raises:
+        InputError: no key or no value, or a key that is no field; the nearest is named.
+    """
+    sizes: dict[str, Any] = {}
+    for entry in entries:
+        key, equals, value = (part.strip() for part in entry.partition("="))
+        if not equals or not key or not value:
+            raise InputError(f"'{entry.strip()}' is no setting of the memory; expected KEY=VALUE like K0=512")
+        name = SYMBOLS.get(key, key)
+        if name not in Geometry.model_fields:
+            near = difflib.get_close_matches(name, [*Geometry.model_fields, *SYMBOLS], n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(SYMBOLS)} and the fields of Geometry"
+            raise InputError(f"the memory has no setting '{key}'; {hint}")
+        if name in sizes:
+            raise InputError(f"{name} is given twice; give it once")
+        try:
+            sizes[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"the value of '{entry.strip()}' cannot be read; expected a number, true, false or a word") from None
+    return sizes

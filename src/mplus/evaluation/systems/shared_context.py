@@ -1,0 +1,161 @@
+"""The plain baseline: the base model with the end of the text in its own context window. Knows nothing of memory.
+
+Legend: P window tokens, T question tokens of a group, Q questions of a group, S tokens seen after the window.
+
+The window is prefilled once. All questions of a group then stand in one row behind it; the mask lets every
+question see the window and itself and nothing else, so each is answered as if it stood there alone, and the
+window's keys and values are read once for all of them instead of being copied for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from mplus.attach.cache import passed
+from mplus.errors import InputError
+from mplus.evaluation.systems.clock import Clock
+
+_PREFILL_TOKENS: Final = 1024
+_GROUP_QUESTIONS: Final = 48
+_MARK: Final = "\u27e6text\u27e7"
+
+Progress = Callable[[int, int], None]
+
+
+def answer_from_window(
+    hf_model: Any,
+    tokenizer: Any,
+    text: str,
+    questions: Sequence[str],
+    *,
+    max_new_tokens: int = 10,
+    clock: Clock | None = None,
+    group_questions: int = _GROUP_QUESTIONS,
+    progress: Progress | None = None,
+) -> tuple[list[list[int]], int]:
+    """Greedy answers of an untouched model that sees as much of the end of ``text`` as its positions allow.
+
+    Each prompt is one user message: the end of the text, a blank line, the question.
+
+    Args:
+        hf_model: a stock causal language model of transformers.
+        questions: at least one.
+        max_new_tokens: longest answer.
+        clock: is told when each token is there, and no answer ends before; for one question.
+        group_questions: questions computed together; changes speed only.
+        progress: called with tokens and questions done, and their total.
+
+    Returns:
+        token ids of the answers, and how many tokens of the text they could draw on.
+
+    Raises:
+        InputError: a question alone does not fit the model's positions.
+    """
+    head, tails = _prompts(tokenizer, questions)
+    positions = int(hf_model.config.get_text_config().max_position_embeddings)
+    room = positions - len(head) - max(map(len, tails)) - max_new_tokens
+    if room < 1:
+        raise InputError(
+            f"a question of {max(map(len, tails))} tokens does not fit the model's {positions} positions; shorten it"
+        )
+    seen = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][-room:]
+    total = len(head) + len(seen) + len(questions)
+    with torch.inference_mode():
+        cache = _prefilled(hf_model, head + seen, lambda done: progress(done, total) if progress else None)
+        answers: list[list[int]] = []
+        for start in range(0, len(tails), group_questions):
+            group = tails[start : start + group_questions]
+            answers += _answer_group(
+                hf_model,
+                _end_tokens(hf_model, tokenizer) if clock is None else set(),
+                cache,
+                len(head) + len(seen),
+                group,
+                max_new_tokens,
+                clock,
+            )
+            if progress:
+                progress(len(head) + len(seen) + len(answers), total)
+    return answers, len(seen)
+
+
+def _prompts(tokenizer: Any, questions: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+    """What the chat template puts before the text, and for every question what comes after it."""
+    heads: set[str] = set()
+    tails: list[list[int]] = []
+    for question in questions:
+        messages = [{"role": "user", "content": f"{_MARK}\n\n{question}"}]
+        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        head, tail = prompt.split(_MARK)
+        heads.add(head)
+        tails.append(tokenizer(tail, add_special_tokens=False)["input_ids"])
+    assert len(heads) == 1, "the chat template's beginning depends on the question"
+    return tokenizer(heads.pop(), add_special_tokens=False)["input_ids"], tails
+
+
+def _prefilled(hf_model: Any, ids: list[int], progress: Callable[[int], None]) -> Any:
+    cache = DynamicCache()
+    for start in range(0, len(ids), _PREFILL_TOKENS):
+        piece = torch.tensor([ids[start : start + _PREFILL_TOKENS]], device=hf_model.device)
+        hf_model(input_ids=piece, use_cache=True, logits_to_keep=1, **passed(cache))
+        progress(start + piece.shape[1])
+    return cache
+
+
+def _answer_group(
+    hf_model: Any, ends: set[int], cache: Any, window: int, tails: list[list[int]], max_new_tokens: int, clock: Clock | None
+) -> list[list[int]]:
+    """Greedy token ids for each question; the cache holds the window alone again afterwards."""
+    device = hf_model.device
+    lengths = torch.tensor([len(tail) for tail in tails], device=device)
+    last_Q = lengths.cumsum(0) - 1
+    ids_T = torch.tensor([token for tail in tails for token in tail], device=device)
+    owner_S = torch.arange(len(tails), device=device).repeat_interleave(lengths)
+    positions_T = torch.cat([torch.arange(window, window + len(tail), device=device) for tail in tails])
+    answers: list[list[int]] = [[] for _ in tails]
+    open_questions = set(range(len(tails)))
+    for step in range(max_new_tokens):
+        mask = _own_mask(owner_S, len(ids_T), window, hf_model.dtype)
+        keep = last_Q if step == 0 else len(tails)
+        output = hf_model(
+            input_ids=ids_T[None],
+            position_ids=positions_T[None],
+            attention_mask=mask,
+            use_cache=True,
+            **passed(cache),
+            logits_to_keep=keep,
+        )
+        ids_T = output.logits[0].argmax(-1)
+        if clock is not None:
+            clock.tick()
+        for question in sorted(open_questions):
+            token = int(ids_T[question])
+            if token in ends:
+                open_questions.discard(question)
+            else:
+                answers[question].append(token)
+        if not open_questions:
+            break
+        positions_T = window + lengths + step
+        owner_S = torch.cat([owner_S, torch.arange(len(tails), device=device)])
+    cache.crop(window - cache.get_seq_length())  # negative: so many tokens fewer
+    return answers
+
+
+def _own_mask(owner_S: Tensor, new: int, window: int, dtype: torch.dtype) -> Tensor:
+    """[1, 1, new, P + S] 0 where a token may look: the window, and its own question up to itself."""
+    order = torch.arange(len(owner_S), device=owner_S.device)
+    own = (owner_S[-new:, None] == owner_S) & (order[-new:, None] >= order)
+    seen = torch.cat([own.new_ones(new, window), own], dim=1)
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[None, None]
+
+
+def _end_tokens(hf_model: Any, tokenizer: Any) -> set[int]:
+    configured = getattr(hf_model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return {token for token in (*listed, tokenizer.eos_token_id) if token is not None}

@@ -1,0 +1,197 @@
+"""Stories of bAbI whose facts stand scattered in running text, in their order; asked at the end. Knows tokens and files, no model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from pydantic import field_validator
+
+from mplus.errors import InputError
+from mplus.evaluation.schedule.distances import short
+from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, ScheduledQuestion, Unit
+from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
+from mplus.evaluation.tasks.haystack import Haystack, Lengths, laid
+from mplus.text.files import read_text
+
+DEFAULT_SAMPLES: Final = 5
+"""Questions of a row."""
+
+_PLACE, _YES_NO = "Answer with one word, the place.", "Answer with one word, yes or no."
+INSTRUCTIONS: Final = {
+    "qa1": _PLACE, "qa2": _PLACE, "qa3": _PLACE, "qa4": _PLACE,
+    "qa5": "Answer with one word, a person or a thing.",
+    "qa6": _YES_NO,
+    "qa7": "Answer with one word: none, one, two or three.",
+    "qa9": _YES_NO,
+    "qa10": "Answer with one word: yes, no or maybe.",
+    "qa11": _PLACE, "qa12": _PLACE, "qa13": _PLACE, "qa14": _PLACE,
+    "qa15": "Answer with one word, the animal.",
+    "qa16": "Answer with one word, the colour.",
+    "qa17": _YES_NO, "qa18": _YES_NO,
+    "qa20": "Answer with one word: a place, a thing, or how the person feels.",
+}  # fmt: skip
+"""What is said before a question of each subtask; qa8 and qa19 are not here, for their answers are lists."""
+
+_LINE: Final = re.compile(r"(\d+) (.+)")
+
+
+class BabilongSettings(Settings):
+    """Settings of the task file.
+
+    Attributes:
+        subtasks: names as in the files' names.
+        lengths: tokens of a text, its facts included; 0 are the facts alone.
+    """
+
+    subtasks: tuple[str, ...] = ("qa1", "qa2", "qa3")
+    lengths: Lengths = (0, 1000, 4000, 16_000, 64_000)
+
+    @field_validator("subtasks", mode="before")
+    @classmethod
+    def _split(cls, subtasks: Any) -> Any:
+        return tuple(part.strip() for part in subtasks.split(",")) if isinstance(subtasks, str) else subtasks
+
+    @field_validator("subtasks")
+    @classmethod
+    def _known(cls, subtasks: tuple[str, ...]) -> tuple[str, ...]:
+        if not subtasks or any(one not in INSTRUCTIONS for one in subtasks):
+            raise ValueError(
+                f"expected some of {', '.join(INSTRUCTIONS)} (answers of qa8 and qa19 are lists, which are not scored)"
+            )
+        return tuple(dict.fromkeys(subtasks))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """A question with what was told before it.
+
+    Attributes:
+        number: of the question in its file.
+        supports: which of the facts it needs.
+    """
+
+    number: int
+    facts: tuple[str, ...]
+    supports: tuple[int, ...]
+    question: str
+    answer: str
+
+
+def streams(settings: BabilongSettings, material: TaskContext) -> list[StreamSource]:
+    """One stream per question and length; the same questions at every length."""
+    files = material.files()
+    haystack = Haystack(material)
+    count = DEFAULT_SAMPLES if material.limit is None else material.limit
+    smallest = min((length for length in settings.lengths if length), default=None)
+    made = []
+    for subtask in settings.subtasks:
+        file = _file_of(subtask, files)
+        chosen = _chosen(subtask, file, material, count, smallest)
+        for length in settings.lengths:
+            row = f"{subtask} {short(length) if length else '0k'}"
+            for story in chosen:
+                make = partial(_script, haystack, subtask, row, story, length)
+                made.append(StreamSource(name=f"{row} {story.number}", seed=material.seed, script=make))
+    return made
+
+
+def read_stories(path: Path) -> list[Story]:
+    """All questions of a file in bAbI's form.
+
+    Raises:
+        InputError: a line is in another form (file and line are named), or there is no question.
+    """
+    found: list[Story] = []
+    facts: dict[int, str] = {}
+    for at, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            raise InputError(
+                f"'{path}' line {at} has no number; expected bAbI's form: a number, then a fact, or a question with tabs"
+            )
+        number, text = int(match[1]), match[2]
+        if number == 1:
+            facts = {}
+        if "\t" not in text:
+            facts[number] = text.strip()
+            continue
+        question, answer, *rest = (part.strip() for part in text.split("\t"))
+        told = list(facts)
+        needed = [int(one) for one in " ".join(rest).split() if one.isdigit()]
+        supports = tuple(sorted(told.index(one) for one in needed if one in facts))
+        if not supports or not answer:
+            raise InputError(f"'{path}' line {at} has a question without an answer, or without a supporting fact told before it")
+        story = Story(number=len(found), facts=tuple(facts.values()), supports=supports, question=question, answer=answer)
+        found.append(story)
+    if not found:
+        raise InputError(
+            f"'{path}' has no question; expected bAbI's form, a question's line with tabs before answer and supporting facts"
+        )
+    return found
+
+
+def _file_of(subtask: str, files: list[Path]) -> Path:
+    """The subtask's test file, or the only one there is."""
+    named = [file for file in files if re.match(rf"{subtask}(_|\.)", file.name)]
+    tests = [file for file in named if "_test" in file.name] or named
+    if len(tests) != 1:
+        problem = f"more than one file ({', '.join(file.name for file in tests)})" if tests else f"no file among {len(files)}"
+        raise InputError(
+            f"subtask '{subtask}' has {problem}; expected one named like {subtask}_..._test.txt, give it with --data"
+        )
+    return tests[0]
+
+
+def _chosen(subtask: str, file: Path, material: TaskContext, count: int, tokens: int | None) -> list[Story]:
+    """Random questions whose facts fit into so many tokens."""
+    stories = read_stories(file)
+    Random(f"mplus babilong {subtask} {material.seed}").shuffle(stories)
+    chosen: list[Story] = []
+    for one in stories:
+        if len(chosen) >= count:
+            material.left_out.add(f"beyond {count} of a row (--limit)", f"{subtask} {one.number}")
+        elif tokens is None or sum(map(len, _encoded(one.facts, material.encode))) <= tokens:
+            chosen.append(one)
+        else:
+            material.left_out.add(f"its facts do not fit into {tokens} tokens (lengths)", f"{subtask} {one.number}")
+    if not chosen and count:
+        raise InputError(f"no story of '{file}' fits into {tokens} tokens; name larger lengths")
+    return chosen
+
+
+def _encoded(facts: tuple[str, ...], encode: Encode) -> list[list[int]]:
+    return [encode(" " + fact) for fact in facts]
+
+
+def _script(haystack: Haystack, subtask: str, row: str, story: Story, length: int) -> EvalStream:
+    material = haystack.material
+    rng = Random(f"mplus babilong {row} {material.seed} {story.number}")
+    facts = _encoded(story.facts, material.encode)
+    filler: list[Unit] = []
+    if length:
+        filler = haystack.sentences(rng, length - sum(map(len, facts)))
+    if not filler:
+        facts[0] = material.encode(story.facts[0])  # nothing stands before it
+    places = sorted(rng.choices(range(1, len(filler) + 1), k=len(facts))) if filler else [0] * len(facts)
+    units, spans = laid(filler, list(zip(places, facts, strict=True)))
+    end = sum(len(unit.ids) for unit in units)
+    span = (spans[story.supports[0]][0], spans[story.supports[-1]][1])
+    name = f"{subtask} {story.number}"
+    question = Question(
+        id=name,
+        cluster=name,
+        text=material.task.message(f"{INSTRUCTIONS[subtask]} {story.question}"),
+        query=story.question,
+        answers=(story.answer,),
+        span=span,
+        answer_span=span,
+        row=row,
+    )
+    return material.script([units], [(end, ScheduledQuestion(question, end - span[1]))])

@@ -1,0 +1,160 @@
+"""Long contexts with many questions each, read once and asked about at the end: MemoryAgentBench. Knows tokens and files, no models.
+
+Data are its Parquet files, one per split, or the same records as JSON lines.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from mplus.corpus.records import Record, read_records
+from mplus.errors import InputError
+from mplus.evaluation.schedule.stream import EvalStream, Question
+from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext, located
+from mplus.runtime.extras import missing
+
+SPLITS: Final = ("Accurate_Retrieval", "Test_Time_Learning", "Long_Range_Understanding", "Conflict_Resolution")
+_COLUMNS: Final = ("context", "questions", "answers", "metadata.source", "metadata.question_ids")
+_BATCH: Final = 4  # a context has up to three million characters
+_ABSTENTION: Final = "_abs"
+
+
+class IncrementalSettings(Settings):
+    """Settings of the task file.
+
+    Attributes:
+        splits: read from the hub; each is put where the source's ``file`` says ``{split}``.
+        sources: only contexts whose source begins with one of these; empty: all.
+        leave_out: no contexts whose source begins with one of these.
+        instructions: what is put before a question, by the beginning of its context's source; the longest that fits counts.
+    """
+
+    splits: tuple[str, ...] = SPLITS
+    sources: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    instructions: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question about a context."""
+
+    id: str
+    text: str
+    query: str
+    answers: tuple[str, ...]
+    unanswerable: bool
+
+
+def streams(settings: IncrementalSettings, material: TaskContext) -> list[StreamSource]:
+    """One stream per context."""
+    counted: Counter[str] = Counter()
+    made = []
+    number = -1
+    for file in _files(settings, material):
+        for record in _parquet(file) if file.suffix.lower() == ".parquet" else read_records(file):
+            number += 1
+            row = _row(record, file)
+            if row.startswith(settings.leave_out) or not (row.startswith(settings.sources) or not settings.sources):
+                count = len(record.data["questions"]) if isinstance(record.data.get("questions"), list) else 1
+                material.left_out.add(f"of source {row} (sources, leave_out)", f"context {number}", count=count)
+                continue
+            left = None if material.limit is None else material.limit - counted[row]
+            asked = _asked(record, _instruction(settings, row))
+            material.beyond_limit([f"context {number} question {one.id}" for one in (asked[left:] if left is not None else [])])
+            asked = asked[:left]
+            if asked:
+                counted[row] += len(asked)
+                script = partial(_script, material, f"context {number}", record.text("context"), row, asked)
+                made.append(StreamSource(name=f"context {number}", seed=material.seed, script=script))
+    return made
+
+
+def _files(settings: IncrementalSettings, material: TaskContext) -> list[Path]:
+    source = material.task.source
+    if material.data or source is None or source.file is None:
+        return material.files()
+    names = dict.fromkeys(source.file.replace("{split}", split) for split in settings.splits)
+    return [path for name in names for path in located(source.model_copy(update={"file": name}), material.task)]
+
+
+def _parquet(path: Path) -> Iterator[Record]:
+    """Records of a Parquet file, a few at a time.
+
+    Raises:
+        InputError: pyarrow is not installed, or the file is none.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise missing("pyarrow", f"reading the parquet file '{path}'") from None
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH, columns=list(_COLUMNS)):
+                for data in batch.to_pylist():
+                    yield Record(data, f"'{path}' entry {number}")
+                    number += 1
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"'{path}' is no Parquet file that can be read ({reason}); fetch it again") from None
+
+
+def _about(record: Record) -> Record:
+    """What is known of a context; some files have nothing."""
+    return record.inside("metadata") if record.data.get("metadata") is not None else Record({}, record.where)
+
+
+def _row(record: Record, file: Path) -> str:
+    """The context's source; where there is none, the split, which the file is named for."""
+    about = _about(record)
+    return about.text("source") if about.data.get("source") is not None else file.stem.split("-")[0]
+
+
+def _instruction(settings: IncrementalSettings, row: str) -> str:
+    fitting = [start for start in settings.instructions if row.startswith(start)]
+    return settings.instructions[max(fitting, key=len)].strip() if fitting else ""
+
+
+def _asked(record: Record, instruction: str) -> list[_Asked]:
+    questions, answers = record.entries("questions"), record.entries("answers")
+    about = _about(record)
+    names = about.data.get("question_ids") or []
+    if len(answers) != len(questions):
+        raise InputError(f"{record.where}: 'answers' has {len(answers)} entries, expected {len(questions)}, one per question")
+    made = []
+    for place, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        asks, wants = f"questions[{place}]", f"answers[{place}]"
+        entry = Record({asks: question, wants: answer}, record.where)
+        query = entry.text(asks).strip()
+        refused = len(names) == len(questions) and str(names[place]).endswith(_ABSTENTION)
+        made.append(_Asked(str(place), f"{instruction}\n\n{query}".strip(), query, entry.texts(wants), refused))
+    return made
+
+
+def _script(material: TaskContext, name: str, context: str, row: str, asked: list[_Asked]) -> EvalStream:
+    def questions(length: int) -> list[Question]:
+        return [
+            Question(
+                id=one.id,
+                cluster=name,
+                text=material.task.message(one.text),
+                query=one.query,
+                answers=one.answers,
+                span=(length, length),
+                answer_span=(length, length),
+                row=row,
+                unanswerable=one.unanswerable,
+            )
+            for one in asked
+        ]
+
+    return material.document(context, questions)

@@ -1,0 +1,267 @@
+"""Settings of a call of ``generate``, read from all their sources in one place. Knows no memory but that one may be read.
+
+Sources, the first that says something wins: an argument, a ``generation_config`` argument, the model's own generation config (what its
+files say), transformers' defaults. What a caller asks for is done or refused by name; what files ask for and a read of memory cannot
+do is left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from mplus.errors import InputError
+from mplus.inference.own_view import refusals
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TOKENS = 20
+"""Length of a continuation where nobody says one; as transformers."""
+CHAT_TOKENS = 256
+"""Length of an answer at most where nobody says one."""
+RESERVED_TOKENS = 2048
+"""Room for new tokens that is set aside before they come; more is made when they do."""
+
+LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
+UNSET_BY_NONE = (*LENGTHS, "use_cache", "cache_implementation", "num_beams", "num_return_sequences", "do_sample")
+"""Settings that ``None`` leaves as they are; for the others it is a value."""
+MODE_ARGUMENTS = ("tokenizer", "assistant_tokenizer", "trust_remote_code")
+HUB_MODES = ("penalty_alpha", "dola_layers", "num_beam_groups", "diversity_penalty", "constraints", "force_words_ids")
+"""Ways of decoding that transformers fetches as code from the hub."""
+NOT_WITH_MEMORY = {
+    "past_key_values": "memory is read through a cache of its own",
+    "inputs_embeds": "memory is searched with token ids",
+    "position_ids": "positions are counted from where memory begins",
+    "cache_position": "positions are counted from where memory begins",
+    "guidance_scale": "its second pass would read no memory",
+    "negative_prompt_ids": "its second pass would read no memory",
+    "negative_prompt_attention_mask": "its second pass would read no memory",
+    "cache_implementation": "memory is read through a cache of its own",
+    "cache_config": "memory is read through a cache of its own",
+    "assistant_early_exit": "the early exit would run through the hooks of the read",
+    "use_mtp": "the extra heads would read no memory",
+    "token_healing": "it shortens the prompt after memory was searched with it",
+    "custom_generate": "code from elsewhere cannot read memory",
+}
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "guidance_scale": (1, 1.0),
+    "cache_implementation": ("dynamic", "hybrid"),
+    "num_beam_groups": (1,),
+    "diversity_penalty": (0, 0.0),
+    "penalty_alpha": (0, 0.0),
+    "use_mtp": (False,),
+    "token_healing": (False,),
+}
+"""Values that ask for nothing, besides ``None``."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What transformers is told.
+
+    Attributes:
+        new_tokens: the most that are made.
+        arguments: for transformers' ``generate``.
+        storing: False: each step computes the whole text anew, and reads anew where every layer retrieves for itself.
+    """
+
+    new_tokens: int
+    arguments: dict[str, Any]
+    storing: bool = True
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the settings of a call have to fit.
+
+    Attributes:
+        prompt_tokens: columns of the prompt, as the caller counts them.
+        earlier_tokens: columns of waiting text before it.
+        room: positions left for new tokens.
+        reads: whether memory is read.
+        per_layer: whether every layer retrieves for itself, with the first tokens it sees.
+        pad_id: of finished rows, where the caller names none.
+    """
+
+    prompt_tokens: int
+    earlier_tokens: int
+    room: int
+    reads: bool
+    per_layer: bool
+    pad_id: int
+    vocabulary: int
+    tokenizer: Any = None
+    default_tokens: int = DEFAULT_TOKENS
+
+
+def settled(given: Mapping[str, Any], model: Any, frame: Frame) -> Settings:
+    """All settings of one call.
+
+    Args:
+        given: the caller's arguments, ``generation_config`` among them.
+        model: a decoder of transformers, with a generation config of its own.
+
+    Raises:
+        InputError: a setting is unknown, contradicts another or cannot be used with a memory; it is named.
+        PromptTooLongError: there is no room for the new tokens.
+    """
+    given = dict(given)
+    own = given.pop("generation_config", None)
+    if own is not None and not isinstance(own, GenerationConfig):
+        raise InputError(f"generation_config must be a transformers.GenerationConfig, got {type(own).__name__}")
+    config = GenerationConfig() if own is None else copy.deepcopy(own)
+    files = model.generation_config
+    names = {name for name in {*vars(config), *vars(files)} if not name.startswith("_")}
+    given = {name: value for name, value in given.items() if value is not None or (name in names and name not in UNSET_BY_NONE)}
+    asked = {name: value for name, value in vars(config).items() if value is not None} if own is not None else {}
+    asked |= {name: value for name, value in given.items() if name in names}
+    others = {name: value for name, value in given.items() if name not in names}
+    _check_known(others, names, model, frame)
+    _check_usable({**asked, **others}, model, frame)
+    new_tokens, least = _lengths(own, given, files, frame)
+    with refusals():
+        config.update(**files.to_dict(), defaults_only=True, allow_custom_entries=True)
+        config.update(**{name: value for name, value in asked.items() if name not in LENGTHS})
+    config.max_new_tokens, config.max_length, config.min_new_tokens = new_tokens, None, None
+    config.min_length = frame.earlier_tokens + frame.prompt_tokens + least if least else 0
+    config.pad_token_id = _pad(asked, frame)
+    for name in HUB_MODES:
+        setattr(config, name, None)
+    storing = asked.get("use_cache") is not False
+    if frame.reads:
+        config.use_cache = storing
+        for name in NOT_WITH_MEMORY:
+            if name in names:
+                setattr(config, name, None)
+        if "prefill_chunk_size" not in asked:
+            config.prefill_chunk_size = None
+    if config.stop_strings is not None and others.get("tokenizer") is None:
+        if frame.tokenizer is None:
+            raise InputError("stop_strings needs a tokenizer, and this model was opened without one; give tokenizer=...")
+        others["tokenizer"] = frame.tokenizer
+    # transformers fills what is None from the model's own config again, unless it is an argument
+    unset = {name: None for name in names if getattr(config, name, None) is None and getattr(files, name, None) is not None}
+    unset.pop("transformers_version", None)
+    return Settings(new_tokens, {**others, **unset, "generation_config": config}, storing)
+
+
+def _check_known(others: dict[str, Any], names: set[str], model: Any, frame: Frame) -> None:
+    """Refuse arguments that nobody would read."""
+    known = {*inspect.signature(model.generate).parameters, *MODE_ARGUMENTS, *NOT_WITH_MEMORY, "logits_to_keep"} - {
+        "kwargs",
+        "inputs",
+    }
+    if not frame.reads:
+        known |= set(inspect.signature(model.forward).parameters) - {"kwargs"}
+    for name in list(others):
+        if name == "token_type_ids" and not torch.as_tensor(others[name], device="cpu").any():
+            del others[name]  # what many tokenizers add of their own accord, and says nothing
+        elif name not in known:
+            nearest = difflib.get_close_matches(name, sorted(known | names), 1, 0.8)
+            hint = (
+                f"did you mean {nearest[0]!r}?" if nearest else "what a chat template is told goes into chat(..., template={...})"
+            )
+            raise InputError(f"generate has no setting {name!r}; {hint}")
+
+
+def _check_usable(asked: dict[str, Any], model: Any, frame: Frame) -> None:
+    """Refuse settings that are known but cannot be done here."""
+    said = {name for name, value in asked.items() if value is not None and not _neutral(name, value)}
+    for name in HUB_MODES:
+        if name in said:
+            raise InputError(f"{name} cannot be used: transformers runs it with code from the hub; leave it out")
+    if isinstance(asked.get("custom_generate"), str):
+        raise InputError("custom_generate cannot be the name of code from the hub; give a function, or leave it out")
+    streamer = asked.get("streamer")
+    if streamer is not None and not (callable(getattr(streamer, "put", None)) and callable(getattr(streamer, "end", None))):
+        raise InputError(
+            f"streamer must have put(token_ids) and end(), as transformers' streamers do; got {type(streamer).__name__}"
+        )
+    assistant = asked.get("assistant_model")
+    if assistant is not None and not isinstance(assistant, torch.nn.Module):
+        raise InputError(f"assistant_model must be a model of transformers, got {type(assistant).__name__}")
+    if not frame.reads:
+        return
+    for name, why in NOT_WITH_MEMORY.items():
+        if name in said and not (name == "custom_generate" and callable(asked[name])):
+            raise InputError(f"{name} cannot be used with a memory: {why}; leave it out")
+    if assistant is not None and not set(map(id, model.modules())).isdisjoint(map(id, assistant.modules())):
+        raise InputError(
+            "assistant_model cannot be this model's own base, whose layers are reading memory; give a copy or another"
+        )
+    if "prefill_chunk_size" in said and (frame.per_layer or asked.get("use_cache") is False):
+        raise InputError(
+            "prefill_chunk_size cannot be used here: "
+            + (
+                "each layer chooses what it reads by the whole prompt"
+                if frame.per_layer
+                else "nothing is kept with use_cache=False"
+            )
+            + "; leave it out"
+        )
+
+
+def _neutral(name: str, value: Any) -> bool:
+    return name in NEUTRAL and isinstance(value, (int, float, str)) and value in NEUTRAL[name]
+
+
+def _pad(asked: dict[str, Any], frame: Frame) -> int:
+    pad = asked.get("pad_token_id")
+    if pad is None:
+        return frame.pad_id
+    if not _is_whole(pad) or not 0 <= pad < frame.vocabulary:
+        raise InputError(f"pad_token_id must lie in 0..{frame.vocabulary - 1}, as it is looked up; got {pad!r}")
+    return int(pad)
+
+
+# -- lengths -----------------------------------------------------------------------------------------------------------
+
+
+def _lengths(own: Any, given: dict[str, Any], files: Any, frame: Frame) -> tuple[int, int]:
+    """New tokens at most and at least."""
+    asked = [given, {} if own is None else vars(own)]
+    for source in asked:
+        for name in LENGTHS:
+            if source.get(name) is not None and not _is_whole(source[name]):
+                raise InputError(f"{name} must be a whole number, got {source[name]!r}")
+    most = next((count for source in asked if (count := _count(source, "max", frame)) is not None), None)
+    if most is not None and most < 1:
+        raise InputError(
+            f"nothing to generate: {frame.prompt_tokens} prompt tokens leave room for {most} new ones; raise max_new_tokens or max_length"
+        )
+    if most is None:
+        most = _unasked(files, frame)
+    every = (*asked, vars(files))
+    least = next((count for source in every if (count := _count(source, "min", frame)) is not None), 0)
+    if least > most:
+        log.warning("at least %d new tokens were asked for, at most %d are made", least, most)
+    return most, max(0, min(least, most))
+
+
+def _unasked(files: Any, frame: Frame) -> int:
+    """A length that no caller gave: what the model's files say, else the default; as much of it as there is room for."""
+    told = _count(vars(files), "max", frame)
+    wanted = frame.default_tokens if told is None or told < 1 else told
+    if wanted > frame.room:
+        log.info("%d new tokens do not fit the model's positions: at most %d are made", wanted, frame.room)
+    return max(1, min(wanted, frame.room))
+
+
+def _count(source: Mapping[str, Any], end: str, frame: Frame) -> int | None:
+    """New tokens that one source asks for."""
+    if source.get(f"{end}_new_tokens") is not None:
+        return int(source[f"{end}_new_tokens"])
+    whole = source.get(f"{end}_length")
+    return None if whole is None else int(whole) - frame.prompt_tokens
+
+
+def _is_whole(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)

@@ -1,0 +1,327 @@
+"""The writing half of a model: layouts, write passes, initial rows, identity. Knows no prompts and no file format.
+
+Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Unpack, get_args
+
+import torch
+from torch import Tensor
+
+from mplus.attach.parts import Attached
+from mplus.attach.sweep import sweep
+from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
+from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
+from mplus.checkpoints.loaded import Loaded
+from mplus.checkpoints.state import longterm_rows, rows_of_hidden
+from mplus.config import Geometry, GeometrySettings, MemoryFormat
+from mplus.errors import EmptyTextError, GeometryError, InputError
+from mplus.memory import write_many
+from mplus.memory.memory import Memory
+from mplus.memory.room import no_room_for_chunks, told
+from mplus.memory.rows import RowLayout, Rows, Written
+from mplus.memory.stores.protocol import Storage
+from mplus.memory.text_types import Text
+from mplus.retriever import VoteRetriever
+from mplus.runtime.turns import TurnLock, turn_of
+from mplus.text import chunking
+from mplus.text.prompts import check_ids
+
+IN_A_PASS = (
+    "this model is answering or writing already: a streamer, stopping criterion, processor or progress function called it again from "
+    "inside that call; collect what is to be asked or written and do it when the call has returned"
+)
+RULES_OF_A_READ = ("write_tap", "memory_projection", "retrieval", "block_tokens", "inv_freq_dtype")
+"""Settings that decide what stored rows mean; a model opened with others is another model to a memory."""
+
+
+class Writer:
+    """Encodes chunks of text as memory rows; the ``mplus.memory.encoder.Encoder`` of every memory of a model.
+
+    Args:
+        checkpoint: the opened model, whose name, settings and tokenizer hold here.
+        memory_format: of new memories; default: the smaller one.
+    """
+
+    def __init__(self, checkpoint: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.memory_format: MemoryFormat = memory_format or _smaller_format(checkpoint)
+        self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
+        self._fingerprint: str | None = None
+
+    # -- identity --------------------------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> Attached:
+        """The decoder with its memory parts."""
+        return self.checkpoint.attached
+
+    @property
+    def geometry(self) -> Geometry:
+        """Sizes and rules."""
+        return self.checkpoint.geometry
+
+    @property
+    def tokenizer(self) -> Any:
+        """A tokenizer of transformers; None where the model was opened without one."""
+        return self.checkpoint.tokenizer
+
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return self.checkpoint.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of base, adapters and memory parts; a memory opens only with the model that wrote it."""
+        if self._fingerprint is None:
+            tensors = dict(self.parts.decoder.model.state_dict())
+            tensors["mplus.bos"] = self.parts.bos
+            if self.parts.position is not None:
+                tensors["mplus.position"] = self.parts.position
+            if self.parts.retriever is not None:
+                tensors.update({f"mplus.retriever.{name}": value for name, value in self.parts.retriever.state_dict().items()})
+            rules = self.geometry.model_dump(include=set(RULES_OF_A_READ))
+            self._fingerprint = fingerprint(tensors, note=repr(sorted(rules.items())))
+        return self._fingerprint
+
+    def weights_changed(self) -> None:
+        """Compute the fingerprint anew when it is next asked for, as after training."""
+        self._fingerprint = None
+
+    def wrote(self, memory: Memory) -> bool:
+        """Whether a memory was written by this model, or by one with the same weights and rules."""
+        return memory.encoder is self or memory.encoder.fingerprint == self.fingerprint
+
+    @property
+    def decoder_settings(self) -> dict[str, Any]:
+        """Settings that decide what the weights compute, beside them; a memory notes them."""
+        return decoder_settings(self.parts.decoder.config)
+
+    @property
+    def tokenizer_print(self) -> str | None:
+        """Identity of the tokenizer, None without one; a memory notes it."""
+        return tokenizer_print(self.tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.parts.decoder.device
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model knows."""
+        return self.parts.decoder.vocabulary
+
+    @property
+    def turn(self) -> TurnLock:
+        """Held during every pass: hooks and adapters lie on the base, which other models may share."""
+        return turn_of(self.parts.decoder.model, IN_A_PASS)
+
+    def refuse_reentry(self) -> None:
+        """Raise ``ReentryError`` when the calling thread is inside a pass of this model."""
+        self.turn.refuse_reentry()
+
+    # -- write passes ----------------------------------------------------------------------------------------------
+
+    def new_memory(
+        self,
+        *,
+        seed: int = 0,
+        memory_format: MemoryFormat | None = None,
+        initialised: bool = True,
+        store: Storage | str | Path = "ram",
+        **geometry: Unpack[GeometrySettings],
+    ) -> Memory:
+        """See ``MPlusModel.new_memory``."""
+        chosen = self.geometry.changed(**geometry) if geometry else self.geometry
+        initial = self.checkpoint.initial
+        start = initialised and (initial is None or initial.initialised)
+        return Memory(self, chosen, memory_format or self.memory_format, seed, initialised=start, store=store)
+
+    def encode(
+        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
+    ) -> Written:
+        """See ``MPlusModel.encode``."""
+        table = torch.as_tensor(ids, device=ids.device if isinstance(ids, Tensor) else "cpu")
+        return self.encode_batch(table.view(1, -1), memory, tail=tail, logits=logits)[0]
+
+    def encode_batch(
+        self, ids: Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
+    ) -> list[Written]:
+        """Several chunks of one length, [B, T], each as if written next; they do not see each other."""
+        memory = memory or self.new_memory()
+        self._check_chunk(ids)
+        with memory.turn.held_or_mine():
+            seen = self._tail(memory) if tail is None else self._tail_of(tail)
+            return self._pass(memory, ids, seen, logits=logits)
+
+    def _pass(self, memory: Memory, ids: Tensor, tail: Tail, **options: Any) -> list[Written]:
+        """One write pass for memories like this one: nobody else uses the model, and too little memory is one sentence."""
+        initial, (chunks, tokens) = not memory.initialised, ids.shape
+        with self.turn.held(), told(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
+            sweep(self.parts)
+            ids, seen = ids.to(self.device), Tail() if initial else tail
+            return write_pass(self.parts, memory.geometry, memory.layout, ids, seen, initial=initial, **options)
+
+    def _check_chunk(self, ids: Tensor) -> None:
+        if ids.is_floating_point() or ids.dtype == torch.bool or ids.dim() != 2 or not ids.numel():
+            raise InputError(f"a chunk is token ids [T], whole numbers; got {ids.dtype} of shape {list(ids.shape)}")
+        check_ids(ids, self.vocabulary, self.tokenizer)
+
+    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[Written]:
+        """Chunks for memories of their own, each as ``encode(ids, memory)`` would give it, in as few passes as possible.
+
+        Args:
+            requests: token ids of a chunk, and the memory whose newest tokens it sees.
+            batch: chunks of one pass at most. Those of one pass are about equally long: shorter ones are padded.
+        """
+        out: dict[int, Written] = {}
+        tails = [self._tail(memory) for _, memory in requests]
+        for numbers in _passes(requests, tails, batch):
+            chunks, first = [list(requests[number][0]) for number in numbers], requests[numbers[0]][1]
+            lengths = tuple(map(len, chunks))
+            longest = max(lengths)
+            table = torch.tensor([ids + ids[-1:] * (longest - len(ids)) for ids in chunks], device=self.device)
+            tail = joined([tails[number] for number in numbers])
+            written = self._pass(first, table, tail, lengths=lengths if min(lengths) < longest else None)
+            out.update(zip(numbers, written, strict=True))
+        return [out[number] for number in range(len(requests))]
+
+    def write_many(
+        self,
+        memories: Sequence[Memory],
+        texts: Sequence[Text],
+        sources: Sequence[str | None] | None = None,
+        *,
+        batch: int = 8,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[int]:
+        """See ``MPlusModel.write_many``."""
+        self.refuse_reentry()
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise InputError(f"batch is {batch!r}, expected how many chunks one pass may have, at least 1")
+        for memory in memories if isinstance(memories, Sequence) else ():
+            if not isinstance(memory, Memory):
+                raise InputError(
+                    f"memories hold a {type(memory).__name__}, expected what model.new_memory() or Memory.load gives"
+                )
+            if not self.wrote(memory):
+                raise InputError(
+                    f"a memory was written by model {memory.encoder.name!r}, this is {self.name!r}; write with the model that made it"
+                )
+        return write_many.write_many(memories, texts, sources, lambda requests: self.encode_many(requests, batch=batch), progress)
+
+    def cut(self, text: str) -> list[list[int]]:
+        """Token ids of a text in chunks as ``memory.write`` makes them.
+
+        Raises:
+            EmptyTextError: there is nothing but white space.
+        """
+        if not text.strip():
+            raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
+        if self.tokenizer is None:
+            raise InputError("this model was opened without a tokenizer; give token ids instead of text")
+        return chunking.cut(self.tokenizer, text, self.geometry.chunk_tokens)
+
+    def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout:
+        """Fields of one memory token.
+
+        Raises:
+            GeometryError: `geometry` changes what belongs to the model, or asks for a search the model cannot do.
+            InputError: the format is not known.
+        """
+        self._check_belongs(memory_format, geometry)
+        decoder, retriever = self.parts.decoder, self.parts.retriever
+        heads = (decoder.kv_heads, decoder.head_width)
+        fields: dict[str, tuple[int, ...]] = (
+            {"hidden": (decoder.width,)} if memory_format == "hidden" else {"keys": heads, "values": heads}
+        )
+        groups = 0
+        if geometry.reads_ltm and retriever is not None:
+            vote = isinstance(retriever, VoteRetriever)
+            fields["search"] = (retriever.total_width if isinstance(retriever, VoteRetriever) else retriever.key_width,)
+            groups = 1 if vote else decoder.depth
+        return RowLayout(
+            format=memory_format,
+            layers=decoder.depth,
+            fields=fields,
+            search_groups=groups,
+            dtype=decoder.dtype,
+            device=decoder.device,
+        )
+
+    def _check_belongs(self, memory_format: MemoryFormat, geometry: Geometry) -> None:
+        if memory_format not in get_args(MemoryFormat):
+            raise InputError(f"memory_format {memory_format!r} is not known; choose {' or '.join(get_args(MemoryFormat))}")
+        for name in RULES_OF_A_READ:
+            own, asked = getattr(self.geometry, name), getattr(geometry, name)
+            if own != asked:
+                raise GeometryError(
+                    f"{name} belongs to the model ({own!r}), a memory cannot have {asked!r}; open the model with it"
+                )
+        if geometry.reads_ltm and self.parts.retriever is None:
+            raise GeometryError(
+                "this model was opened without long-term memory (ltm), so nothing can be found; open it with ltm=True"
+            )
+
+    def initial_rows(self, memory: Memory) -> tuple[Rows, Tensor | None] | None:
+        """Rows of the pool a published model starts with, and the tail's hidden states."""
+        initial = self.checkpoint.initial
+        if initial is None:
+            return None
+        key = (memory.format, "search" in memory.layout.fields)
+        if key not in self._initial:
+            with self.turn.held():
+                self._initial[key] = rows_of_hidden(self.parts, initial.stm.to(self.device), memory)
+        rows, tail = self._initial[key]
+        held = memory.geometry.stm_tokens  # a pool smaller than the published one keeps the newest
+        return {name: value[:, -held:].clone() for name, value in rows.items()}, tail
+
+    def initial_longterm(self, memory: Memory) -> list[tuple[Rows, Tensor, Tensor | None]] | None:
+        """Rows, ages and recall frequencies per layer of the long-term memory a published model starts with."""
+        initial = self.checkpoint.initial
+        if initial is None or not initial.ltm or not memory.geometry.ltm or not memory.initialised:
+            return None
+        with self.turn.held():
+            return [
+                (longterm_rows(self.parts, layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
+                for layer, (rows, keys) in enumerate(zip(initial.ltm, initial.ltm_keys, strict=True))
+            ]
+
+    def _tail(self, memory: Memory) -> Tail:
+        if memory.tail is not None and memory.initialised:
+            return Tail(hidden=memory.tail[None])
+        if not memory.initialised or not len(memory.pool) or not keeps_write_kv(memory.geometry):
+            return Tail()
+        newest = memory.pool.newest(memory.geometry.new_tokens)
+        return Tail(keys=newest["keys"][None], values=newest["values"][None])
+
+    def _tail_of(self, written: Written) -> Tail:
+        if written.hidden is not None:
+            return Tail(hidden=written.hidden[None].to(self.device))
+        return Tail(keys=written.rows["keys"][None], values=written.rows["values"][None])
+
+
+def _smaller_format(checkpoint: Loaded) -> MemoryFormat:
+    """K and V, unless a hidden state is smaller than both together (models without grouped heads)."""
+    decoder = checkpoint.attached.decoder
+    return "kv" if 2 * decoder.kv_heads * decoder.head_width <= decoder.width else "hidden"
+
+
+def _passes(requests: Sequence[tuple[Sequence[int], Memory]], tails: list[Tail], batch: int) -> Iterator[list[int]]:
+    """Numbers of requests that can share a pass: the same kind of memory and as many newest tokens to see."""
+    groups: dict[object, list[int]] = {}
+    for number, (ids, memory) in enumerate(requests):
+        tail = tails[number]
+        padded = memory.geometry.write_tap == "input" or len(ids) >= memory.geometry.new_tokens
+        kind = (memory.geometry, memory.format, memory.initialised, tail.tokens, tail.hidden is None, padded or len(ids))
+        groups.setdefault(kind, []).append(number)
+    for numbers in groups.values():
+        by_length = sorted(numbers, key=lambda number: len(requests[number][0]))
+        for start in range(0, len(by_length), batch):
+            yield by_length[start : start + batch]

@@ -1,0 +1,86 @@
+"""Laws of the documents: links lead somewhere, every page is reachable, decisions have a status, the README stays short."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
+        *DOCS.rglob("*.md"),
+        *(ROOT / "src/mplus/evaluation").rglob("README.md"),
+    ]
+)
+DECISIONS = sorted((DOCS / "decisions").glob("0*.md"))
+STATUS = re.compile(r"Status: (accepted|superseded (?:in part )?by \[(\d{4})\]|rejected)")
+
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FENCED = re.compile(r"^(```.*?^```|    [^\n]*)", re.DOTALL | re.MULTILINE)
+
+
+def links(page: Path) -> Iterator[str]:
+    """Links of a page that stay in the repository."""
+    for target in LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
+        if "://" not in target:
+            yield target
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page can be linked by."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    wrong = []
+    for link in links(page):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists():
+            wrong.append(f"{link}: no such file")
+        elif not target.is_relative_to(ROOT):
+            wrong.append(f"{link}: outside the repository")
+        elif anchor and anchor not in anchors(target):
+            wrong.append(f"{link}: no such heading")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_page_is_reachable_from_the_readme() -> None:
+    seen: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in seen or page.suffix != ".md" or not page.exists():
+            continue
+        seen.add(page)
+        waiting += [(page.parent / link.partition("#")[0]).resolve() for link in links(page) if link.partition("#")[0]]
+    missing = [str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md") if page not in seen]
+    assert not missing, "no page leads to " + ", ".join(missing)
+
+
+def test_every_decision_has_a_status_and_stands_in_the_index() -> None:
+    index = (DOCS / "decisions" / "README.md").read_text(encoding="utf-8")
+    numbers = [page.name[:4] for page in DECISIONS]
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+    for page in DECISIONS:
+        title, empty, status = page.read_text(encoding="utf-8").split("\n")[:3]
+        found = STATUS.match(status)
+        assert found, f"{page.name}: the third line is {status!r}; expected a status"
+        assert title.startswith(f"# {page.name[:4]} ")
+        assert not empty
+        if found[2]:
+            assert found[2] in numbers
+        word = found[1].replace("[", "").replace("]", "")
+        row = f"| [{page.name[:4]}]({page.name}) | {title[7:]} | {word} |"
+        assert row in index, f"the index lacks the line\n{row}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
