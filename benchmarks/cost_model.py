@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mplus.config import Geometry
 from mplus.model import MPlusModel
+from mplus.settings import Geometry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from mplus.checkpoints.base import locate
-from mplus.config import make_geometry
 from mplus.dtypes import resolve_dtype
 from mplus.errors import InputError
 from mplus.model import MPlusModel
+from mplus.settings import Geometry
 
 PUBLISHED: Final = {
     "write_tap": "output",
@@ -166,7 +166,7 @@ def open_size(name: str, *, dtype: str | None = None, layers: int | None = None)
     if size.shape is None:
         return MPlusModel.from_pretrained(name, dtype=kind, device=device)
     decoder = _random_decoder(size, kind, device, layers)
-    model = MPlusModel.from_base(decoder, geometry=make_geometry(**size.geometry), **size.parts)
+    model = MPlusModel.from_base(decoder, geometry=Geometry(**size.geometry), **size.parts)
     _randomise(model)
     model.checkpoint.name = name if layers is None else f"{name}, {layers} of {size.shape['num_hidden_layers']} layers"
     return model

@@ -79,5 +79,5 @@ def _environment(stage: Stage) -> dict[str, Any]:
         "dtype_auto": {"chosen": chosen, "bfloat16_over_float32": round(rates["bfloat16"] / rates["float32"], 2)},
         "shape": asdict(stage.shape),
         "plan": stage.plan.to_json(),
-        "geometry": stage.model.geometry.model_dump(),
+        "geometry": stage.model.geometry.flat(),
     }

@@ -27,12 +27,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mplus.attach.find import find_by_vote, find_in_layer
-from mplus.config import Geometry, make_geometry
 from mplus.memory.index.levels import KeyLevels
 from mplus.memory.longterm import LongTerm
 from mplus.memory.pool import Pool
 from mplus.memory.rows import RowLayout
 from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.settings import Geometry
 
 LAYERS, WIDTH = 6, 64
 BLOCK = 16
@@ -102,7 +102,7 @@ def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
 
 
 def vote_memory(keys: Keys, total: int, search_dtype: str) -> Any:
-    geometry = make_geometry(
+    geometry = Geometry(
         stm_tokens=512,
         ltm_read_tokens=256,
         ltm_capacity=total,
@@ -114,7 +114,7 @@ def vote_memory(keys: Keys, total: int, search_dtype: str) -> Any:
 
 
 def layer_memory(keys: Keys, total: int, layer: int, read: int, search_dtype: str) -> Any:
-    geometry = make_geometry(
+    geometry = Geometry(
         drop="per_layer", retrieval="per_layer", stm_tokens=2560, ltm_read_tokens=read, ltm_capacity=total, block_tokens=1,
         neighbour_blocks=0, ltm_dtype="bfloat16", ltm_search_dtype=search_dtype,
     )  # fmt: skip

@@ -22,9 +22,9 @@ from benchmarks.filling import fill_short
 from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.timing import timed
 from mplus.attach.cache import passed
-from mplus.config import Geometry, MemoryFormat
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
+from mplus.settings import MemoryFormat, RowType, SearchType
 
 
 class Stamps:
@@ -48,14 +48,14 @@ class Stamps:
 
 def row_types() -> list[str]:
     """Number types in which long-term rows can be kept, as ``Geometry`` knows them."""
-    known: list[str] = list(get_args(Geometry.model_fields["ltm_dtype"].annotation))
+    known: list[str] = list(get_args(RowType))
     return known
 
 
 def storage_fields(row_type: str) -> dict[str, Any]:
     """Geometry fields that keep rows and, where that can be chosen, search keys in `row_type`; whatever a model keeps by itself."""
     search_type = SEARCH_TYPES.get(row_type, row_type)
-    possible = get_args(Geometry.model_fields["ltm_search_dtype"].annotation)
+    possible = get_args(SearchType)
     return {"ltm_dtype": row_type, "ltm_search_dtype": search_type if search_type in possible else "model"}
 
 

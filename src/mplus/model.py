@@ -20,13 +20,13 @@ from mplus.checkpoints.arguments import OpenSettings
 from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.report import LoadReport
 from mplus.checkpoints.storing import save_own
-from mplus.config import Geometry, GeometrySettings, MemoryFormat
 from mplus.inference.reader import MPlusOutput, Readable, Reader
 from mplus.inference.writer import Writer
 from mplus.memory.memory import Memory
 from mplus.memory.rows import Written
 from mplus.memory.stores.protocol import Storage
 from mplus.memory.text_types import Text
+from mplus.settings import Geometry, GeometrySettings, MemoryFormat
 
 __all__ = ["MPlusModel", "MPlusOutput"]
 

@@ -17,7 +17,7 @@ ORDER: list[set[str]] = [
     {"errors"},
     {"runtime"},
     {"text"},
-    {"config", "dtypes", "corpus", "circumstances"},
+    {"settings", "dtypes", "corpus", "circumstances"},
     {"memory"},
     {"retriever"},
     {"attach"},
@@ -36,7 +36,7 @@ RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 ALLOWED = {("memory", "mplus.__version__")}
 """A stored memory notes the version that wrote it; the package's own ``__init__`` is the only place that knows it."""
 
-WITHOUT = {"memory": {"transformers", "peft"}, "retriever": {"transformers", "peft"}, "config": {"torch"}, "errors": {"torch"}}
+WITHOUT = {"memory": {"transformers", "peft"}, "retriever": {"transformers", "peft"}, "settings": {"torch"}, "errors": {"torch"}}
 """Rooms to packages they do not know."""
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from mplus import MPlusModel
-from mplus.config import Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.memory.memory import Memory
+from mplus.settings import Geometry
 from mplus.text.prompts import Prompts
 from mplus.training.older import Document, Older, Scribe
 from mplus.training.reader import Reader

@@ -17,13 +17,13 @@ from torch import Tensor
 from mplus.attach.parts import Attached
 from mplus.attach.write import project_rows, search_keys
 from mplus.checkpoints.report import LoadReport
-from mplus.config import MemoryFormat
 from mplus.errors import InputError
 from mplus.memory.longterm import LongTerm
 from mplus.memory.memory import Memory
 from mplus.memory.pool import Pool
 from mplus.memory.rows import Rows, Written
 from mplus.retriever import VoteRetriever
+from mplus.settings import MemoryFormat
 
 CACHED = ("cached_memories", "cached_keys", "cached_ages")
 

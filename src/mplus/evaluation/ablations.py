@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import yaml
 
-from mplus.config import SYMBOLS, Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.evaluation.systems.protocol import SYSTEMS
+from mplus.settings import PATHS, SYMBOLS
 
 OF_A_READ: Final = frozenset(
     {
@@ -104,8 +104,8 @@ def parse_sizes(entries: Sequence[str]) -> dict[str, Any]:
         if not equals or not key or not value:
             raise InputError(f"'{entry.strip()}' is no setting of the memory; expected KEY=VALUE like K0=512")
         name = SYMBOLS.get(key, key)
-        if name not in Geometry.model_fields:
-            near = difflib.get_close_matches(name, [*Geometry.model_fields, *SYMBOLS], n=1, cutoff=0.5)
+        if name not in PATHS:
+            near = difflib.get_close_matches(name, [*PATHS, *SYMBOLS], n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(SYMBOLS)} and the fields of Geometry"
             raise InputError(f"the memory has no setting '{key}'; {hint}")
         if name in sizes:

@@ -124,7 +124,7 @@ class TaskRun:
             "model": bench.model.name,
             "dtype": str(bench.model.dtype).removeprefix("torch."),
             "fingerprints": {name: getattr(model, "fingerprint", None) for name, model in models.items() if model is not None},
-            "geometry": bench.sizes.model_dump(),
+            "geometry": bench.sizes.flat(),
             "variants": {variant.name: variant.changes for variant in bench.variants},
             "read_budget_tokens": bench.read_budget_tokens,
             "text_budget_tokens": bench.text_budgets,

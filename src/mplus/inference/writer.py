@@ -18,7 +18,6 @@ from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
 from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.state import longterm_rows, rows_of_hidden
-from mplus.config import Geometry, GeometrySettings, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory import write_many
 from mplus.memory.memory import Memory
@@ -28,6 +27,7 @@ from mplus.memory.stores.protocol import Storage
 from mplus.memory.text_types import Text
 from mplus.retriever import VoteRetriever
 from mplus.runtime.turns import TurnLock, turn_of
+from mplus.settings import Geometry, GeometrySettings, MemoryFormat
 from mplus.text import chunking
 from mplus.text.prompts import check_ids
 
@@ -85,7 +85,7 @@ class Writer:
                 tensors["mplus.position"] = self.parts.position
             if self.parts.retriever is not None:
                 tensors.update({f"mplus.retriever.{name}": value for name, value in self.parts.retriever.state_dict().items()})
-            rules = self.geometry.model_dump(include=set(RULES_OF_A_READ))
+            rules = {name: value for name, value in self.geometry.flat().items() if name in RULES_OF_A_READ}
             self._fingerprint = fingerprint(tensors, note=repr(sorted(rules.items())))
         return self._fingerprint
 
@@ -259,7 +259,7 @@ class Writer:
         if memory_format not in get_args(MemoryFormat):
             raise InputError(f"memory_format {memory_format!r} is not known; choose {' or '.join(get_args(MemoryFormat))}")
         for name in RULES_OF_A_READ:
-            own, asked = getattr(self.geometry, name), getattr(geometry, name)
+            own, asked = self.geometry.flat()[name], geometry.flat()[name]
             if own != asked:
                 raise GeometryError(
                     f"{name} belongs to the model ({own!r}), a memory cannot have {asked!r}; open the model with it"

@@ -19,7 +19,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mplus.config import make_geometry
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
 from mplus.memory import sealed
 from mplus.memory.files import aside_in, directory_at, flush, flush_names, honour_umask, sha256
@@ -41,6 +40,7 @@ from mplus.memory.stores.lock import changing, identity
 from mplus.memory.stores.protocol import Storage
 from mplus.memory.stores.segments import unmapped_in
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
+from mplus.settings import Geometry
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Encoder, Memory
@@ -263,7 +263,7 @@ def _load(
     try:
         check_model(manifest["model"], model, directory)
         check_numbers(manifest, model.vocabulary)
-        geometry = make_geometry(**manifest["geometry"])
+        geometry = Geometry(**manifest["geometry"])
         groups = sealed.from_json(manifest["ltm_segments"], directory) if manifest["format"] == WITH_SEGMENTS else []
         if check_rows:
             for segment in (segment for group in groups for segment in group.segments):
@@ -311,7 +311,7 @@ def _manifest(memory: Memory, groups: list[sealed.Sealed]) -> dict[str, Any]:
         "format": WITH_SEGMENTS if segments else PLAIN,
         "mplus": __version__,
         "model": identity_of(memory.encoder),
-        "geometry": memory.geometry.model_dump(),
+        "geometry": memory.geometry.flat(),
         "memory_format": memory.format,
         "seed": memory.seed,
         "now": memory.now,

@@ -4,7 +4,7 @@ The paper's symbols, taken as names of settings everywhere: K new memory tokens 
 tokens, K0 long-term tokens read per prompt, M long-term capacity per layer.
 """
 
-from mplus.settings.flat import SYMBOLS, GeometrySettings, spell_out
+from mplus.settings.flat import PATHS, RETIRED, SYMBOLS, GeometrySettings, spell_out
 from mplus.settings.geometry import Geometry, check_each
 from mplus.settings.quirks import PublishedQuirks
 from mplus.settings.read_rule import BestLast, PerLayerRetrieval, ReadRule, SharedRetrieval
@@ -13,6 +13,8 @@ from mplus.settings.storage import MemoryFormat, RowType, SearchType, Storage
 from mplus.settings.write_rule import Policy, WriteRule
 
 __all__ = [
+    "PATHS",
+    "RETIRED",
     "SYMBOLS",
     "BestLast",
     "Geometry",

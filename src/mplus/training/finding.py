@@ -14,8 +14,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from mplus.config import Geometry
 from mplus.retriever import LayerRetriever, VoteRetriever, choose_blocks
+from mplus.settings import Geometry
 from mplus.training.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.states import Bank, Batch
 from mplus.training.task import Outcome, ParameterGroup

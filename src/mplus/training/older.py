@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from mplus.attach.write import Tail, keeps_write_kv, write_pass
-from mplus.config import MemoryFormat
 from mplus.memory.rows import RowLayout, Rows
 from mplus.model import MPlusModel
 from mplus.retriever import VoteRetriever
+from mplus.settings import MemoryFormat
 
 WRITE_ROWS = 16  # chunks of one write pass without gradient
 

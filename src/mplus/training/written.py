@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from mplus.config import Geometry
 from mplus.memory.rows import Rows
+from mplus.settings import Geometry
 from mplus.training.older import Older, Scribe
 from mplus.training.subtasks import Sample
 from mplus.training.table import Table
