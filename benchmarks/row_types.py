@@ -29,8 +29,8 @@ from torch import Tensor
 from mplus import Memory, MPlusModel
 from mplus.attach.find import prompt_features
 from mplus.corpus.python_docs import python_text
-from mplus.memory.longterm import LongTerm
-from mplus.memory.quantised import dequantise, quantise
+from mplus.memory.long_term import LongTerm
+from mplus.memory.row_codec import dequantise, quantise
 from mplus.memory.stores.protocol import bytes_per_row
 from mplus.retriever import VoteRetriever, choose_blocks
 
@@ -74,7 +74,7 @@ def row_errors(memory: Memory) -> list[dict[str, Any]]:
     for name, rounding in roundings.items():
         row: dict[str, Any] = {"type": name}
         for field in ("keys", "values"):
-            real = memory.longterm.column(0, field).float()
+            real = memory.long_term.column(0, field).float()
             error = ((rounding(real) - real).flatten(2).norm(dim=-1) / real.flatten(2).norm(dim=-1)).mean(0)
             row[field] = {"mean": float(error.mean()), "worst_layer": float(error.max())}
         out.append(row)
@@ -85,9 +85,9 @@ def retyped(memory: Memory, ltm_dtype: Any) -> Memory:
     """The same memory with its long-term rows kept in another number type."""
     twin = memory.fork()
     twin.geometry = memory.geometry.changed(ltm_dtype=ltm_dtype)
-    twin.longterm = LongTerm(twin.layout, twin.geometry)
-    rows = {name: memory.longterm.column(0, name) for name in memory.layout.fields}
-    twin.longterm.restore(0, rows, memory.longterm.column(0, "birth"))
+    twin.long_term = LongTerm(twin.layout, twin.geometry)
+    rows = {name: memory.long_term.column(0, name) for name in memory.layout.fields}
+    twin.long_term.restore(0, rows, memory.long_term.column(0, "birth"))
     return twin
 
 
@@ -115,7 +115,7 @@ def read_changes(model: MPlusModel, memory: Memory, prompts: list[list[int]]) ->
             out.append(
                 {
                     "type": ltm_dtype,
-                    "bytes_per_token": bytes_per_row(twin.longterm.stores[0].fields),
+                    "bytes_per_token": bytes_per_row(twin.long_term.stores[0].fields),
                     "largest_logit_change": max(change),
                     "kl_mean_nats": float(torch.cat(divergence).mean()),
                     "kl_max_nats": float(torch.cat(divergence).max()),
@@ -158,8 +158,8 @@ class Searched:
                 ids = torch.tensor([prompt])
                 text = torch.ones_like(ids, dtype=torch.bool)
                 queries.append(retriever.queries(prompt_features(model.attached, ids, text), text))
-        order = memory.longterm.column(0, "birth").argsort()
-        return cls([memory.longterm.column(0, "search")[order]], queries, [None] * len(queries))
+        order = memory.long_term.column(0, "birth").argsort()
+        return cls([memory.long_term.column(0, "search")[order]], queries, [None] * len(queries))
 
     def pieces(self, block: int) -> Iterator[Tensor]:
         """Keys in whole blocks, float32."""
@@ -263,9 +263,9 @@ def main() -> None:
     if not isinstance(model.attached.retriever, VoteRetriever):
         parser.error(f"--model {options.model}: its layers do not vote; this command measures shared retrieval")
     memory = filled(model, options.tokens)
-    if len(memory.longterm) <= model.geometry.ltm_read_tokens:
+    if len(memory.long_term) <= model.geometry.ltm_read_tokens:
         parser.error(
-            f"--tokens {options.tokens} leaves {len(memory.longterm)} long-term tokens, fewer than a read takes; ask for more"
+            f"--tokens {options.tokens} leaves {len(memory.long_term)} long-term tokens, fewer than a read takes; ask for more"
         )
     prompts = passages(memory, options.prompts)
     searched = (
@@ -278,7 +278,7 @@ def main() -> None:
         "geometry": model.geometry.flat(),
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
-        "long_term_tokens": len(memory.longterm),
+        "long_term_tokens": len(memory.long_term),
         "rows": row_errors(memory),
         "reads": read_changes(model, memory, prompts),
         "search_keys": "written" if options.keys is None else options.keys.name,

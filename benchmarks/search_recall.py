@@ -28,9 +28,9 @@ from torch import Tensor
 
 from mplus.attach.find import find_by_vote, find_in_layer
 from mplus.memory.index.levels import KeyLevels
-from mplus.memory.longterm import LongTerm
-from mplus.memory.pool import Pool
+from mplus.memory.long_term import LongTerm
 from mplus.memory.rows import RowLayout
+from mplus.memory.short_term import ShortTerm
 from mplus.retriever import LayerRetriever, VoteRetriever
 from mplus.settings import Geometry
 
@@ -97,7 +97,12 @@ def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
         longterm.restore(0, {"keys": content, "values": content, "search": piece.float()}, torch.arange(now, now + count))
         now += count
     return SimpleNamespace(
-        longterm=longterm, geometry=geometry, pool=Pool(layout, 64, 1), now=now, seed=0, ages=lambda births: now - 1 - births
+        long_term=longterm,
+        geometry=geometry,
+        short_term=ShortTerm(layout, 64, 1),
+        now=now,
+        seed=0,
+        ages=lambda births: now - 1 - births,
     )
 
 
@@ -141,7 +146,7 @@ def measure_vote(keys: Keys, total: int, search_dtype: str) -> dict[str, Any]:
     memory = vote_memory(keys, total, search_dtype)
     attached = SimpleNamespace(retriever=StoredVote(tuple(range(LAYERS)), WIDTH, window=keys.window))
     start = time.perf_counter()
-    memory.longterm.summaries_of(0)
+    memory.long_term.summaries_of(0)
     built = time.perf_counter() - start
     kept: list[float] = []
     best: list[bool] = []
@@ -173,7 +178,7 @@ def measure_vote(keys: Keys, total: int, search_dtype: str) -> dict[str, Any]:
         "exact_s": median(times[True]),
         "fast_s": median(times[False]),
         "ratio": median([slow / fast for slow, fast in zip(times[True], times[False], strict=True)]),
-        "index_bytes_per_token": memory.longterm.summaries[0].size_bytes / total,
+        "index_bytes_per_token": memory.long_term.summaries[0].size_bytes / total,
         "build_rows_per_s": total / max(built, 1e-9),
     }
 
@@ -189,7 +194,7 @@ def measure_layer(
     for layer in layers:
         memory = layer_memory(keys, total, layer, read, search_dtype)
         attached = SimpleNamespace(retriever=StoredLayer(1, WIDTH, WIDTH), engine=SimpleNamespace(scores_in_pieces=True))
-        memory.longterm.summaries_of(0)
+        memory.long_term.summaries_of(0)
         for query, _ in keys.queries[:: max(1, len(keys.queries) // 12)]:
             normed = query[None, :, layer * WIDTH : (layer + 1) * WIDTH].float()
             text = torch.ones(1, query.shape[0], dtype=torch.bool)
@@ -201,7 +206,7 @@ def measure_layer(
             kept.append(len(wanted & got) / len(wanted))
             times[True] += slow_s
             times[False] += fast_s
-        size = memory.longterm.summaries[0].size_bytes / total
+        size = memory.long_term.summaries[0].size_bytes / total
     return {
         "tokens": total,
         "read": read,

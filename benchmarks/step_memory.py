@@ -20,8 +20,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mplus import MPlusModel
 from mplus.settings import Geometry
-from mplus.training.tasks.language import LanguageTask, Settings
-from mplus.training.texts import Corpus
+from mplus.training.data.text_sources import Corpus
+from mplus.training.objectives.language import LanguageTask, Settings
 
 VOCABULARY = 256
 

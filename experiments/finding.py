@@ -15,7 +15,7 @@ from mplus.demo.job import DEFAULT_DISTANCES
 from mplus.retriever import VoteRetriever
 from mplus.text.files import read_text
 from mplus.text.prompts import Prompts
-from mplus.training.bank import chat_ids
+from mplus.training.bank.chunk_encoder import chat_ids
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
             memory.update(model.encode(ids, memory))
     print(f"read {stream.tokens} tokens in {time.time() - start:.0f} s ({stream.tokens / (time.time() - start):.0f} tokens/s)")
     block = model.geometry.block_tokens
-    in_stm = set(memory.pool.births[0].tolist())
+    in_stm = set(memory.short_term.births[0].tolist())
     places = Places.of(memory, with_short_term=True)
     by_distance: dict[int, list[tuple[bool, bool, int]]] = {}
     start = time.time()

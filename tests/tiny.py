@@ -13,6 +13,8 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from torch import Tensor
 from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -31,6 +33,7 @@ from mplus.memory.index.sketch import BlockSketch
 
 VOCABULARY = 101
 FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
+    "gemma": (GemmaConfig, GemmaForCausalLM),
     "llama": (LlamaConfig, LlamaForCausalLM),
     "mistral": (MistralConfig, MistralForCausalLM),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
@@ -177,17 +180,17 @@ def search_from(monkeypatch: pytest.MonkeyPatch, rows: int, *, candidates: int =
 def contents(memory: Memory) -> dict[str, Any]:
     """Everything a memory holds, copied."""
     found: dict[str, Any] = {
-        "order": memory.pool.order.clone(),
-        "births": memory.pool.births.clone(),
+        "order": memory.short_term.order.clone(),
+        "births": memory.short_term.births.clone(),
         "generator": memory.generator.get_state().clone(),
         "tail": None if memory.tail is None else memory.tail.clone(),
-        "counters": (memory.now, memory.tokens_read, memory.initialised, memory.longterm.writes_since_merge),
-        "waiting": list(memory.longterm.waiting),
+        "counters": (memory.now, memory.tokens_read, memory.initialised, memory.long_term.writes_since_merge),
+        "waiting": list(memory.long_term.waiting),
         "pending": [(source, list(part)) for source, part in memory.pending],
         "chunks": list(memory.ledger.chunks),
     }
-    found.update({f"stm.{name}": rows.clone() for name, rows in memory.pool.at_slots(memory.pool.order).items()})
-    for group, store in enumerate(memory.longterm.stores):
+    found.update({f"stm.{name}": rows.clone() for name, rows in memory.short_term.at_slots(memory.short_term.order).items()})
+    for group, store in enumerate(memory.long_term.stores):
         found.update({f"ltm.{group}.{name}": store.column(name).clone() for name in store.fields})
     return found
 

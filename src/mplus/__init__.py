@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from mplus.errors import MPlusError
 
 if TYPE_CHECKING:
+    from mplus.inference.reader import MPlusOutput
     from mplus.memory.memory import Memory, MemoryStats
-    from mplus.model import MPlusModel, MPlusOutput
+    from mplus.model import MPlusModel
     from mplus.settings import Geometry
 
 __version__ = "0.1.0"
@@ -23,7 +24,7 @@ _ROOMS = {
     "Memory": "mplus.memory.memory",
     "MemoryStats": "mplus.memory.memory",
     "MPlusModel": "mplus.model",
-    "MPlusOutput": "mplus.model",
+    "MPlusOutput": "mplus.inference.reader",
 }
 
 

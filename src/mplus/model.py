@@ -1,5 +1,7 @@
 """The public model: a decoder that keeps what it has read in latent memory. Knows no file format and no layer internals.
 
+The rooms behind it import transformers (three seconds), so they are imported when a model is opened.
+
 Legend: B prompts, T prompt tokens, V vocabulary, L layers, D width, R retriever key width.
 """
 
@@ -8,27 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
-from mplus.attach.parts import Attached
-from mplus.checkpoints import opening
-from mplus.checkpoints.arguments import OpenSettings
-from mplus.checkpoints.loaded import Loaded
-from mplus.checkpoints.report import LoadReport
-from mplus.checkpoints.storing import save_own
-from mplus.inference.reader import MPlusOutput, Readable, Reader
-from mplus.inference.writer import Writer
-from mplus.memory.memory import Memory
-from mplus.memory.rows import Written
-from mplus.memory.stores.protocol import Storage
-from mplus.memory.text_types import Text
-from mplus.settings import Geometry, GeometrySettings, MemoryFormat
-
-__all__ = ["MPlusModel", "MPlusOutput"]
+    from mplus.attach.parts import Attached
+    from mplus.checkpoints.arguments import OpenSettings
+    from mplus.checkpoints.load_report import LoadReport
+    from mplus.checkpoints.loaded_model import LoadedModel
+    from mplus.inference.reader import MPlusOutput, Readable
+    from mplus.memory.arguments import Text
+    from mplus.memory.memory import Memory
+    from mplus.memory.rows import EncodedChunk
+    from mplus.memory.stores.protocol import Storage
+    from mplus.settings import Geometry, GeometrySettings, MemoryFormat
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -47,7 +45,10 @@ class MPlusModel:
         reader: reads memories; opens the passes that ``__call__``, ``generate``, ``chat`` and ``log_likelihood`` are made of.
     """
 
-    def __init__(self, checkpoint: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
+    def __init__(self, checkpoint: LoadedModel, *, memory_format: MemoryFormat | None = None) -> None:
+        from mplus.inference.reader import Reader
+        from mplus.inference.writer import Writer
+
         self.checkpoint = checkpoint
         self.writer = Writer(checkpoint, memory_format=memory_format)
         self.reader = Reader(self.writer)
@@ -100,12 +101,12 @@ class MPlusModel:
 
     @property
     def vocabulary(self) -> int:
-        """How many token ids the model knows."""
+        """Rows of the embedding table."""
         return self.attached.decoder.vocabulary
 
     @property
     def load_report(self) -> LoadReport:
-        """What became of every tensor of the checkpoint."""
+        """The fate of every tensor of the checkpoint."""
         return self.checkpoint.report
 
     # -- opening and storing ---------------------------------------------------------------------------------------
@@ -138,7 +139,9 @@ class MPlusModel:
             GeometryError: a replaced field is unknown or contradicts the rest.
             InputError: an argument that is unknown or has no meaning here.
         """
-        opened = opening.open_checkpoint(
+        from mplus.checkpoints import loading
+
+        opened = loading.open_checkpoint(
             path_or_id, settings=dict(settings), dtype=dtype, device=device, attention=attn_implementation
         )
         return cls(opened, memory_format=memory_format)
@@ -169,7 +172,9 @@ class MPlusModel:
             GeometryError: the memory does not fit the decoder's positions.
             InputError: an argument that is unknown or has no meaning here.
         """
-        opened = opening.open_base(
+        from mplus.checkpoints import loading
+
+        opened = loading.open_base(
             base, geometry, tokenizer, parts=parts, dtype=dtype, device=device, attention=attn_implementation
         )
         return cls(opened, memory_format=memory_format)
@@ -179,7 +184,9 @@ class MPlusModel:
 
         What was there is replaced whole or not at all.
         """
-        save_own(self.checkpoint, Path(directory), include_base=include_base)
+        from mplus.checkpoints.storing import save_delta
+
+        save_delta(self.checkpoint, Path(directory), include_base=include_base)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -205,11 +212,16 @@ class MPlusModel:
         Raises:
             StoreError: the directory is in use, not to be written, or holds something else.
         """
-        return self.writer.new_memory(seed=seed, memory_format=memory_format, initialised=initialised, store=store, **geometry)
+        from mplus.memory.memory import Memory
+
+        chosen = self.geometry.changed(**geometry) if geometry else self.geometry
+        initial = self.checkpoint.initial
+        start = initialised and (initial is None or initial.initialised)
+        return Memory(self.writer, chosen, memory_format or self.writer.memory_format, seed, initialised=start, store=store)
 
     def encode(
-        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
-    ) -> Written:
+        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> EncodedChunk:
         """Run one chunk through the write pass without changing `memory`.
 
         Args:
@@ -243,7 +255,9 @@ class MPlusModel:
         Raises:
             EmptyTextError, InputError: found before anything is written.
         """
-        return self.writer.write_many(memories, texts, sources, batch=batch, progress=progress)
+        from mplus.memory.write_many import write_many
+
+        return write_many(self.writer, memories, texts, sources, batch=batch, progress=progress)
 
     def cut(self, text: str) -> list[list[int]]:
         """Cut a text into chunks of token ids, as ``memory.write`` does.
@@ -275,7 +289,7 @@ class MPlusModel:
         Args:
             input_ids: [B, T], left-padded where `attention_mask` [B, T] is 0. Behind a memory, a BOS that begins a prompt is passed
                 over as padding is (its logits mean nothing): memory's own stands in front.
-            memory: one for all prompts, one each, or several for one prompt; a ``Written`` is read alone; None: the bare base.
+            memory: one for all prompts, one each, or several for one prompt; a ``EncodedChunk`` is read alone; None: the bare base.
             return_retrieved: give what each prompt drew from long-term memory.
             output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
             exact: score every long-term token; else ``Geometry.search`` says from which size on candidates are enough.

@@ -108,7 +108,7 @@ class Plain:
         """A prompt [T] that reads a memory which keeps hidden states."""
         adapters = self.attached.adapters
         memory_adapter = adapters.named(self.model.geometry.memory_projection)
-        short = memory.pool.at_slots(memory.pool.order)["hidden"]
+        short = memory.short_term.at_slots(memory.short_term.order)["hidden"]
         shared = self.vote(ids, memory) if memory.geometry.retrieval == "shared" else None
         text, hidden, chosen = self.embed(ids), [], []
         for number in range(len(self.layers)):
@@ -130,14 +130,14 @@ class Plain:
     def recent(self, memory: Memory) -> int:
         """Short-term tokens that may stay beside the prompt: all but the whole blocks that are older than ``recent_tokens``."""
         size, wanted = memory.geometry.block_tokens, memory.geometry.recent_tokens
-        births = memory.pool.births[0].tolist()
+        births = memory.short_term.births[0].tolist()
         older = [birth for birth in births if birth < memory.now - wanted] if wanted else births
         return len(births) - len(older) // size * size if wanted else 0
 
     def search(self, number: int, text: Tensor, memory: Memory) -> list[int]:
         """Indices of the best rows of one layer, oldest first, scored one by one (paper section 3.2)."""
         retriever, geometry = self.attached.retriever, memory.geometry
-        store = memory.longterm.stores[number]
+        store = memory.long_term.stores[number]
         if not geometry.reads_ltm or not len(store):
             return []
         assert isinstance(retriever, LayerRetriever)
@@ -151,7 +151,7 @@ class Plain:
 
     def vote(self, ids: Tensor, memory: Memory) -> list[int]:
         """Indices of the best blocks' rows in reading order, scored block by block over a pass without memory."""
-        retriever, geometry, store = self.attached.retriever, memory.geometry, memory.longterm.stores[0]
+        retriever, geometry, store = self.attached.retriever, memory.geometry, memory.long_term.stores[0]
         assert isinstance(retriever, VoteRetriever)
         text, features = self.embed(ids), {}
         for number, block in enumerate(self.layers):
@@ -163,8 +163,8 @@ class Plain:
         )
         size, keys, births = geometry.block_tokens, store.column("search"), store.column("birth").tolist()
         if geometry.read_order == "score":  # short-term memory is searched too; its rows are numbered behind the store's
-            pool = memory.pool.at_slots(memory.pool.order)["search"][0]
-            keys, births = torch.cat([keys, pool]), births + memory.pool.births[0].tolist()
+            pool = memory.short_term.at_slots(memory.short_term.order)["search"][0]
+            keys, births = torch.cat([keys, pool]), births + memory.short_term.births[0].tolist()
         row_of = {birth: row for row, birth in enumerate(births)}
         places = sorted({birth // size for birth in births})
         score = {}
@@ -175,12 +175,12 @@ class Plain:
             score[place] = float((query @ keys[rows].T).amax(1).mean())
         certain = geometry.certain_score is None or max(score.values()) >= geometry.certain_score
         recent = self.recent(memory)
-        first = memory.pool.births[0].tolist()[-recent] // size if recent else 0
+        first = memory.short_term.births[0].tolist()[-recent] // size if recent else 0
         self.behind = recent if recent and max(places, key=lambda place: score[place]) >= first else 0
         if self.behind:
             places = [place for place in places if place < first]
         if not certain:
-            self.behind = len(memory.pool)
+            self.behind = len(memory.short_term)
             places = [place for place in places if place * size in store.column("birth")]
         budget, wanted = geometry.ltm_read_tokens // size, list[int]()
         for place in sorted(places, key=lambda place: -score[place]):
@@ -201,7 +201,7 @@ class Plain:
 
 def longterm_hidden(memory: Memory, number: int) -> Tensor:
     """[M, D] hidden states of one layer's long-term rows."""
-    stores = memory.longterm.stores
+    stores = memory.long_term.stores
     shared = memory.geometry.retrieval == "shared"
     rows: Tensor = stores[0].column("hidden")[:, number] if shared else stores[number].column("hidden")
     return rows

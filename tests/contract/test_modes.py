@@ -98,12 +98,12 @@ def test_torchs_defaults_change_no_read(model: MPlusModel, kind: str, search: An
     search_from(monkeypatch, 64)
     geometry = model.geometry.changed(search=search)
     memory = model.new_memory(seed=1)
-    memory.geometry = memory.longterm.geometry = geometry
+    memory.geometry = memory.long_term.geometry = geometry
     memory.write(ids(400, 2))
     prompt = ids(6, 5)[None]
     wanted = model(prompt, memory=memory).logits
     model.attached.bos, model.attached.shelf = model.attached.bos, Shelf()
-    memory.longterm.derived.clear()
+    memory.long_term.derived.clear()
     with defaults(kind):
         got = model(prompt, memory=memory).logits
     assert got.dtype == torch.float32

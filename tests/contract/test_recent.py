@@ -61,8 +61,8 @@ ALWAYS, NEVER = -1e9, 1e9
 def test_where_the_search_is_not_certain_short_term_memory_stays_in_its_order(tokens: int) -> None:
     model = tiny_model("llama", "recent", certain_score=NEVER)
     memory = filled(model, tokens=tokens, memory_format="hidden")
-    assert (memory.longterm.smallest > 0) is (tokens == TEXT)
-    assert behind(model, memory, ids(TEXT, 1)[8:14]) == len(memory.pool)
+    assert (memory.long_term.smallest > 0) is (tokens == TEXT)
+    assert behind(model, memory, ids(TEXT, 1)[8:14]) == len(memory.short_term)
 
 
 def test_a_search_that_is_certain_reads_as_without_the_rule() -> None:
@@ -93,7 +93,7 @@ def test_certain_and_uncertain_prompts_in_one_batch_equal_one_by_one() -> None:
     memory = filled(model, tokens=TEXT)
     out = model(prompts, memory=memory, return_retrieved=True)
     assert out.retrieved is not None
-    stays = [one.layers[0].behind == len(memory.pool) for one in out.retrieved]
+    stays = [one.layers[0].behind == len(memory.short_term) for one in out.retrieved]
     assert sorted(stays) == [False, True]
     alone = torch.cat([model(row[None], memory=memory).logits for row in prompts])
     torch.testing.assert_close(out.logits, alone, atol=1e-4, rtol=1e-4)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.errors import SnapshotError
-from mplus.memory.longterm import LongTerm
+from mplus.memory.long_term import LongTerm
 from mplus.retriever import VoteRetriever, best_places, choose_blocks
 from tests.contract.test_families import padded
 from tests.tiny import SETUPS, filled, ids, search_from, tiny_model
@@ -46,8 +46,8 @@ def prompts(seed: int) -> list[Tensor]:
 def memory_that_forgot(model: MPlusModel, seed: int) -> Memory:
     tokens = 1300 if model.geometry.chunk_tokens > model.geometry.new_tokens else 900  # the same number of memory tokens
     memory = filled(model, tokens, seed=seed, text_seed=seed)
-    assert memory.now - len(memory.pool) - len(memory.longterm) > GROUP, "nothing was forgotten"
-    assert (len(memory.longterm.summaries[0]) > 0) == (model.geometry.search == "auto")
+    assert memory.now - len(memory.short_term) - len(memory.long_term) > GROUP, "nothing was forgotten"
+    assert (len(memory.long_term.summaries[0]) > 0) == (model.geometry.search == "auto")
     return memory
 
 
@@ -90,8 +90,8 @@ def test_what_summaries_follow_from_is_not_only_the_rows_held(
     monkeypatch.setattr(LongTerm, "restore_index", lambda self, tensors: None)
     other = Memory.load(tmp_path / "with", model)
     for one in (same, other):
-        one.longterm.summaries_of(0)
-    kept, again, made_anew = (one.longterm.summaries[0].state() for one in (memory, same, other))
+        one.long_term.summaries_of(0)
+    kept, again, made_anew = (one.long_term.summaries[0].state() for one in (memory, same, other))
     assert all(torch.equal(value, again[name]) for name, value in kept.items())
     assert any(value.shape != made_anew[name].shape or not torch.equal(value, made_anew[name]) for name, value in kept.items())
 

@@ -1,4 +1,4 @@
-"""The three tasks that train the default model: losses fall, a run goes on bit for bit, and nothing but the named parts changes."""
+"""The two tasks that train the default model: losses fall, a run goes on bit for bit, and nothing but the named parts changes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from mplus import Geometry, MPlusModel
-from mplus.training.finding import ByVote, Loss
-from mplus.training.task import Outcome, Task
-from mplus.training.tasks import read, vote
+from mplus.training.objectives import reading as read
+from mplus.training.objectives import retrieval as vote
+from mplus.training.objectives.retrievers import LateInteractionObjective, Loss
+from mplus.training.objectives.task import StepOutput, Task
 
 pytestmark = pytest.mark.e2e
 
@@ -40,11 +41,11 @@ def vote_settings(data: str, loss: Loss, bank_steps: int) -> vote.Settings:
     )
 
 
-def vote_task(base_name: str, data: str, loss: Loss = "contrastive", bank_steps: int = 60) -> vote.VoteTask:
+def vote_task(base_name: str, data: str, loss: Loss = "contrastive", bank_steps: int = 60) -> vote.RetrievalTask:
     return vote.build(fresh(base_name), vote_settings(data, loss, bank_steps), 1)
 
 
-def layer_task(base_name: str, data: str, loss: Loss = "contrastive", bank_steps: int = 60) -> vote.VoteTask:
+def layer_task(base_name: str, data: str, loss: Loss = "contrastive", bank_steps: int = 60) -> vote.RetrievalTask:
     torch.manual_seed(3)
     geometry = GEOMETRY.changed(read_order="age", drop="per_layer", retrieval="per_layer")
     model = MPlusModel.from_base(base_name, geometry=geometry, key_width=16)
@@ -70,14 +71,14 @@ def read_task(base_name: str, data: str, **changes: object) -> read.ReadTask:
     return read.build(fresh(base_name, read_lora={"r": 4, "lora_alpha": 8}), settings, 1)
 
 
-def steps(task: Task, count: int, rate: float = 2e-3) -> list[Outcome]:
+def steps(task: Task, count: int, rate: float = 2e-3) -> list[StepOutput]:
     for group in task.groups():
         for _, value in group.parameters:
             value.data = value.data.float()
     optimiser = torch.optim.AdamW([value for group in task.groups() for _, value in group.parameters], lr=rate)
     out = []
     for number in range(count):
-        outcome = task(task.share(task.draw(), 0, 1))
+        outcome = task(task.shard(task.draw(), 0, 1))
         optimiser.zero_grad()
         outcome.loss.backward()
         optimiser.step()
@@ -110,7 +111,7 @@ def test_a_right_window_covers_the_statement(base_name: str, data: str) -> None:
     task = vote_task(base_name, data)
     task.prepare()
     batch = task.draw()
-    assert isinstance(task.finding, ByVote)
+    assert isinstance(task.finding, LateInteractionObjective)
     right, known = task.finding.targets(task.banks[0], batch)
     assert bool((right & known).any(1).all()) and bool((~right & known).any(1).all())
     for row, number in enumerate(batch.questions):
@@ -148,11 +149,11 @@ def test_a_task_goes_on_bit_for_bit(base_name: str, data: str, kind: str) -> Non
     task, twin = (resumable(base_name, data, kind) for _ in range(2))
     task.prepare()
     for number in range(3):
-        task(task.share(task.draw(), 0, 1))
+        task(task.shard(task.draw(), 0, 1))
         task.finish_step(number / 10)
     twin.load_state(task.state())
     for number in range(4):
-        left, right = (one(one.share(one.draw(), 0, 1)) for one in (task, twin))
+        left, right = (one(one.shard(one.draw(), 0, 1)) for one in (task, twin))
         assert left.loss.item() == right.loss.item() and left.metrics == right.metrics
         task.finish_step(number / 10)
         twin.finish_step(number / 10)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mplus import Geometry, MPlusModel
-from mplus.training.bank import RawStates, Writer
-from mplus.training.documents import DocumentMaker
+from mplus.training.bank.chunk_encoder import RawStates, Writer
+from mplus.training.data.documents import DocumentMaker
 
 pytestmark = pytest.mark.e2e
 

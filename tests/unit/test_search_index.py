@@ -209,14 +209,14 @@ def test_narrow_sketches_find_what_lies_in_few_directions() -> None:
 
 def test_a_small_store_is_searched_exactly_and_has_no_summaries(small: MPlusModel) -> None:
     memory = filled(small, 61)
-    assert memory.longterm.summaries_of(0) is None
+    assert memory.long_term.summaries_of(0) is None
     assert found(small, memory, ids(6)[None]) == found(small, memory, ids(6)[None], exact=True)
 
 
 def test_with_all_as_candidates_the_search_is_the_exact_one(small: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     search_from(monkeypatch, GROUP, candidates=10_000)
     memory = filled(small, 900)
-    assert len(memory.longterm.summaries[0]) >= GROUP
+    assert len(memory.long_term.summaries[0]) >= GROUP
     prompts = torch.stack([ids(9, 5), ids(9, 6)])
     assert found(small, memory, prompts) == found(small, memory, prompts, exact=True)
 
@@ -228,7 +228,7 @@ def test_candidates_have_the_exact_scores_and_others_none(small: MPlusModel) -> 
     if isinstance(attached.retriever, VoteRetriever):
         features = prompt_features(attached, prompt, text)
         places = Places.of(memory, with_short_term=memory.geometry.read_order == "score")
-        summaries = memory.longterm.summaries_of(0)
+        summaries = memory.long_term.summaries_of(0)
         assert isinstance(summaries, BlockSketch)
         exact = vote(attached.retriever, memory, places, features, text)
         got = vote_on_candidates(attached.retriever, memory, places, summaries, features, text)
@@ -277,10 +277,10 @@ def test_fork_then_write_leaves_the_parents_search_unchanged(small: MPlusModel) 
 def test_capacity_forgets_summaries_with_their_rows(small: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     search_from(monkeypatch, GROUP, candidates=10_000)
     memory = small.new_memory(seed=3)
-    memory.geometry = memory.longterm.geometry = memory.geometry.changed(ltm_capacity=600)
+    memory.geometry = memory.long_term.geometry = memory.geometry.changed(ltm_capacity=600)
     memory.write(ids(1500, 2))
-    assert len(memory.longterm) <= 600
-    assert len(memory.longterm.summaries[0]) <= 600
+    assert len(memory.long_term) <= 600
+    assert len(memory.long_term.summaries[0]) <= 600
     assert found(small, memory, ids(6)[None]) == found(small, memory, ids(6)[None], exact=True)
 
 
@@ -289,15 +289,15 @@ def test_a_stored_memory_is_summarised_at_its_first_search(small: MPlusModel, tm
     before = found(small, memory, ids(6)[None])
     memory.save(tmp_path / "saved")
     opened = Memory.load(tmp_path / "saved", small)
-    assert len(opened.longterm.summaries[0]) == 0
+    assert len(opened.long_term.summaries[0]) == 0
     assert found(small, opened, ids(6)[None]) == before
-    assert len(opened.longterm.summaries[0]) == len(memory.longterm.summaries[0])
+    assert len(opened.long_term.summaries[0]) == len(memory.long_term.summaries[0])
 
 
 def test_cleared_memory_has_no_summaries(small: MPlusModel) -> None:
     memory = filled(small, 900)
     memory.clear()
-    assert all(len(summaries) == 0 for summaries in memory.longterm.summaries)
+    assert all(len(summaries) == 0 for summaries in memory.long_term.summaries)
 
 
 @pytest.mark.parametrize("changed", [{"search": "exact"}, {"choice": "recent"}, {"eviction": "countdown"}, {}])
@@ -308,9 +308,9 @@ def test_where_every_row_counts_nothing_is_summarised(
         search_from(monkeypatch, 10_000)
     geometry = small.geometry.changed(**changed)
     memory = small.new_memory(seed=1)
-    memory.geometry = memory.longterm.geometry = geometry
-    assert not memory.longterm.is_searched_by_summaries(0)
-    assert memory.longterm.summaries_of(0) is None
+    memory.geometry = memory.long_term.geometry = geometry
+    assert not memory.long_term.is_searched_by_summaries(0)
+    assert memory.long_term.summaries_of(0) is None
 
 
 @pytest.mark.parametrize("changed", [{"search": "fast"}])

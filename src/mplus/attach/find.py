@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 def planned_tokens(memory: Memory) -> int:
     """How many long-term tokens a read will attach; the same in all layers, known before any layer runs."""
-    geometry, longterm = memory.geometry, memory.longterm
+    geometry, longterm = memory.geometry, memory.long_term
     if not geometry.reads_ltm or longterm.smallest == 0:
         return 0
     if geometry.small_ltm == "repeat":
@@ -50,7 +50,7 @@ def planned_tokens(memory: Memory) -> int:
 def searches(memory: Memory) -> bool:
     """Whether anything is found for a prompt at all."""
     if _finds_short_term(memory):
-        return memory.geometry.reads_ltm and len(memory.pool) > 0
+        return memory.geometry.reads_ltm and len(memory.short_term) > 0
     return planned_tokens(memory) > 0
 
 
@@ -81,7 +81,7 @@ def find_in_layer(
         text_BT: True at the prompt tokens that search.
         exact: score every token, however many there are (``Geometry.search`` otherwise).
     """
-    geometry, longterm = memory.geometry, memory.longterm
+    geometry, longterm = memory.geometry, memory.long_term
     store = longterm.stores[layer]
     merged = longterm.merged(layer)
     if geometry.small_ltm == "repeat" and merged < geometry.ltm_read_tokens:
@@ -110,7 +110,7 @@ def find_in_layer(
 
 def candidates_in_layer(memory: Memory, layer: int, summaries: KeyLevels, score: Score) -> Tensor:
     """[c] ascending places of the tokens that one prompt judges exactly: the best by a stand-in for the score, and all not yet summarised."""
-    store, read = memory.longterm.stores[layer], planned_tokens(memory)
+    store, read = memory.long_term.stores[layer], planned_tokens(memory)
     about = summaries.candidates(score, read * summaries.candidates_per_token)
     rows = torch.cat([about, torch.arange(len(summaries), len(store), device="cpu")])
     if rows.shape[0] < read:  # the sample promised more than there are
@@ -129,7 +129,7 @@ def _best_of(memory: Memory, layer: int, scores: Tensor, rows: Tensor | None) ->
     """The best of the scored tokens, oldest first; `rows` are their places in the store, None: all of them."""
     best = best_places(scores, planned_tokens(memory)).sort().values.cpu()
     index = best if rows is None else rows[best]
-    ages = memory.ages(memory.longterm.gather(layer, index, ("birth",))["birth"])
+    ages = memory.ages(memory.long_term.gather(layer, index, ("birth",))["birth"])
     order = oldest_first(ages)
     return Found(index[order], ages[order], scores, candidates=rows)
 
@@ -190,11 +190,11 @@ def find_by_vote(
         return [places.found(blocks, memory, None)] * text_BT.shape[0]
     table: Tensor | None = None
     certain = [True] * text_BT.shape[0]
-    recent = recent_tokens(memory.pool.births[0], memory.now, geometry)
+    recent = recent_tokens(memory.short_term.births[0], memory.now, geometry)
     retriever = attached.retriever
     assert isinstance(retriever, VoteRetriever)
     if places.long > budget or geometry.read_order == "score":
-        summaries = None if exact or geometry.search == "exact" else memory.longterm.summaries_of(0)
+        summaries = None if exact or geometry.search == "exact" else memory.long_term.summaries_of(0)
         if isinstance(summaries, BlockSketch):
             table = vote_on_candidates(retriever, memory, places, summaries, features, text_BT)
         else:
@@ -206,7 +206,7 @@ def find_by_vote(
         if table is None:
             found.append(places.found(torch.arange(places.ids.shape[0], device="cpu"), memory, None))
             continue
-        behind = places.behind(table[row], recent, len(memory.pool), certain=certain[row])
+        behind = places.behind(table[row], recent, len(memory.short_term), certain=certain[row])
         searched = (places.in_text < places.long + places.short - -(-behind // geometry.block_tokens)).nonzero()[:, 0]
         scores, ids = table[row, searched], places.ids[searched]
         blocks = choose_blocks(scores, ids, budget, geometry.neighbour_blocks, retriever.window)

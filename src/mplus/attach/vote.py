@@ -27,7 +27,7 @@ def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: lis
     block = memory.geometry.block_tokens
     with torch.no_grad():
         query, weight = retriever.queries(features, text_BT)
-        pieces = in_pieces(keys_on(memory.longterm, 0, query.device), block=block)
+        pieces = in_pieces(keys_on(memory.long_term, 0, query.device), block=block)
         parts = [retriever.matches(query, part, block) for part in pieces]
         if places.short:
             parts.append(retriever.matches(query, _short_keys(memory, query.device), block))
@@ -70,7 +70,7 @@ def _about(
     loudest = best_places(weight[0], LOUDEST)
     query, weight = query[:, loudest], weight[:, loudest].float().cpu()
     parts = [summaries.matches(query[0])]
-    fresh = in_pieces(memory.longterm.search_parts(0, len(summaries)), block=block)
+    fresh = in_pieces(memory.long_term.search_parts(0, len(summaries)), block=block)
     for keys in (*fresh, *([_short_keys(memory, query.device)] if places.short else [])):
         parts.append(retriever.matches(query, keys.to(query.device), block)[0].float().cpu())
     match = torch.cat(parts, -1)[:, places.in_text]
@@ -88,7 +88,7 @@ def _exact(retriever: VoteRetriever, memory: Memory, places: Places, windows: Te
     numbers, order = places.in_text[blocks].sort()  # in the order of the store, the pool behind it
     stored = numbers[numbers < places.long]
     rows = (stored[:, None] * block + torch.arange(block, device="cpu")).flatten()
-    parts = [retriever.matches(query, memory.longterm.gather(0, rows, ("search",))["search"].to(query.device), block)]
+    parts = [retriever.matches(query, memory.long_term.gather(0, rows, ("search",))["search"].to(query.device), block)]
     if places.short:
         short = retriever.matches(query, _short_keys(memory, query.device), block)
         parts.append(short[..., (numbers[len(stored) :] - places.long).to(query.device)])
@@ -108,5 +108,5 @@ def _reaching(marked_m: Tensor, window: int) -> Tensor:
 
 def _short_keys(memory: Memory, device: torch.device) -> Tensor:
     """Search keys [n, F] of short-term memory, oldest first."""
-    keys = memory.pool.rows["search"][0]
-    return keys[memory.pool.order[0].to(keys.device)].to(device)
+    keys = memory.short_term.rows["search"][0]
+    return keys[memory.short_term.order[0].to(keys.device)].to(device)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from mplus.errors import InputError, MPlusError
 
@@ -32,7 +33,7 @@ def refusals() -> Iterator[None]:
 
 
 def _of_generation(error: BaseException) -> bool:
-    """Whether an error was raised by the generation of transformers itself, and by no model, callback or hook."""
+    """Tell whether an error was raised by the generation of transformers itself, and by no model, callback or hook."""
     trace, name = error.__traceback__, ""
     while trace is not None:
         name, trace = str(trace.tb_frame.f_globals.get("__name__", "")), trace.tb_next
@@ -41,7 +42,7 @@ def _of_generation(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class OwnView:
-    """What a caller sees of ids [B, T]: the prompts as given and what follows, not the waiting text before them.
+    """A caller's view of ids [B, T]: the prompts as given and the tokens behind them, not the waiting text before them.
 
     Attributes:
         prompts: ids [B, T] as given.
@@ -61,24 +62,26 @@ class OwnView:
         out = dict(arguments)
         if out.get("streamer") is not None:
             out["streamer"] = OwnStreamer(out["streamer"], self)
-        if out.get("logits_processor"):
-            out["logits_processor"] = LogitsProcessorList(OwnProcessor(one, self) for one in out["logits_processor"])
-        if out.get("stopping_criteria"):
-            out["stopping_criteria"] = StoppingCriteriaList(OwnCriterion(one, self) for one in out["stopping_criteria"])
+        for name, kind in (("logits_processor", LogitsProcessorList), ("stopping_criteria", StoppingCriteriaList)):
+            if out.get(name):
+                out[name] = kind(partial(self._shown, one) for one in out[name])
         if out.get("prefix_allowed_tokens_fn") is not None:
             allowed = out["prefix_allowed_tokens_fn"]
-            out["prefix_allowed_tokens_fn"] = lambda row, ids: allowed(row, self._row(row, ids))
+            out["prefix_allowed_tokens_fn"] = lambda row, ids: allowed(
+                row, torch.cat([self.prompts[row].to(ids.device), ids[self.columns :]])
+            )
         return out
 
+    def _shown(self, callback: Any, ids: Tensor, *others: Any, **kwargs: Any) -> Any:
+        """A processor's or criterion's word on the caller's own ids."""
+        return callback(self.of(ids), *others, **kwargs)
+
     def of_result(self, result: Any) -> Any:
-        """What transformers' ``generate`` returned: ids, or an output that holds them."""
+        """The result of transformers' ``generate``, ids or an output that holds them, in this view."""
         if isinstance(result, Tensor):
             return self.of(result)
         result["sequences"] = self.of(result["sequences"])
         return result
-
-    def _row(self, row: int, ids: Tensor) -> Tensor:
-        return torch.cat([self.prompts[row].to(ids.device), ids[self.columns :]])
 
 
 class OwnStreamer:
@@ -100,23 +103,3 @@ class OwnStreamer:
     def end(self) -> None:
         """Generation is over."""
         self.streamer.end()
-
-
-class OwnProcessor(LogitsProcessor):
-    """A caller's logits processor that sees its own prompts."""
-
-    def __init__(self, processor: Any, view: OwnView) -> None:
-        self.processor, self.view = processor, view
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        return self.processor(self.view.of(input_ids), scores)
-
-
-class OwnCriterion(StoppingCriteria):
-    """A caller's stopping criterion that sees its own prompts."""
-
-    def __init__(self, criterion: Any, view: OwnView) -> None:
-        self.criterion, self.view = criterion, view
-
-    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        return self.criterion(self.view.of(input_ids), scores, **kwargs)

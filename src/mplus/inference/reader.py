@@ -21,19 +21,19 @@ from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
 from mplus.attach.sweep import sweep
 from mplus.errors import EmptyTextError, InputError, PromptTooLongError
-from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, settled
+from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, resolve
 from mplus.inference.likelihood import log_likelihood
 from mplus.inference.own_view import OwnView, refusals
 from mplus.inference.writer import Writer
+from mplus.memory.budget import MemoryBudget, explain_out_of_memory
 from mplus.memory.memory import Memory
-from mplus.memory.room import Room, told
-from mplus.memory.rows import Written
+from mplus.memory.rows import EncodedChunk
 from mplus.runtime.turns import in_order
 from mplus.text.chat_template import conversations_of, templated
 from mplus.text.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of, without_bos
-from mplus.text.search_query import Query, asked_alone
+from mplus.text.search_query import Query, last_user_messages
 
-Readable = Memory | Written
+Readable = Memory | EncodedChunk
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Reader:
     """Reads memories with the model of a writer: every pass of prompts goes through ``request`` and ``open``."""
 
     def __init__(self, writer: Writer) -> None:
-        self.writer = writer
+        self.writer, self.checkpoint, self.parts = writer, writer.checkpoint, writer.parts
 
     # -- a read ----------------------------------------------------------------------------------------------------
 
@@ -90,11 +90,11 @@ class Reader:
             query: see ``Query.of``.
             separate: text that waits is set apart from the prompts.
         """
-        memories, tokenizer = self._memories(memory, len(prompts)), self.writer.tokenizer
+        memories, tokenizer = self._memories(memory, len(prompts)), self.checkpoint.tokenizer
         if len(memories) > len(prompts):
             prompts = prompts.repeated(len(memories))
         with in_order(memory.turn for memory in memories if isinstance(memory, Memory)), self.writer.turn.held():
-            sweep(self.writer.parts)
+            sweep(self.parts)
             own, searching = prompts.ids, None
             if memories:
                 prompts = prompts.behind_memory(tokenizer, self._bos_id)
@@ -118,20 +118,20 @@ class Reader:
             PromptTooLongError: the model has not as many positions.
         """
         self._check_positions(request, new_tokens)
-        parts, memories, prompts = self.writer.parts, request.memories, request.prompts
+        parts, memories, prompts = self.parts, request.memories, request.prompts
         if not memories:
             with parts.adapters.on(None):
                 yield None, {"attention_mask": prompts.mask.long()}
             return
         room = prompts.ids.shape[1] + min(new_tokens, RESERVED_TOKENS)
         with (
-            told(lambda free: self._no_room(memories, room, free), self.writer.device),
+            explain_out_of_memory(lambda free: self._no_room(memories, room, free), self.writer.device),
             torch.no_grad(),
             grouped_on_cpu(parts.decoder, parts.engine.grouped_attention),
         ):
             reading = Reading(
                 parts,
-                self.writer.geometry,
+                self.checkpoint.geometry,
                 memories,
                 prompts.ids,
                 prompts.mask,
@@ -152,7 +152,7 @@ class Reader:
         self, prompts: Prompts, memory: Any, *, return_retrieved: bool, output_hidden_states: bool, exact: bool, query: Any
     ) -> MPlusOutput:
         """See ``MPlusModel.__call__``."""
-        decoder, states = self.writer.parts.decoder, list[Tensor]()
+        decoder, states = self.parts.decoder, list[Tensor]()
         with (
             self.request(prompts, memory, query=query) as request,
             torch.no_grad(),
@@ -181,11 +181,11 @@ class Reader:
         if not all(behind):
             raise EmptyTextError("a continuation is empty; give at least one token whose likelihood is asked for")
         if memory is not None:
-            before = [without_bos(self.writer.tokenizer, row, self._bos_id) for row in before]
+            before = [without_bos(self.checkpoint.tokenizer, row, self._bos_id) for row in before]
         with self.request(self._padded(before), memory, query=query) as request:
             behind = behind * (len(request.prompts) // len(behind))  # several memories for one prompt
             with self.open(request, new_tokens=max(map(len, behind))) as (reading, kwargs):
-                return log_likelihood(self.writer.parts.decoder, request.prompts, behind, reading, kwargs)
+                return log_likelihood(self.parts.decoder, request.prompts, behind, reading, kwargs)
 
     # -- generation ------------------------------------------------------------------------------------------------
 
@@ -206,18 +206,18 @@ class Reader:
     def chat(self, messages: Any, memory: Any, template: Mapping[str, Any] | None, kwargs: dict[str, Any]) -> Any:
         """See ``MPlusModel.chat``."""
         conversations, several = conversations_of(messages)
-        tokenizer = self.writer.tokenizer
+        tokenizer = self.checkpoint.tokenizer
         if tokenizer is None or (tokenizer.chat_template is None and not (template and "chat_template" in template)):
             raise InputError(f"model {self.writer.name!r} has no chat template; use generate with a prompt of your own")
         texts = [templated(tokenizer, conversation, template) for conversation in conversations]
-        if self.writer.geometry.retrieval == "shared" and kwargs.get("query") is None:  # else tokens of the prompt search
-            kwargs["query"] = asked_alone(tokenizer, conversations)
+        if self.checkpoint.geometry.retrieval == "shared" and kwargs.get("query") is None:  # else tokens of the prompt search
+            kwargs["query"] = last_user_messages(tokenizer, conversations)
         answers = [answer.strip() for answer in self._answers(texts, memory, kwargs, of_template=True)]
         return answers if several or len(answers) != 1 else answers[0]
 
     def _answers(self, texts: list[str], memory: Any, kwargs: dict[str, Any], *, of_template: bool = False) -> list[str]:
         """Continuations of texts."""
-        tokenizer = self.writer.tokenizer
+        tokenizer = self.checkpoint.tokenizer
         if tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give token ids instead of text")
         for name, why in (("attention_mask", "it belongs to token ids"), ("return_dict_in_generate", "it gives token ids")):
@@ -249,10 +249,10 @@ class Reader:
         if retrieved is not None and not isinstance(retrieved, list):
             raise InputError(f"retrieved must be a list, to which what was read is appended; got {type(retrieved).__name__}")
         exact, query = bool(kwargs.pop("exact", False)), kwargs.pop("query", None)
-        decoder: Any = self.writer.parts.decoder.model
+        decoder: Any = self.parts.decoder.model
         with self.request(prompts, memory, query=query, separate=texts) as request:
             ids = request.prompts.ids
-            settings = settled(kwargs, decoder, self._frame(request, default_tokens))
+            settings = resolve(kwargs, decoder, self._frame(request, default_tokens))
             view = OwnView(request.own, ids.shape[1])
             waits = ids.shape[1] > request.own.shape[1]
             arguments = view.applied(settings.arguments) if waits else settings.arguments
@@ -271,12 +271,12 @@ class Reader:
         return Frame(
             prompt_tokens=own,
             earlier_tokens=columns - own,
-            room=self.writer.parts.decoder.limit[0] - request.slots - columns,
+            room=self.parts.decoder.limit[0] - request.slots - columns,
             reads=reads,
-            per_layer=reads and self.writer.geometry.retrieval == "per_layer",
+            per_layer=reads and self.checkpoint.geometry.retrieval == "per_layer",
             pad_id=self._pad_id,
             vocabulary=self.writer.vocabulary,
-            tokenizer=self.writer.tokenizer,
+            tokenizer=self.checkpoint.tokenizer,
             default_tokens=default_tokens,
         )
 
@@ -286,7 +286,9 @@ class Reader:
         """Prompts that were given as token ids."""
         ids, mask = ids_of(prompt, mask)
         writer = self.writer
-        return Prompts.from_ids(ids, mask, writer.device, writer.vocabulary, pad_id=self._pad_id, tokenizer=writer.tokenizer)
+        return Prompts.from_ids(
+            ids, mask, writer.device, writer.vocabulary, pad_id=self._pad_id, tokenizer=self.checkpoint.tokenizer
+        )
 
     def _padded(self, rows: list[list[int]]) -> Prompts:
         return Prompts.from_rows(rows, self._pad_id, self.writer.device)
@@ -298,14 +300,14 @@ class Reader:
         if not len(ids):
             return []
         row: list[int] = ids_of(ids)[0].flatten().tolist()
-        check_ids(row, self.writer.vocabulary, self.writer.tokenizer)
+        check_ids(row, self.writer.vocabulary, self.checkpoint.tokenizer)
         return row
 
     def _memories(self, memory: Any, prompts: int) -> list[Readable]:
         """One memory per prompt, or several for one; none for the bare base."""
         if memory is None:
             return []
-        if isinstance(memory, (Memory, Written)):
+        if isinstance(memory, (Memory, EncodedChunk)):
             found: list[Readable] = [memory] * prompts
         else:
             found = _list_of_memories(memory, prompts)
@@ -317,7 +319,7 @@ class Reader:
         return found
 
     def _check_positions(self, request: Request, new_tokens: int) -> None:
-        tokens, slots, (limit, why) = request.prompts.ids.shape[1], request.slots, self.writer.parts.decoder.limit
+        tokens, slots, (limit, why) = request.prompts.ids.shape[1], request.slots, self.parts.decoder.limit
         needed = slots + tokens + new_tokens
         if needed > limit:
             raise PromptTooLongError(
@@ -327,23 +329,25 @@ class Reader:
 
     def _no_room(self, memories: list[Readable], tokens: int, free: int | None) -> str:
         """The sentence for keys and values of prompts that find no memory."""
-        decoder = self.writer.parts.decoder
+        decoder = self.parts.decoder
         held = next((memory for memory in memories if isinstance(memory, Memory)), None)
-        geometry = self.writer.geometry if held is None else held.geometry
+        geometry = self.checkpoint.geometry if held is None else held.geometry
         layout = self.writer.layout(self.writer.memory_format, geometry) if held is None else held.layout
-        return Room.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(len(memories), free, tokens)
+        return MemoryBudget.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(
+            len(memories), free, tokens
+        )
 
     @property
     def _pad_id(self) -> int:
         """A token to pad with that the embedding table has."""
-        known = (getattr(self.writer.tokenizer, "pad_token_id", None), self.writer.parts.decoder.config.eos_token_id)
+        known = (getattr(self.checkpoint.tokenizer, "pad_token_id", None), self.parts.decoder.config.eos_token_id)
         pads = [one[0] if isinstance(one, list) else one for one in known if one is not None]
         return next((int(pad) for pad in pads if 0 <= pad < self.writer.vocabulary), 0)
 
     @property
     def _bos_id(self) -> int | None:
         """The token that memory's own BOS stands for."""
-        holder = self.writer.parts.decoder.config if self.writer.tokenizer is None else self.writer.tokenizer
+        holder = self.parts.decoder.config if self.checkpoint.tokenizer is None else self.checkpoint.tokenizer
         bos = getattr(holder, "bos_token_id", None)
         first = bos[0] if isinstance(bos, list) else bos
         return None if first is None else int(first)
@@ -355,7 +359,7 @@ def _list_of_memories(given: Any, prompts: int) -> list[Readable]:
             f"memory must be a Memory or a list of them, got {type(given).__name__} {given!r:.80}; "
             "a stored one is opened with Memory.load(directory, model)"
         )
-    strange = [one for one in given if not isinstance(one, (Memory, Written))]
+    strange = [one for one in given if not isinstance(one, (Memory, EncodedChunk))]
     if strange:
         raise InputError(
             f"memory must be a Memory or a list of them, the list holds {type(strange[0]).__name__} {strange[0]!r:.80}"
@@ -364,11 +368,11 @@ def _list_of_memories(given: Any, prompts: int) -> list[Readable]:
         raise InputError(f"{len(given)} memories for {prompts} prompts; give one memory, or one for each prompt")
     if not given:
         raise InputError("the list of memories is empty; give one memory, one for each prompt, or None for the bare model")
-    if len({isinstance(one, Written) for one in given}) > 1:
+    if len({isinstance(one, EncodedChunk) for one in given}) > 1:
         raise InputError("a chunk is read alone with another adapter than a memory; read them in two batches")
     return list(given)
 
 
 def _slots(memory: Readable) -> int:
     """Memory tokens a prompt will see."""
-    return len(memory.pool) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens
+    return len(memory.short_term) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens

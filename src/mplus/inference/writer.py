@@ -5,29 +5,24 @@ Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Unpack, get_args
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from mplus.attach.parts import Attached
 from mplus.attach.sweep import sweep
 from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
-from mplus.checkpoints.loaded import Loaded
-from mplus.checkpoints.state import longterm_rows, rows_of_hidden
+from mplus.checkpoints.loaded_model import LoadedModel
+from mplus.checkpoints.published_memory import longterm_rows, rows_of_hidden
 from mplus.errors import EmptyTextError, GeometryError, InputError
-from mplus.memory import write_many
+from mplus.memory.budget import explain_out_of_memory, no_room_for_chunks
 from mplus.memory.memory import Memory
-from mplus.memory.room import no_room_for_chunks, told
-from mplus.memory.rows import RowLayout, Rows, Written
-from mplus.memory.stores.protocol import Storage
-from mplus.memory.text_types import Text
+from mplus.memory.rows import EncodedChunk, RowLayout, Rows
 from mplus.retriever import VoteRetriever
 from mplus.runtime.turns import TurnLock, turn_of
-from mplus.settings import Geometry, GeometrySettings, MemoryFormat
+from mplus.settings import Geometry, MemoryFormat
 from mplus.text import chunking
 from mplus.text.prompts import check_ids
 
@@ -47,28 +42,13 @@ class Writer:
         memory_format: of new memories; default: the smaller one.
     """
 
-    def __init__(self, checkpoint: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: LoadedModel, *, memory_format: MemoryFormat | None = None) -> None:
+        self.checkpoint, self.parts = checkpoint, checkpoint.attached
         self.memory_format: MemoryFormat = memory_format or _smaller_format(checkpoint)
         self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
         self._fingerprint: str | None = None
 
     # -- identity --------------------------------------------------------------------------------------------------
-
-    @property
-    def parts(self) -> Attached:
-        """The decoder with its memory parts."""
-        return self.checkpoint.attached
-
-    @property
-    def geometry(self) -> Geometry:
-        """Sizes and rules."""
-        return self.checkpoint.geometry
-
-    @property
-    def tokenizer(self) -> Any:
-        """A tokenizer of transformers; None where the model was opened without one."""
-        return self.checkpoint.tokenizer
 
     @property
     def name(self) -> str:
@@ -85,7 +65,7 @@ class Writer:
                 tensors["mplus.position"] = self.parts.position
             if self.parts.retriever is not None:
                 tensors.update({f"mplus.retriever.{name}": value for name, value in self.parts.retriever.state_dict().items()})
-            rules = {name: value for name, value in self.geometry.flat().items() if name in RULES_OF_A_READ}
+            rules = {name: value for name, value in self.checkpoint.geometry.flat().items() if name in RULES_OF_A_READ}
             self._fingerprint = fingerprint(tensors, note=repr(sorted(rules.items())))
         return self._fingerprint
 
@@ -94,7 +74,7 @@ class Writer:
         self._fingerprint = None
 
     def wrote(self, memory: Memory) -> bool:
-        """Whether a memory was written by this model, or by one with the same weights and rules."""
+        """Tell whether a memory was written by this model, or by one with the same weights and rules."""
         return memory.encoder is self or memory.encoder.fingerprint == self.fingerprint
 
     @property
@@ -105,16 +85,16 @@ class Writer:
     @property
     def tokenizer_print(self) -> str | None:
         """Identity of the tokenizer, None without one; a memory notes it."""
-        return tokenizer_print(self.tokenizer)
+        return tokenizer_print(self.checkpoint.tokenizer)
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device the model computes on."""
         return self.parts.decoder.device
 
     @property
     def vocabulary(self) -> int:
-        """How many token ids the model knows."""
+        """Rows of the embedding table."""
         return self.parts.decoder.vocabulary
 
     @property
@@ -128,42 +108,27 @@ class Writer:
 
     # -- write passes ----------------------------------------------------------------------------------------------
 
-    def new_memory(
-        self,
-        *,
-        seed: int = 0,
-        memory_format: MemoryFormat | None = None,
-        initialised: bool = True,
-        store: Storage | str | Path = "ram",
-        **geometry: Unpack[GeometrySettings],
-    ) -> Memory:
-        """See ``MPlusModel.new_memory``."""
-        chosen = self.geometry.changed(**geometry) if geometry else self.geometry
-        initial = self.checkpoint.initial
-        start = initialised and (initial is None or initial.initialised)
-        return Memory(self, chosen, memory_format or self.memory_format, seed, initialised=start, store=store)
-
     def encode(
-        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
-    ) -> Written:
+        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> EncodedChunk:
         """See ``MPlusModel.encode``."""
         table = torch.as_tensor(ids, device=ids.device if isinstance(ids, Tensor) else "cpu")
         return self.encode_batch(table.view(1, -1), memory, tail=tail, logits=logits)[0]
 
     def encode_batch(
-        self, ids: Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
-    ) -> list[Written]:
+        self, ids: Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> list[EncodedChunk]:
         """Several chunks of one length, [B, T], each as if written next; they do not see each other."""
-        memory = memory or self.new_memory()
+        memory = memory or Memory(self, self.checkpoint.geometry, self.memory_format, 0)
         self._check_chunk(ids)
         with memory.turn.held_or_mine():
             seen = self._tail(memory) if tail is None else self._tail_of(tail)
             return self._pass(memory, ids, seen, logits=logits)
 
-    def _pass(self, memory: Memory, ids: Tensor, tail: Tail, **options: Any) -> list[Written]:
+    def _pass(self, memory: Memory, ids: Tensor, tail: Tail, **options: Any) -> list[EncodedChunk]:
         """One write pass for memories like this one: nobody else uses the model, and too little memory is one sentence."""
         initial, (chunks, tokens) = not memory.initialised, ids.shape
-        with self.turn.held(), told(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
+        with self.turn.held(), explain_out_of_memory(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
             sweep(self.parts)
             ids, seen = ids.to(self.device), Tail() if initial else tail
             return write_pass(self.parts, memory.geometry, memory.layout, ids, seen, initial=initial, **options)
@@ -171,16 +136,16 @@ class Writer:
     def _check_chunk(self, ids: Tensor) -> None:
         if ids.is_floating_point() or ids.dtype == torch.bool or ids.dim() != 2 or not ids.numel():
             raise InputError(f"a chunk is token ids [T], whole numbers; got {ids.dtype} of shape {list(ids.shape)}")
-        check_ids(ids, self.vocabulary, self.tokenizer)
+        check_ids(ids, self.vocabulary, self.checkpoint.tokenizer)
 
-    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[Written]:
+    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[EncodedChunk]:
         """Chunks for memories of their own, each as ``encode(ids, memory)`` would give it, in as few passes as possible.
 
         Args:
             requests: token ids of a chunk, and the memory whose newest tokens it sees.
             batch: chunks of one pass at most. Those of one pass are about equally long: shorter ones are padded.
         """
-        out: dict[int, Written] = {}
+        out: dict[int, EncodedChunk] = {}
         tails = [self._tail(memory) for _, memory in requests]
         for numbers in _passes(requests, tails, batch):
             chunks, first = [list(requests[number][0]) for number in numbers], requests[numbers[0]][1]
@@ -192,30 +157,6 @@ class Writer:
             out.update(zip(numbers, written, strict=True))
         return [out[number] for number in range(len(requests))]
 
-    def write_many(
-        self,
-        memories: Sequence[Memory],
-        texts: Sequence[Text],
-        sources: Sequence[str | None] | None = None,
-        *,
-        batch: int = 8,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[int]:
-        """See ``MPlusModel.write_many``."""
-        self.refuse_reentry()
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise InputError(f"batch is {batch!r}, expected how many chunks one pass may have, at least 1")
-        for memory in memories if isinstance(memories, Sequence) else ():
-            if not isinstance(memory, Memory):
-                raise InputError(
-                    f"memories hold a {type(memory).__name__}, expected what model.new_memory() or Memory.load gives"
-                )
-            if not self.wrote(memory):
-                raise InputError(
-                    f"a memory was written by model {memory.encoder.name!r}, this is {self.name!r}; write with the model that made it"
-                )
-        return write_many.write_many(memories, texts, sources, lambda requests: self.encode_many(requests, batch=batch), progress)
-
     def cut(self, text: str) -> list[list[int]]:
         """Token ids of a text in chunks as ``memory.write`` makes them.
 
@@ -224,9 +165,9 @@ class Writer:
         """
         if not text.strip():
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
-        if self.tokenizer is None:
+        if self.checkpoint.tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give token ids instead of text")
-        return chunking.cut(self.tokenizer, text, self.geometry.chunk_tokens)
+        return chunking.cut(self.checkpoint.tokenizer, text, self.checkpoint.geometry.chunk_tokens)
 
     def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout:
         """Fields of one memory token.
@@ -259,7 +200,7 @@ class Writer:
         if memory_format not in get_args(MemoryFormat):
             raise InputError(f"memory_format {memory_format!r} is not known; choose {' or '.join(get_args(MemoryFormat))}")
         for name in RULES_OF_A_READ:
-            own, asked = self.geometry.flat()[name], geometry.flat()[name]
+            own, asked = self.checkpoint.geometry.flat()[name], geometry.flat()[name]
             if own != asked:
                 raise GeometryError(
                     f"{name} belongs to the model ({own!r}), a memory cannot have {asked!r}; open the model with it"
@@ -296,18 +237,18 @@ class Writer:
     def _tail(self, memory: Memory) -> Tail:
         if memory.tail is not None and memory.initialised:
             return Tail(hidden=memory.tail[None])
-        if not memory.initialised or not len(memory.pool) or not keeps_write_kv(memory.geometry):
+        if not memory.initialised or not len(memory.short_term) or not keeps_write_kv(memory.geometry):
             return Tail()
-        newest = memory.pool.newest(memory.geometry.new_tokens)
+        newest = memory.short_term.newest(memory.geometry.new_tokens)
         return Tail(keys=newest["keys"][None], values=newest["values"][None])
 
-    def _tail_of(self, written: Written) -> Tail:
+    def _tail_of(self, written: EncodedChunk) -> Tail:
         if written.hidden is not None:
             return Tail(hidden=written.hidden[None].to(self.device))
         return Tail(keys=written.rows["keys"][None], values=written.rows["values"][None])
 
 
-def _smaller_format(checkpoint: Loaded) -> MemoryFormat:
+def _smaller_format(checkpoint: LoadedModel) -> MemoryFormat:
     """K and V, unless a hidden state is smaller than both together (models without grouped heads)."""
     decoder = checkpoint.attached.decoder
     return "kv" if 2 * decoder.kv_heads * decoder.head_width <= decoder.width else "hidden"

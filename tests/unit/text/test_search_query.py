@@ -21,8 +21,8 @@ from mplus.evaluation.schedule.stream import Question, ScheduledQuestion
 from mplus.evaluation.systems.memory import MemorySystem
 from mplus.retriever import LayerRetriever
 from mplus.text.prompts import Prompts
-from mplus.text.search_query import Query, asked_alone, last_user_turn, turns_of
-from mplus.training.shelf import Asked, Form, Shelf
+from mplus.text.search_query import Query, last_user_messages, last_user_turn, turn_markers
+from mplus.training.bank.question_bank import Asked, Form, QuestionBank
 from tests.tiny import FAMILIES, byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 
 LLAMA_3 = (
@@ -97,7 +97,7 @@ def test_the_last_user_turn_is_the_question_asked_alone(name: str, question: str
             continue
         conversation = asked(question, before)
         prompt = ids_of(tokenizer, conversation)
-        assert asked_alone(tokenizer, [conversation]) == [alone]
+        assert last_user_messages(tokenizer, [conversation]) == [alone]
         if (kind, name) != ("system", "mistral"):  # which writes both into one turn
             assert last_user_turn(tokenizer, prompt) == alone
             assert last_user_turn(tokenizer, [*prompt, *tokenizer("It is")["input_ids"]])[: len(alone)] == alone
@@ -116,7 +116,7 @@ def test_a_begun_answer_does_not_search() -> None:
 def test_a_prompt_without_turns_searches_as_a_whole(template: str | None) -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
-    assert turns_of(tokenizer) is None
+    assert turn_markers(tokenizer) is None
     assert last_user_turn(tokenizer, [5, 6, 7]) == [5, 6, 7]
     tokenizer.chat_template = CHATML
     assert last_user_turn(tokenizer, [5, 6, 7]) == [5, 6, 7]
@@ -219,7 +219,7 @@ def test_per_layer_only_tokens_of_the_last_user_turn_search() -> None:
     for layer, found in enumerate(out.retrieved[0].layers):
         normed = model.attached.decoder.normed(layer, out.hidden_states[layer])
         queries = retriever.queries(layer, normed[:, -alone:])
-        keys = memory.longterm.stores[layer].column("search").to(queries)
+        keys = memory.long_term.stores[layer].column("search").to(queries)
         torch.testing.assert_close(found.scores, torch.sigmoid(queries[0] @ keys.T).mean(0))
     cached, whole = list[Retrieved](), list[Retrieved]()
     model.generate(ids, memory, max_new_tokens=3, do_sample=False, retrieved=cached)
@@ -289,7 +289,7 @@ def test_training_searches_behind_a_system_prompt_as_with_the_question_alone(mod
     found: dict[Form, Asked] = {}
     for form in get_args(Form):
         makers: Any = SimpleNamespace(tokens=32)
-        found[form] = Shelf(model, makers, 1, 1, {form: 1.0}, random.Random(0))._asked([question])[0]
+        found[form] = QuestionBank(model, makers, 1, 1, {form: 1.0}, random.Random(0))._asked([question])[0]
     assert len(found["system"].prompt) > len(found["chat"].prompt) == found["chat"].states.shape[1]
     assert torch.equal(found["system"].states, found["chat"].states)
 

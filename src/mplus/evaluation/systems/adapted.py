@@ -8,10 +8,10 @@ from typing import Any
 
 from peft import PeftModel
 
-from mplus.checkpoints.adapted import MANIFEST
-from mplus.checkpoints.base import locate
-from mplus.checkpoints.opening import open_checkpoint
-from mplus.checkpoints.stock import load_decoder
+from mplus.checkpoints.base_models.base import locate
+from mplus.checkpoints.base_models.stock import load_decoder
+from mplus.checkpoints.delta import MANIFEST
+from mplus.checkpoints.loading import open_checkpoint
 from mplus.checkpoints.tensors import read_json, read_shapes
 from mplus.errors import CheckpointError
 
