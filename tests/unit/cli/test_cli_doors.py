@@ -25,7 +25,7 @@ from mplus.evaluation.ablations import parse_ablations
 from mplus.memory.manifest import read_manifest
 from mplus.training.run.recipe_file import read_recipe, recipe_names
 from tests.tiny import text_model
-from tests.unit.test_cli import SOURCES, mistake, stored_memory
+from tests.unit.cli.test_commands import SOURCES, mistake, stored_memory
 
 ESC = "\x1b[31m"
 

@@ -154,7 +154,7 @@ def test_command_stores_and_names_the_directory(tmp_path: Path, capsys: pytest.C
     assert opened(tmp_path / "out").geometry == opened(tmp_path / "first").geometry
 
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[3] / "recipes").rglob("*.yaml"))
 
 
 def recipe_model(path: Path) -> MPlusModel:

@@ -24,7 +24,7 @@ from mplus.memory.stores.lock import exclusive_change
 from tests.conftest import TinyModel
 from tests.tiny import contents, filled, ids, same_contents
 
-FORMATS = Path(__file__).parent.parent / "formats"
+FORMATS = Path(__file__).parents[2] / "formats"
 
 
 def held_by(memory: Memory) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mplus.corpus.stream import Planted
 from mplus.demo.result import Answered, RetentionResult
 from mplus.errors import CheckpointError
 
-SOURCES = Path(__file__).resolve().parents[2] / "src"
+SOURCES = Path(__file__).resolve().parents[3] / "src"
 
 
 @pytest.fixture(autouse=True)
