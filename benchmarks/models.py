@@ -6,7 +6,6 @@ Random weights make answers meaningless and cost exactly what trained ones cost.
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,6 +18,7 @@ from mplus.config import make_geometry
 from mplus.errors import InputError
 from mplus.model import MPlusModel
 from mplus.runtime.dtypes import resolve_dtype
+from mplus.runtime.suggest import hint_before
 
 PUBLISHED: Final = {
     "write_tap": "output",
@@ -126,8 +126,7 @@ def size_named(name: str) -> Size:
     """
     if name in SIZES:
         return SIZES[name]
-    near = difflib.get_close_matches(name.lower(), OFFERED, n=1, cutoff=0.3)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    hint = hint_before(name.lower(), OFFERED, cutoff=0.3)
     raise InputError(f"there is no benchmark model '{name}'; {hint}choose {', '.join(OFFERED)}")
 
 

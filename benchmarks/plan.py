@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from benchmarks.models import size_named
 from mplus.errors import InputError
+from mplus.runtime.suggest import hint_before
 
 PAPER_LTM: Final = 150_000
 """The paper's capacity M; where the headline first-token ratio is read, and the largest the literal procedure is measured at."""
@@ -80,8 +80,7 @@ def plan_of(
         InputError: an unknown kind (the message has the nearest), model or size.
     """
     if kind not in KINDS:
-        near = difflib.get_close_matches(kind.lower(), KINDS, n=1, cutoff=0.3)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        hint = hint_before(kind.lower(), KINDS, cutoff=0.3)
         raise InputError(f"there is no benchmark '{kind}'; {hint}choose {', '.join(KINDS)}")
     size = size_named(model)
     names = ("speed", "memory", "growth") if kind == "all" else (kind,)
