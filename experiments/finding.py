@@ -15,7 +15,7 @@ from mplus.demo.job import DEFAULT_DISTANCES
 from mplus.retriever import VoteRetriever
 from mplus.text.files import read_text
 from mplus.text.prompts import Prompts
-from mplus.training.bank.chunk_encoder import chat_ids
+from mplus.training.bank.question_states import chat_ids
 
 
 def main() -> None:

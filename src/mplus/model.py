@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from mplus.checkpoints.loaded_model import LoadedModel
     from mplus.config import Geometry, GeometrySettings, MemoryFormat
     from mplus.inference.reader import MPlusOutput, Readable
+    from mplus.memory.arguments import Text
     from mplus.memory.memory import Memory
     from mplus.memory.rows import EncodedChunk
     from mplus.memory.stores.protocol import Storage
-    from mplus.memory.text_types import Text
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -101,12 +101,12 @@ class MPlusModel:
 
     @property
     def vocabulary(self) -> int:
-        """How many token ids the model knows."""
+        """Rows of the embedding table."""
         return self.attached.decoder.vocabulary
 
     @property
     def load_report(self) -> LoadReport:
-        """What became of every tensor of the checkpoint."""
+        """The fate of every tensor of the checkpoint."""
         return self.checkpoint.report
 
     # -- opening and storing ---------------------------------------------------------------------------------------

@@ -12,13 +12,14 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.cost_model import Shape
-from benchmarks.filling import fill_short, grow_long, random_ids
 from benchmarks.reference import DIFFERENCES, PublishedProcedure
+from benchmarks.synthetic_memory import fill_short, grow_long, random_ids
 from benchmarks.work import Work, work_of
 from mplus import Memory, MPlusModel
 from mplus.config import make_geometry
 from mplus.memory.index.levels import KeyLevels
 from mplus.memory.index.sketch import BlockSketch
+from tests.flops import read_flops, write_flops
 
 PUBLISHED = {
     "write_tap": "output", "drop": "per_layer", "retrieval": "per_layer", "memory_projection": "read", "block_tokens": 1,
@@ -107,7 +108,7 @@ def test_a_read_computes_a_fraction_of_what_the_published_procedure_does(geometr
 def test_operations_of_a_read_are_those_of_the_formula() -> None:
     model = model_of(PUBLISHED)
     shape, geometry = Shape.of(model), model.geometry
-    expected = shape.read_flops(geometry, query=8, short=512, found=64, held=200, hidden=False)
+    expected = read_flops(shape, geometry, query=8, short=512, found=64, held=200, hidden=False)
     expected += shape.head_flops(7) - shape.layers * shape.kv_flops(1, shape.read_rank)  # all logits; BOS is at hand
     assert read(model, full(model, memory_format="kv")).flops == pytest.approx(expected, rel=0.02)
 
@@ -154,7 +155,7 @@ def test_the_last_layer_of_a_write_computes_only_what_becomes_memory() -> None:
 
 def test_operations_of_a_write_are_those_of_the_formula() -> None:
     model = model_of(PUBLISHED)
-    expected = Shape.of(model).write_flops(model.geometry, text=64, tail=16, hidden=False, short=True)
+    expected = write_flops(Shape.of(model), model.geometry, text=64, tail=16, hidden=False, short=True)
     assert written(model, full(model, memory_format="kv")).flops == pytest.approx(expected, rel=0.02)
 
 

@@ -115,9 +115,9 @@ def test_a_right_window_covers_the_statement(base_name: str, data: str) -> None:
     right, known = task.finding.targets(task.banks[0], batch)
     assert bool((right & known).any(1).all()) and bool((~right & known).any(1).all())
     for row, number in enumerate(batch.questions):
-        one = task.banks[0].asked[number]
-        first, last = one.question.span
-        chunk = batch.chunks.tolist().index(one.chunk)
+        place, question = task.banks[0].questions[number]
+        first, last = question.span
+        chunk = batch.chunks.tolist().index(place)
         for window in right[row].nonzero()[:, 0].tolist():
             assert window // 16 == chunk
             start = window % 16 * 16

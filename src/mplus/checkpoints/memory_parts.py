@@ -29,9 +29,9 @@ def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
         if name in Geometry.model_fields:
             raise InputError(f"{name} is a size or rule of the memory; give geometry=Geometry({name}={parts[name]!r:.40})")
         if name not in NAMES:
-            raise InputError(
-                f"there is no memory part {name!r:.60}; {hint_before(name, NAMES, cutoff=0.6)}known: {', '.join(NAMES)}"
-            )
+            near = nearest(name, NAMES, cutoff=0.6)
+            hint = f"did you mean {near}? " if near else ""
+            raise InputError(f"there is no memory part {name!r:.60}; {hint}known: {', '.join(NAMES)}")
     checked = dict(parts)
     for name in ("key_width", "window"):
         value: Any = parts.get(name)

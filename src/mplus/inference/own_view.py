@@ -33,7 +33,7 @@ def refusals() -> Iterator[None]:
 
 
 def _of_generation(error: BaseException) -> bool:
-    """Whether an error was raised by the generation of transformers itself, and by no model, callback or hook."""
+    """Tell whether an error was raised by the generation of transformers itself, and by no model, callback or hook."""
     trace, name = error.__traceback__, ""
     while trace is not None:
         name, trace = str(trace.tb_frame.f_globals.get("__name__", "")), trace.tb_next
@@ -42,7 +42,7 @@ def _of_generation(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class OwnView:
-    """What a caller sees of ids [B, T]: the prompts as given and what follows, not the waiting text before them.
+    """A caller's view of ids [B, T]: the prompts as given and the tokens behind them, not the waiting text before them.
 
     Attributes:
         prompts: ids [B, T] as given.
@@ -77,7 +77,7 @@ class OwnView:
         return callback(self.of(ids), *others, **kwargs)
 
     def of_result(self, result: Any) -> Any:
-        """What transformers' ``generate`` returned: ids, or an output that holds them."""
+        """The result of transformers' ``generate``, ids or an output that holds them, in this view."""
         if isinstance(result, Tensor):
             return self.of(result)
         result["sequences"] = self.of(result["sequences"])

@@ -21,7 +21,7 @@ from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
 from mplus.attach.sweep import sweep
 from mplus.errors import EmptyTextError, InputError, PromptTooLongError
-from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, settled
+from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, resolve
 from mplus.inference.likelihood import log_likelihood
 from mplus.inference.own_view import OwnView, refusals
 from mplus.inference.writer import Writer
@@ -252,7 +252,7 @@ class Reader:
         decoder: Any = self.parts.decoder.model
         with self.request(prompts, memory, query=query, separate=texts) as request:
             ids = request.prompts.ids
-            settings = settled(kwargs, decoder, self._frame(request, default_tokens))
+            settings = resolve(kwargs, decoder, self._frame(request, default_tokens))
             view = OwnView(request.own, ids.shape[1])
             waits = ids.shape[1] > request.own.shape[1]
             arguments = view.applied(settings.arguments) if waits else settings.arguments

@@ -74,7 +74,7 @@ class Writer:
         self._fingerprint = None
 
     def wrote(self, memory: Memory) -> bool:
-        """Whether a memory was written by this model, or by one with the same weights and rules."""
+        """Tell whether a memory was written by this model, or by one with the same weights and rules."""
         return memory.encoder is self or memory.encoder.fingerprint == self.fingerprint
 
     @property
@@ -89,12 +89,12 @@ class Writer:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device the model computes on."""
         return self.parts.decoder.device
 
     @property
     def vocabulary(self) -> int:
-        """How many token ids the model knows."""
+        """Rows of the embedding table."""
         return self.parts.decoder.vocabulary
 
     @property

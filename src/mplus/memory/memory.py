@@ -18,6 +18,7 @@ from torch import Tensor
 from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory import budget, drops
+from mplus.memory.arguments import Text, checked_seed, checked_source, checked_text, runs
 from mplus.memory.encoder import Encoder, WritingModel
 from mplus.memory.ledger import Chunk, Ledger
 from mplus.memory.long_term import LongTerm
@@ -28,7 +29,6 @@ from mplus.memory.state import MemoryState, StateAttribute, Waiting, ordinary_te
 from mplus.memory.stats import MemoryStats
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
-from mplus.memory.text_types import Text, checked_seed, checked_source, checked_text, runs
 from mplus.runtime.turns import TurnLock
 from mplus.text.prompts import SEPARATOR, check_ids
 

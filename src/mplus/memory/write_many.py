@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from mplus.errors import InputError
+from mplus.memory.arguments import Text
 from mplus.memory.encoder import Encoder
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk
-from mplus.memory.text_types import Text
 from mplus.runtime.turns import in_order
 
 Encode = Callable[[list[tuple[list[int], Memory]]], list[EncodedChunk]]

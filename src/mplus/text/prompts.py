@@ -204,7 +204,7 @@ def without_bos(tokenizer: Any, ids: Sequence[int], bos: int | None = None) -> l
 
 
 def leading_bos(ids: Sequence[int], bos: int, opens_turns: bool) -> int:
-    """How many tokens at the beginning are BOS and nothing else; never all there are.
+    """Count the tokens at the beginning that are BOS; never all there are.
 
     Args:
         opens_turns: the token also opens each turn of a conversation; the last of several is then such a mark.
@@ -214,7 +214,7 @@ def leading_bos(ids: Sequence[int], bos: int, opens_turns: bool) -> int:
 
 
 def bos_opens_turns(tokenizer: Any) -> bool:
-    """Whether the BOS token also opens the turns of the chat template (SmolLM2's is ``<|im_start|>``)."""
+    """Tell whether the BOS token also opens the turns of the chat template (SmolLM2's is ``<|im_start|>``)."""
     bos = getattr(tokenizer, "bos_token", None)
     if not bos or not getattr(tokenizer, "chat_template", None):
         return False
@@ -224,7 +224,7 @@ def bos_opens_turns(tokenizer: Any) -> bool:
 
 
 def tokens_in_front(tokenizer: Any) -> list[int]:
-    """What a tokenizer puts before a text of its own accord: BOS, or nothing."""
+    """Token ids that a tokenizer puts before a text of its own accord: BOS, or nothing."""
     plain = plain_ids(tokenizer, "a")
     full = tokenizer("a", verbose=False)["input_ids"]
     return list(full[: next(at for at in range(len(full)) if full[at : at + len(plain)] == plain)])
@@ -234,7 +234,7 @@ def tokens_in_front(tokenizer: Any) -> list[int]:
 
 
 def separator(tokenizer: Any, before: Sequence[int], prompt: Sequence[int]) -> list[int]:
-    """What stands between waiting text and a prompt of text, so that they do not become one word; both are token ids.
+    """Token ids between waiting text and a prompt of text, both token ids, so that they do not become one word.
 
     Nothing where the prompt begins with white space or a control token, or the text ends a line.
     """

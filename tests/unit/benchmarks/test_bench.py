@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import filling, systems
-from benchmarks.filling import bytes_of, grow_long, random_ids, shortage
-from benchmarks.fixture import Stage
+from benchmarks import synthetic_memory, systems
+from benchmarks.fixture import Fixture
 from benchmarks.memory import token_bytes
 from benchmarks.models import OFFERED, check_size, open_size, plain_twin, size_named
 from benchmarks.plan import PARTS, parse_sizes, plan_of
 from benchmarks.ratios import TARGETS, spreads, targets
 from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.result import check_file, store
-from benchmarks.thresholds import Guard
+from benchmarks.synthetic_memory import bytes_of, grow_long, random_ids, shortage
+from benchmarks.thresholds import RegressionThresholds
 from benchmarks.timing import Spread, interleaved, ratio, spread
 from benchmarks.work import work_of
 from mplus.config import make_geometry
@@ -32,7 +32,7 @@ from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
 from mplus.model import MPlusModel
 
-GUARD = Path(__file__).parents[3] / "benchmarks" / "guard.json"
+THRESHOLDS = Path(__file__).parents[3] / "benchmarks" / "thresholds.json"
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory
     written, filled_one = (tiny.new_memory(memory_format=memory_format, ltm_capacity=1000) for _ in range(2))
     while len(written.long_term) < 64:
         written.write(random_ids(160, tiny.vocabulary, written.now))
-    filling.fill_short(filled_one)
+    synthetic_memory.fill_short(filled_one)
     grow_long(filled_one, len(written.long_term))
     forms, costs = [], []
     for memory in (written, filled_one):
@@ -187,10 +187,10 @@ def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory
 
 def test_the_literal_row_is_the_published_one_whatever_the_model_keeps() -> None:
     """Models come with row types of their own; what ours are compared with does not change with them."""
-    stage = Stage(plan_of("memory", "tiny", rounds=1), lambda _: None)
-    before = token_bytes(stage)["per_token_and_layer"]
-    stage.model.checkpoint.geometry = stage.model.geometry.changed(ltm_dtype="bfloat16", ltm_search_dtype="int8")
-    assert token_bytes(stage)["per_token_and_layer"] == before
+    fixture = Fixture(plan_of("memory", "tiny", rounds=1), lambda _: None)
+    before = token_bytes(fixture)["per_token_and_layer"]
+    fixture.model.checkpoint.geometry = fixture.model.geometry.changed(ltm_dtype="bfloat16", ltm_search_dtype="int8")
+    assert token_bytes(fixture)["per_token_and_layer"] == before
     assert before["literal"]["total"] == 4 * 32 + 4 * 6 + 8 + 4
 
 
@@ -211,9 +211,9 @@ def test_too_little_ram_is_told_before_it_is_tried(tiny: MPlusModel, monkeypatch
     monkeypatch.setattr(budget, "free_bytes", lambda device: 1000)
     assert "GB of free RAM" in str(shortage(2000))
     told: list[str] = []
-    stage = Stage(plan_of("growth", "tiny", ltm="0,100", rounds=1), told.append)
-    assert not stage.grow(stage.ours(), 100, "ours")
-    assert stage.notes == told[-1:] and "ours at 100 long-term tokens is left out" in told[-1]
+    fixture = Fixture(plan_of("growth", "tiny", ltm="0,100", rounds=1), told.append)
+    assert not fixture.grow(fixture.ours(), 100, "ours")
+    assert fixture.notes == told[-1:] and "ours at 100 long-term tokens is left out" in told[-1]
     monkeypatch.setattr(budget, "free_bytes", lambda device: None)
     assert shortage(10**15) is None
 
@@ -312,18 +312,18 @@ def test_an_earlier_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "bench.png"]
 
 
-def test_the_guard_names_every_ratio_beyond_its_bound() -> None:
-    guard = Guard("mid", {"decode": 1.2, "ingest": 1.1}, {"memory_bytes": 0.5})
+def test_thresholds_name_every_ratio_beyond_its_bound() -> None:
+    guard = RegressionThresholds("mid", {"decode": 1.2, "ingest": 1.1}, {"memory_bytes": 0.5})
     assert guard.broken({"decode": 1.3, "ingest": 1.2, "memory_bytes": 0.5}) == []
     assert guard.broken({"decode": 1.1, "memory_bytes": 0.6}) == [
-        "ratio decode is 1.1, the guard wants at least 1.2",
-        "ratio ingest was not measured, the guard wants at least 1.1",
-        "ratio memory_bytes is 0.6, the guard wants at most 0.5",
+        "ratio decode is 1.1, the threshold is at least 1.2",
+        "ratio ingest was not measured, the threshold is at least 1.1",
+        "ratio memory_bytes is 0.6, the threshold is at most 0.5",
     ]
 
 
 def test_the_committed_bounds_are_ratios_that_the_quick_run_measures() -> None:
-    guard = Guard.read(GUARD)
+    guard = RegressionThresholds.read(THRESHOLDS)
     raw = {part: RAW[part] for part in PARTS["quick"] if part in RAW}
     assert set(guard.at_least) | set(guard.at_most) <= set(spreads(raw))
     assert guard.model == "mid" and guard.at_least and guard.at_most
@@ -340,10 +340,10 @@ def test_the_committed_bounds_are_ratios_that_the_quick_run_measures() -> None:
     ],
 )
 def test_a_bad_file_of_bounds_is_one_sentence(tmp_path: Path, content: str) -> None:
-    file = tmp_path / "guard.json"
+    file = tmp_path / "thresholds.json"
     file.write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=r"guard\.json") as caught:
-        Guard.read(file)
+    with pytest.raises(InputError, match=r"thresholds\.json") as caught:
+        RegressionThresholds.read(file)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="cannot be read"):
-        Guard.read(tmp_path / "absent.json")
+        RegressionThresholds.read(tmp_path / "absent.json")

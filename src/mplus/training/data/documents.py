@@ -15,12 +15,10 @@ from mplus.corpus.facts import Fact, FactGenerator
 from mplus.corpus.names import confusable_pool
 from mplus.errors import InputError
 from mplus.training.data.conversation import Conversations
-from mplus.training.data.document import Document, Kind, Question
+from mplus.training.data.document import Document
 from mplus.training.data.draft import BEFORE_ANSWER, Draft, Place, documents
 from mplus.training.data.passages import Part, Passage, read_passages, read_small_talk
 from mplus.training.data.running import DOCSTRING_CHARACTERS, DOCUMENTED_PACKAGES, RunningText, book_texts, docstrings
-
-__all__ = ["Document", "DocumentMaker", "Kind", "Question"]
 
 FEWEST_TOKENS, MOST_TOKENS = 300, 30  # tokens per fact, at the thinnest and at the densest
 REMEMBERED_KEYS: Final = 6_000  # facts of earlier calls that are not told again; about 10 calls of 192 chunks

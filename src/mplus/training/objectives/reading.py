@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mplus.model import MPlusModel
-from mplus.training.bank.chunk_encoder import chat_ids
-from mplus.training.bank.question_bank import Asked
+from mplus.training.bank.question_bank import PreparedQuestion
+from mplus.training.bank.question_states import chat_ids
 from mplus.training.objectives.answer_loss import Answered, answer_loss, by_length, joined, text_loss
 from mplus.training.objectives.question_task import QuestionSettings, QuestionTask
 from mplus.training.objectives.task import StepOutput
@@ -47,7 +47,7 @@ def build(model: MPlusModel, settings: Settings, seed: int) -> ReadTask:
 class Batch:
     """Questions with the blocks each one reads [R, b]; or, without questions, chunks to go on with, and their memories."""
 
-    asked: list[Asked]
+    asked: list[PreparedQuestion]
     chunks: list[int]
     blocks: Tensor
     complete: list[bool]
@@ -68,7 +68,7 @@ class ReadTask(QuestionTask):
         if searched and self.random.random() < self.settings.text_share:
             return self._text(shape)
         chunks, asked = self.drawn_questions(self.settings.hard_among if searched else 1)
-        scores = self.bank.judged(asked, self.follows)[0] if searched else None
+        scores = self.bank.scores(asked, self.follows) if searched else None
         places = [self._right(chunk, one) for chunk, one in zip(chunks, asked, strict=True)]
         if scores is not None:
             leads = [lead(own, right, self.vote.window) for own, right in zip(scores, places, strict=True)]
@@ -136,9 +136,9 @@ class ReadTask(QuestionTask):
         )
         rows = len(batch.chunks)
         metrics = {"divergence": (loss.item() * rows, float(rows))}
-        return StepOutput(loss * self.settings.text_weight, rows, rows * self.bank.tokens, metrics)
+        return StepOutput(loss * self.settings.text_weight, rows, rows * self.bank.ids.shape[1], metrics)
 
-    def _right(self, chunk: int, asked: Asked) -> list[int]:
+    def _right(self, chunk: int, asked: PreparedQuestion) -> list[int]:
         """Blocks of the shelf where the answer stands."""
         block, first = self.model.geometry.block_tokens, chunk * self.per_chunk
         return [first + place for place in range(asked.span[0] // block, (asked.span[1] - 1) // block + 1)]
@@ -173,4 +173,4 @@ class ReadTask(QuestionTask):
         return (blocks[:, :, None] * block + torch.arange(block)).flatten(1)
 
     def _memory(self, layer: int, index: Tensor) -> tuple[Tensor, Tensor]:
-        return self.bank.keys[layer][index], self.bank.values[layer][index]
+        return self.bank.fields["keys"][layer][index], self.bank.fields["values"][layer][index]

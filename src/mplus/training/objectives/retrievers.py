@@ -9,6 +9,7 @@ tokens holds.
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from mplus.config import Geometry
 from mplus.retriever import LayerRetriever, VoteRetriever, choose_blocks
-from mplus.training.bank.state_bank import Batch, StateBank
+from mplus.training.bank.state_bank import StateBank
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.objectives.task import ParameterGroup, StepOutput
 
@@ -25,6 +26,16 @@ Loss = Literal["contrastive", "paper"]
 READ_SHARE = 16  # one token of so many is read
 COVERED = 0.8  # share of a statement that a window must hold to be right, or as much as any window holds of it
 NEVER = -1e4
+
+
+@dataclass
+class Batch:
+    """Which questions of a bank are asked against which of its chunks, and in which layers (places in V; late interaction: all)."""
+
+    bank: int
+    chunks: Tensor
+    questions: list[int]
+    layers: list[int]
 
 
 class RetrieverObjective(Protocol):
@@ -104,13 +115,13 @@ class LateInteractionObjective:
         starts = torch.arange(per_chunk) * block
         ends = (starts + self.retriever.window * block).clamp(max=per_chunk * block)
         for row, number in enumerate(batch.questions):
-            one = bank.asked[number]
+            chunk, question = bank.questions[number]
             first, last = bank.span(number)
             held = (ends.clamp(max=last) - starts.clamp(min=first)).clamp(min=0)
-            columns = slice(place[one.chunk] * per_chunk, (place[one.chunk] + 1) * per_chunk)
+            columns = slice(place[chunk] * per_chunk, (place[chunk] + 1) * per_chunk)
             right[row, columns] = held >= min(int(held.max()), COVERED * (last - first))
             close[row, columns] = held > 0
-            if not one.question.is_fact:  # the rest of its passage is neither right nor wrong
+            if not question.is_fact:  # the rest of its passage is neither right nor wrong
                 close[row, columns] = True
         return right, right | ~close
 
@@ -124,7 +135,7 @@ class LateInteractionObjective:
         for row, asked in enumerate(batch.questions):
             read = torch.zeros(total, dtype=torch.bool)
             read[choose_blocks(scores[row], ids, budget, self.geometry.neighbour_blocks, self.retriever.window)] = True
-            blocks = torch.arange(*bank.span(asked)) // block + place[bank.asked[asked].chunk] * per_chunk
+            blocks = torch.arange(*bank.span(asked)) // block + place[bank.questions[asked][0]] * per_chunk
             shares.append(read[blocks].float().mean())
         return torch.stack(shares)
 
@@ -182,10 +193,10 @@ class PerLayerObjective:
         right = torch.zeros(len(batch.questions), len(place) * bank.tokens, dtype=torch.bool)
         known = torch.ones_like(right)
         for row, number in enumerate(batch.questions):
-            one = bank.asked[number]
-            start = place[one.chunk] * bank.tokens
+            chunk, question = bank.questions[number]
+            start = place[chunk] * bank.tokens
             first, last = bank.span(number)
-            if not one.question.is_fact:
+            if not question.is_fact:
                 known[row, start : start + bank.tokens] = False
             right[row, start + first : start + last] = True
         return right, known | right
@@ -214,7 +225,7 @@ def _projecting(bank: StateBank) -> torch.autocast:
 
 def _outcome(loss: Tensor, bank: StateBank, batch: Batch, mask: Tensor, shares: dict[str, Tensor]) -> StepOutput:
     """Shares [R] by name, for facts and for passages."""
-    facts = torch.tensor([bank.asked[number].question.is_fact for number in batch.questions])
+    facts = torch.tensor([bank.questions[number][1].is_fact for number in batch.questions])
     metrics = {
         f"{name} {kind}": (float(share[rows].sum()), float(rows.sum()))
         for name, share in shares.items()

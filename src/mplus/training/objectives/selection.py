@@ -18,9 +18,18 @@ from torch.nn import functional
 from mplus.attach.find import prompt_features
 from mplus.model import MPlusModel
 from mplus.retriever import LayerRetriever, VoteRetriever, best_span_last, choose_blocks
-from mplus.training.bank.step_table import StepTable
+from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.sampling.memory_view import MemoryView
+
+
+def searched_layers(model: MPlusModel) -> tuple[int, ...]:
+    """Layers whose states the model's retriever searches with, ascending; () without a retriever."""
+    retriever = model.attached.retriever
+    if isinstance(retriever, VoteRetriever):
+        return retriever.voting
+    return () if retriever is None else tuple(range(model.attached.decoder.depth))
+
 
 LtmChoice = Literal["retriever", "random", "recent", "none"]
 RetrieverLoss = Literal["paper", "contrastive", "none"]
@@ -47,7 +56,7 @@ class Selection:
     def __init__(
         self,
         model: MPlusModel,
-        table: StepTable,
+        table: StepRows,
         views: list[MemoryView],
         ids: Tensor,
         text: Tensor,

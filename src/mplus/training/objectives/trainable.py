@@ -100,8 +100,8 @@ class TrainableParts(nn.Module):
         if "position" in self.parts:
             self.attached.position = self.position.to(kind)
         try:
-            with taken_over(self.attached.decoder) as recompute:
-                yield recompute
+            with taken_over(self.attached.decoder) as checkpointed:
+                yield checkpointed
         finally:
             self.put_back()
 

@@ -2,7 +2,7 @@
 
 Legend: G drop groups, n short-term tokens, M long-term candidates.
 
-A *column* is the place of a memory token in the step's table (``mplus.training.bank.step_table``). A sample's past is a list of writes,
+A *column* is the place of a memory token in the step's table (``mplus.training.bank.step_rows``). A sample's past is a list of writes,
 oldest first; each write stands on some columns. Writes nobody needs the content of (between a far target and the newest ones)
 stand on none.
 """

@@ -1,4 +1,4 @@
-"""What callers hand to a memory as text and as the name of a source, checked before anything changes. Knows no tokenizer.
+"""Arguments of a memory's methods, checked before anything changes. Knows no tokenizer.
 
 Legend: T tokens.
 """

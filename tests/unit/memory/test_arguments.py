@@ -13,7 +13,7 @@ import torch
 
 from mplus import Memory, MPlusModel
 from mplus.errors import InputError, MPlusError
-from mplus.memory.text_types import checked_source, checked_text
+from mplus.memory.arguments import checked_source, checked_text
 from tests.tiny import byte_tokenizer, contents, filled, ids, same_contents, tiny_decoder, tiny_geometry
 
 REFUSED: dict[str, Any] = {
