@@ -22,13 +22,14 @@ from mplus.attach.families import Decoder, round_rotary_to_bfloat16
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
 from mplus.checkpoints.base_models.stock import in_one_sentence, load_decoder
-from mplus.checkpoints.fingerprint import decoder_settings, differing, fingerprint, tokenizer_print
+from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
 from mplus.checkpoints.load_report import LoadReport
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.memory_parts import check_parts
 from mplus.checkpoints.tensors import check_bounds, read_json, read_shapes, read_tensors
 from mplus.errors import CheckpointError, GeometryError, InputError
 from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.runtime.differences import differing
 from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
