@@ -5,11 +5,11 @@ Knows which group owns each name, and which names are retired. Contradictions th
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypedDict
 
 from mplus.errors import GeometryError
+from mplus.runtime.suggest import did_you_mean
 from mplus.settings.storage import RowType, SearchType
 from mplus.settings.write_rule import Policy
 
@@ -112,7 +112,10 @@ def spell_out(fields: Mapping[str, Any]) -> dict[str, Any]:
                 )
             continue
         if name not in PATHS:
-            raise GeometryError(f"geometry: unknown key {key!r:.100}; {_nearest(str(key))}")
+            known = sorted([*PATHS, *SYMBOLS])
+            raise GeometryError(
+                f"geometry: unknown key {key!r:.100}; {did_you_mean(str(key), known, otherwise='known are ' + ', '.join(known))}"
+            )
         if name in named:
             raise GeometryError(f"geometry: {name} is given twice, by its name and by its letter; give it once")
         named[name] = value
@@ -154,9 +157,3 @@ def flat_name(location: tuple[int | str, ...]) -> str:
     """The flat name of where a value was found wrong in nested settings."""
     last = str(location[-1]) if location else ""
     return next((name for name, path in PATHS.items() if path[-1] == last), last)
-
-
-def _nearest(name: str) -> str:
-    known = [*PATHS, *SYMBOLS]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
