@@ -22,7 +22,7 @@ SearchType = Literal["model", "bfloat16", "int8"]
 SYMBOLS: Final = {"K": "new_tokens", "N": "stm_tokens", "K0": "ltm_read_tokens", "M": "ltm_capacity"}
 """The paper's letters, and the settings they stand for."""
 
-RETIRED: Final = {"second_look": 0, "look_weight": 4.0, "exact_below": 65_536, "candidates": 0}
+RETIRED: Final = {"second_look": 0, "look_weight": 4.0, "choice": "best", "exact_below": 65_536, "candidates": 0}
 """Settings of earlier versions with the one value that stored geometries and recipes may still give them."""
 
 _MOST_TOKENS = 2**40
@@ -55,7 +55,6 @@ class GeometrySettings(TypedDict, total=False):
     recent_tokens: int
     certain_score: float | None
     neighbour_blocks: int
-    choice: Literal["best", "recent", "random"]
     search: Literal["auto", "exact"]
     eviction: Literal["oldest", "countdown"]
     merge_every_writes: int
@@ -120,11 +119,6 @@ class Geometry(BaseModel):
         "stands before them; null: always certain",
     )
     neighbour_blocks: int = Field(1, ge=0, le=_MOST_TOKENS, description="blocks read on each side of a found block")
-    choice: Literal["best", "recent", "random"] = Field(
-        "best",
-        description="which K0 long-term tokens a prompt reads: `best` (M+) by score; for comparison `recent`, those written last, "
-        "or `random` ones",
-    )
 
     search: Literal["auto", "exact"] = Field(
         "auto",
@@ -253,7 +247,7 @@ def spelt_out(fields: Mapping[str, Any]) -> dict[str, Any]:
         if name in RETIRED:
             if value != RETIRED[name]:
                 raise GeometryError(
-                    f"geometry: {name} is no setting any more, its value is always {RETIRED[name]}, got {value!r:.60}"
+                    f"geometry: {name} is no setting any more, its value is always {RETIRED[name]!r}, got {value!r:.60}"
                 )
             continue
         if name not in Geometry.model_fields:

@@ -17,8 +17,8 @@ from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.work import Work, work_of
 from mplus import Memory, MPlusModel
 from mplus.config import make_geometry
-from mplus.memory.index.levels import KeyLevels
-from mplus.memory.index.sketch import BlockSketch
+from mplus.index.int8_keys import Int8Keys
+from mplus.index.pca_sketch import PcaSketch
 
 PUBLISHED = {
     "write_tap": "output", "drop": "per_layer", "retrieval": "per_layer", "memory_projection": "read", "block_tokens": 1,
@@ -202,7 +202,7 @@ def test_a_search_of_summaries_scores_a_bounded_number_of_keys_exactly(
     rules: dict[str, Any], key_width: int, sizes: tuple[int, int], a_key: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it computes grows with the long-term memory by the summaries' products alone, so exact scores do not grow."""
-    for kind in (KeyLevels, BlockSketch):
+    for kind in (Int8Keys, PcaSketch):
         monkeypatch.setattr(kind, "exact_below", 1024)
         monkeypatch.setattr(kind, "candidates_per_token", 4)
     model = model_of(rules, key_width=key_width)

@@ -17,9 +17,9 @@ ORDER: list[set[str]] = [
     {"errors"},
     {"runtime"},
     {"text"},
-    {"config", "dtypes", "corpus", "circumstances"},
+    {"config", "dtypes", "corpus", "circumstances", "index"},
     {"memory"},
-    {"retriever"},
+    {"retrieval"},
     {"attach"},
     {"checkpoints"},
     {"inference"},
@@ -36,7 +36,7 @@ RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 ALLOWED = {("memory", "mplus.__version__")}
 """A stored memory notes the version that wrote it; the package's own ``__init__`` is the only place that knows it."""
 
-WITHOUT = {"memory": {"transformers", "peft"}, "retriever": {"transformers", "peft"}, "config": {"torch"}, "errors": {"torch"}}
+WITHOUT = {"memory": {"transformers", "peft"}, "retrieval": {"transformers", "peft"}, "config": {"torch"}, "errors": {"torch"}}
 """Rooms to packages they do not know."""
 
 

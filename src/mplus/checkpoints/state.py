@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mplus.attach.parts import Attached
-from mplus.attach.write import project_rows, search_keys
+from mplus.attach.write_pass import project_rows
 from mplus.checkpoints.report import LoadReport
 from mplus.config import MemoryFormat
 from mplus.errors import InputError
@@ -23,7 +23,6 @@ from mplus.memory.longterm import LongTerm
 from mplus.memory.memory import Memory
 from mplus.memory.pool import Pool
 from mplus.memory.rows import Rows, Written
-from mplus.retriever import VoteRetriever
 
 CACHED = ("cached_memories", "cached_keys", "cached_ages")
 
@@ -140,9 +139,9 @@ def rows_of_hidden(attached: Attached, hidden: Tensor, memory: Memory) -> tuple[
             rows = {name: value[0] for name, value in project_rows(attached, memory.geometry, hidden[None]).items()}
         if "search" in memory.layout.fields:
             retriever = attached.retriever
-            layers = retriever.voting if isinstance(retriever, VoteRetriever) else tuple(range(hidden.shape[0]))
-            normed = {layer: attached.decoder.normed(layer, hidden[layer][None]) for layer in layers}
-            rows["search"] = search_keys(attached, normed)[0]
+            assert retriever is not None
+            normed = {layer: attached.decoder.normed(layer, hidden[layer][None]) for layer in retriever.layers}
+            rows["search"] = retriever.search_keys(normed)[0]
     return rows, hidden[:, -memory.geometry.new_tokens :].clone()
 
 

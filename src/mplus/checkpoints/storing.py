@@ -17,7 +17,6 @@ from mplus.checkpoints.fingerprint import decoder_settings, tokenizer_print
 from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.stock import has_tied_head, save_generation_config
 from mplus.errors import CheckpointError, InputError
-from mplus.retriever import VoteRetriever
 
 
 def save_own(loaded: Loaded, directory: Path, *, include_base: bool, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -81,11 +80,6 @@ def place_for_model(directory: Path) -> Path:
 
 def _manifest(loaded: Loaded, include_base: bool) -> dict[str, Any]:
     retriever = loaded.attached.retriever
-    kind: dict[str, Any] | None = None
-    if isinstance(retriever, VoteRetriever):
-        kind = {"kind": "vote", "voting": list(retriever.voting), "key_width": retriever.key_width, "window": retriever.window}
-    elif retriever is not None:
-        kind = {"kind": "per_layer", "key_width": retriever.key_width}
     return {
         "format": FORMAT_VERSION,
         "name": loaded.name,
@@ -97,7 +91,7 @@ def _manifest(loaded: Loaded, include_base: bool) -> dict[str, Any]:
         },
         "geometry": loaded.geometry.model_dump(),
         "adapters": loaded.adapter_configs,
-        "retriever": kind,
+        "retriever": None if retriever is None else retriever.spec,
         **({} if loaded.chat_template is None else {"chat_template": loaded.chat_template}),
     }
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mplus.attach.parts import Attached
 from mplus.attach.sweep import sweep
-from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
+from mplus.attach.write_pass import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
 from mplus.checkpoints.loaded import Loaded
 from mplus.checkpoints.state import longterm_rows, rows_of_hidden
@@ -26,7 +26,6 @@ from mplus.memory.room import no_room_for_chunks, told
 from mplus.memory.rows import RowLayout, Rows, Written
 from mplus.memory.stores.protocol import Storage
 from mplus.memory.text_types import Text
-from mplus.retriever import VoteRetriever
 from mplus.runtime.turns import TurnLock, turn_of
 from mplus.text import chunking
 from mplus.text.prompts import check_ids
@@ -243,9 +242,8 @@ class Writer:
         )
         groups = 0
         if geometry.reads_ltm and retriever is not None:
-            vote = isinstance(retriever, VoteRetriever)
-            fields["search"] = (retriever.total_width if isinstance(retriever, VoteRetriever) else retriever.key_width,)
-            groups = 1 if vote else decoder.depth
+            fields["search"] = (retriever.search_width,)
+            groups = len(retriever.layers) if retriever.in_each_layer else 1
         return RowLayout(
             format=memory_format,
             layers=decoder.depth,

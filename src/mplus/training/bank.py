@@ -15,14 +15,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mplus.attach.find import prompt_features
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
-from mplus.attach.write import Tail, write_pass
+from mplus.attach.query_pass import prompt_features
+from mplus.attach.write_pass import Tail, write_pass
 from mplus.memory.memory import Memory
 from mplus.memory.rows import Written
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.text.chat_template import templated
 from mplus.text.prompts import Prompts, encode
 from mplus.training.documents import Document, Question
@@ -30,7 +30,7 @@ from mplus.training.documents import Document, Question
 WRITE_ROWS = 16
 
 
-class RawStates(VoteRetriever):
+class RawStates(LateInteractionRetriever):
     """Gives some layers' states themselves as search keys, so that a search can be trained on them.
 
     Args:
@@ -48,7 +48,7 @@ class RawStates(VoteRetriever):
 class Writer:
     """Writes batches of chunks; each row's chunk sees the row's previous chunk, as in a stream."""
 
-    def __init__(self, model: MPlusModel, retriever: VoteRetriever) -> None:
+    def __init__(self, model: MPlusModel, retriever: LateInteractionRetriever) -> None:
         self.model = model
         attached = model.attached
         self.attached = Attached(attached.decoder, attached.adapters, attached.bos, attached.position, retriever)
@@ -56,7 +56,7 @@ class Writer:
         self.layout = type(layout)(
             format="kv",
             layers=layout.layers,
-            fields={**layout.fields, "search": (retriever.total_width,)},
+            fields={**layout.fields, "search": (retriever.search_width,)},
             search_groups=1,
             dtype=layout.dtype,
             device=layout.device,
@@ -102,7 +102,9 @@ def chat_ids(tokenizer: Any, question: str, *, form: Literal["chat", "system", "
     return encode(tokenizer, text)
 
 
-def question_states(model: MPlusModel, retriever: VoteRetriever, rows: list[list[int]], batch: int = 48) -> tuple[Tensor, Tensor]:
+def question_states(
+    model: MPlusModel, retriever: LateInteractionRetriever, rows: list[list[int]], batch: int = 48
+) -> tuple[Tensor, Tensor]:
     """The voting layers' states of prompts, [V, B, T, D], and a mask [B, T] of their own tokens; left-padded.
 
     Of a pass that sees BOS and the prompt only, as a vote is held.

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mplus.attach.write import Tail, keeps_write_kv, write_pass
+from mplus.attach.write_pass import Tail, keeps_write_kv, write_pass
 from mplus.config import MemoryFormat
 from mplus.memory.rows import RowLayout, Rows
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
 
 WRITE_ROWS = 16  # chunks of one write pass without gradient
 
@@ -57,11 +56,7 @@ class Scribe:
             format=self.format, layers=layout.layers, fields=fields, search_groups=0, dtype=layout.dtype, device=layout.device
         )
         retriever = model.attached.retriever if searches else None
-        self.searched: tuple[int, ...] = ()
-        if isinstance(retriever, VoteRetriever):
-            self.searched = retriever.voting
-        elif retriever is not None:
-            self.searched = tuple(range(model.attached.decoder.depth))
+        self.searched: tuple[int, ...] = () if retriever is None else retriever.layers
         self.states = self.searched if self.format == "kv" else ()  # hidden rows give them by the input norm
 
     @property

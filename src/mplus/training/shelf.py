@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.text.search_query import last_user_turn
 from mplus.training.bank import Writer, chat_ids, question_states
 from mplus.training.documents import DocumentMaker, Question
@@ -61,7 +61,7 @@ class Shelf:
         forms: dict[Form, float],
         randomness: random.Random,
     ) -> None:
-        assert isinstance(model.attached.retriever, VoteRetriever)
+        assert isinstance(model.attached.retriever, LateInteractionRetriever)
         self.model, self.makers, self.vote = model, makers, model.attached.retriever
         self.chunks, self.tokens, self.per_chunk, self.forms, self.random = chunks, makers.tokens, per_chunk, forms, randomness
         self.writer = Writer(model, self.vote)
@@ -69,7 +69,7 @@ class Shelf:
         places = chunks * self.tokens
         shape = (layout.layers, places, *layout.fields["keys"])
         self.keys, self.values = (torch.zeros(shape, dtype=layout.dtype) for _ in range(2))
-        self.search = torch.zeros(places, self.vote.total_width, dtype=layout.dtype)
+        self.search = torch.zeros(places, self.vote.search_width, dtype=layout.dtype)
         self.ids = torch.zeros(chunks, self.tokens, dtype=torch.int64)
         self.asked: list[list[Asked]] = [[] for _ in range(chunks)]
         self.next = 0

@@ -96,9 +96,9 @@ def _chunk_states(model: MPlusModel, raw: RawStates, documents: list[Document]) 
     states: Tensor | None = None
     first = 0
     for batch in Writer(model, raw).batches(documents):
-        part = torch.stack([one.rows["search"][0] for one in batch]).unflatten(-1, (len(raw.voting), raw.width))
+        part = torch.stack([one.rows["search"][0] for one in batch]).unflatten(-1, (len(raw.layers), raw.width))
         if states is None:
-            states = part.new_zeros(len(raw.voting), len(documents), *part.shape[1:2], raw.width)
+            states = part.new_zeros(len(raw.layers), len(documents), *part.shape[1:2], raw.width)
         states[:, first : first + len(batch)] = part.permute(2, 0, 1, 3)
         first += len(batch)
     assert states is not None, "a bank without chunks"
