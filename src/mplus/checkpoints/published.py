@@ -23,7 +23,7 @@ from mplus.checkpoints.load_report import LoadReport
 from mplus.checkpoints.loaded_model import InitialMemory, LoadedModel
 from mplus.checkpoints.tensors import check_bounds, read_json, read_tensors
 from mplus.errors import CheckpointError, GeometryError
-from mplus.retriever import LayerRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.settings import Geometry
 
 WRITE, READ = "default", "decoder_adapter"
@@ -120,7 +120,7 @@ def _filled(
     model: LlamaForCausalLM,
     tokenizer: Any,
     geometry: Geometry,
-    retriever: LayerRetriever | None,
+    retriever: PerLayerRetriever | None,
     report: LoadReport,
     dtype: torch.dtype,
     device: torch.device,
@@ -186,9 +186,9 @@ def _is_tied(tensors: dict[str, Tensor]) -> bool:
     return head is None or (table is not None and torch.equal(head, table))
 
 
-def _empty_retriever(config: dict[str, Any], depth: int, width: int) -> LayerRetriever:
+def _empty_retriever(config: dict[str, Any], depth: int, width: int) -> PerLayerRetriever:
     with torch.device("meta"):
-        return LayerRetriever(depth, width, int(config["selector_hidden_dim"]), int(config.get("num_selector_layers", 2)))
+        return PerLayerRetriever(depth, width, int(config["selector_hidden_dim"]), int(config.get("num_selector_layers", 2)))
 
 
 def _fill_model(
@@ -208,7 +208,7 @@ def _fill_model(
 
 
 def _fill_retriever(
-    retriever: LayerRetriever, tensors: dict[str, Tensor], report: LoadReport, dtype: torch.dtype, device: torch.device
+    retriever: PerLayerRetriever, tensors: dict[str, Tensor], report: LoadReport, dtype: torch.dtype, device: torch.device
 ) -> None:
     state = {}
     for name, empty in retriever.state_dict().items():  # query_proj.<layer>.<rest>

@@ -16,7 +16,6 @@ from mplus.checkpoints.delta import DELTA, FORMAT_VERSION, MANIFEST, delta_tenso
 from mplus.checkpoints.fingerprint import decoder_settings, tokenizer_print
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.errors import CheckpointError, InputError
-from mplus.retriever import VoteRetriever
 from mplus.runtime.atomic import replace_directory, restored
 
 
@@ -81,11 +80,6 @@ def place_for_model(directory: Path) -> Path:
 
 def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
     retriever = loaded.attached.retriever
-    kind: dict[str, Any] | None = None
-    if isinstance(retriever, VoteRetriever):
-        kind = {"kind": "vote", "voting": list(retriever.voting), "key_width": retriever.key_width, "window": retriever.window}
-    elif retriever is not None:
-        kind = {"kind": "per_layer", "key_width": retriever.key_width}
     return {
         "format": FORMAT_VERSION,
         "name": loaded.name,
@@ -97,7 +91,7 @@ def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
         },
         "geometry": loaded.geometry.flat(),
         "adapters": loaded.adapter_configs,
-        "retriever": kind,
+        "retriever": None if retriever is None else retriever.spec,
         **({} if loaded.chat_template is None else {"chat_template": loaded.chat_template}),
     }
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mplus.attach.find import find_by_vote, prompt_features
 from torch import Tensor
 from torch.nn import functional
 
 from mplus import Memory, MPlusModel
-from mplus.attach.find import find_by_vote, prompt_features
 from mplus.training.objectives.answer_loss import Answered, answer_loss, by_length, joined, padded, read_states
 from tests.tiny import filled, ids, tiny_model
 

@@ -121,7 +121,7 @@ class SystemFactory:
                     readers.append(MemoryReader(system.model, [system]))
         for variant in self.variants:
             if "mplus" in own and variant.only_reads_differently(self.sizes):
-                systems.append(OtherReading(variant.name, own["mplus"], variant.geometry(self.sizes)))
+                systems.append(OtherReading(variant.name, own["mplus"], variant.geometry(self.sizes), self._retriever(variant)))
             else:
                 own[variant.name] = self._mplus(seed, f"{label}-{variant.name}", variant)
                 systems.append(own[variant.name])
@@ -143,9 +143,15 @@ class SystemFactory:
 
     def _mplus(self, seed: int, label: str, variant: Ablation | None = None) -> MemorySystem:
         where = {} if self.store is None else {"store": self.store / label}
-        changes = self.geometry if variant is None else {**self.geometry, **variant.changes}
+        changes = self.geometry if variant is None else {**self.geometry, **variant.of_geometry}
         memory = self.model.new_memory(seed=seed, **changes, **where)
+        memory.retriever = self._retriever(variant)
         return MemorySystem("mplus" if variant is None else variant.name, self.model, memory)
+
+    def _retriever(self, variant: Ablation | None) -> Any:
+        """What searches the memory of a variant in place of the model's retriever; None: that one."""
+        model: Any = self.model
+        return None if variant is None else variant.retriever(model.attached.retriever)
 
     def _memoryllm(self, seed: int) -> MemorySystem:
         model = self.memoryllm_model or self.model

@@ -47,6 +47,7 @@ class OtherReading:
     name: str
     of: MemorySystem
     geometry: Any
+    retriever: Any = None
 
     def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         return True
@@ -62,7 +63,7 @@ class OtherReading:
 
     def _seen(self) -> Any:
         seen = copy.copy(self.of.memory)  # pool and stores are shared: a reading changes neither
-        seen.geometry = self.geometry
+        seen.geometry, seen.retriever = self.geometry, self.retriever
         return seen
 
 

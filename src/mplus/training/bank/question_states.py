@@ -17,7 +17,7 @@ from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.text.chat_template import templated
 from mplus.text.prompts import Prompts, encode
 
@@ -42,7 +42,11 @@ def question_states(model: MPlusModel, layers: tuple[int, ...], rows: list[list[
     """
     attached = model.attached
     raw = Attached(
-        attached.decoder, attached.adapters, attached.bos, attached.position, VoteRetriever(layers, attached.decoder.width)
+        attached.decoder,
+        attached.adapters,
+        attached.bos,
+        attached.position,
+        LateInteractionRetriever(layers, attached.decoder.width),
     )
     prompts = Prompts.from_rows(rows, 2, model.device)
     parts = []
