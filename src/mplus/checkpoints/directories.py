@@ -22,7 +22,7 @@ _LINUX_HERE, _LINUX_EXCHANGE, _MACOS_SWAP = -100, 2, 2
 
 
 @contextmanager
-def replacing(directory: Path) -> Iterator[Path]:
+def replace_directory(directory: Path) -> Iterator[Path]:
     """An empty directory to fill, which takes the place of `directory` at the end; an exception leaves what was there.
 
     What killed saves have left beside it is removed.

@@ -11,7 +11,7 @@ from mplus.attach.adapters import TARGETS
 from mplus.config import Geometry
 from mplus.errors import InputError
 
-NAMES = ("key_width", "voting", "window", "read_lora", "write_lora", "look_lora")
+NAMES = ("key_width", "voting", "window", "read_lora", "write_lora")
 WIDEST_WINDOW = 1024
 LORA = ("r", "lora_alpha", "target_modules")
 
@@ -41,7 +41,7 @@ def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
         raise InputError(f"window is {parts['window']!r:.60}, expected at most {WIDEST_WINDOW} blocks")
     if parts.get("voting") is not None:
         checked["voting"] = _voting(parts["voting"], depth)
-    for name in ("read_lora", "write_lora", "look_lora"):
+    for name in ("read_lora", "write_lora"):
         if parts.get(name) is not None:
             _check_lora(name, parts[name])
     return checked

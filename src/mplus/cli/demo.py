@@ -128,7 +128,7 @@ def _columns() -> dict[str, str]:
 def store(result: Retention, out: Path) -> list[Path]:
     """Replace retention.json and its picture together; returns their paths."""
     from mplus.evaluation.report.retention_picture import draw_retention
-    from mplus.memory.files import written_whole
+    from mplus.memory.files import replace_files
     from mplus.runtime.extras import can_draw
 
     writers: dict[Path, Callable[[Path], object]] = {
@@ -136,7 +136,7 @@ def store(result: Retention, out: Path) -> list[Path]:
     }
     if can_draw():
         writers[out / "retention.png"] = lambda path: draw_retention(result, path)
-    return written_whole(writers)
+    return replace_files(writers)
 
 
 def _show_table(result: Retention) -> None:

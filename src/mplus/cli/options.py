@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mplus.checkpoints.base import DEFAULT_NAME
+from mplus.checkpoints.base_models.base import DEFAULT_NAME
 from mplus.cli import terminal
 from mplus.runtime.input_file import expanded
 

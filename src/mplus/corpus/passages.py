@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mplus.corpus.records import kind_of, parquet_rows
+from mplus.corpus.records import json_lines, kind_of, parquet_rows
 from mplus.errors import InputError
 from mplus.text.files import parsed, read_text
 
@@ -67,7 +67,7 @@ def read_passages(path: str | Path) -> PassageFile:
     if start == "{" and (whole := _as_json(text)) is not None and "data" in whole:
         return PassageFile(name, "squad", list(_squad(name, whole["data"], unanswerable)), tuple(unanswerable))
     if start == "{":
-        lines = list(_json_lines(name, text))
+        lines = list(json_lines(name, text))
         if any("ctxs" in record for _, record in lines):
             return PassageFile(name, "natural_questions", _natural_questions(name, lines))
         return PassageFile(name, "context", _contexts(name, lines, unanswerable), tuple(unanswerable))
@@ -119,19 +119,6 @@ def _squad_question(field: Callable[..., Any], qa: Any, at: str) -> PassageQuest
     return PassageQuestion(
         id=str(qa.get("id", at)), text=question, answers=texts, answer_start=start if isinstance(start, int) else None
     )
-
-
-def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = parsed(line)
-        except ValueError as error:
-            raise InputError(f"'{name}' line {number} is not JSON ({error}); expected one JSON object a line") from None
-        if not isinstance(record, dict):
-            raise InputError(f"'{name}' line {number} is {kind_of(record)}, expected a JSON object")
-        yield number, record
 
 
 def _contexts(name: str, lines: list[tuple[int, dict[str, Any]]], unanswerable: list[str]) -> list[Passage]:

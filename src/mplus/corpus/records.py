@@ -111,9 +111,10 @@ def read_records(path: Path) -> list[Record]:
             whole = parsed(text)
         except ValueError as error:
             raise InputError(f"'{path}' is not JSON ({error})") from None
-        found = list(_checked(path, enumerate(whole), "entry"))
+        places = [(entry, f"'{path}' entry {number}") for number, entry in enumerate(whole)]
+        found = [Record(_object(entry, where), where) for entry, where in places]
     else:
-        found = list(_checked(path, _lines(path, text), "line"))
+        found = [Record(entry, f"'{path}' line {number}") for number, entry in json_lines(path, text)]
     if not found:
         raise InputError(f"'{path}' holds no record; expected a JSON list, or one JSON object a line")
     return found
@@ -137,20 +138,26 @@ def parquet_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def json_lines(path: str | Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON-lines text with their line numbers; empty lines count but give none.
+
+    Raises:
+        InputError: a line is not JSON, or no object (file and line are named).
+    """
     for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                yield number, parsed(line)
-            except ValueError as error:
-                raise InputError(f"'{path}' line {number} is not JSON ({error}); expected one JSON object a line") from None
+        if not line.strip():
+            continue
+        try:
+            record = parsed(line)
+        except ValueError as error:
+            raise InputError(f"'{path}' line {number} is not JSON ({error}); expected one JSON object a line") from None
+        yield number, _object(record, f"'{path}' line {number}")
 
 
-def _checked(path: Path, entries: Any, name: str) -> Iterator[Record]:
-    for number, entry in entries:
-        if not isinstance(entry, dict):
-            raise InputError(f"'{path}' {name} {number} is {kind_of(entry)}, expected a JSON object")
-        yield Record(entry, f"'{path}' {name} {number}")
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{where} is {kind_of(value)}, expected a JSON object")
+    return value
 
 
 def kind_of(value: Any) -> str:

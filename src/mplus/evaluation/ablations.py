@@ -21,8 +21,6 @@ OF_A_READ: Final = frozenset(
         "recent_tokens",
         "certain_score",
         "neighbour_blocks",
-        "second_look",
-        "look_weight",
         "choice",
     }
 )

@@ -192,13 +192,13 @@ def _stored(task: TaskFile, options: Options, settings: dict[str, Any], systems:
 
 def _check_memories(factory: SystemFactory) -> None:
     """Refuse what the model cannot do or hold before minutes of reading are spent on it."""
-    from mplus.checkpoints.adapted import check_fits
+    from mplus.checkpoints.delta import check_fits
 
     model: Any = factory.model
     ablations = {one.name for one in factory.ablations}
     for name, geometry in factory.geometries.items():
         try:
-            model.layout(model.memory_format, geometry)
+            model.writer.layout(model.writer.memory_format, geometry)
             check_fits(geometry, model.attached.decoder)
         except GeometryError as error:
             raise GeometryError(f"variant '{name}': {error}" if name in ablations else str(error)) from None

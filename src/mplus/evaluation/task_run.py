@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from mplus.circumstances import circumstances
 from mplus.errors import InputError
 from mplus.evaluation.report.pictures import draw_summary
 from mplus.evaluation.report.result_log import SAMPLES, SETTINGS, ResultLog, Sample
@@ -22,7 +21,8 @@ from mplus.evaluation.scoring.metrics import Metric
 from mplus.evaluation.systems.factory import SystemFactory
 from mplus.evaluation.tasks.context import StreamSource
 from mplus.evaluation.tasks.left_out import LeftOut
-from mplus.memory.files import written_whole
+from mplus.memory.files import replace_files
+from mplus.runtime.environment import environment_of
 from mplus.runtime.extras import can_draw
 
 _LEFT_OUT: Final = "left_out"
@@ -73,7 +73,7 @@ class TaskRun:
             (directory / earlier).unlink(missing_ok=True)
         settings = {**self._settings(), _LEFT_OUT: self.left_out.to_json()}
         text = json.dumps(settings, indent=1, ensure_ascii=False, default=str) + "\n"
-        written_whole({directory / SETTINGS: lambda path: path.write_text(text, encoding="utf-8")})
+        replace_files({directory / SETTINGS: lambda path: path.write_text(text, encoding="utf-8")})
         tokens: dict[str, int] = {}
         about: dict[str, dict[str, Any]] = {}
         sessions = Sessions(directory / SESSIONS)
@@ -157,7 +157,7 @@ class TaskRun:
             )
 
     def _context(self, sessions: Sessions, tokens: dict[str, int], samples: Sequence[Sample]) -> dict[str, Any]:
-        versions, hardware = circumstances(self.factory.model.dtype)
+        versions, hardware = environment_of(self.factory.model.dtype)
         seconds = sessions.seconds
         answers = Counter(one.system for one in samples if one.asked)
         return {

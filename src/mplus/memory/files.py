@@ -21,7 +21,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def directory_at(path: str | os.PathLike[str]) -> Path:
+def absolute_directory(path: str | os.PathLike[str]) -> Path:
     """The absolute path that a user's word for a directory means, `~` expanded; the working directory may change afterwards.
 
     Raises:
@@ -38,7 +38,7 @@ def directory_at(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"the directory {text!r} cannot be found ({error}); give an absolute path") from None
 
 
-def written_whole(writers: Mapping[Path, Callable[[Path], object]]) -> list[Path]:
+def replace_files(writers: Mapping[Path, Callable[[Path], object]]) -> list[Path]:
     """Have several files replaced together: written aside, flushed, then renamed. Where a step fails all are as before.
 
     Args:
@@ -77,7 +77,7 @@ def written_whole(writers: Mapping[Path, Callable[[Path], object]]) -> list[Path
 
 
 @contextlib.contextmanager
-def aside_in(directory: Path, prefix: str = ".aside-") -> Iterator[Path]:
+def temporary_directory(directory: Path, prefix: str = ".aside-") -> Iterator[Path]:
     """A new directory in `directory` to make files in; gone at the end, and after a kill known as ours by its name."""
     aside = directory / f"{prefix}{secrets.token_hex(8)}"
     try:

@@ -26,9 +26,9 @@ from mplus.evaluation.scoring.retrieval_recall import ChunkBirths, RetrievalReca
 from mplus.evaluation.scoring.text_match import clustered_interval, contains_answer, squad_normalised, wilson_interval
 from mplus.evaluation.systems.adapted import open_adapted
 from mplus.evaluation.systems.factory import SystemFactory
-from mplus.evaluation.systems.protocol import known_systems
 from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
 from mplus.evaluation.systems.plain_model import PlainModel
+from mplus.evaluation.systems.protocol import known_systems
 from mplus.evaluation.systems.text import PassageSystem, TextRead, WindowSystem
 from mplus.evaluation.task_run import TaskRun
 from mplus.evaluation.tasks.context import StreamSource
@@ -233,8 +233,8 @@ def test_what_was_read_is_counted_as_by_hand(text_model: MPlusModel) -> None:
     due = [ScheduledQuestion(question(number, (20 * number, 20 * number + 13), f"Who is {number}?"), 0) for number in range(12)]
     given = system.answer(due, 2)
     prompts = ["user: " + one.question.text + "\n" for one in due]
-    held = set(memory.longterm.stores[0].column("birth").tolist())
-    short = set(memory.pool.births[0].tolist())
+    held = set(memory.long_term.stores[0].column("birth").tolist())
+    short = set(memory.short_term.births[0].tolist())
     hits = 0
     for one, prompt, answer in zip(due, prompts, given, strict=True):
         ids = torch.tensor([text_model.tokenizer(prompt)["input_ids"]])

@@ -14,7 +14,7 @@ from mplus.evaluation.schedule.stream import ScheduledQuestion
 from mplus.evaluation.scoring.retrieval_recall import ChunkBirths, RetrievalRecall, can_trace, reads
 from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.protocol import GREEDY, MemoryModel, Response, as_chat
-from mplus.text.search_query import asked_alone
+from mplus.text.search_query import last_user_messages
 
 
 @dataclass
@@ -46,7 +46,7 @@ class MemorySystem:
         kwargs: dict[str, Any] = {"retrieved": retrieved} if can_trace(memory) else {}
         if self._has_queries(due):  # else tokens of the prompt search
             alone = [as_chat(one.question.query or one.question.text) for one in due]
-            kwargs["query"] = asked_alone(self.model.tokenizer, alone)
+            kwargs["query"] = last_user_messages(self.model.tokenizer, alone)
         if clock is not None:
             kwargs |= {"min_new_tokens": max_new_tokens, "streamer": clock}
         texts = self.model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, **GREEDY, **kwargs)
