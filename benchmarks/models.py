@@ -6,7 +6,6 @@ Random weights make answers meaningless and cost exactly what trained ones cost.
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from mplus.config import make_geometry
 from mplus.errors import InputError
 from mplus.model import MPlusModel
 from mplus.runtime.dtypes import resolve_dtype
+from mplus.runtime.suggest import hint_before
 
 PUBLISHED: Final = {
     "write_tap": "output",
@@ -56,9 +56,7 @@ OFFERED: Final = tuple(name for name in SIZES if name != "tiny")
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error to raise for a name that is not among `known`; it has the nearest."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.3)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return InputError(f"there is no {what} '{name}'; {hint}choose {', '.join(known)}")
+    return InputError(f"there is no {what} '{name}'; {hint_before(name.lower(), known, cutoff=0.3)}choose {', '.join(known)}")
 
 
 def size_named(name: str) -> Size:

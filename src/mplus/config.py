@@ -6,13 +6,13 @@ tokens, K0 long-term tokens read per prompt, M long-term capacity per layer.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mplus.errors import GeometryError
+from mplus.runtime.suggest import did_you_mean
 
 MemoryFormat = Literal["kv", "hidden"]
 Policy = Literal["per_layer", "shared"]
@@ -266,8 +266,7 @@ def spelt_out(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _nearest(name: str) -> str:
     known = [*Geometry.model_fields, *SYMBOLS]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    return did_you_mean(name, known, otherwise=f"known are {', '.join(sorted(known))}")
 
 
 def _sentence(error: ValidationError) -> str:

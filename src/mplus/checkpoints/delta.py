@@ -22,7 +22,7 @@ from mplus.attach.families import Decoder, round_rotary_to_bfloat16
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
 from mplus.checkpoints.base_models.stock import in_one_sentence, load_decoder
-from mplus.checkpoints.fingerprint import decoder_settings, differing, fingerprint, tokenizer_print
+from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
 from mplus.checkpoints.load_report import LoadReport
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.memory_parts import check_parts
@@ -30,6 +30,7 @@ from mplus.checkpoints.tensors import check_bounds, read_json, read_shapes, read
 from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError, InputError
 from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.runtime.differences import differing
 
 log = logging.getLogger(__name__)
 

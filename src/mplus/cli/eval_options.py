@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from mplus.cli.options import MOST_TOKENS, a_path
 from mplus.errors import InputError
+from mplus.runtime.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from mplus.evaluation.evaluate import Options
@@ -134,9 +134,8 @@ def parse_set(entries: Sequence[str]) -> list[tuple[str | None, str, Any]]:
 def _unknown(key: str, is_option: bool, tasks: list[str], fields: list[str]) -> str:
     """Names the nearest setting, and for an option also the nearest of those that every run has."""
     options = [*_TYPED, *(_option(name) for name in (*_OF_A_RUN, *fields))]
-    near = difflib.get_close_matches(_option(key), options, n=1, cutoff=0.7) if is_option else []
-    near = near or difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(fields) or 'none'}"
+    hint = did_you_mean(key, fields, otherwise=f"known: {', '.join(fields) or 'none'}")
+    hint = did_you_mean(_option(key), options, otherwise=hint, cutoff=0.7) if is_option else hint
     shown = _option(key) if is_option else f"'{key}'"
     return f"task {' or '.join(tasks)} has no setting {shown}; {hint}"
 

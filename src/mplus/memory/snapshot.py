@@ -23,7 +23,6 @@ from mplus.config import make_geometry
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
 from mplus.memory import segment_manifest
 from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, STATE, is_ours, is_segment
-from mplus.memory.files import absolute_directory, flush, flush_names, honour_umask, sha256, temporary_directory
 from mplus.memory.identity import check_model, identity_of
 from mplus.memory.manifest import (
     LARGEST_BYTES,
@@ -40,6 +39,8 @@ from mplus.memory.stores.lock import exclusive_change, identity
 from mplus.memory.stores.protocol import Storage
 from mplus.memory.stores.segment_directory import SegmentDirectory
 from mplus.memory.stores.segments import unmapped_in
+from mplus.runtime.atomic import flush, flush_names, honour_umask, sha256, temporary_directory
+from mplus.runtime.input_file import absolute_directory
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
 if TYPE_CHECKING:

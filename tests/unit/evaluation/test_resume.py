@@ -16,9 +16,10 @@ from mplus.evaluation.report.sessions import Sessions
 from mplus.evaluation.schedule.stream import Question
 from mplus.evaluation.scoring.metrics import METRICS
 from mplus.evaluation.systems.factory import SystemFactory
-from mplus.evaluation.task_run import TaskRun, first_difference
+from mplus.evaluation.task_run import TaskRun
 from mplus.evaluation.tasks.context import StreamSource, TaskContext, file_digests
 from mplus.evaluation.tasks.task_file import open_task
+from mplus.runtime.differences import first_difference
 from tests import tiny
 
 TIMES = ("seconds", "seconds_of", "seconds_per_1000_answers", "sessions", "finished", "versions", "hardware")

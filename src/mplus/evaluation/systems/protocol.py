@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from mplus.errors import InputError
 from mplus.evaluation.schedule.stream import ScheduledQuestion
 from mplus.runtime.extras import require
+from mplus.runtime.suggest import hint_before
 
 if TYPE_CHECKING:  # these bring torch and transformers, and listing tasks needs neither
     from mplus.evaluation.scoring.retrieval_recall import RetrievalRecall
@@ -129,9 +129,7 @@ def known_systems(names: Sequence[str]) -> list[str]:
     """
     for name in names:
         if name not in SYSTEMS:
-            near = difflib.get_close_matches(name, SYSTEMS, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise InputError(f"there is no system '{name}'; {hint}known: {', '.join(SYSTEMS)}")
+            raise InputError(f"there is no system '{name}'; {hint_before(name, SYSTEMS, cutoff=0.6)}known: {', '.join(SYSTEMS)}")
     if not names:
         raise InputError(f"no system was named; give one or more of {', '.join(SYSTEMS)}")
     if "bm25" in names:
