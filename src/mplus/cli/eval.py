@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 RUN: Final = "run"
 _FEW_STREAMS: Final = 16
 _KINDS: Final = (".png", ".md")
-_FURTHER: Final = """\b
-Further options, where a task knows them: --distances LIST, --lengths LIST, --tokens N, --seeds LIST, --distractors FILE,
---questions-per-passage N, --max-answer-tokens N, --nq-half eval|all, and any setting of `mplus eval list TASK`.
-Of every task: --max-new-tokens N, --text-budget TOKENS, --plain-adapter DIR, --memoryllm-model NAME, --store ram|disk.
-Example: mplus eval facts --distances 1k,16k --limit 32 --out runs/facts"""
+_FURTHER: Final = """Every setting of a task is an option too: --distances, like 0,4k,16k,160k; --lengths, like 4k,64k;
+--seeds, like 0,1,2; --tokens, --distractors, --questions-per-passage, --max-answer-tokens, --nq-half (`mplus eval list TASK` and its YAML).
+
+Options of every task: --max-new-tokens, --text-budget TOKENS (of window and bm25), --plain-adapter DIR (an adapter on the base, for
+systems that get text), --memoryllm-model NAME (weights trained as MemoryLLM), --store disk (long-term memory below --out).
+
+Example: `mplus eval facts --distances 1k,16k --limit 32 --out runs/facts`"""
 
 
 class TaskGroup(TyperGroup):
@@ -49,7 +51,7 @@ class RunCommand(TyperCommand):
     """Keeps options that are not its own: settings of tasks and of the run (``option_values``)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        own = {"--help"} | {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
         args, ctx.obj = option_values(args, own)
         rest: list[str] = super().parse_args(ctx, args)
         return rest
