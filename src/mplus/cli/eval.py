@@ -13,7 +13,18 @@ from typer.core import TyperCommand, TyperGroup
 from mplus.cli import terminal
 from mplus.cli.eval_options import accepted, option_values, options_of, settings_for
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, LARGEST_SEED, MOST_TOKENS, Device, DType, ModelName, NumberType, Verbose, a_path
+from mplus.cli.options import (
+    DEFAULT_NAME,
+    LARGEST_SEED,
+    MOST_TOKENS,
+    Device,
+    DType,
+    ModelName,
+    NumberType,
+    Verbose,
+    a_path,
+    example,
+)
 from mplus.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +40,7 @@ _FURTHER: Final = """Every setting of a task is an option too: --distances, like
 Options of every task: --max-new-tokens, --text-budget TOKENS (of window and bm25), --plain-adapter DIR (an adapter on the base, for
 systems that get text), --memoryllm-model NAME (weights trained as MemoryLLM), --store disk (long-term memory below --out).
 
-Example: `mplus eval facts --distances 1k,16k --limit 32 --out runs/facts`"""
+"""
 
 
 class TaskGroup(TyperGroup):
@@ -65,7 +76,7 @@ app = typer.Typer(
 )
 
 
-@app.command(RUN, cls=RunCommand, epilog=_FURTHER)
+@app.command(RUN, cls=RunCommand, epilog=_FURTHER + example("mplus eval run needle --limit 8 --out runs/needle"))
 def run(
     context: typer.Context,
     tasks: Annotated[
@@ -220,7 +231,7 @@ def _print_table(
     terminal.results().print(table)
 
 
-@app.command("list")
+@app.command("list", epilog=example("mplus eval list needle"))
 def list_tasks(
     task: Annotated[str | None, typer.Argument(metavar="TASK", help="Show this one's README.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All fields, as JSON.")] = False,
@@ -247,7 +258,7 @@ def list_tasks(
     _print_table(["system", "what it sees"], [list(one) for one in SYSTEMS.items()], text_columns=(0, 1))
 
 
-@app.command("report")
+@app.command("report", epilog=example("mplus eval report runs/needle runs/other"))
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="DIR...", parser=a_path, help="What finished runs had as --out.", show_default=False)
@@ -287,7 +298,7 @@ def report(
         terminal.say(file)
 
 
-@app.command("judge")
+@app.command("judge", epilog=example("mplus eval judge runs/locomo --url http://localhost:8000/v1 --judge-model qwen2.5-72b"))
 def judge(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", parser=a_path, help="What a finished run had as --out.", show_default=False)
