@@ -17,7 +17,6 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mplus.config import make_geometry
 from mplus.corpus.stream import build_stream
 from mplus.errors import InputError
 from mplus.evaluation.report.result_log import Sample
@@ -36,6 +35,7 @@ from mplus.evaluation.tasks.builders import settings_of, streams_of
 from mplus.evaluation.tasks.context import TaskContext
 from mplus.evaluation.tasks.facts.builder import distances_within
 from mplus.evaluation.tasks.task_file import open_task
+from mplus.settings import make_geometry
 
 CHAT_TEMPLATE = "{% for m in messages %}<user> {{ m['content'] }} <end> {% endfor %}<assistant>"
 HAYSTACK = " ".join(f"Sentence {number} goes on and on and then ends here." for number in range(700))
