@@ -35,7 +35,7 @@ from mplus.evaluation.tasks.builders import settings_of, streams_of
 from mplus.evaluation.tasks.context import TaskContext
 from mplus.evaluation.tasks.facts.builder import distances_within
 from mplus.evaluation.tasks.task_file import open_task
-from mplus.settings import make_geometry
+from mplus.settings import Geometry
 
 CHAT_TEMPLATE = "{% for m in messages %}<user> {{ m['content'] }} <end> {% endfor %}<assistant>"
 HAYSTACK = " ".join(f"Sentence {number} goes on and on and then ends here." for number in range(700))
@@ -88,9 +88,7 @@ class FakeModel:
 
     name = "fake"
     dtype = torch.float32
-    geometry = make_geometry(
-        new_tokens=40, chunk_tokens=40, stm_tokens=400, ltm_read_tokens=200, min_write_tokens=4, block_tokens=8
-    )
+    geometry = Geometry(new_tokens=40, chunk_tokens=40, stm_tokens=400, ltm_read_tokens=200, min_write_tokens=4, block_tokens=8)
 
     def __init__(self) -> None:
         texts = [
