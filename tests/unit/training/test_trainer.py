@@ -363,12 +363,11 @@ def test_disk_that_is_full_leaves_the_previous_checkpoint(recipe: Make, tmp_path
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         save_file(tensors, path)
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(TrainingError, match=r"step 4 not stored in .*No space left.*last good checkpoint is .*step-000002;"):
-        run(recipe())
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "save_file", full)
+        with pytest.raises(TrainingError, match=r"step 4 not stored in .*No space left.*last good checkpoint is .*step-000002;"):
+            run(recipe())
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000002"]
-    monkeypatch.undo()
-    monkeypatch.setitem(registry.TASKS, "toy", "tests.toy_task")
     straight = run(recipe("straight"))
     assert losses(run(recipe(), resume=True)) == losses(straight)
 
