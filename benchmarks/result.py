@@ -17,7 +17,7 @@ from benchmarks.machine import Limits
 from benchmarks.ratios import gains, spreads, targets
 from benchmarks.timing import Spread
 from mplus.errors import InputError
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 
 SCHEMA: Final = 1
 WHAT: Final = "mplus bench"

@@ -1,4 +1,4 @@
-"""What turns before the question cost: ``python benchmarks/turns.py --json FILE``.
+"""What turns before the question cost: ``python -m benchmarks.turns --json FILE``.
 
 A model reads texts with generated facts (names held out from training), then is asked about them: the question alone, behind a system
 prompt, and behind 1, 4 and 12 earlier exchanges of small talk. Each time once as it was before decision 0025 (the whole prompt searches)

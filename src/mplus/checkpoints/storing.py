@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 
 from mplus.checkpoints.base_models.stock import has_tied_head, save_generation_config
 from mplus.checkpoints.delta import DELTA, FORMAT_VERSION, MANIFEST, delta_tensors, is_delta
-from mplus.checkpoints.directories import replace_directory, restored
 from mplus.checkpoints.fingerprint import decoder_settings, tokenizer_print
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.errors import CheckpointError, InputError
 from mplus.retriever import VoteRetriever
+from mplus.runtime.atomic import replace_directory, restored
 
 
 def save_delta(loaded: LoadedModel, directory: Path, *, include_base: bool, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -95,7 +95,7 @@ def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
             "settings": decoder_settings(loaded.attached.decoder.config),
             "tokenizer": tokenizer_print(loaded.tokenizer),
         },
-        "geometry": loaded.geometry.model_dump(),
+        "geometry": loaded.geometry.flat(),
         "adapters": loaded.adapter_configs,
         "retriever": kind,
         **({} if loaded.chat_template is None else {"chat_template": loaded.chat_template}),

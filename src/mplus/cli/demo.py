@@ -89,7 +89,7 @@ def check_place(out: Path) -> None:
 def _store(result: RetentionResult, out: Path) -> list[Path]:
     """Replace both files together; returns their paths."""
     from mplus.demo.picture import draw_retention
-    from mplus.memory.files import replace_files
+    from mplus.runtime.atomic import replace_files
     from mplus.runtime.extras import can_draw
 
     out.mkdir(parents=True, exist_ok=True)

@@ -147,4 +147,4 @@ def _counter(tokenizer: Any) -> Callable[[str], int]:
 
 
 def _plain(geometry: Any) -> Any:
-    return geometry.model_dump() if hasattr(geometry, "model_dump") else vars(geometry)
+    return geometry.flat()

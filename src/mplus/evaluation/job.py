@@ -21,7 +21,8 @@ from mplus.evaluation.scoring.metrics import Metric
 from mplus.evaluation.systems.factory import SystemFactory
 from mplus.evaluation.tasks.context import StreamSource
 from mplus.evaluation.tasks.left_out import LeftOut
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
+from mplus.runtime.differences import first_difference
 from mplus.runtime.environment import environment_of
 from mplus.runtime.extras import can_draw
 
@@ -124,7 +125,7 @@ class TaskRun:
             "model": bench.model.name,
             "dtype": str(bench.model.dtype).removeprefix("torch."),
             "fingerprints": {name: getattr(model, "fingerprint", None) for name, model in models.items() if model is not None},
-            "geometry": bench.sizes.model_dump(),
+            "geometry": bench.sizes.flat(),
             "variants": {variant.name: variant.changes for variant in bench.variants},
             "read_budget_tokens": bench.read_budget_tokens,
             "text_budget_tokens": bench.text_budgets,
@@ -183,17 +184,6 @@ def _check_ids(stream: str, script: EvalStream) -> None:
     for (name, _), count in counted.items():
         if count > 1:
             raise InputError(f"{stream}: {count} questions have the id '{name}'; give each record of the data an id of its own")
-
-
-def first_difference(earlier: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
-    """Where two settings differ first: the name, and both values."""
-    if isinstance(earlier, dict) and isinstance(now, dict):
-        for key in dict.fromkeys([*earlier, *now]):
-            found = first_difference(earlier.get(key), now.get(key), f"{name}.{key}" if name else str(key))
-            if found is not None:
-                return found
-        return None
-    return None if earlier == now else (name, earlier, now)
 
 
 def _of(progress: Progress, stream: str) -> Callable[[int, int], None]:

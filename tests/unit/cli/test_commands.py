@@ -491,3 +491,13 @@ def test_ctrl_c_while_a_file_is_read_ends_with_130(place: Path) -> None:
         process.wait(60)
     assert process.returncode == 130
     assert not (place / "memory").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], *([name] for name in ("fetch", "write", "ask", "info", "demo", "bench", "train", "export", "eval"))]
+    + [["eval", name] for name in ("run", "list", "report", "judge")],
+)
+def test_every_help_ends_with_an_example(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
+    assert f"Example: {' '.join(['mplus', *words[:1]])}" in " ".join(capsys.readouterr().out.split())

@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "name": "toy",
         "model": {
             "base": str(directory / "base"),
-            "geometry": tiny_geometry().model_dump(exclude_defaults=True),
+            "geometry": tiny_geometry().flat(),
             "read_adapter": {"rank": 2, "alpha": 4},
             "dtype": "float32",
             "device": "cpu",

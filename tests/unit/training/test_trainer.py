@@ -59,7 +59,7 @@ def recipe(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     def make(
         out: str = "run", *, task: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **settings: Any
     ) -> Recipe:
-        geometry = tiny_geometry().model_dump(exclude_defaults=True)
+        geometry = tiny_geometry().flat()
         own = {"base": str(base), "geometry": geometry, "read_adapter": ADAPTER, "dtype": "float32", "device": "cpu"}
         plain = {"steps": 6, "log_every": 1, "save_every": 2, "optimiser": {"lr": 1e-2}, "schedule": {"warmup": 2}}
         raw = {
@@ -223,7 +223,7 @@ def test_schedule(settings: dict[str, Any], step: int, progress: float, expected
 
 
 def test_what_is_trained_is_float32_on_a_bfloat16_base(recipe: Make, base: Path) -> None:
-    model = {"base": str(base), "geometry": tiny_geometry().model_dump(exclude_defaults=True), "read_adapter": ADAPTER}
+    model = {"base": str(base), "geometry": tiny_geometry().flat(), "read_adapter": ADAPTER}
     settings = recipe(model={**model, "dtype": "bfloat16", "device": "cpu"}, precision="bf16", optimiser={"lr": 1e-6}, steps=2)
     ended = run(settings)
     assert {value.dtype for value in trained(ended).values()} == {torch.float32}

@@ -6,7 +6,6 @@ known name is downloaded: ``locate`` finds what ``fetch`` left, or says what to 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import logging
 import os
@@ -30,8 +29,9 @@ from mplus.checkpoints.base_models.cache import (
 )
 from mplus.checkpoints.base_models.hub import NOTHING_SAID, HubArguments
 from mplus.checkpoints.base_models.wheel import Blob, WheelSource
-from mplus.checkpoints.directories import NEW, OLD, aside_of, clear_leftovers, put_in_place, restored
 from mplus.errors import BaseModelMissingError, CheckpointError
+from mplus.runtime.atomic import NEW, OLD, aside_of, clear_leftovers, put_in_place, restored
+from mplus.runtime.suggest import hint_before
 
 __all__ = ["BASES", "DEFAULT_NAME", "Base", "Source", "base_dir", "cache_dir", "fetch", "locate", "read_source"]
 
@@ -146,8 +146,7 @@ def _unknown(name: str) -> CheckpointError:
     told = repr(name if len(name) <= 120 else f"{name[:120]}...")  # signs that a terminal obeys are shown
     if "/" in name or os.sep in name or name.startswith(("~", ".")):
         return CheckpointError(f"there is no directory {told}; known model names: {known}")
-    near = difflib.get_close_matches(name.lower(), BASES, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    hint = hint_before(name.lower(), BASES)
     return CheckpointError(f"unknown model {told}; {hint}known names: {known}, or give a directory or a hub id like 'org/model'")
 
 

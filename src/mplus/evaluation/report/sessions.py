@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 
 SESSIONS: Final = "sessions.jsonl"
 """A line for each time the run was begun or gone on with."""

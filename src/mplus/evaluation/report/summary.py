@@ -21,7 +21,7 @@ from typing import Any
 from mplus.evaluation.report.result_log import Sample
 from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.scoring.interval import mean_interval
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 
 SCHEMA = 2
 SUMMARY, TABLE = "summary.json", "table.md"

@@ -22,7 +22,7 @@ from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.scoring.endpoint import Endpoint, Reply
 from mplus.evaluation.scoring.interval import mean_interval
 from mplus.evaluation.scoring.verdict import score_of, thinks_on
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 
 SCHEMA: Final = 1
 VERDICTS, SHARES = "judged.jsonl", "judged.json"

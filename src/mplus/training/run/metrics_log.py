@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mplus.errors import TrainingError
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 from mplus.runtime.extras import missing
 
 log = logging.getLogger(__name__)
