@@ -201,8 +201,8 @@ def _write_name(loaded: LoadedModel) -> str:
 
 
 def _check(own: Geometry, published: Geometry) -> None:
-    for name, value in own.model_dump().items():
-        there = getattr(published, name)
+    for name, value in own.flat().items():
+        there = published.flat()[name]
         unused = name == "neighbour_blocks" and own.retrieval == "per_layer"  # there every token is found alone
         if name in NOT_STORED or value == there or unused or (not own.ltm and name.startswith(("ltm_", "neighbour"))):
             continue

@@ -11,12 +11,12 @@ import pytest
 
 from mplus import MPlusModel
 from mplus.errors import InputError
-from mplus.evaluation.job import TaskRun
 from mplus.evaluation.report.result_log import stored_samples
 from mplus.evaluation.report.sessions import Sessions
 from mplus.evaluation.schedule.stream import Question
 from mplus.evaluation.scoring.metrics import METRICS
 from mplus.evaluation.systems.factory import SystemFactory
+from mplus.evaluation.task_run import TaskRun
 from mplus.evaluation.tasks.context import StreamSource, TaskContext, file_digests
 from mplus.evaluation.tasks.task_file import open_task
 from mplus.runtime.differences import first_difference
@@ -58,9 +58,9 @@ def texts(model: MPlusModel, order: list[int]) -> list[StreamSource]:
 
 
 def job(model: MPlusModel, order: list[int] | None = None, **changes: Any) -> TaskRun:
-    bench = SystemFactory(model=model, systems=changes.pop("systems", ["mplus", "memoryllm", "full", "window"]))
+    factory = SystemFactory(model=model, systems=changes.pop("systems", ["mplus", "memoryllm", "full", "window"]))
     streams = texts(model, order or [0, 1, 2])
-    return TaskRun(task="made", bench=bench, streams=streams, metric=METRICS["contained"], max_new_tokens=4, settings=changes)
+    return TaskRun(task="made", factory=factory, streams=streams, metric=METRICS["contained"], max_new_tokens=4, settings=changes)
 
 
 def content(directory: Path) -> dict[str, Any]:
@@ -99,6 +99,11 @@ def test_nothing_is_asked_twice_and_finished_texts_are_not_read_again(
     monkeypatch.setattr(model, "encode", counted)
     lines = (tmp_path / "samples.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "samples.jsonl").write_bytes(b"".join(lines[:-1]))
+    job(model).run(tmp_path, resume=True)
+    assert not encoded  # a plain system lacked an answer, no memory did
+    (tmp_path / "samples.jsonl").write_bytes(
+        b"".join(line for line in lines if b'"2-0", "cluster": "text", "system": "mplus"' not in line)
+    )
     job(model).run(tmp_path, resume=True)
     assert len(encoded) == len(job(model).streams[2].opened().chunks)
     keys = [sample.key for sample in stored_samples(tmp_path)]
@@ -148,7 +153,7 @@ def test_the_first_difference_is_named_with_both_values() -> None:
 
 
 def test_the_time_of_a_thousand_answers_is_told_for_every_system(model: MPlusModel, tmp_path: Path) -> None:
-    summary, _ = job(model, systems=["mplus", "window"]).run(tmp_path)
+    summary = job(model, systems=["mplus", "window"]).run(tmp_path)
     told, spent = summary.context["seconds_per_1000_answers"], summary.context["seconds_of"]
     assert list(told) == ["mplus", "window"] and spent["read"] >= 0
     assert told == {name: round(1000 * spent[name] / 9) for name in told}  # nine questions each
