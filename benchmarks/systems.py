@@ -21,7 +21,7 @@ from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.synthetic_memory import fill_short
 from benchmarks.timing import timed
 from mplus.attach.cache import passed
-from mplus.evaluation.systems.clock import Clock
+from mplus.evaluation.systems.clock import TokenClock
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
 from mplus.settings import MemoryFormat, RowType, SearchType
@@ -148,9 +148,9 @@ class FullContext:
         return self._kept
 
 
-def decoding_s(generate: Callable[[Clock], Any]) -> float:
+def decoding_s(generate: Callable[[TokenClock], Any]) -> float:
     """Seconds from the first new token to the last."""
-    clock = Clock()
+    clock = TokenClock()
     generate(clock)
     return clock.seconds[-1] - clock.first_token_s
 

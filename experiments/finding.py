@@ -9,7 +9,7 @@ from mplus import MPlusModel
 from mplus.attach.query_pass import prompt_features
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
-from mplus.demo.job import DEFAULT_DISTANCES
+from mplus.evaluation.tasks.facts.builder import DEFAULT_DISTANCES
 from mplus.retrieval.block_scores import of_all
 from mplus.retrieval.blocks import BlockTable
 from mplus.retrieval.late_interaction import LateInteractionRetriever

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -33,11 +34,13 @@ from mplus.training.run.metrics_log import Callback, LogRecord, read_log
 from mplus.training.run.optimiser import lr_factor
 from mplus.training.run.pytree import flatten, restore
 from mplus.training.run.recipe import Recipe, Schedule, make_recipe
+from mplus.training.run.recipe_file import read_recipe
 from mplus.training.run.session import plan, run
 from mplus.training.run.starting_model import open_model
 from mplus.training.run.trainer import RunResult, Trainer
 from tests.tiny import tiny_decoder, tiny_geometry
 
+STORED_RUN = Path(__file__).parents[2] / "formats" / "train-run"
 ADAPTER = {"rank": 2, "alpha": 4}
 Make = Callable[..., Recipe]
 
@@ -105,6 +108,20 @@ def test_resumed_run_has_the_losses_of_an_unbroken_one(recipe: Make, settings: d
     assert [step for step, _ in losses(again)] == [1, 2, 3, 4, 5, 6]
     assert same(trained(again), trained(straight))
     assert (again.delta / "delta.safetensors").read_bytes() == (straight.delta / "delta.safetensors").read_bytes()
+
+
+def test_run_of_the_first_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of commit c48067e, stored after three of six steps, and the log that it left after the six."""
+    monkeypatch.setitem(registry.TASKS, "toy", "tests.toy_task")
+    monkeypatch.setattr(loops, "draw_curves", lambda *arguments, **named: None)
+    monkeypatch.chdir(tmp_path)
+    tiny_decoder().save_pretrained("base")
+    shutil.copytree(STORED_RUN, "run")
+    ended = run(read_recipe("run/recipe.yaml"), resume=True)
+    assert losses(ended) == [(line.step, line.loss) for line in read_log(STORED_RUN / "log.jsonl")]
+    assert [line.lr for line in read_log(tmp_path / "run" / "log.jsonl")] == [
+        line.lr for line in read_log(STORED_RUN / "log.jsonl")
+    ]
 
 
 def test_lines_of_steps_that_are_done_again_are_taken_out(recipe: Make, tmp_path: Path) -> None:
@@ -363,12 +380,11 @@ def test_disk_that_is_full_leaves_the_previous_checkpoint(recipe: Make, tmp_path
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         save_file(tensors, path)
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(TrainingError, match=r"step 4 not stored in .*No space left.*last good checkpoint is .*step-000002;"):
-        run(recipe())
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "save_file", full)
+        with pytest.raises(TrainingError, match=r"step 4 not stored in .*No space left.*last good checkpoint is .*step-000002;"):
+            run(recipe())
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000002"]
-    monkeypatch.undo()
-    monkeypatch.setitem(registry.TASKS, "toy", "tests.toy_task")
     straight = run(recipe("straight"))
     assert losses(run(recipe(), resume=True)) == losses(straight)
 
