@@ -130,6 +130,7 @@ OPTIONS: dict[str, list[str]] = {
     "retention-squad": ["--data", "squad.json", "--distances", "0,400", "--max-answer-tokens", "9"],
     "retention-nq": ["--data", "nq.jsonl", "--distances", "0,400", "--max-answer-tokens", "9", "--nq-half", "all"],
     "facts": ["--haystack", "book.txt", "--distances", "400,1k"],
+    "demo": ["--haystack", "book.txt", "--tokens", "2000", "--distances", "1k"],
     "retrieval": ["--haystack", "book.txt", "--distances", "400,1k"],
     "needle": ["--haystack", "book.txt", "--lengths", "2k"],
     "ruler": ["--haystack", "book.txt", "--lengths", "4k", "--set", "families=[niah_single, vt]"],

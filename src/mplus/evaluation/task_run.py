@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mplus.errors import InputError
 from mplus.evaluation.report.pictures import draw_summary
-from mplus.evaluation.report.result_log import SAMPLES, SETTINGS, ResultLog, Sample
+from mplus.evaluation.report.result_log import SAMPLES, SETTINGS, ResultLog, Sample, without_retired
 from mplus.evaluation.report.sessions import SESSIONS, Sessions
 from mplus.evaluation.report.summary import SUMMARY, TABLE, Summary, store
 from mplus.evaluation.schedule.stream import EvalStream
@@ -150,6 +150,7 @@ class TaskRun:
             raise InputError(f"{path} cannot be read ({error}); begin anew with --overwrite") from None
         if isinstance(earlier, dict):
             earlier.pop(_LEFT_OUT, None)  # follows from the settings and the data
+            earlier["geometry"] = without_retired(earlier.get("geometry"))
         now = json.loads(json.dumps(self._settings(), default=str))
         if (different := first_difference(earlier, now)) is not None:
             name, old, new = different

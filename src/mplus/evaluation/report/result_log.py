@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from mplus.errors import InputError
 from mplus.evaluation.scoring.retrieval_recall import RetrievalRecall
+from mplus.settings import RETIRED
 
 SAMPLES: Final = "samples.jsonl"
 SETTINGS: Final = "run.json"
@@ -129,3 +130,10 @@ def sample_of(data: dict[str, Any]) -> Sample:
 def stored_samples(directory: Path) -> list[Sample]:
     """All samples of a run."""
     return ResultLog(directory / SAMPLES, resume=True).samples
+
+
+def without_retired(geometry: Any) -> Any:
+    """A stored geometry without the settings that have one value only by now."""
+    if not isinstance(geometry, dict):
+        return geometry
+    return {name: value for name, value in geometry.items() if name not in RETIRED or value != RETIRED[name]}
