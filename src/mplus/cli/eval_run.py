@@ -334,7 +334,7 @@ def _plain_model(model: MPlusModel, adapter: Path | None, systems: list[str]) ->
 
 def _check_memories(bench: SystemFactory, model: MPlusModel) -> None:
     """Refuse what the model cannot do or hold before minutes of reading are spent on it."""
-    from mplus.checkpoints.delta import check_fits
+    from mplus.checkpoints.memory_parts import check_fits
 
     varied = {variant.name for variant in bench.variants}
     for name, geometry in bench.geometries.items():
