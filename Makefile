@@ -47,7 +47,7 @@ check: $(STAMP)
 
 # Bounds lie well below what was measured (benchmarks/results): processors differ, and only ratios are compared.
 bench-quick: setup
-	$(BIN)/mplus bench quick --model mid --out build/bench-quick.json --check benchmarks/guard.json
+	$(BIN)/mplus bench quick --model mid --out build/bench-quick.json --check benchmarks/thresholds.json
 
 # What was installed and seen is printed; TORCH=torch takes the newest torch as well.
 wheel-test:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mplus.cli import terminal
-from mplus.cli.options import Verbose, a_path
+from mplus.cli.options import Verbose, a_path, example
 
 if TYPE_CHECKING:
     from benchmarks.plan import Plan
@@ -24,7 +24,7 @@ def run_command(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-@app.command()
+@app.command(epilog=example("mplus bench quick"))
 def bench(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help="speed, memory, growth, all of them, quick, or profile of the hot paths.")
@@ -62,30 +62,35 @@ def bench(
     verbose: Verbose = False,
 ) -> int:
     """Measure speed and memory in one run, in turns with the paper's procedure and plain transformers on the same weights."""
-    _be_quiet()
+    from transformers.utils import logging
+
     from benchmarks.models import check_size
     from benchmarks.plan import plan_of
     from benchmarks.result import check_file, check_profile
-    from benchmarks.thresholds import Guard
+    from benchmarks.thresholds import RegressionThresholds
 
+    if not terminal.is_verbose():
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     plan = plan_of(kind, model, rounds=rounds, ltm=ltm, contexts=contexts, layers=layers, dtype=dtype, end_to_end=end_to_end)
     check_size(model, layers, dtype)
     check_file(out)
-    guard = None if check is None else Guard.read(check)
-    if guard is not None:
-        guard.check_model(model)
+    thresholds = None if check is None else RegressionThresholds.read(check)
+    if thresholds is not None:
+        thresholds.check_model(model)
     if plan.kind == "profile":
         check_profile(out.with_suffix(".profile.txt"))
-        return _profile(plan, out)
+        _profile(plan, out)
+        return 0
     result = _measure(plan, out)
-    broken = [] if guard is None else guard.broken({name: one.median for name, one in result.spreads.items()})
+    broken = [] if thresholds is None else thresholds.broken({name: one.median for name, one in result.spreads.items()})
     for sentence in broken:
         terminal.note(f"mplus: {sentence}")
     return REGRESSED if broken else 0
 
 
 def _measure(plan: Plan, out: Path) -> Result:
-    from benchmarks import report as bench_report
+    from benchmarks import report
     from benchmarks.picture import draw
     from benchmarks.result import store
     from benchmarks.run import run
@@ -95,32 +100,23 @@ def _measure(plan: Plan, out: Path) -> Result:
         result = run(plan, tell)
     paths = store(out, result.to_text(), (lambda path: draw(result, path)) if can_draw() else None)
     terminal.mark_stored(out)
-    bench_report.show(result, paths)
+    report.show(result, paths)
     return result
 
 
-def _profile(plan: Plan, out: Path) -> int:
-    from benchmarks import report as bench_report
-    from benchmarks.fixture import Stage
-    from benchmarks.profiling import hotspots
+def _profile(plan: Plan, out: Path) -> None:
+    from benchmarks import report
+    from benchmarks.fixture import DoesNotFit, Fixture
+    from benchmarks.profiling import profiles
     from benchmarks.result import store
     from mplus.errors import MPlusError
 
     with terminal.waiting("profiling") as tell:
-        stage = Stage(plan, tell)
-        found = hotspots(stage)
-    if not found:
-        raise MPlusError(f"nothing was profiled: {stage.notes[-1]}; name a smaller size with --ltm")
-    text = bench_report.show_hotspots(found)
-    path = store(out.with_suffix(".profile.txt"), text, None)[0]
+        fixture = Fixture(plan, tell)
+        try:
+            measured = profiles(fixture)
+        except DoesNotFit:
+            raise MPlusError(f"nothing was profiled: {fixture.notes[-1]}; name a smaller size with --ltm") from None
+    path = store(out.with_suffix(".profile.txt"), report.show_profiles(measured), None)[0]
     terminal.mark_stored(path)
     terminal.say(path)
-    return 0
-
-
-def _be_quiet() -> None:
-    from transformers.utils import logging
-
-    if not terminal.is_verbose():
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks import systems
 from benchmarks.cost_model import Shape
-from benchmarks.filling import bytes_of, grow_long, random_ids, shortage
 from benchmarks.machine import Limits, measure_limits
 from benchmarks.models import open_size, plain_twin
 from benchmarks.plan import Plan
+from benchmarks.synthetic_memory import bytes_of, grow_long, random_ids, shortage
 from benchmarks.systems import WithMemory
 from mplus.model import MPlusModel
 
-ROOM_TOKENS = 100_000  # long-term places beyond the size measured, so that no timed write evicts
+ROOM_TOKENS: Final = 100_000  # long-term places beyond the size measured, so that no timed write evicts
 
 
-class Stage:
+class DoesNotFit(Exception):
+    """RAM does not hold what a part of the run measures; the fixture has a note of it."""
+
+
+class Fixture:
     """Model and systems of one plan.
 
     Args:
-        tell: told in a few words what is measured.
+        tell: takes a few words about what is measured now.
     """
 
     def __init__(self, plan: Plan, tell: Callable[[str], None]) -> None:
@@ -44,6 +48,11 @@ class Stage:
     def capacity(self) -> int:
         """Long-term capacity of every memory of the run."""
         return max(self.plan.ltm) + ROOM_TOKENS
+
+    @property
+    def dtype(self) -> str:
+        """Number type of the weights, by name."""
+        return str(self.model.dtype).removeprefix("torch.")
 
     @functools.cached_property
     def shape(self) -> Shape:
@@ -71,17 +80,23 @@ class Stage:
 
     def grow(self, system: WithMemory, tokens: int, name: str) -> bool:
         """Fill long-term memory up to `tokens`; False, with a note, where RAM does not hold that."""
-        missing = max(0, tokens - len(system.memory.longterm))
+        missing = max(0, tokens - len(system.memory.long_term))
         if lacks := shortage(bytes_of(system.memory, missing)):
             self.note(f"{name} at {tokens:,} long-term tokens is left out: it {lacks}")
             return False
         grow_long(system.memory, tokens)
         return True
 
-    def pair(self, tokens: int) -> tuple[WithMemory, WithMemory] | None:
-        """Ours and the literal one, both with `tokens` long-term tokens; None where RAM does not hold them."""
-        mine, paper = self.ours(), self.literal()
-        return (mine, paper) if self.grow(mine, tokens, "ours") and self.grow(paper, tokens, "literal") else None
+    def pair(self, tokens: int) -> dict[str, WithMemory]:
+        """Ours and the literal procedure by name, both with `tokens` long-term tokens.
+
+        Raises:
+            DoesNotFit: RAM does not hold them.
+        """
+        both = {"ours": self.ours(), "literal": self.literal()}
+        if not all(self.grow(system, tokens, name) for name, system in both.items()):
+            raise DoesNotFit
+        return both
 
     def query(self) -> Tensor:
         """A prompt nobody has asked before, [T]."""
@@ -91,3 +106,8 @@ class Stage:
         """Random text, [T]."""
         self._drawn += 1
         return random_ids(tokens, self.model.vocabulary, 1000 + self._drawn)
+
+    def warm_first_token(self, system: WithMemory) -> float:
+        """A first token when this memory was read just before: several memories in turns take each other's buffers away."""
+        system.first_token(self.query())
+        return system.first_token(self.query())

@@ -5,9 +5,9 @@ A processor's data sheet does not say what a shared virtual core gives; so the l
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import torch
 
@@ -36,23 +36,17 @@ class Limits:
         """Time of work that neither overlaps computing with moving nor wastes any."""
         return flops / self.flops_per_s[dtype] + moved_bytes / self.copy_bytes_per_s
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
-
 
 def measure_limits(shape: Shape, device: torch.device, *, chunk: int = 512, query: int = 32) -> Limits:
     """Rates at the shapes of a model's feed-forward part."""
-    rates: dict[int, dict[str, float]] = {}
-    for rows in (chunk, query):
-        rates[rows] = {
-            name: _matmul_rate(rows, shape.width, shape.inner, kind, device)
-            for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
-        }
+    long, short = (
+        {name: _matmul_rate(rows, shape.width, shape.inner, getattr(torch, name), device) for name in ("float32", "bfloat16")}
+        for rows in (chunk, query)
+    )
     source = torch.ones(COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
     seconds = [timed(lambda: target.copy_(source)) for _ in range(TURNS)][1:]
-    return Limits(flops_per_s=rates[chunk], query_flops_per_s=rates[query], copy_bytes_per_s=2 * COPY_BYTES / median(seconds))
+    return Limits(flops_per_s=long, query_flops_per_s=short, copy_bytes_per_s=2 * COPY_BYTES / median(seconds))
 
 
 def _matmul_rate(rows: int, width: int, inner: int, kind: torch.dtype, device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""The models that are measured, by name: real weights, or random ones of a stated shape. Knows nothing of what is measured.
+"""The models that are measured, by name (``models.yaml``): real weights, or random ones of a stated shape. Knows nothing of what is measured.
 
 Random weights make answers meaningless and cost exactly what trained ones cost.
 """
@@ -6,19 +6,21 @@ Random weights make answers meaningless and cost exactly what trained ones cost.
 from __future__ import annotations
 
 import copy
-import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import torch
+import yaml
+from pydantic import BaseModel, ConfigDict
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from mplus.checkpoints.base import locate
+from mplus.checkpoints.base_models.base import locate
 from mplus.config import make_geometry
-from mplus.dtypes import resolve_dtype
 from mplus.errors import InputError
 from mplus.model import MPlusModel
+from mplus.runtime.dtypes import resolve_dtype
+from mplus.runtime.suggest import hint_before
 
 PUBLISHED: Final = {
     "write_tap": "output",
@@ -31,91 +33,30 @@ PUBLISHED: Final = {
 }
 """The rules of the published M+ models."""
 
-LORA: Final = {"r": 16, "lora_alpha": 32}
 
+class Size(BaseModel):
+    """A model to measure; its fields are explained in ``models.yaml``."""
 
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """A model to measure.
-
-    Attributes:
-        shape: fields of ``LlamaConfig``; None for real weights.
-        geometry: fields of ``Geometry`` of a random model.
-        parts: memory parts of a random model, see ``MPlusModel.from_base``.
-        dtype: number type unless another is asked for.
-        for_gpu: too large for a CPU unless its layers are reduced.
-        ltm: long-term sizes that are measured, in memory tokens; the paper's capacity of 150,000 is where the headline ratio is read.
-        contexts: text lengths of the full-context baselines, in tokens.
-    """
-
-    shape: Mapping[str, Any] | None
-    geometry: Mapping[str, Any] = field(default_factory=dict)
-    parts: Mapping[str, Any] = field(default_factory=dict)
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    shape: Mapping[str, Any] | None = None
+    geometry: Mapping[str, Any] = {}
+    parts: Mapping[str, Any] = {}
     dtype: str = "float32"
     for_gpu: bool = False
     ltm: tuple[int, ...] = (0, 10_000, 40_000, 150_000, 1_000_000)
     contexts: tuple[int, ...] = (2_048, 4_096, 8_192, 16_384)
 
 
-SIZES: Final[dict[str, Size]] = {
-    "smollm2-135m": Size(shape=None, contexts=(2_048, 4_096, 8_000)),
-    "mid": Size(
-        shape={
-            "hidden_size": 512,
-            "num_hidden_layers": 8,
-            "num_attention_heads": 8,
-            "num_key_value_heads": 4,
-            "intermediate_size": 1408,
-            "vocab_size": 8192,
-            "max_position_embeddings": 131_072,
-        },
-        geometry={**PUBLISHED, "new_tokens": 64, "stm_tokens": 2560, "ltm_read_tokens": 640},
-        parts={"key_width": 32, "read_lora": LORA, "write_lora": LORA},
-    ),
-    "8b": Size(
-        shape={
-            "hidden_size": 4096,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "intermediate_size": 14_336,
-            "vocab_size": 128_256,
-            "max_position_embeddings": 131_072,
-            "rope_theta": 500_000.0,
-            "rms_norm_eps": 1e-5,
-        },
-        geometry={**PUBLISHED, "new_tokens": 256, "stm_tokens": 10_240, "ltm_read_tokens": 2560},
-        parts={"key_width": 256, "read_lora": LORA, "write_lora": LORA},
-        dtype="bfloat16",
-        for_gpu=True,
-        contexts=(16_384, 32_768, 65_536, 130_000),
-    ),
-    "tiny": Size(
-        shape={
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "intermediate_size": 48,
-            "vocab_size": 128,
-            "max_position_embeddings": 4096,
-        },
-        geometry={
-            **PUBLISHED,
-            "chunk_tokens": 16,
-            "new_tokens": 8,
-            "stm_tokens": 64,
-            "ltm_read_tokens": 16,
-            "min_write_tokens": 2,
-        },
-        parts={"key_width": 6, "read_lora": {"r": 2, "lora_alpha": 4}, "write_lora": {"r": 2, "lora_alpha": 4}},
-        ltm=(0, 100, 400),
-        contexts=(64, 128),
-    ),
+SIZES: Final = {
+    name: Size(**fields)
+    for name, fields in yaml.safe_load(Path(__file__).with_name("models.yaml").read_text(encoding="utf-8")).items()
 }
-"""``tiny`` is for our own tests and is not offered."""
-
 OFFERED: Final = tuple(name for name in SIZES if name != "tiny")
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
+    """The error to raise for a name that is not among `known`; it has the nearest."""
+    return InputError(f"there is no {what} '{name}'; {hint_before(name.lower(), known, cutoff=0.3)}choose {', '.join(known)}")
 
 
 def size_named(name: str) -> Size:
@@ -124,11 +65,9 @@ def size_named(name: str) -> Size:
     Raises:
         InputError: there is none; the message has the nearest.
     """
-    if name in SIZES:
-        return SIZES[name]
-    near = difflib.get_close_matches(name.lower(), OFFERED, n=1, cutoff=0.3)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise InputError(f"there is no benchmark model '{name}'; {hint}choose {', '.join(OFFERED)}")
+    if name not in SIZES:
+        raise unknown("benchmark model", name, OFFERED)
+    return SIZES[name]
 
 
 def check_size(name: str, layers: int | None, dtype: str | None = None) -> None:
@@ -166,9 +105,9 @@ def open_size(name: str, *, dtype: str | None = None, layers: int | None = None)
     if size.shape is None:
         return MPlusModel.from_pretrained(name, dtype=kind, device=device)
     decoder = _random_decoder(size, kind, device, layers)
-    model = MPlusModel.from_base(decoder, geometry=make_geometry(**size.geometry), **size.parts)
+    model = MPlusModel.from_base(decoder, geometry=make_geometry(**{**PUBLISHED, **size.geometry}), **size.parts)
     _randomise(model)
-    model.name = name if layers is None else f"{name}, {layers} of {size.shape['num_hidden_layers']} layers"
+    model.checkpoint.name = name if layers is None else f"{name}, {layers} of {size.shape['num_hidden_layers']} layers"
     return model
 
 

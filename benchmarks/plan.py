@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.models import size_named
+from benchmarks.models import size_named, unknown
 from mplus.errors import InputError
 
 PAPER_LTM: Final = 150_000
@@ -58,13 +57,9 @@ class Plan:
 
     @property
     def working_ltm(self) -> int:
-        """The size at which decoding, switches and files are measured: the smallest of the plan from 10,000 on, else the largest."""
+        """The size at which decoding, ablation and files are measured: the smallest of the plan from 10,000 on, else the largest."""
         large = [size for size in self.ltm if size >= SMALL_LTM]
         return large[0] if large else self.ltm[-1]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def plan_of(
@@ -80,9 +75,7 @@ def plan_of(
         InputError: an unknown kind (the message has the nearest), model or size.
     """
     if kind not in KINDS:
-        near = difflib.get_close_matches(kind.lower(), KINDS, n=1, cutoff=0.3)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise InputError(f"there is no benchmark '{kind}'; {hint}choose {', '.join(KINDS)}")
+        raise unknown("benchmark", kind, KINDS)
     size = size_named(model)
     names = ("speed", "memory", "growth") if kind == "all" else (kind,)
     parts = tuple(dict.fromkeys(part for name in names for part in PARTS[name]))
@@ -94,19 +87,10 @@ def plan_of(
     texts = size.contexts if contexts is None else parse_sizes("--contexts", contexts)
     if 0 in texts:
         raise InputError("--contexts asks for a text of 0 tokens, expected 1 or more")
-    made = Plan(
-        model=model,
-        kind=kind,
-        parts=parts,
-        rounds=rounds or 7,
-        ltm=sizes,
-        contexts=texts,
-        **options,
-    )
     if kind == "quick":
-        quick = tuple(one for one in sizes if one in (0, SMALL_LTM, PAPER_LTM)) if ltm is None else sizes
-        made = replace(made, rounds=rounds or 5, ltm=quick or sizes, chunks=2, contexts=())
-    return made
+        few = tuple(one for one in sizes if one in (0, SMALL_LTM, PAPER_LTM)) if ltm is None else sizes
+        rounds, sizes, texts, options = rounds or 5, few or sizes, (), {**options, "chunks": 2}
+    return Plan(model=model, kind=kind, parts=parts, rounds=rounds or 7, ltm=sizes, contexts=texts, **options)
 
 
 def parse_sizes(option: str, text: str) -> tuple[int, ...]:

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.fixture import Stage
+from benchmarks.fixture import Fixture
 from benchmarks.systems import WithMemory
 from benchmarks.timing import timed
 
-TOP = 15
+TOP: Final = 15
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hotspots:
+@dataclass(frozen=True)
+class PathProfile:
     """One hot path of one system.
 
     Attributes:
@@ -37,38 +37,28 @@ class Hotspots:
     operators: list[tuple[str, int, float]]
     outside_share: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "path": self.path,
-            "system": self.system,
-            "wall_s": self.wall_s,
-            "profiled_s": self.profiled_s,
-            "outside_share": self.outside_share,
-            "operators": [list(one) for one in self.operators],
-        }
 
+def profiles(fixture: Fixture) -> list[PathProfile]:
+    """First token, decoding and writing, ours and the literal procedure.
 
-def hotspots(stage: Stage) -> list[Hotspots]:
-    """First token, decoding and writing, ours and the literal procedure."""
-    tokens = stage.plan.working_ltm
-    if (both := stage.pair(tokens)) is None:
-        return []
-    chunk = stage.model.geometry.chunk_tokens
+    Raises:
+        DoesNotFit: RAM does not hold the memories.
+    """
+    both, chunk = fixture.pair(fixture.plan.working_ltm), fixture.model.geometry.chunk_tokens
     acts: dict[str, Callable[[WithMemory], Any]] = {
-        "first token": lambda system: system.first_token(stage.query()),
-        "decode (prompt and new tokens)": lambda system: system.decode(stage.query(), stage.plan.new_tokens),
-        "write of one chunk": lambda system: system.write(stage.text(chunk)),
+        "first token": lambda system: system.first_token(fixture.query()),
+        "decode (prompt and new tokens)": lambda system: system.decode(fixture.query(), fixture.plan.new_tokens),
+        "write of one chunk": lambda system: system.write(fixture.text(chunk)),
     }
-    found = []
+    out = []
     for path, act in acts.items():
-        for name, system in zip(("ours", "literal"), both, strict=True):
-            stage.tell(f"profile: {path}, {name}")
-            found.append(_profiled(path, name, partial(act, system)))
-    return found
+        for name, system in both.items():
+            fixture.tell(f"profile: {path}, {name}")
+            out.append(_profiled(path, name, partial(act, system)))
+    return out
 
 
-def _profiled(path: str, system: str, act: Callable[[], Any]) -> Hotspots:
+def _profiled(path: str, system: str, act: Callable[[], Any]) -> PathProfile:
     act()
     wall_s = timed(act)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
@@ -76,12 +66,5 @@ def _profiled(path: str, system: str, act: Callable[[], Any]) -> Hotspots:
         profiled_s = timed(act)
     rows = [(one.key, int(one.count), one.self_cpu_time_total / 1e6) for one in profiler.key_averages()]
     rows.sort(key=lambda row: -row[2])
-    inside = sum(row[2] for row in rows)
-    return Hotspots(
-        path=path,
-        system=system,
-        wall_s=wall_s,
-        profiled_s=profiled_s,
-        operators=rows[:TOP],
-        outside_share=max(0.0, 1 - inside / profiled_s),
-    )
+    outside = max(0.0, 1 - sum(row[2] for row in rows) / profiled_s)
+    return PathProfile(path, system, wall_s, profiled_s, rows[:TOP], outside)

@@ -29,6 +29,19 @@ TARGETS: Final[dict[str, tuple[str, float]]] = {
 }
 """What issue 5 asks for on two CPU cores at ``mid`` in float32; ``decode_over_static`` is ours against plain transformers."""
 
+TIMED: Final = {
+    "first_token_after_write": ("after_write", "seconds", "literal", "ours"),
+    "decode": ("decode", "seconds", "literal", "ours"),
+    "decode_over_static": ("decode", "seconds", "static", "ours"),
+    "decode_over_growing": ("decode", "seconds", "growing", "ours"),
+    "ingest": ("ingest", "seconds", "literal", "ours"),
+    "ingest_bf16": ("ingest", "seconds", "literal", "ours_bf16"),
+    "ingest_batch": ("ingest_batch", "seconds", "one_by_one", "together"),
+    "save": ("save_load", "save_seconds", "literal", "ours"),
+    "load": ("save_load", "load_seconds", "literal", "ours"),
+}
+"""Ratio to the part and table of its seconds, and the sides above and below the line."""
+
 
 def spreads(raw: Raw) -> dict[str, Spread]:
     """Median and quartiles over rounds of every ratio that can be computed; of counted bytes all three are the same."""
@@ -36,37 +49,20 @@ def spreads(raw: Raw) -> dict[str, Spread]:
 
 
 def _ratios(raw: Raw) -> Iterator[tuple[str, Spread]]:
-    first = raw.get("first_token")
-    if first:
-        both = [point for point in first["points"] if "literal" in point["seconds"] and point["ltm_tokens"] <= PAPER_LTM]
-        if both:
-            yield "first_token", _literal_over_ours(both[-1]["seconds"])
-        if growth := first.get("growth"):
-            yield "first_token_1m_over_10k", ratio(growth["seconds"]["large"], growth["seconds"]["small"])
-    if after := raw.get("after_write"):
-        yield "first_token_after_write", _literal_over_ours(after["seconds"])
-    if decoding := raw.get("decode"):
-        yield "decode", _literal_over_ours(decoding["seconds"])
-        yield "decode_over_static", ratio(decoding["seconds"]["static"], decoding["seconds"]["ours"])
-        yield "decode_over_growing", ratio(decoding["seconds"]["growing"], decoding["seconds"]["ours"])
-    if writing := raw.get("ingest"):
-        yield "ingest", _literal_over_ours(writing["seconds"])
-        yield "ingest_bf16", ratio(writing["seconds"]["literal"], writing["seconds"]["ours_bf16"])
-    if batch := raw.get("ingest_batch"):
-        yield "ingest_batch", ratio(batch["seconds"]["one_by_one"], batch["seconds"]["together"])
-    if counted := raw.get("bytes"):
-        rows = counted["per_token_and_layer"]
-        for name, kind in (("memory_bytes", OURS_ROW_TYPE), ("memory_bytes_int8", "int8")):
-            if kind in rows:
-                share = rows[kind]["total"] / rows["literal"]["total"]
-                yield name, Spread(share, share, share)
-    if files := raw.get("save_load"):
-        yield "save", _literal_over_ours(files["save_seconds"])
-        yield "load", _literal_over_ours(files["load_seconds"])
-
-
-def _literal_over_ours(seconds: Mapping[str, list[float]]) -> Spread:
-    return ratio(seconds["literal"], seconds["ours"])
+    first = raw.get("first_token", {"points": []})
+    both = [point for point in first["points"] if "literal" in point["seconds"] and point["ltm_tokens"] <= PAPER_LTM]
+    if both:
+        yield "first_token", ratio(both[-1]["seconds"]["literal"], both[-1]["seconds"]["ours"])
+    if growth := first.get("growth"):
+        yield "first_token_1m_over_10k", ratio(growth["seconds"]["large"], growth["seconds"]["small"])
+    for name, (part, table, above, below) in TIMED.items():
+        if seconds := raw.get(part, {}).get(table):
+            yield name, ratio(seconds[above], seconds[below])
+    rows = raw.get("bytes", {}).get("per_token_and_layer", {})
+    for name, kind in (("memory_bytes", OURS_ROW_TYPE), ("memory_bytes_int8", "int8")):
+        if kind in rows:
+            share = rows[kind]["total"] / rows["literal"]["total"]
+            yield name, Spread(share, share, share)
 
 
 def targets(found: Mapping[str, Spread]) -> dict[str, dict[str, Any]]:
@@ -89,9 +85,8 @@ def gains(part: Raw, limits: Limits, dtype: str) -> dict[str, dict[str, dict[str
             for name, work in entry["work"].items()
         }
         for name, seconds in entry["seconds"].items():
-            if name == ALL_ON:
-                continue
-            got = ratio(seconds, entry["seconds"][ALL_ON])
-            predicted = expected[name] / expected[ALL_ON]
-            out.setdefault(name, {})[figure] = {"measured": got.median, "low": got.low, "high": got.high, "predicted": predicted}
+            if name != ALL_ON:
+                got, predicted = ratio(seconds, entry["seconds"][ALL_ON]), expected[name] / expected[ALL_ON]
+                one = {"measured": got.median, "low": got.low, "high": got.high, "predicted": predicted}
+                out.setdefault(name, {})[figure] = one
     return out

@@ -1,4 +1,4 @@
-"""What a run found, as data, as JSON and on disk. Computes nothing with models.
+"""Result of a run, as data, as JSON and on disk. Computes nothing with models.
 
 Schema 1 promises schema, what, model, kind, ratios, spread, targets, environment and raw; ratios can be computed again from raw.
 """
@@ -17,7 +17,7 @@ from benchmarks.machine import Limits
 from benchmarks.ratios import gains, spreads, targets
 from benchmarks.timing import Spread
 from mplus.errors import InputError
-from mplus.memory.files import written_whole
+from mplus.runtime.atomic import replace_files
 
 SCHEMA: Final = 1
 WHAT: Final = "mplus bench"
@@ -25,7 +25,7 @@ WHAT: Final = "mplus bench"
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Raw numbers of a run with their circumstances."""
+    """Raw numbers of a run with its environment."""
 
     model: str
     kind: str
@@ -40,16 +40,16 @@ class Result:
 
     @property
     def gains(self) -> dict[str, dict[str, dict[str, float]]]:
-        """See ``ratios.gains``; empty where the switches were not measured."""
+        """See ``ratios.gains``; empty without an ablation."""
         part = self.raw.get("switches")
         if not part:
             return {}
         return gains(part, Limits(**self.environment["limits"]), self.environment["hardware"]["dtype"])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_text(self) -> str:
         """The content of the file."""
         found = self.spreads
-        return {
+        content = {
             "schema": SCHEMA,
             "what": WHAT,
             "model": self.model,
@@ -62,15 +62,7 @@ class Result:
             "notes": self.notes,
             "raw": self.raw,
         }
-
-    def to_text(self) -> str:
-        """``to_json`` as indented JSON text."""
-        return json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
-
-
-def paths_beside(file: Path) -> tuple[Path, Path]:
-    """The result and its picture."""
-    return file, file.with_suffix(".png")
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def check_profile(file: Path) -> None:
@@ -106,7 +98,7 @@ def check_file(file: Path) -> None:
         raise InputError(f"the result cannot be stored in '{file}': {nearest} may not be written; give another file with --out")
     if file.exists() and not _is_ours(file):
         raise InputError(f"'{file}' exists and is no result of mplus bench, which alone would be replaced; give another --out")
-    picture = paths_beside(file)[1]
+    picture = file.with_suffix(".png")
     if picture.exists() and not file.exists():
         raise InputError(f"'{picture}' exists and belongs to no result of mplus bench; give another --out")
 
@@ -122,11 +114,10 @@ def _is_ours(file: Path) -> bool:
 def store(file: Path, text: str, draw: Callable[[Path], None] | None) -> list[Path]:
     """Replace a result and, if there is one, its picture, together; returns their paths."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    result, picture = paths_beside(file)
-    writers: dict[Path, Callable[[Path], object]] = {result: lambda path: path.write_text(text, encoding="utf-8")}
+    writers: dict[Path, Callable[[Path], object]] = {file: lambda path: path.write_text(text, encoding="utf-8")}
     if draw is not None:
-        writers[picture] = draw
-    return written_whole(writers)
+        writers[file.with_suffix(".png")] = draw
+    return replace_files(writers)
 
 
 def _rounded(value: float) -> float:

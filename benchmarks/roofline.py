@@ -1,49 +1,48 @@
-"""Work of the three hot paths beside the machine's limits: how much of what is possible is reached. Times nothing itself."""
+"""Roofline utilisation: work of the three hot paths beside the machine's limits. Times nothing itself."""
 
 from __future__ import annotations
 
 from statistics import median
 from typing import Any
 
-from benchmarks.fixture import Stage
+from benchmarks.fixture import Fixture
 from benchmarks.systems import WithMemory
 from benchmarks.work import work_of
 
 
-def counts(stage: Stage, raw: dict[str, Any]) -> dict[str, Any] | None:
+def roofline(fixture: Fixture, raw: dict[str, Any]) -> dict[str, Any]:
     """Operations, written bytes and the least bytes of a first token, a decoded token and a written chunk, for both systems.
 
     Operations and written bytes are counted while the real act runs. ``limit_s`` is operations and least bytes at the measured
     limits, without overlap; ``share`` is that over the measured median.
     """
-    tokens = stage.plan.working_ltm
-    if (both := stage.pair(tokens)) is None:
-        return None
-    stage.tell("counting operations and bytes of the hot paths")
-    found = {name: _paths(stage, system, tokens) for name, system in zip(("ours", "literal"), both, strict=True)}
-    for name, paths in found.items():
+    tokens = fixture.plan.working_ltm
+    both = fixture.pair(tokens)
+    fixture.tell("counting operations and bytes of the hot paths")
+    counted = {name: _paths(fixture, system, tokens) for name, system in both.items()}
+    for name, paths in counted.items():
         for path, entry in paths.items():
-            entry["limit_s"] = stage.limits.seconds(entry["flops"], entry["least_bytes"], _dtype(stage))
+            entry["limit_s"] = fixture.limits.seconds(entry["flops"], entry["least_bytes"], fixture.dtype)
             measured = _measured(raw, path, name, tokens)
             if measured is not None:
                 entry["measured_s"], entry["share"] = measured, entry["limit_s"] / measured
-    return {"ltm_tokens": tokens, "paths": found}
+    return {"ltm_tokens": tokens, "paths": counted}
 
 
-def _paths(stage: Stage, system: WithMemory, held: int) -> dict[str, dict[str, Any]]:
-    shape, geometry, memory = stage.shape, stage.model.geometry, system.memory
-    short, found = len(memory.pool), min(held, geometry.ltm_read_tokens)
-    seen, chunk = 1 + short + found + stage.plan.query_tokens, geometry.chunk_tokens
-    system.first_token(stage.query())  # what is kept between reads is at hand, as in the timed turns
-    read = work_of(lambda: system.first_token(stage.query()))
-    more = work_of(lambda: system.decode(stage.query(), 1))
-    write = work_of(lambda: system.write(stage.text(chunk)))
-    fields = memory.longterm.stores[0].fields
+def _paths(fixture: Fixture, system: WithMemory, held: int) -> dict[str, dict[str, Any]]:
+    shape, geometry, memory = fixture.shape, fixture.model.geometry, system.memory
+    short, found = len(memory.short_term), min(held, geometry.ltm_read_tokens)
+    seen, chunk = 1 + short + found + fixture.plan.query_tokens, geometry.chunk_tokens
+    system.first_token(fixture.query())  # what is kept between reads is at hand, as in the timed turns
+    read = work_of(lambda: system.first_token(fixture.query()))
+    more = work_of(lambda: system.decode(fixture.query(), 1))
+    write = work_of(lambda: system.write(fixture.text(chunk)))
+    fields = memory.long_term.stores[0].fields
     itemsize = fields["search"][1].itemsize if "search" in fields else 0
     least = {
         "first_token": shape.least_read_bytes(short=short, found=found, held=held, search_itemsize=itemsize),
         "decode": shape.least_decode_bytes(seen),
-        "ingest": shape.least_write_bytes(geometry),
+        "ingest": shape.least_write_bytes(geometry.new_tokens),
     }
     counted = {
         "first_token": (read.flops, read.written_bytes),
@@ -66,7 +65,3 @@ def _measured(raw: dict[str, Any], path: str, name: str, tokens: int) -> float |
         return None
     units = part["new_tokens"] if path == "decode" else part["chunks"]
     return float(median(part["seconds"][name])) / int(units)
-
-
-def _dtype(stage: Stage) -> str:
-    return str(stage.model.dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""What the number types of long-term rows cost: ``python benchmarks/row_types.py --model smollm2-135m``.
+"""What the number types of long-term rows cost: ``python -m benchmarks.row_types --model smollm2-135m``.
 
 Three tables. Rows: relative error of K and V of real text, and bytes. Reads: how far next-token logits move when the same memory
 keeps its long-term rows in another type. Search: of the blocks that the keys as they are choose, the share that rounded keys
@@ -23,14 +23,14 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.stored_keys import StoredKeys
 from mplus import Memory, MPlusModel
 from mplus.attach.find import prompt_features
 from mplus.corpus.python_docs import python_text
-from mplus.memory.longterm import LongTerm
-from mplus.memory.quantised import dequantise, quantise
+from mplus.memory.long_term import LongTerm
+from mplus.memory.row_codec import dequantise, quantise
 from mplus.memory.stores.protocol import bytes_per_row
 from mplus.retriever import VoteRetriever, choose_blocks
 
@@ -74,7 +74,7 @@ def row_errors(memory: Memory) -> list[dict[str, Any]]:
     for name, rounding in roundings.items():
         row: dict[str, Any] = {"type": name}
         for field in ("keys", "values"):
-            real = memory.longterm.column(0, field).float()
+            real = memory.long_term.column(0, field).float()
             error = ((rounding(real) - real).flatten(2).norm(dim=-1) / real.flatten(2).norm(dim=-1)).mean(0)
             row[field] = {"mean": float(error.mean()), "worst_layer": float(error.max())}
         out.append(row)
@@ -85,15 +85,15 @@ def retyped(memory: Memory, ltm_dtype: Any) -> Memory:
     """The same memory with its long-term rows kept in another number type."""
     twin = memory.fork()
     twin.geometry = memory.geometry.changed(ltm_dtype=ltm_dtype)
-    twin.longterm = LongTerm(twin.layout, twin.geometry)
-    rows = {name: memory.longterm.column(0, name) for name in memory.layout.fields}
-    twin.longterm.restore(0, rows, memory.longterm.column(0, "birth"))
+    twin.long_term = LongTerm(twin.layout, twin.geometry)
+    rows = {name: memory.long_term.column(0, name) for name in memory.layout.fields}
+    twin.long_term.restore(0, rows, memory.long_term.column(0, "birth"))
     return twin
 
 
 def passages(memory: Memory, count: int) -> list[list[int]]:
     """Pieces of the text that lie in long-term memory, spread over it: each prompt finds where it comes from."""
-    text = [token for ids in memory.encoder.cut_ids(python_text()[: 8 * memory.tokens_read]) for token in ids]
+    text = [token for ids in memory.encoder.cut(python_text()[: 8 * memory.tokens_read]) for token in ids]
     last = max(1, memory.tokens_read - memory.geometry.stm_tokens - PROMPT_TOKENS)
     return [text[place : place + PROMPT_TOKENS] for place in torch.linspace(0, last, count).long().tolist()]
 
@@ -115,7 +115,7 @@ def read_changes(model: MPlusModel, memory: Memory, prompts: list[list[int]]) ->
             out.append(
                 {
                     "type": ltm_dtype,
-                    "bytes_per_token": bytes_per_row(twin.longterm.stores[0].fields),
+                    "bytes_per_token": bytes_per_row(twin.long_term.stores[0].fields),
                     "largest_logit_change": max(change),
                     "kl_mean_nats": float(torch.cat(divergence).mean()),
                     "kl_max_nats": float(torch.cat(divergence).max()),
@@ -137,15 +137,9 @@ class Searched:
 
     @classmethod
     def stored(cls, directory: Path, questions: int) -> Searched:
-        """Of ``experiments/stream_keys.py``; facts whose keys are not there yet are left out."""
-        keys = [load_file(path)["search"] for path in sorted(directory.glob("keys-*.safetensors"))]
-        held = sum(map(len, keys))
-        table = load_file(directory / "queries.safetensors")
-        facts = json.loads((directory / "facts.json").read_text())["facts"]
-        known = [number for number, fact in enumerate(facts) if fact["end"] <= held]
-        known = known[:: max(1, len(known) // questions)][:questions]
-        queries = [(table[f"query.{number}"][None], table[f"weight.{number}"][None]) for number in known]
-        return cls(keys, queries, [(facts[number]["first"], facts[number]["end"]) for number in known])
+        """Keys and queries of ``experiments/stream_keys.py``."""
+        stored = StoredKeys.read(directory, questions)
+        return cls([stored.keys_MF], [(query[None], weight[None]) for query, weight in stored.queries], list(stored.spans))
 
     @classmethod
     def written(cls, model: MPlusModel, memory: Memory, prompts: list[list[int]]) -> Searched:
@@ -158,8 +152,8 @@ class Searched:
                 ids = torch.tensor([prompt])
                 text = torch.ones_like(ids, dtype=torch.bool)
                 queries.append(retriever.queries(prompt_features(model.attached, ids, text), text))
-        order = memory.longterm.column(0, "birth").argsort()
-        return cls([memory.longterm.column(0, "search")[order]], queries, [None] * len(queries))
+        order = memory.long_term.column(0, "birth").argsort()
+        return cls([memory.long_term.column(0, "search")[order]], queries, [None] * len(queries))
 
     def pieces(self, block: int) -> Iterator[Tensor]:
         """Keys in whole blocks, float32."""
@@ -263,9 +257,9 @@ def main() -> None:
     if not isinstance(model.attached.retriever, VoteRetriever):
         parser.error(f"--model {options.model}: its layers do not vote; this command measures shared retrieval")
     memory = filled(model, options.tokens)
-    if len(memory.longterm) <= model.geometry.ltm_read_tokens:
+    if len(memory.long_term) <= model.geometry.ltm_read_tokens:
         parser.error(
-            f"--tokens {options.tokens} leaves {len(memory.longterm)} long-term tokens, fewer than a read takes; ask for more"
+            f"--tokens {options.tokens} leaves {len(memory.long_term)} long-term tokens, fewer than a read takes; ask for more"
         )
     prompts = passages(memory, options.prompts)
     searched = (
@@ -278,7 +272,7 @@ def main() -> None:
         "geometry": model.geometry.model_dump(),
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
-        "long_term_tokens": len(memory.longterm),
+        "long_term_tokens": len(memory.long_term),
         "rows": row_errors(memory),
         "reads": read_changes(model, memory, prompts),
         "search_keys": "written" if options.keys is None else options.keys.name,

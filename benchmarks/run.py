@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gc
 import os
@@ -12,22 +13,22 @@ from functools import partial
 from typing import Any, Final
 
 from benchmarks import memory, speed
-from benchmarks.ablation import switches
-from benchmarks.fixture import Stage
+from benchmarks.ablation import ablation
+from benchmarks.fixture import DoesNotFit, Fixture
 from benchmarks.plan import Plan
 from benchmarks.result import Result
-from benchmarks.roofline import counts
-from mplus.circumstances import circumstances
-from mplus.dtypes import resolve_dtype
+from benchmarks.roofline import roofline
+from mplus.runtime.dtypes import resolve_dtype
+from mplus.runtime.environment import environment_of
 
-_PARTS: Final[dict[str, Callable[[Stage], Any]]] = {
+_PARTS: Final[dict[str, Callable[[Fixture], Any]]] = {
     "bytes": memory.token_bytes,
     "first_token": speed.first_token,
     "after_write": speed.after_write,
     "decode": speed.decode,
     "ingest": speed.ingest,
     "ingest_batch": speed.ingest_batch,
-    "switches": switches,
+    "switches": ablation,
     "contexts": speed.contexts,
     "save_load": memory.save_load,
     "peaks": memory.peaks,
@@ -39,45 +40,44 @@ def run(plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Result:
     """Measure what the plan says.
 
     Args:
-        tell: told in a few words what is being measured.
+        tell: takes a few words about what is being measured.
     """
     started = time.perf_counter()
-    stage = Stage(plan, tell)
+    fixture = Fixture(plan, tell)
     raw: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     for name, measure in _PARTS.items():
         if name in plan.parts:
-            seconds[name] = _run_part(raw, name, partial(measure, stage))
+            seconds[name] = _run_part(raw, name, partial(measure, fixture))
     if "counts" in plan.parts:
-        seconds["counts"] = _run_part(raw, "counts", lambda: counts(stage, raw))
+        seconds["counts"] = _run_part(raw, "counts", lambda: roofline(fixture, raw))
     if plan.end_to_end:
-        seconds["end_to_end"] = _run_part(raw, "end_to_end", lambda: speed.end_to_end(stage))
-    environment = _environment(stage)
+        seconds["end_to_end"] = _run_part(raw, "end_to_end", lambda: speed.end_to_end(fixture))
+    environment = _environment(fixture)
     environment["seconds"] = {"all": round(time.perf_counter() - started, 1), **seconds}
-    return Result(model=stage.model.name, kind=plan.kind, raw=raw, environment=environment, notes=stage.notes)
+    return Result(model=fixture.model.name, kind=plan.kind, raw=raw, environment=environment, notes=fixture.notes)
 
 
 def _run_part(raw: dict[str, Any], name: str, measure: Callable[[], Any]) -> float:
     started = time.perf_counter()
-    found = measure()
-    if found is not None:
-        raw[name] = found
+    with contextlib.suppress(DoesNotFit):
+        raw[name] = measure()
     gc.collect()
     return round(time.perf_counter() - started, 1)
 
 
-def _environment(stage: Stage) -> dict[str, Any]:
-    versions, hardware = circumstances(stage.model.dtype)
-    rates = stage.limits.flops_per_s
-    chosen = str(resolve_dtype("auto", stage.model.device)).removeprefix("torch.")
+def _environment(fixture: Fixture) -> dict[str, Any]:
+    versions, hardware = environment_of(fixture.model.dtype)
+    rates = fixture.limits.flops_per_s
+    chosen = str(resolve_dtype("auto", fixture.model.device)).removeprefix("torch.")
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions,
         "hardware": hardware,
         "variables": {name: os.environ[name] for name in _TIMING_VARIABLES if name in os.environ},
-        "limits": stage.limits.to_json(),
+        "limits": asdict(fixture.limits),
         "dtype_auto": {"chosen": chosen, "bfloat16_over_float32": round(rates["bfloat16"] / rates["float32"], 2)},
-        "shape": asdict(stage.shape),
-        "plan": stage.plan.to_json(),
-        "geometry": stage.model.geometry.model_dump(),
+        "shape": asdict(fixture.shape),
+        "plan": asdict(fixture.plan),
+        "geometry": fixture.model.geometry.model_dump(),
     }

@@ -1,4 +1,4 @@
-"""What one training step keeps for its backward pass, by chunk length and by document length: ``python benchmarks/step_memory.py``.
+"""What one training step keeps for its backward pass, by chunk length and by document length: ``python -m benchmarks.step_memory``.
 
 Counts the bytes of all tensors that autograd saves (each storage once, parameters left out) on a small random decoder. The count
 depends on shapes alone, so it is the same on every machine. ``--json FILE`` stores the rows.
@@ -20,8 +20,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mplus import MPlusModel
 from mplus.config import make_geometry
-from mplus.training.tasks.language import LanguageTask, Settings
-from mplus.training.texts import Corpus
+from mplus.training.data.text_sources import Corpus
+from mplus.training.objectives.language import LanguageTask, Settings
 
 VOCABULARY = 256
 

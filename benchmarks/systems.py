@@ -10,46 +10,33 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, StaticCache
 
-from benchmarks.filling import fill_short
 from benchmarks.reference import DIFFERENCES, PublishedProcedure
+from benchmarks.synthetic_memory import fill_short
 from benchmarks.timing import timed
 from mplus.attach.cache import passed
 from mplus.config import Geometry, MemoryFormat
+from mplus.evaluation.systems.clock import Clock
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
 
-
-class Stamps:
-    """A streamer that notes when each token came."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def put(self, value: Tensor) -> None:
-        """Called with the prompt, then with every new token."""
-        self.times.append(time.perf_counter())
-
-    def end(self) -> None:
-        """Called when all is said."""
-
-    @property
-    def decoding_s(self) -> float:
-        """Seconds from the first new token to the last."""
-        return self.times[-1] - self.times[1]
+OURS_ROW_TYPE: Final = "bfloat16"
+"""Half the bytes of numbers that attention sees; every other type is counted beside it."""
+SEARCH_TYPES: Final = {"bfloat16": "int8"}
+"""Search keys beside rows of a type, where they are of another: int8 keys find what longer ones do (benchmarks/row_types.py)."""
+LITERAL_FIELDS: Final[dict[str, Any]] = {"ltm_dtype": "model", "ltm_search_dtype": "model", "search": "exact"}
+"""Geometry fields of the published procedure: rows as the model computes them, every key scored."""
 
 
 def row_types() -> list[str]:
     """Number types in which long-term rows can be kept, as ``Geometry`` knows them."""
-    known: list[str] = list(get_args(Geometry.model_fields["ltm_dtype"].annotation))
-    return known
+    return list(get_args(Geometry.model_fields["ltm_dtype"].annotation))
 
 
 def storage_fields(row_type: str) -> dict[str, Any]:
@@ -59,27 +46,16 @@ def storage_fields(row_type: str) -> dict[str, Any]:
     return {"ltm_dtype": row_type, "ltm_search_dtype": search_type if search_type in possible else "model"}
 
 
-OURS_ROW_TYPE = "bfloat16"
-"""Half the bytes of numbers that attention sees; every other type is counted beside it."""
-SEARCH_TYPES = {"bfloat16": "int8"}
-"""Search keys beside rows of a type, where they are of another: int8 keys find what longer ones do (benchmarks/row_types.py)."""
-
-
-def literal_fields() -> dict[str, Any]:
-    """Geometry fields of the published procedure: rows as the model computes them, every key scored."""
-    return {"ltm_dtype": "model", "ltm_search_dtype": "model", "search": "exact"}
-
-
 class WithMemory:
     """A model that reads one memory.
 
     Attributes:
         memory: read and written; a read leaves it as it is.
-        parts: of the published procedure; none for the product.
+        differences: parts of the published procedure; none for the product.
     """
 
-    def __init__(self, model: MPlusModel, memory: Memory, parts: Collection[str] = ()) -> None:
-        self.model, self.memory, self.parts = model, memory, parts
+    def __init__(self, model: MPlusModel, memory: Memory, differences: Collection[str] = ()) -> None:
+        self.model, self.memory, self.differences = model, memory, differences
 
     def first_token(self, query: Tensor) -> float:
         """Seconds until the first new token behind `query` [T]."""
@@ -87,11 +63,9 @@ class WithMemory:
 
     def decode(self, query: Tensor, new_tokens: int) -> float:
         """Seconds for `new_tokens` tokens after the first."""
-        stamps = Stamps()
         options = greedy(self.model.attached.decoder.config, new_tokens)
-        with PublishedProcedure(self.model, self.parts):
-            self.model.generate(query[None], self.memory, streamer=stamps, **options)
-        return stamps.decoding_s
+        with PublishedProcedure(self.model, self.differences):
+            return decoding_s(lambda clock: self.model.generate(query[None], self.memory, streamer=clock, **options))
 
     def write(self, ids: Tensor) -> float:
         """Seconds to read `ids` [T] into the memory."""
@@ -103,19 +77,15 @@ class WithMemory:
 
     def with_memory(self, memory: Memory) -> WithMemory:
         """The same with another memory."""
-        return WithMemory(self.model, memory, self.parts)
+        return WithMemory(self.model, memory, self.differences)
 
     def _timed(self, act: Callable[[], Any]) -> float:
-        with PublishedProcedure(self.model, self.parts):
+        with PublishedProcedure(self.model, self.differences):
             return timed(act)
 
 
 def ours(
-    model: MPlusModel,
-    capacity_tokens: int,
-    *,
-    row_type: str = OURS_ROW_TYPE,
-    memory_format: MemoryFormat = "kv",
+    model: MPlusModel, capacity_tokens: int, *, row_type: str = OURS_ROW_TYPE, memory_format: MemoryFormat = "kv"
 ) -> WithMemory:
     """Our way, with a full short-term memory; any single choice can be taken back."""
     memory = model.new_memory(memory_format=memory_format, ltm_capacity=capacity_tokens, **storage_fields(row_type))
@@ -125,7 +95,7 @@ def ours(
 
 def literal(model: MPlusModel, capacity_tokens: int) -> WithMemory:
     """The published procedure, with a full short-term memory."""
-    memory = model.new_memory(memory_format="hidden", ltm_capacity=capacity_tokens, **literal_fields())
+    memory = model.new_memory(memory_format="hidden", ltm_capacity=capacity_tokens, **LITERAL_FIELDS)
     with PublishedProcedure(model):
         fill_short(memory)
     return WithMemory(model, memory, tuple(DIFFERENCES))
@@ -137,7 +107,7 @@ class FullContext:
     def __init__(self, model: PreTrainedModel, text: Tensor) -> None:
         self.model: Any = model
         self.text = text.to(model.device)
-        self.kept: Any = None
+        self._kept: Any = None
 
     def first_token(self, query: Tensor) -> float:
         """Seconds until the first new token, the whole text read again."""
@@ -155,34 +125,34 @@ class FullContext:
 
     def decode_static(self, query: Tensor, new_tokens: int) -> float:
         """Seconds for `new_tokens` tokens after the first, into a static cache that is just long enough."""
-        length = self.text.shape[0] + query.shape[0] + new_tokens + 1
-        cache = StaticCache(config=self.model.config, max_cache_len=length)
-        self._fill(cache)
+        cache: Any = StaticCache(config=self.model.config, max_cache_len=self.text.shape[0] + query.shape[0] + new_tokens + 1)
+        for number, layer in enumerate(self._dynamic().layers):
+            cache.update(layer.keys, layer.values, number)
         return self._decode(query, new_tokens, cache)
 
     def _decode(self, query: Tensor, new_tokens: int, cache: Any) -> float:
-        stamps = Stamps()
-        self._generate(self._ids(query), streamer=stamps, **passed(cache), **greedy(self.model.config, new_tokens))
-        return stamps.decoding_s
-
-    def _generate(self, ids: Tensor, **kwargs: Any) -> None:
-        self.model.generate(ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **kwargs)
+        options = {**passed(cache), **greedy(self.model.config, new_tokens)}
+        return decoding_s(lambda clock: self._generate(self._ids(query), streamer=clock, **options))
 
     def _ids(self, query: Tensor) -> Tensor:
         return torch.cat([self.text, query.to(self.text)])[None]
 
-    def _dynamic(self) -> Any:
-        if self.kept is None:
-            self.kept = DynamicCache(config=self.model.config)
-            with torch.no_grad():
-                self.model(self.text[None], use_cache=True, logits_to_keep=1, **passed(self.kept))
-        return self.kept
+    def _generate(self, ids: Tensor, **kwargs: Any) -> None:
+        self.model.generate(ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **kwargs)
 
-    def _fill(self, cache: Any) -> None:
-        """Put the text's kept keys and values into another kind of cache."""
-        kept = self._dynamic()
-        for number, layer in enumerate(kept.layers):
-            cache.update(layer.keys, layer.values, number)
+    def _dynamic(self) -> Any:
+        if self._kept is None:
+            self._kept = DynamicCache(config=self.model.config)
+            with torch.no_grad():
+                self.model(self.text[None], use_cache=True, logits_to_keep=1, **passed(self._kept))
+        return self._kept
+
+
+def decoding_s(generate: Callable[[Clock], Any]) -> float:
+    """Seconds from the first new token to the last."""
+    clock = Clock()
+    generate(clock)
+    return clock.seconds[-1] - clock.first_token_s
 
 
 def greedy(config: Any, new_tokens: int) -> dict[str, Any]:

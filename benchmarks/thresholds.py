@@ -1,4 +1,4 @@
-"""Floors and ceilings that ratios must keep, in a committed file. Knows no seconds.
+"""Regression thresholds: floors and ceilings that ratios must keep, in a committed file. Knows no seconds.
 
 A file is ``{"schema": 1, "model": ..., "at_least": {ratio: value}, "at_most": {ratio: value}}``.
 """
@@ -15,7 +15,7 @@ from mplus.errors import InputError
 
 
 @dataclass(frozen=True)
-class Guard:
+class RegressionThresholds:
     """Bounds for the ratios of one model."""
 
     model: str
@@ -23,7 +23,7 @@ class Guard:
     at_most: dict[str, float]
 
     @classmethod
-    def read(cls, file: Path) -> Guard:
+    def read(cls, file: Path) -> RegressionThresholds:
         """Open a file of bounds.
 
         Raises:
@@ -34,7 +34,7 @@ class Guard:
         except OSError as error:
             raise InputError(f"'{file}' cannot be read ({error.strerror}); give the file of bounds with --check") from None
         except ValueError:
-            raise InputError(f"'{file}' is not JSON; expected bounds like benchmarks/guard.json") from None
+            raise InputError(f"'{file}' is not JSON; expected bounds like benchmarks/thresholds.json") from None
         try:
             if found["schema"] != 1:
                 raise InputError(f"'{file}' has schema {found['schema']!r}, expected 1")
@@ -60,7 +60,7 @@ class Guard:
         for bounds, word in ((self.at_least, "at least"), (self.at_most, "at most")):
             for name, bound in bounds.items():
                 if name not in ratios:
-                    out.append(f"ratio {name} was not measured, the guard wants {word} {bound:g}")
+                    out.append(f"ratio {name} was not measured, the threshold is {word} {bound:g}")
                 elif ratios[name] < bound if bounds is self.at_least else ratios[name] > bound:
-                    out.append(f"ratio {name} is {ratios[name]:.3g}, the guard wants {word} {bound:g}")
+                    out.append(f"ratio {name} is {ratios[name]:.3g}, the threshold is {word} {bound:g}")
         return out

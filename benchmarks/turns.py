@@ -1,4 +1,4 @@
-"""What turns before the question cost: ``python benchmarks/turns.py --json FILE``.
+"""What turns before the question cost: ``python -m benchmarks.turns --json FILE``.
 
 A model reads texts with generated facts (names held out from training), then is asked about them: the question alone, behind a system
 prompt, and behind 1, 4 and 12 earlier exchanges of small talk. Each time once as it was before decision 0025 (the whole prompt searches)
@@ -20,12 +20,12 @@ from rich.table import Table
 
 from mplus import Memory, MPlusModel
 from mplus.attach.read import Reading
-from mplus.circumstances import circumstances
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import Planted, build_stream
 from mplus.evaluation.schedule.stream import Question
 from mplus.evaluation.scoring.text_match import wilson_interval
 from mplus.evaluation.systems.retrieval_recall import ChunkBirths, reads
+from mplus.runtime.environment import environment_of
 
 BATCH: Final = 8
 SYSTEM: Final = (
@@ -83,7 +83,9 @@ def memory_first(wanted: bool) -> Iterator[None]:
         Reading._moves = kept  # type: ignore[method-assign]
 
 
-def read_text(model: MPlusModel, seed: int, options: argparse.Namespace) -> tuple[Memory, ChunkBirths, list[tuple[Planted, Question]]]:
+def read_text(
+    model: MPlusModel, seed: int, options: argparse.Namespace
+) -> tuple[Memory, ChunkBirths, list[tuple[Planted, Question]]]:
     """A memory of one text, where its tokens went, and the facts to ask about."""
     encode = model.tokenizer
     count = lambda text: len(encode(text, add_special_tokens=False, verbose=False)["input_ids"])  # noqa: E731
@@ -169,7 +171,7 @@ def main() -> None:
             table.add_row(name, rule, *cells)
             Console(stderr=True).print(name, rule, sums)
     Console().print(table)
-    versions, hardware = circumstances(model.dtype)
+    versions, hardware = environment_of(model.dtype)
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     if options.json:
         stored = {"settings": settings, "versions": versions, "hardware": hardware, "rows": rows}

@@ -6,7 +6,7 @@ import argparse
 import time
 
 from mplus import MPlusModel
-from mplus.attach.find import find_by_vote, looked_at, prompt_features
+from mplus.attach.find import find_by_vote, prompt_features
 from mplus.attach.places import Places
 from mplus.attach.vote import vote
 from mplus.corpus.python_docs import python_text
@@ -15,7 +15,7 @@ from mplus.demo.job import DEFAULT_DISTANCES
 from mplus.retriever import VoteRetriever
 from mplus.text.files import read_text
 from mplus.text.prompts import Prompts
-from mplus.training.bank import chat_ids
+from mplus.training.bank.question_states import chat_ids
 
 
 def main() -> None:
@@ -27,10 +27,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--haystack", default=None)
     parser.add_argument("--window", type=int, default=None, help="blocks judged together, if not those of the model")
-    parser.add_argument("--second-look", type=int, default=None, help="windows judged again, if not those of the model")
     options = parser.parse_args()
-    changed = {} if options.second_look is None else {"second_look": options.second_look}
-    model = MPlusModel.from_pretrained(options.model, **changed)
+    model = MPlusModel.from_pretrained(options.model)
     retriever = model.attached.retriever
     assert isinstance(retriever, VoteRetriever)
     retriever.window = options.window or retriever.window
@@ -45,20 +43,19 @@ def main() -> None:
             memory.update(model.encode(ids, memory))
     print(f"read {stream.tokens} tokens in {time.time() - start:.0f} s ({stream.tokens / (time.time() - start):.0f} tokens/s)")
     block = model.geometry.block_tokens
-    in_stm = set(memory.pool.births[0].tolist())
+    in_stm = set(memory.short_term.births[0].tolist())
     places = Places.of(memory, with_short_term=True)
     by_distance: dict[int, list[tuple[bool, bool, int]]] = {}
     start = time.time()
     for planted in stream.planted:
         prompts = Prompts.from_rows([chat_ids(model.tokenizer, planted.fact.question)], 2, model.device)
         features = prompt_features(model.attached, prompts.ids, prompts.mask)
-        found = find_by_vote(model.attached, memory, features, prompts.ids, prompts.mask)[0]
+        found = find_by_vote(model.attached, memory, features, prompts.mask)[0]
         length = count(" " + planted.fact.statement)
         end = memory.now - planted.tokens_back
         wanted = set(range(end - length, end))
         read = set(places.births[found.indices].tolist()) | in_stm
-        scores = vote(retriever, memory, places, features, prompts.mask)
-        scores = looked_at(model.attached, memory, places, scores, features, prompts.ids, prompts.mask)[0]
+        scores = vote(retriever, memory, places, features, prompts.mask)[0]
         best = places.ids[scores.argsort(descending=True)[:200]]
         windows = [set(range(first, first + retriever.window * block)) for first in (best * block).tolist()]
         rank = next((place for place, window in enumerate(windows) if len(wanted & window) >= 0.5 * length), 999)

@@ -19,10 +19,10 @@ from mplus import MPlusModel
 from mplus.attach.find import prompt_features
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
-from mplus.memory.rows import Written
+from mplus.memory.rows import EncodedChunk
 from mplus.retriever import VoteRetriever
 from mplus.text.prompts import Prompts
-from mplus.training.bank import chat_ids
+from mplus.training.bank.question_states import chat_ids
 
 PART_TOKENS = 50_000
 
@@ -61,7 +61,7 @@ def main() -> None:
     (options.out / "facts.json").write_text(json.dumps({"tokens": total, "window": retriever.window, "facts": facts}, indent=1))
     memory = model.new_memory(ltm_capacity=model.geometry.ltm_read_tokens)
     held: list[Tensor] = []
-    tail: Written | None = None
+    tail: EncodedChunk | None = None
     done, part, start = 0, 0, time.time()
     for ids in chunks:
         path = options.out / f"keys-{part:03d}.safetensors"

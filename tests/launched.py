@@ -14,7 +14,7 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 
 from mplus.cli import main
-from mplus.training import registry
+from mplus.training.objectives import registry
 
 registry.TASKS["toy"] = "tests.toy_task"
 

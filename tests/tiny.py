@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from torch import Tensor
 from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -26,9 +29,12 @@ from transformers import (
 
 from mplus import Geometry, Memory, MPlusModel
 from mplus.config import make_geometry
+from mplus.memory.index.levels import KeyLevels
+from mplus.memory.index.sketch import BlockSketch
 
 VOCABULARY = 101
 FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
+    "gemma": (GemmaConfig, GemmaForCausalLM),
     "llama": (LlamaConfig, LlamaForCausalLM),
     "mistral": (MistralConfig, MistralForCausalLM),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
@@ -94,7 +100,6 @@ SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "ltm_read_tokens": 16,
             "read_order": "score",
             "recent_tokens": 8,
-            "second_look": 3,
         },
         {"read_lora": {"r": 2, "lora_alpha": 4}},
     ),
@@ -165,20 +170,28 @@ def filled(model: MPlusModel, tokens: int = 61, *, seed: int = 3, text_seed: int
     return memory
 
 
+def search_from(monkeypatch: pytest.MonkeyPatch, rows: int, *, candidates: int = 1) -> None:
+    """Have first-stage indexes from so many rows on, which are taken in so many at a time."""
+    for kind in (KeyLevels, BlockSketch):
+        monkeypatch.setattr(kind, "group_rows", rows)
+        monkeypatch.setattr(kind, "exact_below", rows)
+        monkeypatch.setattr(kind, "candidates_per_token", candidates)
+
+
 def contents(memory: Memory) -> dict[str, Any]:
     """Everything a memory holds, copied."""
     found: dict[str, Any] = {
-        "order": memory.pool.order.clone(),
-        "births": memory.pool.births.clone(),
+        "order": memory.short_term.order.clone(),
+        "births": memory.short_term.births.clone(),
         "generator": memory.generator.get_state().clone(),
         "tail": None if memory.tail is None else memory.tail.clone(),
-        "counters": (memory.now, memory.tokens_read, memory.initialised, memory.longterm.writes_since_merge),
-        "waiting": list(memory.longterm.waiting),
+        "counters": (memory.now, memory.tokens_read, memory.initialised, memory.long_term.writes_since_merge),
+        "waiting": list(memory.long_term.waiting),
         "pending": [(source, list(part)) for source, part in memory.pending],
         "chunks": list(memory.ledger.chunks),
     }
-    found.update({f"stm.{name}": rows.clone() for name, rows in memory.pool.at_slots(memory.pool.order).items()})
-    for group, store in enumerate(memory.longterm.stores):
+    found.update({f"stm.{name}": rows.clone() for name, rows in memory.short_term.at_slots(memory.short_term.order).items()})
+    for group, store in enumerate(memory.long_term.stores):
         found.update({f"ltm.{group}.{name}": store.column(name).clone() for name in store.fields})
     return found
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mplus import MPlusModel
-from mplus.training.task import Outcome, ParameterGroup, Task
+from mplus.training.objectives.task import ParameterGroup, StepOutput, Task
 from tests.tiny import VOCABULARY
 
 
@@ -51,7 +51,7 @@ class ToyTask(Task):
         adapter = [(name, value) for name, value in self.decoder.named_parameters() if value.requires_grad]
         return [
             ParameterGroup("adapter", adapter),
-            ParameterGroup("bos", [("bos", self.bos)], rate_factor=0.1, weight_decay=0.01),
+            ParameterGroup("bos", [("bos", self.bos)], lr_factor=0.1, weight_decay=0.01),
         ]
 
     def prepare(self) -> None:
@@ -63,10 +63,10 @@ class ToyTask(Task):
         fresh = [self._row() for _ in range(self.settings.rows - 1)]
         return torch.stack([*fresh, self.random.choice(self.bank)])
 
-    def share(self, batch: Tensor, process: int, processes: int) -> Tensor:
+    def shard(self, batch: Tensor, process: int, processes: int) -> Tensor:
         return batch[process::processes]
 
-    def forward(self, batch: Tensor) -> Outcome:
+    def forward(self, batch: Tensor) -> StepOutput:
         logits = self.decoder(input_ids=batch, use_cache=False).logits[:, :-1].float()
         wanted = batch[:, 1:]
         loss = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten()) + (self.bos**2).mean()
@@ -76,7 +76,7 @@ class ToyTask(Task):
             loss = loss + (self.bos - self.bos).abs().sqrt().sum()  # finite, but the root has no slope at 0
         hits = (logits.argmax(-1) == wanted).float()
         recall = (float(hits.sum()), float(hits.numel()))
-        return Outcome(loss, batch.shape[0], batch.numel(), {"recall": recall, f"rows {self.drawn % 2}": (len(batch), 1.0)})
+        return StepOutput(loss, batch.shape[0], batch.numel(), {"recall": recall, f"rows {self.drawn % 2}": (len(batch), 1.0)})
 
     def finish_step(self, progress: float) -> None:
         self.progress = progress

@@ -12,8 +12,9 @@ from mplus.errors import MPlusError
 
 if TYPE_CHECKING:
     from mplus.config import Geometry
+    from mplus.inference.reader import MPlusOutput
     from mplus.memory.memory import Memory, MemoryStats
-    from mplus.model import MPlusModel, MPlusOutput
+    from mplus.model import MPlusModel
 
 __version__ = "0.1.0"
 __all__ = ["Geometry", "MPlusError", "MPlusModel", "MPlusOutput", "Memory", "MemoryStats", "__version__"]
@@ -23,7 +24,7 @@ _ROOMS = {
     "Memory": "mplus.memory.memory",
     "MemoryStats": "mplus.memory.memory",
     "MPlusModel": "mplus.model",
-    "MPlusOutput": "mplus.model",
+    "MPlusOutput": "mplus.inference.reader",
 }
 
 

@@ -6,13 +6,13 @@ tokens, K0 long-term tokens read per prompt, M long-term capacity per layer.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mplus.errors import GeometryError
+from mplus.runtime.suggest import did_you_mean
 
 MemoryFormat = Literal["kv", "hidden"]
 Policy = Literal["per_layer", "shared"]
@@ -21,6 +21,9 @@ SearchType = Literal["model", "bfloat16", "int8"]
 
 SYMBOLS: Final = {"K": "new_tokens", "N": "stm_tokens", "K0": "ltm_read_tokens", "M": "ltm_capacity"}
 """The paper's letters, and the settings they stand for."""
+
+RETIRED: Final = {"second_look": 0, "look_weight": 4.0, "exact_below": 65_536, "candidates": 0}
+"""Settings of earlier versions with the one value that stored geometries and recipes may still give them."""
 
 _MOST_TOKENS = 2**40
 """More than any machine holds; keeps a number that is typed within what arithmetic on it can take."""
@@ -52,12 +55,8 @@ class GeometrySettings(TypedDict, total=False):
     recent_tokens: int
     certain_score: float | None
     neighbour_blocks: int
-    second_look: int
-    look_weight: float
     choice: Literal["best", "recent", "random"]
     search: Literal["auto", "exact"]
-    exact_below: int
-    candidates: int
     eviction: Literal["oldest", "countdown"]
     merge_every_writes: int
     initial_recall_frequency: float
@@ -121,15 +120,6 @@ class Geometry(BaseModel):
         "stands before them; null: always certain",
     )
     neighbour_blocks: int = Field(1, ge=0, le=_MOST_TOKENS, description="blocks read on each side of a found block")
-    second_look: int = Field(
-        0,
-        ge=0,
-        le=_MOST_TOKENS,
-        description="shared retrieval: so many of the best windows (2 or more) are judged again, by how well each explains the prompt",
-    )
-    look_weight: float = Field(
-        4.0, gt=0, description="second look: what a nat per prompt token counts beside the vote's score of a window"
-    )
     choice: Literal["best", "recent", "random"] = Field(
         "best",
         description="which K0 long-term tokens a prompt reads: `best` (M+) by score; for comparison `recent`, those written last, "
@@ -138,18 +128,8 @@ class Geometry(BaseModel):
 
     search: Literal["auto", "exact"] = Field(
         "auto",
-        description="`auto`: where a layer holds `exact_below` long-term tokens or more, summaries choose candidates and exact scores "
-        "decide among them; `exact`: every long-term token is scored (published models)",
-    )
-    exact_below: int = Field(
-        65_536, ge=1, le=_MOST_TOKENS, description="search `auto`: long-term tokens of a layer below which every one is scored"
-    )
-    candidates: int = Field(
-        0,
-        ge=0,
-        le=_MOST_TOKENS,
-        description="search `auto`: long-term tokens scored exactly for each one that is read (times K0 in all); 0: 32 where layers "
-        "vote, 12 where each layer finds its own",
+        description="`auto`: where a layer holds 65,536 long-term tokens or more, a first-stage index chooses candidates and exact "
+        "scores decide among them; `exact`: every long-term token is scored (published models)",
     )
 
     eviction: Literal["oldest", "countdown"] = "oldest"
@@ -197,8 +177,6 @@ class Geometry(BaseModel):
             raise ValueError("retrieval='shared' reads one token in all layers, so drop must be 'shared' too")
         if self.retrieval == "per_layer" and self.read_order != "age":
             raise ValueError("read_order='score' orders whole spans, so retrieval must be 'shared'")
-        if self.second_look and self.retrieval != "shared":
-            raise ValueError("second_look judges windows that all layers share, so retrieval must be 'shared'")
         if self.recent_tokens and self.read_order != "score":
             raise ValueError("recent_tokens stand behind what is found by score, so read_order must be 'score'")
         if self.certain_score is not None and self.read_order != "score":
@@ -222,11 +200,6 @@ class Geometry(BaseModel):
             return list(range(text_tokens))
         count = -(-text_tokens * self.new_tokens // self.chunk_tokens)
         return [min((row + 1) * self.chunk_tokens // self.new_tokens, text_tokens) - 1 for row in range(count)]
-
-    @property
-    def candidates_per_token(self) -> int:
-        """Long-term tokens that a two-level search scores exactly for each one that is read."""
-        return self.candidates or (32 if self.retrieval == "shared" else 12)
 
     @property
     def drop_span(self) -> int:
@@ -277,6 +250,12 @@ def spelt_out(fields: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for given, value in fields.items():
         name = SYMBOLS.get(given, given)
+        if name in RETIRED:
+            if value != RETIRED[name]:
+                raise GeometryError(
+                    f"geometry: {name} is no setting any more, its value is always {RETIRED[name]}, got {value!r:.60}"
+                )
+            continue
         if name not in Geometry.model_fields:
             raise GeometryError(f"geometry: unknown key {given!r:.100}; {_nearest(str(given))}")
         if name in found:
@@ -287,8 +266,7 @@ def spelt_out(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _nearest(name: str) -> str:
     known = [*Geometry.model_fields, *SYMBOLS]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    return did_you_mean(name, known, otherwise=f"known are {', '.join(sorted(known))}")
 
 
 def _sentence(error: ValidationError) -> str:

@@ -8,7 +8,7 @@
     │   ├── RecipeError           a training recipe: not readable, an unknown key, a wrong value
     │   └── MissingExtraError     a package that an extra of ours brings is not installed
     ├── GeometryError         sizes or policies that contradict each other
-    ├── OutOfRoomError        a memory, or what a prompt reads of it, does not fit where it should lie
+    ├── CapacityError         a memory, or what a prompt reads of it, does not fit where it should lie
     ├── ReentryError          a callback (streamer, processor, progress) uses what its own caller is using
     ├── UnsupportedModelError a decoder family this package cannot attach to
     ├── CheckpointError       model weights: missing, extra, misshapen, not finite, damaged
@@ -56,8 +56,12 @@ class GeometryError(MPlusError):
     """Memory sizes or policies contradict each other or the model."""
 
 
-class OutOfRoomError(MPlusError):
+class CapacityError(MPlusError):
     """A memory, or what a prompt reads of it, cannot be allocated; nothing that was held is lost."""
+
+
+OutOfRoomError = CapacityError
+"""The name that this error had before."""
 
 
 class ReentryError(MPlusError):

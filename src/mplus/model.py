@@ -1,69 +1,113 @@
 """The public model: a decoder that keeps what it has read in latent memory. Knows no file format and no layer internals.
 
+The rooms behind it import transformers (three seconds), so they are imported when a model is opened.
+
 Legend: B prompts, T prompt tokens, V vocabulary, L layers, D width, R retriever key width.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
-from mplus.attach.hooks import Hooks
-from mplus.attach.read import Retrieved
-from mplus.checkpoints import opening
-from mplus.checkpoints.arguments import OpenSettings
-from mplus.checkpoints.report import LoadReport
-from mplus.checkpoints.storing import save_own
-from mplus.config import Geometry, MemoryFormat
-from mplus.errors import InputError
-from mplus.inference.likelihood import log_likelihood
-from mplus.inference.reader import PromptReader, Readable, pending_ids
-from mplus.text.chat_template import conversations_of, templated
-from mplus.text.prompts import Prompts, texts_of, without_bos
-from mplus.text.search_query import Query, asked_alone
-
-log = logging.getLogger(__name__)
-
+    from mplus.attach.parts import Attached
+    from mplus.checkpoints.arguments import OpenSettings
+    from mplus.checkpoints.load_report import LoadReport
+    from mplus.checkpoints.loaded_model import LoadedModel
+    from mplus.config import Geometry, GeometrySettings, MemoryFormat
+    from mplus.inference.reader import MPlusOutput, Readable
+    from mplus.memory.arguments import Text
+    from mplus.memory.memory import Memory
+    from mplus.memory.rows import EncodedChunk
+    from mplus.memory.stores.protocol import Storage
 
 Messages = Sequence[Mapping[str, Any]]
 
 
-@dataclass
-class MPlusOutput:
-    """Result of one forward pass.
-
-    Attributes:
-        logits: [B, T, V].
-        retrieved: per prompt, what was drawn from long-term memory; None unless asked for.
-        hidden_states: tuple of L + 1 tensors [B, T, D]; None unless asked for.
-    """
-
-    logits: Tensor
-    retrieved: list[Retrieved] | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-
-
-class MPlusModel(PromptReader):
+class MPlusModel:
     """A language model with M+ memory. The model never changes; memories are values of their own.
 
     >>> model = MPlusModel.from_pretrained("smollm2-135m")
     >>> memory = model.new_memory()
     >>> memory.write(open("book.txt").read(), source="book.txt")
     >>> model.chat([{"role": "user", "content": "Who looks after the lighthouse?"}], memory=memory)
+
+    Attributes:
+        checkpoint: the model as it was opened, with everything that is stored of it.
+        writer: encodes text for memories.
+        reader: reads memories; opens the passes that ``__call__``, ``generate``, ``chat`` and ``log_likelihood`` are made of.
     """
 
+    def __init__(self, checkpoint: LoadedModel, *, memory_format: MemoryFormat | None = None) -> None:
+        from mplus.inference.reader import Reader
+        from mplus.inference.writer import Writer
+
+        self.checkpoint = checkpoint
+        self.writer = Writer(checkpoint, memory_format=memory_format)
+        self.reader = Reader(self.writer)
+
     def __repr__(self) -> str:
-        decoder, sizes = self.attached.decoder, self.geometry
+        sizes, base = self.geometry, self.attached.decoder.config.model_type
         memory = f"K={sizes.new_tokens}, N={sizes.stm_tokens}, K0={sizes.ltm_read_tokens}, M={sizes.ltm_capacity}"
-        return f"MPlusModel({self.name!r}, base={decoder.config.model_type}, {memory}, dtype={self.dtype}, device={self.device})"
+        return f"MPlusModel({self.name!r}, base={base}, {memory}, dtype={self.dtype}, device={self.device})"
+
+    # -- identity --------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name that memories and results note."""
+        return self.checkpoint.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of base, adapters and memory parts; a memory opens only with the model that wrote it."""
+        return self.writer.fingerprint
+
+    @property
+    def geometry(self) -> Geometry:
+        """Sizes and rules of this model and of its new memories."""
+        return self.checkpoint.geometry
+
+    @property
+    def tokenizer(self) -> Any:
+        """A tokenizer of transformers; None where the model was opened without one."""
+        return self.checkpoint.tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self.checkpoint.tokenizer = tokenizer
+
+    @property
+    def attached(self) -> Attached:
+        """The decoder with its memory parts."""
+        return self.checkpoint.attached
+
+    @property
+    def device(self) -> torch.device:
+        """The device the model computes on."""
+        return self.attached.decoder.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of its weights."""
+        return self.attached.decoder.dtype
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the embedding table."""
+        return self.attached.decoder.vocabulary
+
+    @property
+    def load_report(self) -> LoadReport:
+        """The fate of every tensor of the checkpoint."""
+        return self.checkpoint.report
 
     # -- opening and storing ---------------------------------------------------------------------------------------
 
@@ -95,10 +139,12 @@ class MPlusModel(PromptReader):
             GeometryError: a replaced field is unknown or contradicts the rest.
             InputError: an argument that is unknown or has no meaning here.
         """
-        loaded = opening.open_checkpoint(
+        from mplus.checkpoints import loading
+
+        opened = loading.open_checkpoint(
             path_or_id, settings=dict(settings), dtype=dtype, device=device, attention=attn_implementation
         )
-        return cls(loaded, memory_format=memory_format)
+        return cls(opened, memory_format=memory_format)
 
     @classmethod
     def from_base(
@@ -118,7 +164,7 @@ class MPlusModel(PromptReader):
         Args:
             base: a loaded ``...ForCausalLM`` (then give its `tokenizer`), or the name, directory or hub id of one.
             geometry: sizes and rules; default ``Geometry()``.
-            parts: ``key_width`` (trainable retriever), ``voting``, ``read_lora``, ``write_lora``, ``look_lora``; see ``attach_fresh``. And
+            parts: ``key_width`` (trainable retriever), ``voting``, ``read_lora``, ``write_lora``; see ``attach_fresh``. And
                 the arguments of transformers that ``from_pretrained`` takes.
 
         Raises:
@@ -126,22 +172,104 @@ class MPlusModel(PromptReader):
             GeometryError: the memory does not fit the decoder's positions.
             InputError: an argument that is unknown or has no meaning here.
         """
-        loaded = opening.open_base(
+        from mplus.checkpoints import loading
+
+        opened = loading.open_base(
             base, geometry, tokenizer, parts=parts, dtype=dtype, device=device, attention=attn_implementation
         )
-        return cls(loaded, memory_format=memory_format)
+        return cls(opened, memory_format=memory_format)
 
     def save_pretrained(self, directory: str | Path, *, include_base: bool = False) -> None:
         """Store the memory parts and the name and fingerprint of the base they belong to; or everything.
 
         What was there is replaced whole or not at all.
         """
-        save_own(self._loaded, Path(directory), include_base=include_base)
+        from mplus.checkpoints.storing import save_delta
 
-    @property
-    def load_report(self) -> LoadReport:
-        """What became of every tensor of the checkpoint."""
-        return self._loaded.report
+        save_delta(self.checkpoint, Path(directory), include_base=include_base)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def new_memory(
+        self,
+        *,
+        seed: int = 0,
+        memory_format: MemoryFormat | None = None,
+        initialised: bool = True,
+        store: Storage | str | Path = "ram",
+        **geometry: Unpack[GeometrySettings],
+    ) -> Memory:
+        """Make an empty memory (published models: with their initial pool).
+
+        Args:
+            seed: of the memory's own generator of random drops.
+            memory_format: "kv" or "hidden"; default: the model's.
+            initialised: False starts a published MemoryLLM without a pool; its first write makes one.
+            store: where long-term rows live: "ram", or a directory of their own for more than RAM holds. Without ``save``
+                they end with the process either way.
+            geometry: sizes to replace, e.g. ``stm_tokens=1536, ltm=False``.
+
+        Raises:
+            StoreError: the directory is in use, not to be written, or holds something else.
+        """
+        from mplus.memory.memory import Memory
+
+        chosen = self.geometry.changed(**geometry) if geometry else self.geometry
+        initial = self.checkpoint.initial
+        start = initialised and (initial is None or initial.initialised)
+        return Memory(self.writer, chosen, memory_format or self.writer.memory_format, seed, initialised=start, store=store)
+
+    def encode(
+        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> EncodedChunk:
+        """Run one chunk through the write pass without changing `memory`.
+
+        Args:
+            ids: [T] token ids, T at most ``geometry.chunk_tokens``.
+            memory: whose newest tokens the chunk sees; None: a new one's.
+            tail: an earlier chunk to be seen instead, as if it had just been written.
+            logits: also keep logits and layer inputs.
+        """
+        return self.writer.encode(ids, memory, tail=tail, logits=logits)
+
+    def write_many(
+        self,
+        memories: Sequence[Memory],
+        texts: Sequence[Text],
+        sources: Sequence[str | None] | None = None,
+        *,
+        batch: int = 8,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[int]:
+        """Read one text into each of several memories, with the results of ``memory.write`` one by one, in shared passes.
+
+        Args:
+            memories: different ones, all of this model.
+            texts, sources: as for ``Memory.write``, one each.
+            batch: chunks of one pass at most.
+            progress: called with the text tokens written so far, over all memories.
+
+        Returns:
+            text tokens taken in, the pending ones included, per memory.
+
+        Raises:
+            EmptyTextError, InputError: found before anything is written.
+        """
+        from mplus.memory.write_many import write_many
+
+        return write_many(self.writer, memories, texts, sources, batch=batch, progress=progress)
+
+    def cut(self, text: str) -> list[list[int]]:
+        """Cut a text into chunks of token ids, as ``memory.write`` does.
+
+        Raises:
+            EmptyTextError: there is nothing but white space.
+        """
+        return self.writer.cut(text)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text, no special tokens added."""
+        return [token for chunk in self.cut(text) for token in chunk]
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -161,32 +289,19 @@ class MPlusModel(PromptReader):
         Args:
             input_ids: [B, T], left-padded where `attention_mask` [B, T] is 0. Behind a memory, a BOS that begins a prompt is passed
                 over as padding is (its logits mean nothing): memory's own stands in front.
-            memory: one for all prompts, one each, or several for one prompt; a ``Written`` is read alone; None: the bare base.
+            memory: one for all prompts, one each, or several for one prompt; a ``EncodedChunk`` is read alone; None: the bare base.
             return_retrieved: give what each prompt drew from long-term memory.
             output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
             exact: score every long-term token; else ``Geometry.search`` says from which size on candidates are enough.
             query: what searches memory: a text, texts or token ids; default: the last user turn, see ``mplus.text.search_query``.
         """
-        prompts = self._of_ids(input_ids, attention_mask)
-        own = prompts.ids.shape[1]
-        memories = self._memories(memory, len(prompts))
-        if len(memories) > len(prompts):
-            prompts = prompts.repeated(len(memories))
-        states: list[Tensor] = []
-        with self._using(memories), torch.no_grad():
-            prompts, searching = self._behind(memories, prompts, query)
-            prompts = prompts.after(pending_ids(memories), self._pad_id())
-            self._check_room(memories, prompts, 0)
-            with self._reading(memories, prompts, query=searching, exact=exact) as (reading, kwargs), Hooks() as hooks:
-                if output_hidden_states:  # by hooks of our own: those of transformers would stay on the model
-                    hooks.on_states(self.attached.decoder, states.append)
-                out = self.attached.decoder.model(input_ids=prompts.ids, use_cache=reading is not None, **kwargs)
-                if reading is not None:
-                    reading.release()
-        return MPlusOutput(
-            out.logits[:, -own:],
-            reading.retrieved() if reading is not None and return_retrieved else None,
-            tuple(part[:, -own:] for part in states) if output_hidden_states else None,
+        return self.reader.forward(
+            self.reader.prompts_of(input_ids, attention_mask),
+            memory,
+            return_retrieved=return_retrieved,
+            output_hidden_states=output_hidden_states,
+            exact=exact,
+            query=query,
         )
 
     @overload
@@ -220,17 +335,7 @@ class MPlusModel(PromptReader):
         Raises:
             EmptyTextError, PromptTooLongError, InputError.
         """
-        for name in ("input_ids", "inputs"):  # as in ``generate(**tokenizer(...))``
-            if kwargs.get(name) is not None:
-                if prompt is not None:
-                    raise InputError(f"the prompt was given twice, as the first argument and as {name}; give one")
-                prompt = kwargs[name]
-            kwargs.pop(name, None)
-        texts = texts_of(prompt)
-        if texts is None:
-            return self._generated(self._of_ids(prompt, kwargs.pop("attention_mask", None)), memory, kwargs)[0]
-        answers, repeated = self._said(texts, memory, kwargs)
-        return answers[0] if isinstance(prompt, str) and len(answers) == 1 and not repeated else answers
+        return self.reader.generate(prompt, memory, kwargs)
 
     @overload
     def chat(
@@ -264,14 +369,7 @@ class MPlusModel(PromptReader):
         Returns:
             the answer without white space around it, or a list of them, in the order of ``generate``.
         """
-        conversations, several = conversations_of(messages)
-        if self.tokenizer is None or (self.tokenizer.chat_template is None and not (template and "chat_template" in template)):
-            raise InputError(f"model {self.name!r} has no chat template; use generate with a prompt of your own")
-        texts = [templated(self.tokenizer, conversation, template) for conversation in conversations]
-        if self.geometry.retrieval == "shared" and kwargs.get("query") is None:  # else tokens of the prompt search
-            kwargs["query"] = asked_alone(self.tokenizer, conversations)
-        answers = [answer.strip() for answer in self._said(texts, memory, kwargs, of_template=True)[0]]
-        return answers if several or len(answers) != 1 else answers[0]
+        return self.reader.chat(messages, memory, template, kwargs)
 
     def log_likelihood(
         self,
@@ -287,21 +385,10 @@ class MPlusModel(PromptReader):
             prompts, continuations: token ids, at least one each.
             query: as for a call of the model.
         """
-        if len(prompts) != len(continuations) or not len(prompts) or not all(map(len, prompts)):
-            raise InputError(f"{len(continuations)} continuations for {len(prompts)} prompts; give one each, none of them empty")
-        before, behind = ([self._row(row) for row in rows] for rows in (prompts, continuations))
-        memories = self._memories(memory, len(before))
-        if memories:
-            before = [without_bos(self.tokenizer, row, self._bos_id) for row in before]
-        rows = Prompts.from_rows(before, self._pad_id(), self.device)
-        with self._using(memories):
-            searching = Query.of(self.tokenizer, rows, query) if memories else None
-            rows = rows.after(pending_ids(memories), self._pad_id())
-            self._check_room(memories, rows, max(map(len, behind)))
-            return log_likelihood(self, rows, behind, memories, searching)
+        return self.reader.log_likelihood(prompts, continuations, memory, query=query)
 
     @contextmanager
     def untouched(self) -> Iterator[PreTrainedModel]:
         """The stock decoder with no adapter on, for baselines. Other threads wait; this one may read memories inside."""
-        with self.turn.held(nests=True), self.attached.adapters.on(None):
+        with self.writer.turn.held(nests=True), self.attached.adapters.on(None):
             yield self.attached.decoder.model

@@ -105,7 +105,7 @@ YAMLS: dict[str, Callable[[Random], bytes]] = {
 
 def _cut(random: Random) -> bytes:
     """A good recipe with a few bytes gone, doubled or changed."""
-    from mplus.training.recipe_file import SHIPPED
+    from mplus.training.run.recipe_file import SHIPPED
 
     text = bytearray(random.choice(sorted(SHIPPED.rglob("*.yaml"))).read_bytes())
     for _ in range(random.randrange(1, 5)):

@@ -108,7 +108,7 @@ class Plain:
         """A prompt [T] that reads a memory which keeps hidden states."""
         adapters = self.attached.adapters
         memory_adapter = adapters.named(self.model.geometry.memory_projection)
-        short = memory.pool.at_slots(memory.pool.order)["hidden"]
+        short = memory.short_term.at_slots(memory.short_term.order)["hidden"]
         shared = self.vote(ids, memory) if memory.geometry.retrieval == "shared" else None
         text, hidden, chosen = self.embed(ids), [], []
         for number in range(len(self.layers)):
@@ -130,14 +130,14 @@ class Plain:
     def recent(self, memory: Memory) -> int:
         """Short-term tokens that may stay beside the prompt: all but the whole blocks that are older than ``recent_tokens``."""
         size, wanted = memory.geometry.block_tokens, memory.geometry.recent_tokens
-        births = memory.pool.births[0].tolist()
+        births = memory.short_term.births[0].tolist()
         older = [birth for birth in births if birth < memory.now - wanted] if wanted else births
         return len(births) - len(older) // size * size if wanted else 0
 
     def search(self, number: int, text: Tensor, memory: Memory) -> list[int]:
         """Indices of the best rows of one layer, oldest first, scored one by one (paper section 3.2)."""
         retriever, geometry = self.attached.retriever, memory.geometry
-        store = memory.longterm.stores[number]
+        store = memory.long_term.stores[number]
         if not geometry.reads_ltm or not len(store):
             return []
         assert isinstance(retriever, LayerRetriever)
@@ -151,7 +151,7 @@ class Plain:
 
     def vote(self, ids: Tensor, memory: Memory) -> list[int]:
         """Indices of the best blocks' rows in reading order, scored block by block over a pass without memory."""
-        retriever, geometry, store = self.attached.retriever, memory.geometry, memory.longterm.stores[0]
+        retriever, geometry, store = self.attached.retriever, memory.geometry, memory.long_term.stores[0]
         assert isinstance(retriever, VoteRetriever)
         text, features = self.embed(ids), {}
         for number, block in enumerate(self.layers):
@@ -163,8 +163,8 @@ class Plain:
         )
         size, keys, births = geometry.block_tokens, store.column("search"), store.column("birth").tolist()
         if geometry.read_order == "score":  # short-term memory is searched too; its rows are numbered behind the store's
-            pool = memory.pool.at_slots(memory.pool.order)["search"][0]
-            keys, births = torch.cat([keys, pool]), births + memory.pool.births[0].tolist()
+            pool = memory.short_term.at_slots(memory.short_term.order)["search"][0]
+            keys, births = torch.cat([keys, pool]), births + memory.short_term.births[0].tolist()
         row_of = {birth: row for row, birth in enumerate(births)}
         places = sorted({birth // size for birth in births})
         score = {}
@@ -174,15 +174,13 @@ class Plain:
             rows = [row_of[birth] for birth in range(inside[0] * size, (inside[-1] + 1) * size) if birth in row_of]
             score[place] = float((query @ keys[rows].T).amax(1).mean())
         certain = geometry.certain_score is None or max(score.values()) >= geometry.certain_score
-        if geometry.second_look:
-            score.update(self.second_look(ids, memory, score, births))
         recent = self.recent(memory)
-        first = memory.pool.births[0].tolist()[-recent] // size if recent else 0
+        first = memory.short_term.births[0].tolist()[-recent] // size if recent else 0
         self.behind = recent if recent and max(places, key=lambda place: score[place]) >= first else 0
         if self.behind:
             places = [place for place in places if place < first]
         if not certain:
-            self.behind = len(memory.pool)
+            self.behind = len(memory.short_term)
             places = [place for place in places if place * size in store.column("birth")]
         budget, wanted = geometry.ltm_read_tokens // size, list[int]()
         for place in sorted(places, key=lambda place: -score[place]):
@@ -200,35 +198,10 @@ class Plain:
         found = [place for span in spans for place in span]
         return [row_of[birth] for place in found for birth in range(place * size, (place + 1) * size) if birth in row_of]
 
-    def second_look(self, ids: Tensor, memory: Memory, score: dict[int, float], births: list[int]) -> dict[int, float]:
-        """New scores of the best windows that do not overlap, above all others: each is read alone before the prompt."""
-        geometry, retriever = memory.geometry, self.attached.retriever
-        assert isinstance(retriever, VoteRetriever)
-        taken: list[int] = []
-        for place in sorted(score, key=lambda place: -score[place]):
-            if len(taken) < geometry.second_look and all(abs(place - other) >= retriever.window for other in taken):
-                taken.append(place)
-        short = memory.pool.at_slots(memory.pool.order)["hidden"]
-        judged = {}
-        for place in taken:
-            size = geometry.block_tokens
-            around = range((place - 1) * size, (place + retriever.window + 1) * size)
-            rows = [row for birth in around for row, born in enumerate(births) if born == birth]
-            text = self.embed(ids)
-            for number in range(len(self.layers)):
-                every = torch.cat([longterm_hidden(memory, number), short[number]])
-                prefix = torch.cat([self.attached.bos[number][None], every[rows]])
-                text = self.layer(number, prefix, text, self.attached.adapters.named(geometry.memory_projection), None)
-            chance = self.net.lm_head(self.net.model.norm(text)).log_softmax(-1)
-            each = [float(chance[place, int(token)]) for place, token in enumerate(ids[1:])]
-            judged[place] = score[place] + geometry.look_weight * sum(each) / len(each)
-        top = max((score[place] for place in score if place not in judged), default=0.0)
-        return {place: value - min(judged.values()) + top + 1.0 for place, value in judged.items()}
-
 
 def longterm_hidden(memory: Memory, number: int) -> Tensor:
     """[M, D] hidden states of one layer's long-term rows."""
-    stores = memory.longterm.stores
+    stores = memory.long_term.stores
     shared = memory.geometry.retrieval == "shared"
     rows: Tensor = stores[0].column("hidden")[:, number] if shared else stores[number].column("hidden")
     return rows

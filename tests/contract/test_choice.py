@@ -35,7 +35,7 @@ def drawn(model: MPlusModel, memory: Memory, seed: int = 23) -> list[list[int]]:
 
 
 def births(memory: Memory, indices: list[list[int]]) -> list[list[int]]:
-    return [store.column("birth")[rows].tolist() for store, rows in zip(memory.longterm.stores, indices, strict=True)]
+    return [store.column("birth")[rows].tolist() for store, rows in zip(memory.long_term.stores, indices, strict=True)]
 
 
 class GivenRows(Plain):
@@ -57,13 +57,13 @@ class GivenRows(Plain):
 def newest(memory: Memory) -> list[list[int]]:
     """Rows of the K0 greatest births of every store, oldest first; drops are whole blocks where blocks are read."""
     count = memory.geometry.ltm_read_tokens
-    tables = [store.column("birth").tolist() for store in memory.longterm.stores]
+    tables = [store.column("birth").tolist() for store in memory.long_term.stores]
     return [sorted(range(len(table)), key=lambda row: (table[row], -row))[-count:] for table in tables]
 
 
 def test_recent_reads_the_newest_oldest_first_as_plain_concatenation_does(model: MPlusModel) -> None:
     memory = filled(model, tokens=60, choice="recent", memory_format="hidden")
-    assert len(memory.longterm) > model.geometry.ltm_read_tokens
+    assert len(memory.long_term) > model.geometry.ltm_read_tokens
     before = contents(memory)
     assert drawn(model, memory) == newest(memory)
     got = model(ids(PROMPT, 23)[None], memory=memory).logits[0]
@@ -109,7 +109,7 @@ def test_random_reads_all_parts_of_the_memory_alike(model: MPlusModel) -> None:
     hits = torch.zeros(4)
     for seed in range(300):
         memory.seed = seed
-        hits += torch.tensor(drawn(model, memory)[0]).mul(4).div(len(memory.longterm)).long().bincount(minlength=4)
+        hits += torch.tensor(drawn(model, memory)[0]).mul(4).div(len(memory.long_term)).long().bincount(minlength=4)
     assert hits.sum() == 300 * model.geometry.ltm_read_tokens
     assert (hits / hits.sum() - 0.25).abs().max() < 0.05
 
@@ -119,7 +119,7 @@ def test_few_long_term_tokens_are_all_read_whatever_the_choice(tiny_model: TinyM
     texts = []
     for choice in ("best", "recent", "random"):
         memory = filled(model, tokens=24, choice=choice)
-        assert 0 < len(memory.longterm) <= model.geometry.ltm_read_tokens
+        assert 0 < len(memory.long_term) <= model.geometry.ltm_read_tokens
         texts.append(model(ids(PROMPT, 23)[None], memory=memory).logits)
     assert torch.equal(texts[0], texts[1]) and torch.equal(texts[0], texts[2])
 
@@ -143,7 +143,7 @@ def test_generation_without_cache_reads_the_same(model: MPlusModel, choice: str)
 def test_an_empty_memory_reads_nothing(model: MPlusModel) -> None:
     for choice in ("recent", "random"):
         memory = filled(model, tokens=5, choice=choice)
-        assert not len(memory.longterm)
+        assert not len(memory.long_term)
         plain = model(ids(PROMPT, 23)[None], memory=filled(model, tokens=5, ltm=False)).logits
         torch.testing.assert_close(model(ids(PROMPT, 23)[None], memory=memory).logits, plain)
 

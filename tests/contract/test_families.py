@@ -51,7 +51,7 @@ def model(tiny_model: TinyModel, family: str, setup: str) -> Iterator[MPlusModel
 def memory(model: MPlusModel) -> Iterator[Memory]:
     """A memory with long-term rows, which no test of this file changes."""
     found = filled(model)
-    assert len(found.longterm) > model.geometry.ltm_read_tokens
+    assert len(found.long_term) > model.geometry.ltm_read_tokens
     before = contents(found)
     yield found
     assert same_contents(before, contents(found)), "reading changed the memory"
@@ -81,7 +81,7 @@ def padded(rows: list[Tensor], pad: int = 0) -> tuple[Tensor, Tensor]:
 def test_write_equals_plain_concatenation(model: MPlusModel, tokens: int | str) -> None:
     chunk = ids(model.geometry.chunk_tokens if tokens == "longest" else int(tokens), seed=21)
     memory = filled(model, memory_format="hidden")
-    tail = memory.pool.newest(model.geometry.new_tokens)["hidden"]
+    tail = memory.short_term.newest(model.geometry.new_tokens)["hidden"]
     assert tail.shape[1] == model.geometry.new_tokens
     written = model.encode(chunk, memory)
     assert written.hidden is not None
@@ -102,7 +102,7 @@ def test_read_equals_plain_concatenation(model: MPlusModel) -> None:
     out = model(prompt[None], memory=memory, return_retrieved=True, output_hidden_states=True)
     assert out.retrieved is not None and out.hidden_states is not None
     layers = out.retrieved[0].indices
-    long = [[row for row in rows if row < len(memory.longterm)] for rows in plain.chosen]  # what follows is short-term
+    long = [[row for row in rows if row < len(memory.long_term)] for rows in plain.chosen]  # what follows is short-term
     assert (layers * len(long) if len(layers) == 1 else layers) == long
     for got, expected in zip(out.hidden_states, plain.hidden, strict=True):
         close(got[0], expected)
@@ -111,7 +111,7 @@ def test_read_equals_plain_concatenation(model: MPlusModel) -> None:
 
 def test_read_of_a_memory_that_still_grows_equals_plain_concatenation(model: MPlusModel) -> None:
     memory, prompt = filled(model, tokens=10, memory_format="hidden"), ids(5, seed=24)
-    assert len(memory.pool) < model.geometry.stm_tokens and not len(memory.longterm)
+    assert len(memory.short_term) < model.geometry.stm_tokens and not len(memory.long_term)
     close(model(prompt[None], memory=memory).logits[0], Plain(model).read(prompt, memory).logits)
 
 
@@ -175,7 +175,7 @@ def test_both_memory_formats_in_one_batch_equal_one_by_one(model: MPlusModel) ->
 
 def test_chunks_written_as_a_batch_equal_chunks_written_alone(model: MPlusModel, memory: Memory) -> None:
     chunks = torch.stack([ids(5, 58), ids(5, 59)])
-    for one, chunk in zip(model.encode_batch(chunks, memory), chunks, strict=True):
+    for one, chunk in zip(model.writer.encode_batch(chunks, memory), chunks, strict=True):
         alone = model.encode(chunk, memory)
         assert one.rows.keys() == alone.rows.keys()
         for name, rows in one.rows.items():
@@ -191,7 +191,7 @@ def test_keys_and_values_equal_hidden_states(model: MPlusModel) -> None:
     first, second = (model(prompts, memory=one, return_retrieved=True) for one in (hidden, kv))
     close(first.logits, second.logits)
     assert [found.indices for found in first.retrieved or []] == [found.indices for found in second.retrieved or []]
-    assert torch.equal(hidden.pool.births, kv.pool.births)
+    assert torch.equal(hidden.short_term.births, kv.short_term.births)
 
 
 @pytest.mark.parametrize("memory_format", ["hidden", "kv"])
@@ -260,7 +260,7 @@ def test_greedy_generation_equals_repeated_argmax(model: MPlusModel, monkeypatch
         return first[0]
 
     monkeypatch.setattr("mplus.attach.read.find_by_vote", found_once)
-    assert len(memory.longterm) <= model.geometry.ltm_read_tokens
+    assert len(memory.long_term) <= model.geometry.ltm_read_tokens
     text = ids(5, 84)[None]
     got = model.generate(text, memory=memory, max_new_tokens=5, do_sample=False)
     for _ in range(5):
@@ -400,6 +400,11 @@ def test_unsupported_architecture_names_the_supported_ones() -> None:
     assert all(name in str(caught.value) for name in SUPPORTED)
 
 
+def test_a_decoder_that_sees_later_tokens_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="use_bidirectional_attention"):
+        MPlusModel.from_base(tiny_decoder("gemma", use_bidirectional_attention=True), geometry=tiny_geometry())
+
+
 # -- limits of a family ----------------------------------------------------------------------------------------------
 
 SLIDING: dict[str, dict[str, Any]] = {
@@ -414,7 +419,7 @@ def test_sliding_window_is_the_limit_and_inside_it_nothing_changes(sliding: str)
     model = MPlusModel.from_base(tiny_decoder(sliding, **SLIDING[sliding]), geometry=tiny_geometry())
     assert model.attached.decoder.positions == 64
     memory = filled(model, tokens=64, memory_format="hidden")
-    room = 64 - 1 - len(memory.pool) - model.geometry.ltm_read_tokens
+    room = 64 - 1 - len(memory.short_term) - model.geometry.ltm_read_tokens
     prompt = ids(room, 94)
     close(model(prompt[None], memory=memory).logits[0], Plain(model).read(prompt, memory).logits)
     got = model.generate(prompt[: room - 6], memory=memory, max_new_tokens=6, do_sample=False)

@@ -16,7 +16,7 @@ from mplus.errors import UnsupportedModelError
 from mplus.memory.index.levels import KeyLevels
 from mplus.memory.index.sketch import BlockSketch
 from mplus.retriever import LayerRetriever, VoteRetriever
-from tests.tiny import SETUPS, contents, filled, ids, same_contents, tiny_decoder, tiny_geometry, tiny_model
+from tests.tiny import SETUPS, contents, filled, ids, same_contents, search_from, tiny_decoder, tiny_geometry, tiny_model
 
 MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "plain": nullcontext,
@@ -95,16 +95,15 @@ def defaults(kind: str) -> Iterator[None]:
 @pytest.mark.parametrize("kind", ["float64", "meta"])
 @pytest.mark.parametrize("search", ["auto", "exact"])
 def test_torchs_defaults_change_no_read(model: MPlusModel, kind: str, search: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for summaries in (KeyLevels, BlockSketch):
-        monkeypatch.setattr(summaries, "group_rows", 64)
-    geometry = model.geometry.changed(search=search, exact_below=64, candidates=1)
+    search_from(monkeypatch, 64)
+    geometry = model.geometry.changed(search=search)
     memory = model.new_memory(seed=1)
-    memory.geometry = memory.longterm.geometry = geometry
+    memory.geometry = memory.long_term.geometry = geometry
     memory.write(ids(400, 2))
     prompt = ids(6, 5)[None]
     wanted = model(prompt, memory=memory).logits
     model.attached.bos, model.attached.shelf = model.attached.bos, Shelf()
-    memory.longterm.derived.clear()
+    memory.long_term.derived.clear()
     with defaults(kind):
         got = model(prompt, memory=memory).logits
     assert got.dtype == torch.float32
@@ -130,7 +129,7 @@ def test_torchs_defaults_change_no_write_pass(model: MPlusModel, kind: str) -> N
     memory, chunk = filled(model, 24), ids(7, 6)
     wanted = model.encode(chunk, memory).rows
     with defaults(kind):
-        got = model.encode_batch(chunk[None], memory)[0].rows
+        got = model.writer.encode_batch(chunk[None], memory)[0].rows
     assert all(torch.equal(value, wanted[name]) and value.dtype == wanted[name].dtype for name, value in got.items())
 
 

@@ -31,7 +31,7 @@ def behind(model: MPlusModel, memory: Memory, prompt: Tensor) -> int:
 
 
 def test_newest_tokens_stay_whole_where_the_prompt_is_about_them() -> None:
-    model = tiny_model("llama", "recent", second_look=0)
+    model = tiny_model("llama", "recent")
     memory = filled(model, tokens=TEXT, memory_format="hidden")
     text = ids(TEXT, 1)
     about_the_newest = behind(model, memory, text[-6:])
@@ -46,7 +46,7 @@ def test_newest_tokens_are_found_like_others_where_nothing_is_said_of_them() -> 
 
 
 def test_prompts_of_both_kinds_in_one_batch_equal_one_by_one() -> None:
-    model = tiny_model("llama", "recent", second_look=0)
+    model = tiny_model("llama", "recent")
     memory = filled(model, tokens=TEXT)
     prompts = torch.stack([ids(TEXT, 1)[-6:], ids(TEXT, 1)[8:14]])
     together = model(prompts, memory=memory).logits
@@ -61,8 +61,8 @@ ALWAYS, NEVER = -1e9, 1e9
 def test_where_the_search_is_not_certain_short_term_memory_stays_in_its_order(tokens: int) -> None:
     model = tiny_model("llama", "recent", certain_score=NEVER)
     memory = filled(model, tokens=tokens, memory_format="hidden")
-    assert (memory.longterm.smallest > 0) is (tokens == TEXT)
-    assert behind(model, memory, ids(TEXT, 1)[8:14]) == len(memory.pool)
+    assert (memory.long_term.smallest > 0) is (tokens == TEXT)
+    assert behind(model, memory, ids(TEXT, 1)[8:14]) == len(memory.short_term)
 
 
 def test_a_search_that_is_certain_reads_as_without_the_rule() -> None:
@@ -81,7 +81,7 @@ def test_without_long_term_memory_an_uncertain_search_reads_the_text_as_it_went(
 
 
 def test_certain_and_uncertain_prompts_in_one_batch_equal_one_by_one() -> None:
-    model = tiny_model("llama", "recent", second_look=0)
+    model = tiny_model("llama", "recent")
     prompts = torch.stack([ids(TEXT, 1)[-6:], ids(TEXT, 1)[8:14]])
     best = []
     for prompt in prompts:
@@ -89,11 +89,11 @@ def test_certain_and_uncertain_prompts_in_one_batch_equal_one_by_one() -> None:
         features = prompt_features(model.attached, prompt[None], mask)
         assert isinstance(model.attached.retriever, VoteRetriever)
         best.append(float(vote(model.attached.retriever, memory, Places.of(memory, with_short_term=True), features, mask).amax()))
-    model = tiny_model("llama", "recent", second_look=0, certain_score=sum(best) / 2)
+    model = tiny_model("llama", "recent", certain_score=sum(best) / 2)
     memory = filled(model, tokens=TEXT)
     out = model(prompts, memory=memory, return_retrieved=True)
     assert out.retrieved is not None
-    stays = [one.layers[0].behind == len(memory.pool) for one in out.retrieved]
+    stays = [one.layers[0].behind == len(memory.short_term) for one in out.retrieved]
     assert sorted(stays) == [False, True]
     alone = torch.cat([model(row[None], memory=memory).logits for row in prompts])
     torch.testing.assert_close(out.logits, alone, atol=1e-4, rtol=1e-4)

@@ -13,7 +13,7 @@ from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from mplus import Memory, MPlusModel
 from mplus.attach.attention import NAME, grouped, grouped_on_cpu
 from mplus.attach.prefix import Shelf
-from mplus.memory.rows import Written
+from mplus.memory.rows import EncodedChunk
 from tests.conftest import TinyModel
 from tests.tiny import FAMILIES, SETUPS, filled, ids
 
@@ -54,8 +54,8 @@ def test_every_way_to_save_time_gives_what_the_published_procedure_gives(
         slow = filled(model, memory_format=memory_format)
     with PublishedProcedure(model, parts):
         fast = filled(model, memory_format=memory_format)
-    for name, value in slow.pool.at_slots(slow.pool.order).items():
-        close(fast.pool.at_slots(fast.pool.order)[name], value)
+    for name, value in slow.short_term.at_slots(slow.short_term.order).items():
+        close(fast.short_term.at_slots(fast.short_term.order)[name], value)
     prompt = ids(6, 50)[None]
     for _ in range(2):  # the second read may find buffers of the first
         close(read(model, fast, prompt, parts), read(model, slow, prompt, DIFFERENCES))
@@ -98,9 +98,9 @@ def test_buffers_hold_no_memory_alive_and_one_prefix_at_most(model: MPlusModel) 
     one, two = filled(model, text_seed=4), filled(model, text_seed=5)
     shelf = model.attached.shelf
     read(model, one, ids(6, 54)[None])
-    assert shelf._held is not None and shelf._held[0]() is one.pool.lineage
+    assert shelf._held is not None and shelf._held[0]() is one.short_term.lineage
     read(model, two, ids(6, 54)[None])
-    assert shelf._held[0]() is two.pool.lineage
+    assert shelf._held[0]() is two.short_term.lineage
     pool = shelf._held[0]
     del two
     assert pool() is None
@@ -125,8 +125,7 @@ def test_a_failed_read_leaves_no_buffers(model: MPlusModel, monkeypatch: pytest.
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(model.attached.decoder.layers[-1].mlp, "forward", broken)
         read(model, memory, prompt)
-    if not model.geometry.second_look:  # whose own pass fails before the buffers are taken
-        assert model.attached.shelf._held is None
+    assert model.attached.shelf._held is None
     close(read(model, memory, prompt), expected)
 
 
@@ -159,7 +158,7 @@ def test_changed_weights_are_seen(model: MPlusModel, replaced: bool) -> None:
 def test_a_write_that_computes_only_what_it_keeps_writes_the_same(model: MPlusModel) -> None:
     memory = filled(model)
     for tokens in {1, model.geometry.new_tokens, model.geometry.chunk_tokens}:
-        passes: dict[bool, Written] = {}
+        passes: dict[bool, EncodedChunk] = {}
         for short, parts in ((False, ["short_writes"]), (True, [])):
             with PublishedProcedure(model, parts):
                 passes[short] = model.encode(ids(tokens, 70), memory)

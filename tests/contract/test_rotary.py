@@ -115,14 +115,14 @@ def test_reads_and_writes_equal_plain_concatenation(model: MPlusModel) -> None:
     plain = Plain(model).read(prompt, memory)
     out = model(prompt[None], memory=memory, return_retrieved=True)
     assert out.retrieved is not None
-    long = [[row for row in rows if row < len(memory.longterm)] for rows in plain.chosen]
+    long = [[row for row in rows if row < len(memory.long_term)] for rows in plain.chosen]
     found = out.retrieved[0].indices
     assert (found * len(long) if len(found) == 1 else found) == long
     close(out.logits[0], plain.logits)
     chunk = ids(5, seed=21)
     written = model.encode(chunk, memory)
     assert written.hidden is not None
-    close(written.hidden, Plain(model).write(chunk, memory.pool.newest(model.geometry.new_tokens)["hidden"]))
+    close(written.hidden, Plain(model).write(chunk, memory.short_term.newest(model.geometry.new_tokens)["hidden"]))
 
 
 @pytest.mark.parametrize("name", SCALING)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mplus.memory.longterm import LongTerm
-from mplus.memory.quantised import dequantise, quantise
+from mplus.memory.long_term import LongTerm
+from mplus.memory.row_codec import dequantise, quantise
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.disk import DiskStorage, DiskStore
 from mplus.memory.stores.protocol import Storage
@@ -114,8 +114,8 @@ def test_memories_and_their_forks_equal_lists_of_rounded_rows_under_random_acts(
         if act < 5:
             fresh = list(range(now, now + BLOCK * (1 + draw(6))))
             now += len(fresh)
-            memory.settle()
-            memory.take(*written(fresh))
+            memory.reserve()
+            memory.append(*written(fresh))
             births = births + fresh
             births = births[-(-max(0, len(births) - capacity) // BLOCK) * BLOCK :]
         elif act == 5:
@@ -151,7 +151,7 @@ def test_every_layer_keeps_and_counts_down_its_own_rows(storage: Storage, types:
     memory = longterm(storage, types, "per_layer", drop="per_layer", **rules)
     for first in range(0, 20, 2):
         rows, births = written([first, first + 1], LAYERS)
-        memory.take(rows, torch.cat([births, births + 100]))
+        memory.append(rows, torch.cat([births, births + 100]))
     expected = [16, 17, 18, 19]
     for layer in range(LAYERS):
         assert memory.stores[layer].column("birth").tolist() == [birth + 100 * layer for birth in expected]
@@ -198,8 +198,8 @@ def test_evicting_touches_no_row_and_keeps_the_other_pieces(
     monkeypatch.setattr("mplus.memory.stores.ram.SLAB_ROWS", SEGMENT_ROWS)
     memory = longterm(storage, types, ltm_capacity=10_000)
     for first in range(0, 10 * SEGMENT_ROWS, SEGMENT_ROWS):
-        memory.take(*written(list(range(first, first + SEGMENT_ROWS))))
-    memory.settle()
+        memory.append(*written(list(range(first, first + SEGMENT_ROWS))))
+    memory.reserve()
     before = pieces_of(memory)
     with Touched() as touched:
         memory.stores[0].evict_oldest(3 * SEGMENT_ROWS + 5)
@@ -215,12 +215,12 @@ def test_a_write_at_capacity_touches_as_much_of_a_large_memory_as_of_a_small_one
     for capacity in (512, 4096):
         memory = longterm(RamStorage(), types, ltm_capacity=capacity)
         for first in range(0, capacity, 256):
-            memory.take(*written(list(range(first, first + 256))))
+            memory.append(*written(list(range(first, first + 256))))
         assert len(memory) == capacity
         fresh = written(list(range(capacity, capacity + BLOCK)))
-        memory.take(*fresh)  # a new slab may be opened here
+        memory.append(*fresh)  # a new slab may be opened here
         with Touched() as touched:
-            memory.take(*fresh)
+            memory.append(*fresh)
         assert len(memory) == capacity
         counts.add(touched.numbers)
     assert len(counts) == 1 and max(counts) < 100 * BLOCK * LAYERS * HEADS * WIDTH
@@ -229,7 +229,7 @@ def test_a_write_at_capacity_touches_as_much_of_a_large_memory_as_of_a_small_one
 def test_search_keys_are_decoded_one_piece_at_a_time(storage: Storage) -> None:
     memory = longterm(storage, ("int8", "int8"), ltm_capacity=10_000)
     for first in range(0, 4 * SEGMENT_ROWS, SEGMENT_ROWS):
-        memory.take(*written(list(range(first, first + SEGMENT_ROWS))))
+        memory.append(*written(list(range(first, first + SEGMENT_ROWS))))
     largest = max(part.shape[0] for part in memory.stores[0].parts("search"))
     parts: Iterator[Tensor] = memory.search_parts(0)
     for part in memory.stores[0].parts("search"):

@@ -13,12 +13,10 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.errors import SnapshotError
-from mplus.memory.index.levels import KeyLevels
-from mplus.memory.index.sketch import BlockSketch
-from mplus.memory.longterm import LongTerm
+from mplus.memory.long_term import LongTerm
 from mplus.retriever import VoteRetriever, best_places, choose_blocks
 from tests.contract.test_families import padded
-from tests.tiny import SETUPS, filled, ids, tiny_model
+from tests.tiny import SETUPS, filled, ids, search_from, tiny_model
 
 GROUP = 128
 
@@ -31,9 +29,8 @@ def setup(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["auto", "exact"])
 def model(request: pytest.FixtureRequest, setup: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MPlusModel]:
     """An untrained retriever, long-term memory that forgets, summaries from 128 rows on."""
-    for kind in (KeyLevels, BlockSketch):
-        monkeypatch.setattr(kind, "group_rows", GROUP)
-    yield tiny_model(setup=setup, ltm_capacity=600, exact_below=GROUP, candidates=1, search=request.param)
+    search_from(monkeypatch, GROUP)
+    yield tiny_model(setup=setup, ltm_capacity=600, search=request.param)
 
 
 def found(model: MPlusModel, memory: Memory, table: Tensor, mask: Tensor | None = None) -> list[list[list[int]]]:
@@ -49,8 +46,8 @@ def prompts(seed: int) -> list[Tensor]:
 def memory_that_forgot(model: MPlusModel, seed: int) -> Memory:
     tokens = 1300 if model.geometry.chunk_tokens > model.geometry.new_tokens else 900  # the same number of memory tokens
     memory = filled(model, tokens, seed=seed, text_seed=seed)
-    assert memory.now - len(memory.pool) - len(memory.longterm) > GROUP, "nothing was forgotten"
-    assert (len(memory.longterm.summaries[0]) > 0) == (model.geometry.search == "auto")
+    assert memory.now - len(memory.short_term) - len(memory.long_term) > GROUP, "nothing was forgotten"
+    assert (len(memory.long_term.summaries[0]) > 0) == (model.geometry.search == "auto")
     return memory
 
 
@@ -85,17 +82,16 @@ def test_what_summaries_follow_from_is_not_only_the_rows_held(
     setup: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Without the stored state a search would differ, for some prompt: so the test above tests it."""
-    for kind in (KeyLevels, BlockSketch):
-        monkeypatch.setattr(kind, "group_rows", GROUP)
-    model = tiny_model(setup=setup, ltm_capacity=600, exact_below=GROUP, candidates=1)
+    search_from(monkeypatch, GROUP)
+    model = tiny_model(setup=setup, ltm_capacity=600)
     memory = memory_that_forgot(model, 3)
     memory.save(tmp_path / "with")
     same = Memory.load(tmp_path / "with", model)
     monkeypatch.setattr(LongTerm, "restore_index", lambda self, tensors: None)
     other = Memory.load(tmp_path / "with", model)
     for one in (same, other):
-        one.longterm.summaries_of(0)
-    kept, again, made_anew = (one.longterm.summaries[0].state() for one in (memory, same, other))
+        one.long_term.summaries_of(0)
+    kept, again, made_anew = (one.long_term.summaries[0].state() for one in (memory, same, other))
     assert all(torch.equal(value, again[name]) for name, value in kept.items())
     assert any(value.shape != made_anew[name].shape or not torch.equal(value, made_anew[name]) for name, value in kept.items())
 
@@ -106,8 +102,8 @@ def test_what_summaries_follow_from_is_not_only_the_rows_held(
 def test_a_damaged_index_is_refused_in_one_sentence(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(KeyLevels, "group_rows", GROUP)
-    model = tiny_model(setup="per_layer", ltm_capacity=600, exact_below=GROUP)
+    search_from(monkeypatch, GROUP)
+    model = tiny_model(setup="per_layer", ltm_capacity=600)
     memory = filled(model, 900)
     state = LongTerm.index_state
 

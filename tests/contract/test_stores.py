@@ -183,8 +183,8 @@ def test_settling_changes_no_row(storage: Storage) -> None:
     store = storage.new_store(FIELDS, 1)
     births = list(range(SEGMENT_ROWS))
     store.append(rows(births))
-    store.settle()
-    store.settle()
+    store.reserve()
+    store.reserve()
     assert same(store, births)
 
 

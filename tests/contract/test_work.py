@@ -12,11 +12,14 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.cost_model import Shape
-from benchmarks.filling import fill_short, grow_long, random_ids
 from benchmarks.reference import DIFFERENCES, PublishedProcedure
+from benchmarks.synthetic_memory import fill_short, grow_long, random_ids
 from benchmarks.work import Work, work_of
 from mplus import Memory, MPlusModel
 from mplus.config import make_geometry
+from mplus.memory.index.levels import KeyLevels
+from mplus.memory.index.sketch import BlockSketch
+from tests.flops import read_flops, write_flops
 
 PUBLISHED = {
     "write_tap": "output", "drop": "per_layer", "retrieval": "per_layer", "memory_projection": "read", "block_tokens": 1,
@@ -105,7 +108,7 @@ def test_a_read_computes_a_fraction_of_what_the_published_procedure_does(geometr
 def test_operations_of_a_read_are_those_of_the_formula() -> None:
     model = model_of(PUBLISHED)
     shape, geometry = Shape.of(model), model.geometry
-    expected = shape.read_flops(geometry, query=8, short=512, found=64, held=200, hidden=False)
+    expected = read_flops(shape, geometry, query=8, short=512, found=64, held=200, hidden=False)
     expected += shape.head_flops(7) - shape.layers * shape.kv_flops(1, shape.read_rank)  # all logits; BOS is at hand
     assert read(model, full(model, memory_format="kv")).flops == pytest.approx(expected, rel=0.02)
 
@@ -152,7 +155,7 @@ def test_the_last_layer_of_a_write_computes_only_what_becomes_memory() -> None:
 
 def test_operations_of_a_write_are_those_of_the_formula() -> None:
     model = model_of(PUBLISHED)
-    expected = Shape.of(model).write_flops(model.geometry, text=64, tail=16, hidden=False, short=True)
+    expected = write_flops(Shape.of(model), model.geometry, text=64, tail=16, hidden=False, short=True)
     assert written(model, full(model, memory_format="kv")).flops == pytest.approx(expected, rel=0.02)
 
 
@@ -162,8 +165,8 @@ def test_many_memories_are_written_in_as_many_passes_as_one(geometry: dict[str, 
     passed: list[int] = []
     hooks = [layer.register_forward_pre_hook(lambda *_: passed.append(1)) for layer in model.attached.decoder.layers]
     try:
-        one = work_of(lambda: model.encode_many([([3] * 64, memories[0])]))
-        four = work_of(lambda: model.encode_many([([3] * 64, memory) for memory in memories]))
+        one = work_of(lambda: model.writer.encode_many([([3] * 64, memories[0])]))
+        four = work_of(lambda: model.writer.encode_many([([3] * 64, memory) for memory in memories]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -180,7 +183,7 @@ def count(act: Callable[[], Any]) -> int:
 
 
 def test_forgetting_moves_no_row(geometry: dict[str, Any]) -> None:
-    longterm = full(model_of(geometry), ltm=4096).longterm
+    longterm = full(model_of(geometry), ltm=4096).long_term
 
     def forget() -> None:
         for store in longterm.stores:
@@ -197,13 +200,16 @@ def test_forgetting_moves_no_row(geometry: dict[str, Any]) -> None:
     ],
 )
 def test_a_search_of_summaries_scores_a_bounded_number_of_keys_exactly(
-    rules: dict[str, Any], key_width: int, sizes: tuple[int, int], a_key: int
+    rules: dict[str, Any], key_width: int, sizes: tuple[int, int], a_key: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it computes grows with the long-term memory by the summaries' products alone, so exact scores do not grow."""
+    for kind in (KeyLevels, BlockSketch):
+        monkeypatch.setattr(kind, "exact_below", 1024)
+        monkeypatch.setattr(kind, "candidates_per_token", 4)
     model = model_of(rules, key_width=key_width)
     flops: dict[bool, list[int]] = {True: [], False: []}
     for held in sizes:
-        memory = model.new_memory(exact_below=1024, candidates=4, ltm_capacity=200_000)
+        memory = model.new_memory(ltm_capacity=200_000)
         fill_short(memory)
         grow_long(memory, held)
         for exact in (True, False):

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from mplus.checkpoints.base import locate
+from mplus.checkpoints.base_models.base import locate
 from mplus.errors import BaseModelMissingError
 
 

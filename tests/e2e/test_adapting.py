@@ -14,8 +14,8 @@ import torch
 from tests import tiny
 
 from mplus import MPlusModel
-from mplus.training.tasks.language import LanguageTask, Settings
-from mplus.training.texts import Corpus
+from mplus.training.data.text_sources import Corpus
+from mplus.training.objectives.language import LanguageTask, Settings
 
 ALPHABET, LETTERS, CHUNK, READ, STEPS, HELD_OUT = 4, 24, 16, 6, 160, 48
 

@@ -1,4 +1,4 @@
-"""The three tasks that train the default model: losses fall, a run goes on bit for bit, and nothing but the named parts changes."""
+"""The two tasks that train the default model: losses fall, a run goes on bit for bit, and nothing but the named parts changes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import pytest
 import torch
 
 from mplus import Geometry, MPlusModel
-from mplus.attach.find import prompt_features
-from mplus.attach.look import look_again
-from mplus.attach.places import Places
-from mplus.text.search_query import last_user_turn
-from mplus.training.finding import ByVote, Loss
-from mplus.training.task import Outcome, Task
-from mplus.training.tasks import look, read, vote
+from mplus.training.objectives import reading as read
+from mplus.training.objectives import retrieval as vote
+from mplus.training.objectives.retrievers import LateInteractionObjective, Loss
+from mplus.training.objectives.task import StepOutput, Task
 
 pytestmark = pytest.mark.e2e
 
@@ -44,11 +41,11 @@ def vote_settings(data: str, loss: Loss, bank_steps: int) -> vote.Settings:
     )
 
 
-def vote_task(base_name: str, data: str, loss: Loss = "contrastive", bank_steps: int = 60) -> vote.VoteTask:
+def vote_task(base_name: str, data: str, loss: Loss = "contrastive", bank_steps: int = 60) -> vote.RetrievalTask:
     return vote.build(fresh(base_name), vote_settings(data, loss, bank_steps), 1)
 
 
-def layer_task(base_name: str, data: str, loss: Loss = "contrastive", bank_steps: int = 60) -> vote.VoteTask:
+def layer_task(base_name: str, data: str, loss: Loss = "contrastive", bank_steps: int = 60) -> vote.RetrievalTask:
     torch.manual_seed(3)
     geometry = GEOMETRY.changed(read_order="age", drop="per_layer", retrieval="per_layer")
     model = MPlusModel.from_base(base_name, geometry=geometry, key_width=16)
@@ -74,19 +71,14 @@ def read_task(base_name: str, data: str, **changes: object) -> read.ReadTask:
     return read.build(fresh(base_name, read_lora={"r": 4, "lora_alpha": 8}), settings, 1)
 
 
-def look_task(base_name: str, data: str, dtype: str = "auto") -> look.LookTask:
-    settings = look.Settings(data=data, chunks=12, fresh_chunks=4, fresh_every=2, questions=4, candidates=3)
-    return look.build(fresh(base_name, look_lora={"r": 4, "lora_alpha": 8}, dtype=dtype), settings, 1)
-
-
-def steps(task: Task, count: int, rate: float = 2e-3) -> list[Outcome]:
+def steps(task: Task, count: int, rate: float = 2e-3) -> list[StepOutput]:
     for group in task.groups():
         for _, value in group.parameters:
             value.data = value.data.float()
     optimiser = torch.optim.AdamW([value for group in task.groups() for _, value in group.parameters], lr=rate)
     out = []
     for number in range(count):
-        outcome = task(task.share(task.draw(), 0, 1))
+        outcome = task(task.shard(task.draw(), 0, 1))
         optimiser.zero_grad()
         outcome.loss.backward()
         optimiser.step()
@@ -119,13 +111,13 @@ def test_a_right_window_covers_the_statement(base_name: str, data: str) -> None:
     task = vote_task(base_name, data)
     task.prepare()
     batch = task.draw()
-    assert isinstance(task.finding, ByVote)
+    assert isinstance(task.finding, LateInteractionObjective)
     right, known = task.finding.targets(task.banks[0], batch)
     assert bool((right & known).any(1).all()) and bool((~right & known).any(1).all())
     for row, number in enumerate(batch.questions):
-        one = task.banks[0].asked[number]
-        first, last = one.question.span
-        chunk = batch.chunks.tolist().index(one.chunk)
+        place, question = task.banks[0].questions[number]
+        first, last = question.span
+        chunk = batch.chunks.tolist().index(place)
         for window in right[row].nonzero()[:, 0].tolist():
             assert window // 16 == chunk
             start = window % 16 * 16
@@ -144,69 +136,24 @@ def test_a_reading_task_gives_losses_and_only_the_adapter_learns(base_name: str,
     assert all(bool(torch.isfinite(outcome.loss)) and outcome.samples > 0 for outcome in outcomes)
 
 
-def test_the_look_learns_questions_by_heart_and_only_its_adapter_moves(base_name: str, data: str) -> None:
-    task = look_task(base_name, data)
-    trained = {name for group in task.groups() for name, _ in group.parameters}
-    assert trained == {name for name, _ in task.net.named_parameters() if ".lora_" in name and ".look." in name}
-    task.prepare()
-    before = {name: value.clone() for name, value in task.net.state_dict().items()}
-    batch = task.draw()
-    assert batch.starts.shape == (4, 3) and bool((batch.right & batch.known).any(1).all())
-    task.draw = lambda: batch  # type: ignore[method-assign]
-    losses = [outcome.loss.item() for outcome in steps(task, 4, 3e-3)]
-    assert min(losses[1:]) < 0.5 * losses[0]
-    moved = {name for name, value in task.net.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved and moved <= trained
-
-
-def test_the_look_is_trained_on_the_scores_of_inference(base_name: str, data: str) -> None:
-    task = look_task(base_name, data, "float32")
-    task.shelf.add(1)
-    with torch.no_grad():
-        for name, value in task.net.named_parameters():
-            if ".lora_B." in name:
-                value.normal_(std=0.02)
-    one = task.shelf.asked[0][0]
-    starts = torch.tensor([[1, 4, 7]])
-    scores, weight, mask = task.shelf.judged([one], task.follows)
-    yes = torch.ones(1, 3, dtype=torch.bool)
-    batch = look.Batch([one], starts, scores[:, starts[0]], [weight[0, mask[0]]], yes, yes)
-    with torch.no_grad():
-        trained = task._scores(batch, [0])[0][0]
-
-    model = task.model
-    memory = model.new_memory(second_look=3)
-    memory.update(model.encode(task.shelf.ids[0], memory))
-    ids = torch.tensor([last_user_turn(model.tokenizer, one.prompt)])  # what a read hands to the look (decision 0025)
-    text = torch.ones_like(ids, dtype=torch.bool)
-    voted = torch.full((1, 16), -100.0)
-    voted[:, starts[0]] = batch.vote
-    weights = task.vote.queries(prompt_features(model.attached, ids, text), text)[1]
-    places = Places.of(memory, with_short_term=True)
-    judged = look_again(model.attached, memory, places, voted, weights, ids, text)[0, starts[0]]
-    torch.testing.assert_close(judged - judged.min(), trained.float() - trained.float().min(), atol=1e-3, rtol=1e-4)
-
-
 def resumable(base_name: str, data: str, kind: str) -> Task:
     """Where the search learns: stored with two banks, the older of which goes two steps later."""
-    if kind == "look":
-        return look_task(base_name, data)
     if kind == "read":
         return read_task(base_name, data)
     search, _, loss = kind.partition(" ")
     return SEARCHES[search](base_name, data, "paper" if loss else "contrastive", 4)
 
 
-@pytest.mark.parametrize("kind", ["vote", "vote paper", "layer paper", "read", "look"])
+@pytest.mark.parametrize("kind", ["vote", "vote paper", "layer paper", "read"])
 def test_a_task_goes_on_bit_for_bit(base_name: str, data: str, kind: str) -> None:
     task, twin = (resumable(base_name, data, kind) for _ in range(2))
     task.prepare()
     for number in range(3):
-        task(task.share(task.draw(), 0, 1))
+        task(task.shard(task.draw(), 0, 1))
         task.finish_step(number / 10)
     twin.load_state(task.state())
     for number in range(4):
-        left, right = (one(one.share(one.draw(), 0, 1)) for one in (task, twin))
+        left, right = (one(one.shard(one.draw(), 0, 1)) for one in (task, twin))
         assert left.loss.item() == right.loss.item() and left.metrics == right.metrics
         task.finish_step(number / 10)
         twin.finish_step(number / 10)

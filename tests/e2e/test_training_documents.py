@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mplus import Geometry, MPlusModel
-from mplus.training.bank import RawStates, Writer
-from mplus.training.documents import DocumentMaker
+from mplus.training.bank.chunk_encoder import ChunkEncoder
+from mplus.training.data.documents import DocumentMaker
 
 pytestmark = pytest.mark.e2e
 
@@ -38,20 +38,20 @@ def makers(model: MPlusModel, data: Path) -> DocumentMaker:
 
 def test_every_answer_stands_in_its_span_of_its_chunk(model: MPlusModel, makers: DocumentMaker) -> None:
     for document in makers.make(60):
-        assert len(document.ids) == 256
+        assert len(document.chunks[0]) == 256
         for question in document.questions:
             first, last = question.span
             assert 0 <= first < last <= 256
-            assert question.answer in model.tokenizer.decode(document.ids[first:last])
+            assert question.answer in model.tokenizer.decode(document.chunks[0][first:last])
 
 
 def test_writing_a_bank_gives_the_rows_that_a_memory_would_get(model: MPlusModel, makers: DocumentMaker) -> None:
     documents = makers.make(2)
-    writer = Writer(model, RawStates((2, 5), model.attached.decoder.width))
-    first, second = (writer.write([document])[0] for document in documents)
+    encoder = ChunkEncoder(model, (2, 5), "kv")
+    first, second = (next(encoder.stream([document.chunks[0]])) for document in documents)
     memory = model.new_memory()
     for document, mine in zip(documents, (first, second), strict=True):
-        written = model.encode(document.ids, memory)
+        written = model.encode(document.chunks[0], memory)
         memory.update(written)
         for name in ("keys", "values"):
-            torch.testing.assert_close(mine.rows[name], written.rows[name])
+            torch.testing.assert_close(mine[name][0], written.rows[name])

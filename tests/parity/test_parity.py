@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from mplus import Memory, MPlusModel
-from mplus.checkpoints.state import bookkeeping_of, memory_from_state, state_of, written_from_hidden
+from mplus.checkpoints.published_memory import bookkeeping_of, memory_from_state, state_of, written_from_hidden
 from mplus.config import MemoryFormat
-from mplus.memory.rows import Written
+from mplus.memory.rows import EncodedChunk
 from tests.parity.conftest import OpenModel
 from tests.parity.recorded import Case, CaseRef, Check, Deviations, data_is_required, parity_dir
 
@@ -60,7 +60,7 @@ def starting_memory(model: MPlusModel, case: Case, memory_format: MemoryFormat) 
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def check_read(model: MPlusModel, case: Case, memory: Memory | Written, check: Check, prefix: str = PROMPT) -> None:
+def check_read(model: MPlusModel, case: Case, memory: Memory | EncodedChunk, check: Check, prefix: str = PROMPT) -> None:
     """One read: logits, layer inputs, scores and order of what was retrieved."""
     out = model(case[f"{prefix}input_ids"], memory=memory, return_retrieved=True, output_hidden_states=True)
     assert out.hidden_states is not None and out.retrieved is not None
@@ -90,7 +90,7 @@ def run_read_delta(model: MPlusModel, case: Case, memory_format: MemoryFormat, c
         check_read(model, case, delta, check)
         return
     twin = memory.fork()
-    twin.update(delta, dropped=complement(case["stm_kept"], len(memory.pool)), keep_dropped=False)
+    twin.update(delta, dropped=complement(case["stm_kept"], len(memory.short_term)), keep_dropped=False)
     check_read(model, case, twin, check)
 
 
@@ -130,7 +130,7 @@ def run_write(model: MPlusModel, case: Case, memory_format: MemoryFormat, check:
         tails = [written_from_hidden(model, rows, memory) for rows in case["delta_memory_in"]]
         written = [model.encode(row, memory, tail=tail, logits=True) for row, tail in zip(ids, tails, strict=True)]
     else:
-        written = model.encode_batch(ids, memory, logits=True)
+        written = model.writer.encode_batch(ids, memory, logits=True)
     check.close("delta_memory", new_hidden(written), case["delta_memory"])
     if "logits" in case:
         check.close("logits", torch.stack([row.logits for row in written if row.logits is not None]), case["logits"])
@@ -157,7 +157,7 @@ def run_trajectory(model: MPlusModel, case: Case, memory_format: MemoryFormat, c
     for step, meta in enumerate(case.meta["steps"]):
         written = model.encode(case[f"step{step}.input_ids"][0], memory)
         check.close(f"step{step}.delta_memory", new_hidden([written]), case[f"step{step}.delta_memory"])
-        dropped = complement(case[f"step{step}.remaining"], len(memory.pool))
+        dropped = complement(case[f"step{step}.remaining"], len(memory.short_term))
         if f"step{step}.dropped" in case:
             check.same(f"step{step}.dropped", dropped, case[f"step{step}.dropped"])
         memory.update(written, dropped=dropped)
@@ -182,7 +182,7 @@ def check_state(memory: Memory, case: Case, prefix: str, check: Check) -> None:
 
 
 def check_counters(memory: Memory, meta: dict[str, Any], where: str) -> None:
-    longterm = memory.longterm
+    longterm = memory.long_term
     if "update_step" in meta:
         assert longterm.writes_since_merge * memory.geometry.new_tokens == meta["update_step"], where
     if "ltm_len_after" in meta:
@@ -196,7 +196,7 @@ def check_probe(model: MPlusModel, case: Case, memory: Memory, check: Check, pre
         check_read(model, case, memory, check, prefix)
 
 
-def new_hidden(written: list[Written]) -> Tensor:
+def new_hidden(written: list[EncodedChunk]) -> Tensor:
     """[B, L, n, D] hidden states of what write passes produced."""
     return torch.stack([one.hidden for one in written if one.hidden is not None])
 

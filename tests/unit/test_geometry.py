@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from mplus import Geometry, MPlusModel
-from mplus.config import SYMBOLS, GeometrySettings, make_geometry
+from mplus.config import RETIRED, SYMBOLS, GeometrySettings, make_geometry
 from mplus.errors import GeometryError
 from tests.tiny import tiny_decoder, tiny_geometry
 
@@ -37,6 +37,14 @@ def test_contradiction_is_one_sentence_that_names_the_field(changed: dict[str, A
     with pytest.raises(GeometryError, match=told) as caught:
         tiny_geometry(**changed)
     assert "\n" not in str(caught.value)
+
+
+def test_a_setting_of_earlier_versions_opens_with_the_one_value_it_has_left() -> None:
+    assert tiny_geometry(**RETIRED) == tiny_geometry()
+    for name, value in RETIRED.items():
+        with pytest.raises(GeometryError, match=f"{name} is no setting any more, its value is always {value}, got") as caught:
+            tiny_geometry(**{name: value + 1})
+        assert "\n" not in str(caught.value)
 
 
 def test_changing_a_field_validates_again() -> None:

@@ -17,7 +17,7 @@ ORDER: list[set[str]] = [
     {"errors"},
     {"runtime"},
     {"text"},
-    {"config", "dtypes", "corpus", "circumstances"},
+    {"config", "corpus"},
     {"memory"},
     {"retriever"},
     {"attach"},
@@ -36,7 +36,13 @@ RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 ALLOWED = {("memory", "mplus.__version__")}
 """A stored memory notes the version that wrote it; the package's own ``__init__`` is the only place that knows it."""
 
-WITHOUT = {"memory": {"transformers", "peft"}, "retriever": {"transformers", "peft"}, "config": {"torch"}, "errors": {"torch"}}
+WITHOUT = {
+    "memory": {"transformers", "peft"},
+    "text": {"transformers", "peft"},
+    "retriever": {"transformers", "peft"},
+    "config": {"torch"},
+    "errors": {"torch"},
+}
 """Rooms to packages they do not know."""
 
 
@@ -129,5 +135,11 @@ def test_importing_the_package_is_light_and_changes_nothing() -> None:
         "assert dict(os.environ) == before, 'the environment was changed'; "
         "assert not logging.getLogger().handlers and not logging.getLogger('mplus').handlers, 'logging was set up'"
     )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_are_imported_without_transformers() -> None:
+    script = "import sys; from mplus import Geometry, Memory, MPlusModel; assert not {'transformers', 'peft'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -67,10 +67,10 @@ def test_long_term_memory_may_be_kept_in_half_the_bytes(
     options: dict[str, Any] = {"memory_format": memory_format, "store": "ram" if store == "ram" else tmp_path / "rows"}
     memory = filled(model, tokens=60, ltm_dtype="bfloat16", **options)
     whole = filled(model, tokens=60, memory_format=memory_format)
-    fields = memory.longterm.stores[0].fields
+    fields = memory.long_term.stores[0].fields
     assert {fields[name][1] for name in fields if name in ("keys", "values", "hidden")} == {torch.bfloat16}
     assert fields["search"][1] is torch.float32, "search keys are compared with every prompt and stay as they are"
-    assert 0.5 < memory.longterm.size_bytes / whole.longterm.size_bytes < 0.75
+    assert 0.5 < memory.long_term.size_bytes / whole.long_term.size_bytes < 0.75
     prompt = ids(6, 1)[None]
     got, expected = model(prompt, memory=memory).logits, model(prompt, memory=whole).logits
     assert got.dtype is torch.float32

@@ -8,7 +8,7 @@ import torch
 from mplus import MPlusModel
 from mplus.attach import resident
 from mplus.attach.resident import keys_on
-from mplus.memory.longterm import LongTerm
+from mplus.memory.long_term import LongTerm
 from tests.conftest import TinyModel
 from tests.tiny import filled, ids
 
@@ -36,16 +36,16 @@ def test_keys_are_copied_once_until_the_memory_changes(
     memory = filled(tiny_model("llama", "per_layer"))
     for _ in range(3):
         for group in range(2):
-            parts = list(keys_on(memory.longterm, group, ELSEWHERE))
-            assert sum(part.shape[0] for part in parts) == len(memory.longterm)
+            parts = list(keys_on(memory.long_term, group, ELSEWHERE))
+            assert sum(part.shape[0] for part in parts) == len(memory.long_term)
             assert all(part.device == ELSEWHERE for part in parts)
     assert copies == [0, 1]
     memory.write(ids(16, 7))
     copies.clear()
-    assert sum(part.shape[0] for part in keys_on(memory.longterm, 1, ELSEWHERE)) == len(memory.longterm)
+    assert sum(part.shape[0] for part in keys_on(memory.long_term, 1, ELSEWHERE)) == len(memory.long_term)
     assert copies == [1]
     fork = memory.fork()
-    list(keys_on(fork.longterm, 1, ELSEWHERE))
+    list(keys_on(fork.long_term, 1, ELSEWHERE))
     assert copies == [1, 1], "a fork may change by itself"
 
 
@@ -56,12 +56,12 @@ def test_keys_that_do_not_fit_are_copied_piece_by_piece(
     monkeypatch.setattr(resident, "free_bytes", lambda device: free)
     memory = filled(model)
     for _ in range(2):
-        assert sum(part.shape[0] for part in keys_on(memory.longterm, 0, ELSEWHERE)) == len(memory.longterm)
+        assert sum(part.shape[0] for part in keys_on(memory.long_term, 0, ELSEWHERE)) == len(memory.long_term)
     assert copies == [0, 0]
-    assert not any("search keys" in name for name in memory.longterm.derived)
+    assert not any("search keys" in name for name in memory.long_term.derived)
 
 
 def test_on_the_cpu_the_store_is_read_itself(model: MPlusModel) -> None:
     memory = filled(model)
-    own, seen = list(memory.longterm.search_parts(0)), list(keys_on(memory.longterm, 0, torch.device("cpu")))
+    own, seen = list(memory.long_term.search_parts(0)), list(keys_on(memory.long_term, 0, torch.device("cpu")))
     assert [part.data_ptr() for part in own] == [part.data_ptr() for part in seen]

@@ -25,7 +25,7 @@ from mplus.memory.index.summaries import catch_up
 from mplus.memory.memory import Memory
 from mplus.memory.stores.ram import RamStore
 from mplus.retriever import LayerRetriever, VoteRetriever
-from tests.tiny import contents, filled, ids, same_contents, tiny_geometry, tiny_model
+from tests.tiny import contents, filled, ids, same_contents, search_from, tiny_geometry, tiny_model
 
 WIDTH = 6
 GROUP, BLOCK = 256, 4
@@ -48,14 +48,11 @@ def store_of(keys: Tensor) -> RamStore:
     return store
 
 
-@pytest.fixture(
-    params=[("shared", BlockSketch), ("best_last", BlockSketch), ("recent", BlockSketch), ("per_layer", KeyLevels)], ids=str
-)
+@pytest.fixture(params=["shared", "best_last", "recent", "per_layer"])
 def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MPlusModel]:
     """Tiny models of both ways to search, whose stores are summarised from 256 rows on."""
-    setup, kind = request.param
-    monkeypatch.setattr(kind, "group_rows", GROUP)
-    yield tiny_model(setup=setup, ltm_capacity=2000, exact_below=GROUP, candidates=1)
+    search_from(monkeypatch, GROUP)
+    yield tiny_model(setup=request.param, ltm_capacity=2000)
 
 
 def found(model: MPlusModel, memory: Memory, prompt: Tensor, **options: Any) -> list[list[int]]:
@@ -63,7 +60,7 @@ def found(model: MPlusModel, memory: Memory, prompt: Tensor, **options: Any) -> 
     text = torch.ones_like(prompt, dtype=torch.bool)
     if memory.geometry.retrieval == "shared":
         features = prompt_features(model.attached, prompt, text)
-        drawn = find_by_vote(model.attached, memory, features, prompt, text, **options)
+        drawn = find_by_vote(model.attached, memory, features, text, **options)
         return [one.indices.tolist() for one in drawn]
     normed = torch.randn(prompt.shape[0], prompt.shape[1], 32, generator=torch.Generator().manual_seed(4))
     return [
@@ -212,14 +209,14 @@ def test_narrow_sketches_find_what_lies_in_few_directions() -> None:
 
 def test_a_small_store_is_searched_exactly_and_has_no_summaries(small: MPlusModel) -> None:
     memory = filled(small, 61)
-    assert memory.longterm.summaries_of(0) is None
+    assert memory.long_term.summaries_of(0) is None
     assert found(small, memory, ids(6)[None]) == found(small, memory, ids(6)[None], exact=True)
 
 
-def test_with_all_as_candidates_the_search_is_the_exact_one(small: MPlusModel) -> None:
+def test_with_all_as_candidates_the_search_is_the_exact_one(small: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    search_from(monkeypatch, GROUP, candidates=10_000)
     memory = filled(small, 900)
-    memory.geometry = memory.longterm.geometry = memory.geometry.changed(candidates=10_000)
-    assert len(memory.longterm.summaries[0]) >= GROUP
+    assert len(memory.long_term.summaries[0]) >= GROUP
     prompts = torch.stack([ids(9, 5), ids(9, 6)])
     assert found(small, memory, prompts) == found(small, memory, prompts, exact=True)
 
@@ -231,7 +228,7 @@ def test_candidates_have_the_exact_scores_and_others_none(small: MPlusModel) -> 
     if isinstance(attached.retriever, VoteRetriever):
         features = prompt_features(attached, prompt, text)
         places = Places.of(memory, with_short_term=memory.geometry.read_order == "score")
-        summaries = memory.longterm.summaries_of(0)
+        summaries = memory.long_term.summaries_of(0)
         assert isinstance(summaries, BlockSketch)
         exact = vote(attached.retriever, memory, places, features, text)
         got = vote_on_candidates(attached.retriever, memory, places, summaries, features, text)
@@ -277,12 +274,13 @@ def test_fork_then_write_leaves_the_parents_search_unchanged(small: MPlusModel) 
     assert found(small, memory, ids(6)[None]) == before
 
 
-def test_capacity_forgets_summaries_with_their_rows(small: MPlusModel) -> None:
+def test_capacity_forgets_summaries_with_their_rows(small: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    search_from(monkeypatch, GROUP, candidates=10_000)
     memory = small.new_memory(seed=3)
-    memory.geometry = memory.longterm.geometry = memory.geometry.changed(ltm_capacity=600, candidates=10_000)
+    memory.geometry = memory.long_term.geometry = memory.geometry.changed(ltm_capacity=600)
     memory.write(ids(1500, 2))
-    assert len(memory.longterm) <= 600
-    assert len(memory.longterm.summaries[0]) <= 600
+    assert len(memory.long_term) <= 600
+    assert len(memory.long_term.summaries[0]) <= 600
     assert found(small, memory, ids(6)[None]) == found(small, memory, ids(6)[None], exact=True)
 
 
@@ -291,29 +289,31 @@ def test_a_stored_memory_is_summarised_at_its_first_search(small: MPlusModel, tm
     before = found(small, memory, ids(6)[None])
     memory.save(tmp_path / "saved")
     opened = Memory.load(tmp_path / "saved", small)
-    assert len(opened.longterm.summaries[0]) == 0
+    assert len(opened.long_term.summaries[0]) == 0
     assert found(small, opened, ids(6)[None]) == before
-    assert len(opened.longterm.summaries[0]) == len(memory.longterm.summaries[0])
+    assert len(opened.long_term.summaries[0]) == len(memory.long_term.summaries[0])
 
 
 def test_cleared_memory_has_no_summaries(small: MPlusModel) -> None:
     memory = filled(small, 900)
     memory.clear()
-    assert all(len(summaries) == 0 for summaries in memory.longterm.summaries)
+    assert all(len(summaries) == 0 for summaries in memory.long_term.summaries)
 
 
-@pytest.mark.parametrize(
-    "changed", [{"search": "exact"}, {"choice": "recent"}, {"eviction": "countdown"}, {"exact_below": 10_000}]
-)
-def test_where_every_row_counts_nothing_is_summarised(small: MPlusModel, changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changed", [{"search": "exact"}, {"choice": "recent"}, {"eviction": "countdown"}, {}])
+def test_where_every_row_counts_nothing_is_summarised(
+    small: MPlusModel, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not changed:
+        search_from(monkeypatch, 10_000)
     geometry = small.geometry.changed(**changed)
     memory = small.new_memory(seed=1)
-    memory.geometry = memory.longterm.geometry = geometry
-    assert not memory.longterm.is_searched_by_summaries(0)
-    assert memory.longterm.summaries_of(0) is None
+    memory.geometry = memory.long_term.geometry = geometry
+    assert not memory.long_term.is_searched_by_summaries(0)
+    assert memory.long_term.summaries_of(0) is None
 
 
-@pytest.mark.parametrize("changed", [{"search": "fast"}, {"exact_below": 0}, {"candidates": -1}])
+@pytest.mark.parametrize("changed", [{"search": "fast"}])
 def test_bad_setting_is_one_sentence_that_names_the_field(changed: dict[str, Any]) -> None:
     with pytest.raises(GeometryError, match=next(iter(changed))) as caught:
         tiny_geometry(**changed)

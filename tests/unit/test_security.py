@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mplus import Memory, MPlusModel
-from mplus.checkpoints import base as bases
-from mplus.checkpoints.stock import load_decoder
+from mplus.checkpoints.base_models import base as bases
+from mplus.checkpoints.base_models.stock import load_decoder
 from mplus.errors import (
     BaseModelMissingError,
     CheckpointError,
@@ -27,7 +27,7 @@ from mplus.errors import (
     WrongModelError,
 )
 from mplus.evaluation.tasks.task_file import open_task
-from mplus.training.recipe_file import read_recipe
+from mplus.training.run.recipe_file import read_recipe
 from tests.published import write_published
 from tests.tiny import byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 
@@ -312,9 +312,9 @@ def test_recipe_names_no_module(tmp_path: Path) -> None:
 
 def test_explicit_arguments_stand_at_every_call_of_transformers() -> None:
     """No call that opens something of transformers leaves it to a default whether code is run."""
-    for path in (Path(bases.__file__).parents[1]).rglob("*.py"):
+    for path in (Path(bases.__file__).parents[2]).rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         for call in re.finditer(r"Auto\w+\.from_(pretrained|config)\(", text):
             inside = text[call.end() : call.end() + 240]
             assert "trust_remote_code=False" in inside or "**SAFE" in inside, f"{path}: {inside[:80]}"
-    assert load_decoder.__module__ == "mplus.checkpoints.stock"
+    assert load_decoder.__module__ == "mplus.checkpoints.base_models.stock"

@@ -1,4 +1,4 @@
-"""Write, read and look adapters (PEFT LoRA) on a decoder, exactly one or none on at a time. Knows no memory.
+"""Write and read adapters (PEFT LoRA) on a decoder, exactly one or none on at a time. Knows no memory.
 
 This file alone relies on how PEFT's layers keep which adapter is on. Its public ``set_adapter`` also turns gradients on and
 off, which a switch in the middle of a training step must not do.
@@ -60,17 +60,13 @@ class Adapters:
     """The LoRA sets of one model.
 
     Attributes:
-        write, read, look: PEFT names of the sets used in a write, in a read and in a second look; None when that pass runs the
-            bare base.
+        write, read: PEFT names of the sets used in a write and in a read; None when that pass runs the bare base.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, write: str | None = None, read: str | None = None, look: str | None = None
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, write: str | None = None, read: str | None = None) -> None:
         self.model = model
         self.write = write
         self.read = read
-        self.look = look
         self.refresh()
 
     def refresh(self) -> None:
@@ -124,8 +120,8 @@ class Adapters:
         return True
 
     def named(self, role: str) -> str | None:
-        """PEFT name of role "write", "read" or "look"."""
-        return {"write": self.write, "read": self.read, "look": self.look}[role]
+        """PEFT name of role "write" or "read"."""
+        return {"write": self.write, "read": self.read}[role]
 
     @property
     def _current(self) -> str | None:

@@ -44,10 +44,10 @@ def content(memory_format: str) -> tuple[str, ...]:
 
 def rows_of_all_layers(memory: Memory, found: Found, device: torch.device) -> Rows:
     """Rows [L, k + j, ...] that were found for all layers at once, in reading order."""
-    rows = memory.longterm.gather(0, found.indices, content(memory.layout.format), device)
+    rows = memory.long_term.gather(0, found.indices, content(memory.layout.format), device)
     rows = {name: value.transpose(0, 1) for name, value in rows.items()}
     if found.short.numel():
-        pool = memory.pool.at_slots(memory.pool.order[:, found.short])
+        pool = memory.short_term.at_slots(memory.short_term.order[:, found.short])
         rows = {name: torch.cat([value, pool[name].to(value)], 1) for name, value in rows.items()}
     if found.order is not None:
         order = found.order.to(device)

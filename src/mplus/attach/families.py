@@ -18,7 +18,7 @@ from mplus.errors import UnsupportedModelError
 if TYPE_CHECKING:
     from mplus.attach.hooks import Hooks
 
-SUPPORTED = ("llama", "mistral", "qwen2", "qwen3")
+SUPPORTED = ("llama", "mistral", "qwen2", "qwen3", "gemma")
 """``config.model_type`` of the supported families: pre-norm blocks with half-split rotary keys."""
 
 ROTARY = ("default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional")
@@ -53,6 +53,7 @@ class Decoder:
         attention = self.layers[0].self_attn
         self.head_width = int(attention.head_dim)
         self.kv_heads = int(self.config.num_key_value_heads)
+        self._check_causal()
         self._check_rotary()
         self._check_not_compiled()
         self.hooked: list[Hooks] = _hooked.setdefault(model, [])
@@ -60,6 +61,14 @@ class Decoder:
         self.grouped_by: object | None = None
         """Token of the pass that switched on the attention of ``attention.py``; None: it is off."""
         self._key_value_weights: list[Tensor] | None = None
+
+    def _check_causal(self) -> None:
+        """Raise ``UnsupportedModelError`` where a token sees later ones: rows would not be what a read shows."""
+        if getattr(self.config, "use_bidirectional_attention", None):
+            raise UnsupportedModelError(
+                f"{type(self.model).__name__} lets each token see later ones (use_bidirectional_attention); memory can be attached to causal "
+                "language models"
+            )
 
     def _check_not_compiled(self) -> None:
         """Raise ``UnsupportedModelError`` where a part was compiled: compiled code does not see hooks that are put on later."""

@@ -17,7 +17,6 @@ from torch import Tensor
 from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.drawn import Found
 from mplus.attach.hooks import Enough, Hooks
-from mplus.attach.look import look_again
 from mplus.attach.parts import Attached
 from mplus.attach.places import Places, recent_tokens
 from mplus.attach.resident import in_pieces, keys_on
@@ -40,7 +39,7 @@ log = logging.getLogger(__name__)
 
 def planned_tokens(memory: Memory) -> int:
     """How many long-term tokens a read will attach; the same in all layers, known before any layer runs."""
-    geometry, longterm = memory.geometry, memory.longterm
+    geometry, longterm = memory.geometry, memory.long_term
     if not geometry.reads_ltm or longterm.smallest == 0:
         return 0
     if geometry.small_ltm == "repeat":
@@ -51,7 +50,7 @@ def planned_tokens(memory: Memory) -> int:
 def searches(memory: Memory) -> bool:
     """Whether anything is found for a prompt at all."""
     if _finds_short_term(memory):
-        return memory.geometry.reads_ltm and len(memory.pool) > 0
+        return memory.geometry.reads_ltm and len(memory.short_term) > 0
     return planned_tokens(memory) > 0
 
 
@@ -82,7 +81,7 @@ def find_in_layer(
         text_BT: True at the prompt tokens that search.
         exact: score every token, however many there are (``Geometry.search`` otherwise).
     """
-    geometry, longterm = memory.geometry, memory.longterm
+    geometry, longterm = memory.geometry, memory.long_term
     store = longterm.stores[layer]
     merged = longterm.merged(layer)
     if geometry.small_ltm == "repeat" and merged < geometry.ltm_read_tokens:
@@ -111,8 +110,8 @@ def find_in_layer(
 
 def candidates_in_layer(memory: Memory, layer: int, summaries: KeyLevels, score: Score) -> Tensor:
     """[c] ascending places of the tokens that one prompt judges exactly: the best by a stand-in for the score, and all not yet summarised."""
-    store, read = memory.longterm.stores[layer], planned_tokens(memory)
-    about = summaries.candidates(score, read * memory.geometry.candidates_per_token)
+    store, read = memory.long_term.stores[layer], planned_tokens(memory)
+    about = summaries.candidates(score, read * summaries.candidates_per_token)
     rows = torch.cat([about, torch.arange(len(summaries), len(store), device="cpu")])
     if rows.shape[0] < read:  # the sample promised more than there are
         return torch.arange(len(store), device="cpu")
@@ -130,7 +129,7 @@ def _best_of(memory: Memory, layer: int, scores: Tensor, rows: Tensor | None) ->
     """The best of the scored tokens, oldest first; `rows` are their places in the store, None: all of them."""
     best = best_places(scores, planned_tokens(memory)).sort().values.cpu()
     index = best if rows is None else rows[best]
-    ages = memory.ages(memory.longterm.gather(layer, index, ("birth",))["birth"])
+    ages = memory.ages(memory.long_term.gather(layer, index, ("birth",))["birth"])
     order = oldest_first(ages)
     return Found(index[order], ages[order], scores, candidates=rows)
 
@@ -169,7 +168,7 @@ def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list
 
 
 def find_by_vote(
-    attached: Attached, memory: Memory, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor, *, exact: bool = False
+    attached: Attached, memory: Memory, features: list[Tensor], text_BT: Tensor, *, exact: bool = False
 ) -> list[Found]:
     """The blocks of neighbouring tokens that each query finds, the same in all layers.
 
@@ -177,8 +176,7 @@ def find_by_vote(
     been dropped is judged and read as a whole. Where the best place of all is among the newest ``recent_tokens``, these stay
     where they belong, whole and right before the prompt, and what else is found stands before them. Where no window's vote
     reaches ``certain_score``, the prompt is probably no question about the memory: all short-term tokens stay where they
-    belong, and what is found among long-term ones stands before them. With ``second_look`` the best windows are judged once
-    more, by how well each explains the prompt. With a ``choice`` other than "best" nothing is scored: blocks of long-term
+    belong, and what is found among long-term ones stands before them. With a ``choice`` other than "best" nothing is scored: blocks of long-term
     memory are read, oldest first.
 
     Args:
@@ -192,24 +190,23 @@ def find_by_vote(
         return [places.found(blocks, memory, None)] * text_BT.shape[0]
     table: Tensor | None = None
     certain = [True] * text_BT.shape[0]
-    recent = recent_tokens(memory.pool.births[0], memory.now, geometry)
+    recent = recent_tokens(memory.short_term.births[0], memory.now, geometry)
     retriever = attached.retriever
     assert isinstance(retriever, VoteRetriever)
     if places.long > budget or geometry.read_order == "score":
-        summaries = None if exact or geometry.search == "exact" else memory.longterm.summaries_of(0)
+        summaries = None if exact or geometry.search == "exact" else memory.long_term.summaries_of(0)
         if isinstance(summaries, BlockSketch):
             table = vote_on_candidates(retriever, memory, places, summaries, features, text_BT)
         else:
             table = vote(retriever, memory, places, features, text_BT)
         if geometry.certain_score is not None and table.shape[1]:
             certain = (table.amax(1) >= geometry.certain_score).tolist()
-        table = looked_at(attached, memory, places, table, features, ids_BT, text_BT)
     found = []
     for row in range(text_BT.shape[0]):
         if table is None:
             found.append(places.found(torch.arange(places.ids.shape[0], device="cpu"), memory, None))
             continue
-        behind = places.behind(table[row], recent, len(memory.pool), certain=certain[row])
+        behind = places.behind(table[row], recent, len(memory.short_term), certain=certain[row])
         searched = (places.in_text < places.long + places.short - -(-behind // geometry.block_tokens)).nonzero()[:, 0]
         scores, ids = table[row, searched], places.ids[searched]
         blocks = choose_blocks(scores, ids, budget, geometry.neighbour_blocks, retriever.window)
@@ -218,15 +215,3 @@ def find_by_vote(
         found.append(replace(places.found(searched[blocks], memory, table[row]), behind=behind))
     log.debug("vote: %d of %d blocks for %d prompts", min(budget, len(places.ids)), len(places.ids), text_BT.shape[0])
     return found
-
-
-def looked_at(
-    attached: Attached, memory: Memory, places: Places, table: Tensor, features: list[Tensor], ids_BT: Tensor, text_BT: Tensor
-) -> Tensor:
-    """[B, m] scores of all windows: those of the vote, `table`, and where ``second_look`` says so a second look at the best."""
-    retriever = attached.retriever
-    assert isinstance(retriever, VoteRetriever)
-    if memory.geometry.second_look > 1:
-        weight = retriever.queries(features, text_BT)[1].detach()
-        table = look_again(attached, memory, places, table, weight, ids_BT, text_BT)
-    return table

@@ -51,11 +51,11 @@ class Places:
     def of(cls, memory: Memory, *, with_short_term: bool) -> Places:
         """Those of a memory whose drops are shared."""
         block = memory.geometry.block_tokens
-        pool = memory.pool.births
-        known = memory.longterm.derived.get("places")
+        pool = memory.short_term.births
+        known = memory.long_term.derived.get("places")
         if isinstance(known, Known) and known.pool is pool and known.with_short_term == with_short_term:
             return known.places
-        parts = [part[::block] for part in memory.longterm.stores[0].parts("birth")]  # a piece holds whole blocks
+        parts = [part[::block] for part in memory.long_term.stores[0].parts("birth")]  # a piece holds whole blocks
         starts = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device="cpu")
         long = starts.shape[0]
         if with_short_term:
@@ -63,7 +63,7 @@ class Places:
         in_text = starts.argsort(stable=True)
         ids = torch.div(starts[in_text], block, rounding_mode="floor")
         places = cls(in_text, ids, long, starts.shape[0] - long, block)
-        memory.longterm.derived["places"] = Known(pool, with_short_term, places)
+        memory.long_term.derived["places"] = Known(pool, with_short_term, places)
         return places
 
     @cached_property
@@ -89,14 +89,14 @@ class Places:
         rows = (numbers[:, None] * self.block + torch.arange(self.block, device="cpu")).flatten()
         is_short = rows >= self.long * self.block
         ranks = rows[is_short] - self.long * self.block
-        real = ranks < (len(memory.pool) if self.short else 0)
+        real = ranks < (len(memory.short_term) if self.short else 0)
         kept = torch.ones_like(is_short)
         kept[is_short] = real
         is_short = is_short[kept]
         order = torch.cat([(~is_short).nonzero()[:, 0], is_short.nonzero()[:, 0]]).argsort() if self.short else None
         index = rows[kept][~is_short]
         by_store = None if scores is None else scores.new_empty(self.long).scatter_(0, *self._of_store(scores))
-        births = memory.longterm.gather(0, index, ("birth",))["birth"]
+        births = memory.long_term.gather(0, index, ("birth",))["birth"]
         return Found(index, memory.ages(births), by_store, ranks[real], order)
 
     def _of_store(self, scores: Tensor) -> tuple[Tensor, Tensor]:

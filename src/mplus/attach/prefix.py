@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mplus.attach.families import Decoder, rotate_into
-from mplus.memory.pool import Lineage, Pool
+from mplus.memory.short_term import Lineage, ShortTerm
 
 ROOM_STEP = 128
 """Slots behind the memory are reserved in steps, so that a slightly longer prompt still fits the buffers of the last read."""
@@ -87,7 +87,7 @@ class Shelf:
     def __init__(self) -> None:
         self._held: tuple[weakref.ref[Lineage], int, Prefix] | None = None
 
-    def take(self, pool: Pool, weights: int, slots: int) -> Prefix | None:
+    def take(self, pool: ShortTerm, weights: int, slots: int) -> Prefix | None:
         """Buffers with at least `slots` slots last used for `pool`; whatever else is held is let go of, before new ones are made.
 
         Args:
@@ -98,7 +98,7 @@ class Shelf:
             return None
         return held[2]
 
-    def put(self, pool: Pool, weights: int, prefix: Prefix) -> None:
+    def put(self, pool: ShortTerm, weights: int, prefix: Prefix) -> None:
         """Keep buffers for the next read of `pool`."""
         self._held = (weakref.ref(pool.lineage), weights, prefix)
 

@@ -30,8 +30,8 @@ from mplus.attach.prefix import Prefix, Standing, with_room
 from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.memory.memory import Memory
-from mplus.memory.pool import Pool
-from mplus.memory.rows import Rows, Written
+from mplus.memory.rows import EncodedChunk, Rows
+from mplus.memory.short_term import ShortTerm
 from mplus.text.prompts import Prompts
 from mplus.text.search_query import Query
 
@@ -67,7 +67,7 @@ class Reading:
         self,
         attached: Attached,
         geometry: Geometry,
-        memories: list[Memory | Written],
+        memories: list[Memory | EncodedChunk],
         ids_BT: Tensor,
         text_BT: Tensor,
         *,
@@ -79,7 +79,7 @@ class Reading:
         self.attached, self.geometry, self.memories = attached, geometry, memories
         self.room, self.storing, self.exact = room, storing, exact
         self.device = ids_BT.device
-        self.alone = any(isinstance(memory, Written) for memory in memories)
+        self.alone = any(isinstance(memory, EncodedChunk) for memory in memories)
         self.sources = list({id(memory): memory for memory in memories}.values())
         self.rows_of = [[row for row, memory in enumerate(memories) if memory is source] for source in self.sources]
         self.found: list[list[Found]] = [[] for _ in memories]
@@ -161,9 +161,7 @@ class Reading:
                 features = prompt_features(self.attached, ids_BT, text_BT)
             here = torch.tensor(rows, device=ids_BT.device)
             own = [part[here] for part in features]
-            for row, found in zip(
-                rows, find_by_vote(self.attached, source, own, ids_BT[here], text_BT[here], exact=self.exact), strict=True
-            ):
+            for row, found in zip(rows, find_by_vote(self.attached, source, own, text_BT[here], exact=self.exact), strict=True):
                 self.found[row] = [found]
                 self.gathered[row] = rows_of_all_layers(source, found, self.device)
 
@@ -181,7 +179,7 @@ class Reading:
             return None
         memory = self.memories[row]
         assert isinstance(memory, Memory)
-        stays = torch.ones(len(memory.pool), dtype=torch.bool, device="cpu")
+        stays = torch.ones(len(memory.short_term), dtype=torch.bool, device="cpu")
         stays[self.found[row][0].short] = False
         return stays.nonzero()[:, 0]
 
@@ -211,7 +209,7 @@ class Reading:
             found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text, exact=self.exact)
             for row, found in zip(rows, found_here, strict=True):
                 self.found[row] = [*self.found[row][:layer], found]
-                out[row] = source.longterm.gather(layer, found.indices, content(source.layout.format), self.device)
+                out[row] = source.long_term.gather(layer, found.indices, content(source.layout.format), self.device)
         return out
 
     # -- slots -----------------------------------------------------------------------------------------------------
@@ -231,10 +229,10 @@ class Reading:
         return 0 if self.turns is None else self.turns.counts[row]
 
     @property
-    def _pool(self) -> Pool:
+    def _pool(self) -> ShortTerm:
         memory = self.memories[0]
         assert isinstance(memory, Memory)
-        return memory.pool
+        return memory.short_term
 
     @property
     def _may_keep(self) -> bool:
@@ -265,7 +263,7 @@ class Reading:
         held = self.attached.shelf.take(self._pool, version, self.prefix + self.room)
         return held if held is not None and held.keys.dtype == self.attached.decoder.dtype else None
 
-    def _place_source(self, slots: Prefix, source: Memory | Written, rows: list[int]) -> None:
+    def _place_source(self, slots: Prefix, source: Memory | EncodedChunk, rows: list[int]) -> None:
         """Short-term tokens of one memory in all rows that read it, and what was found for all layers."""
         placed: dict[str, int] = {}  # rows whose short-term tokens are all left stand alike where their slots are the same
         for row in rows:
@@ -280,7 +278,7 @@ class Reading:
             if row in self.gathered:
                 self._place(slots, slice(None), row, self._found_slots(row), self.gathered[row])
 
-    def _place_short(self, slots: Prefix, source: Memory | Written, row: int) -> None:
+    def _place_short(self, slots: Prefix, source: Memory | EncodedChunk, row: int) -> None:
         standing = self._standing(row)
         if standing is not None and slots.standing == standing:
             return  # they stand there since the last read
@@ -297,7 +295,7 @@ class Reading:
         if not self._may_keep or self.left_short[row] is not None or len(runs) != 1 or not isinstance(memory, Memory):
             return None
         first = runs[0][1].start
-        return Standing(memory.pool.version, first, first + self._before(row), memory.format)
+        return Standing(memory.short_term.version, first, first + self._before(row), memory.format)
 
     def _runs(self, row: int) -> list[tuple[slice, slice]]:
         """Short-term tokens of a row, in runs: which of those that are left, and the slots where they stand."""
@@ -342,19 +340,19 @@ class Reading:
         slot.adopt(keys, values)
 
 
-def _stm_tokens(memory: Memory | Written) -> int:
-    return memory.tokens if isinstance(memory, Written) else len(memory.pool)
+def _stm_tokens(memory: Memory | EncodedChunk) -> int:
+    return memory.tokens if isinstance(memory, EncodedChunk) else len(memory.short_term)
 
 
-def _stm_rows(memory: Memory | Written, left: Tensor | None) -> Rows:
+def _stm_rows(memory: Memory | EncodedChunk, left: Tensor | None) -> Rows:
     """Short-term rows [L, n, ...], oldest first; a chunk read alone gives its hidden states where it has them.
 
     Args:
         left: ranks, if not all of them.
     """
-    if isinstance(memory, Written):
+    if isinstance(memory, EncodedChunk):
         if memory.hidden is not None:
             return {"hidden": memory.hidden}
         return {name: memory.rows[name] for name in ("keys", "values")}
-    order = memory.pool.order if left is None else memory.pool.order[:, left]
-    return memory.pool.at_slots(order, content(memory.layout.format))
+    order = memory.short_term.order if left is None else memory.short_term.order[:, left]
+    return memory.short_term.at_slots(order, content(memory.layout.format))

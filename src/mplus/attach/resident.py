@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from mplus.memory.budget import free_bytes
 from mplus.memory.index.pieces import recut
-from mplus.memory.longterm import LongTerm
-from mplus.memory.room import free_bytes
+from mplus.memory.long_term import LongTerm
 
 PIECE_ROWS = 16_384
 """Keys scored at once, so that the table of prompt tokens and keys stays in the processor's cache."""

@@ -27,7 +27,7 @@ def vote(retriever: VoteRetriever, memory: Memory, places: Places, features: lis
     block = memory.geometry.block_tokens
     with torch.no_grad():
         query, weight = retriever.queries(features, text_BT)
-        pieces = in_pieces(keys_on(memory.longterm, 0, query.device), block=block)
+        pieces = in_pieces(keys_on(memory.long_term, 0, query.device), block=block)
         parts = [retriever.matches(query, part, block) for part in pieces]
         if places.short:
             parts.append(retriever.matches(query, _short_keys(memory, query.device), block))
@@ -40,7 +40,7 @@ def vote_on_candidates(
 ) -> Tensor:
     """[B, m] as ``vote`` gives, for candidates; -inf elsewhere.
 
-    Candidates are the windows whose sketches score best, ``Geometry.candidates_per_token`` times the tokens to be read, and every window
+    Candidates are the windows whose sketches score best, ``candidates_per_token`` times the tokens to be read, and every window
     that holds a short-term block or one that is not sketched yet.
     """
     geometry = memory.geometry
@@ -49,7 +49,7 @@ def vote_on_candidates(
         query, weight = retriever.queries(features, text_BT)
         always = _reaching(places.in_text >= len(summaries) // block, window)
         budget = geometry.ltm_read_tokens // block
-        count = min(max(budget, -(-budget * geometry.candidates_per_token // window)), int((~always).sum()))
+        count = min(max(budget, -(-budget * summaries.candidates_per_token // window)), int((~always).sum()))
         out = torch.full((query.shape[0], places.in_text.shape[0]), float("-inf"), dtype=torch.float32, device="cpu")
         for row, text in enumerate(text_BT):
             own = query[row, text][None], weight[row, text][None]  # without padding: as if the prompt were alone
@@ -70,7 +70,7 @@ def _about(
     loudest = best_places(weight[0], LOUDEST)
     query, weight = query[:, loudest], weight[:, loudest].float().cpu()
     parts = [summaries.matches(query[0])]
-    fresh = in_pieces(memory.longterm.search_parts(0, len(summaries)), block=block)
+    fresh = in_pieces(memory.long_term.search_parts(0, len(summaries)), block=block)
     for keys in (*fresh, *([_short_keys(memory, query.device)] if places.short else [])):
         parts.append(retriever.matches(query, keys.to(query.device), block)[0].float().cpu())
     match = torch.cat(parts, -1)[:, places.in_text]
@@ -88,7 +88,7 @@ def _exact(retriever: VoteRetriever, memory: Memory, places: Places, windows: Te
     numbers, order = places.in_text[blocks].sort()  # in the order of the store, the pool behind it
     stored = numbers[numbers < places.long]
     rows = (stored[:, None] * block + torch.arange(block, device="cpu")).flatten()
-    parts = [retriever.matches(query, memory.longterm.gather(0, rows, ("search",))["search"].to(query.device), block)]
+    parts = [retriever.matches(query, memory.long_term.gather(0, rows, ("search",))["search"].to(query.device), block)]
     if places.short:
         short = retriever.matches(query, _short_keys(memory, query.device), block)
         parts.append(short[..., (numbers[len(stored) :] - places.long).to(query.device)])
@@ -108,5 +108,5 @@ def _reaching(marked_m: Tensor, window: int) -> Tensor:
 
 def _short_keys(memory: Memory, device: torch.device) -> Tensor:
     """Search keys [n, F] of short-term memory, oldest first."""
-    keys = memory.pool.rows["search"][0]
-    return keys[memory.pool.order[0].to(keys.device)].to(device)
+    keys = memory.short_term.rows["search"][0]
+    return keys[memory.short_term.order[0].to(keys.device)].to(device)

@@ -26,7 +26,7 @@ from mplus.attach.parts import Attached
 from mplus.attach.recompute import recomputed
 from mplus.config import Geometry
 from mplus.errors import InputError
-from mplus.memory.rows import RowLayout, Rows, Written
+from mplus.memory.rows import EncodedChunk, RowLayout, Rows
 from mplus.retriever import VoteRetriever
 
 
@@ -84,7 +84,7 @@ def write_pass(
     states: tuple[int, ...] = (),
     recompute: tuple[int, ...] = (),
     lengths: tuple[int, ...] | None = None,
-) -> list[Written]:
+) -> list[EncodedChunk]:
     """Run one chunk per row; rows do not see each other.
 
     Args:
@@ -100,7 +100,7 @@ def write_pass(
         recompute: layers that keep only their input for the backward pass; see ``recompute.taken_over``.
 
     Returns:
-        one ``Written`` per row.
+        one ``EncodedChunk`` per row.
 
     Raises:
         InputError: more text than one write takes.
@@ -307,8 +307,8 @@ class _Run:
         """After a layer: the output tap."""
         self.taken.hidden[layer] = out[:, self.kept].clone()
 
-    def results(self, states: Tensor | None) -> list[Written]:
-        """Split the batch into one ``Written`` per row."""
+    def results(self, states: Tensor | None) -> list[EncodedChunk]:
+        """Split the batch into one ``EncodedChunk`` per row."""
         depth, decoder = self.decoder.depth, self.decoder
         hidden = (
             torch.stack([self.taken.hidden[layer] for layer in range(depth)], 1) if self.taken.hidden else None
@@ -332,7 +332,7 @@ class _Run:
         for row in range(self.batch):
             own = slice(None) if self.own is None else self.own[row]
             text = self.text if self.lengths is None else self.lengths[row]
-            written = Written({name: value[row][:, own] for name, value in rows.items()}, text, initial=self.initial)
+            written = EncodedChunk({name: value[row][:, own] for name, value in rows.items()}, text, initial=self.initial)
             written.hidden = None if hidden is None else hidden[row][:, own]
             if logits is not None:
                 written.logits = logits[row]

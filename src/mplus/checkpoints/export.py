@@ -16,15 +16,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mplus.attach.adapters import TARGETS
-from mplus.checkpoints.directories import replacing
-from mplus.checkpoints.loaded import Loaded
+from mplus.checkpoints.base_models.stock import has_tied_head, save_generation_config
+from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.published import READ, WRITE, geometry_of, is_published
-from mplus.checkpoints.stock import has_tied_head, save_generation_config
 from mplus.checkpoints.storing import place_for_model
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.config import Geometry
 from mplus.errors import CheckpointError, InputError
 from mplus.retriever import LayerRetriever
+from mplus.runtime.atomic import replace_directory
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,6 @@ NOT_STORED = (
     "ltm_dtype",
     "ltm_search_dtype",
     "search",
-    "exact_below",
-    "candidates",
     "inv_freq_dtype",
     "min_write_tokens",
     "chunk_tokens",
@@ -47,7 +45,7 @@ POLICIES = ("eviction", "initial_recall_frequency", "recall_decay", "stm_ages", 
 """Fields that decide how a memory lives, not what the weights were trained for; a difference is logged."""
 
 
-def save_published(loaded: Loaded, directory: Path) -> None:
+def save_published(loaded: LoadedModel, directory: Path) -> None:
     """Write base, adapters, BOS, position, retriever and initial memory as the published checkpoints have them.
 
     Numbers are stored in the type they are held in. A model trained here starts with an empty memory, for which the
@@ -63,7 +61,7 @@ def save_published(loaded: Loaded, directory: Path) -> None:
     config = published_config(loaded)
     tensors = published_tensors(loaded)
     try:
-        with replacing(directory) as aside:
+        with replace_directory(directory) as aside:
             save_torch_state_dict(tensors, aside, max_shard_size=SHARD)
             (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
             save_generation_config(loaded.attached.decoder.model, aside)
@@ -73,7 +71,7 @@ def save_published(loaded: Loaded, directory: Path) -> None:
         raise CheckpointError(f"model not stored in {directory}: {error}; make room there or choose another place") from None
 
 
-def published_config(loaded: Loaded) -> dict[str, Any]:
+def published_config(loaded: LoadedModel) -> dict[str, Any]:
     """``config.json``, checked to be read back as this model's geometry.
 
     Raises:
@@ -111,7 +109,7 @@ def published_config(loaded: Loaded) -> dict[str, Any]:
     return config
 
 
-def published_tensors(loaded: Loaded) -> dict[str, Tensor]:
+def published_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
     """Every tensor by its published name, copied: some share storage (tied embeddings), which the file format refuses."""
     attached = loaded.attached
     write, read = _write_name(loaded), attached.adapters.read
@@ -133,7 +131,7 @@ def published_tensors(loaded: Loaded) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in out.items()}
 
 
-def _memory(loaded: Loaded) -> dict[str, Tensor]:
+def _memory(loaded: LoadedModel) -> dict[str, Tensor]:
     initial, geometry, decoder = loaded.initial, loaded.geometry, loaded.attached.decoder
     if initial is not None:
         out = {"memory": initial.stm, "initialized": torch.tensor(int(initial.initialised), dtype=torch.uint8)}
@@ -158,7 +156,7 @@ def _memory(loaded: Loaded) -> dict[str, Tensor]:
     return out
 
 
-def _unused(loaded: Loaded) -> dict[str, Tensor]:
+def _unused(loaded: LoadedModel) -> dict[str, Tensor]:
     """What the model's own published checkpoint holds beside what is used here (``encoder_query_proj``), if it is still there."""
     names = [name for name in loaded.report.unused if ".encoder_query_proj." in name]
     if not names or not loaded.geometry.ltm or _source(loaded) is None:
@@ -167,7 +165,7 @@ def _unused(loaded: Loaded) -> dict[str, Tensor]:
     return {name: tensors[name] for name in names if name in tensors}
 
 
-def _source(loaded: Loaded) -> dict[str, Any] | None:
+def _source(loaded: LoadedModel) -> dict[str, Any] | None:
     """``config.json`` of the published checkpoint this model was opened from, if it was and is still there."""
     path = Path(loaded.base_name) / "config.json"
     if loaded.initial is None or not path.is_file():
@@ -176,7 +174,7 @@ def _source(loaded: Loaded) -> dict[str, Any] | None:
     return config if is_published(config) else None
 
 
-def _plain_config(loaded: Loaded) -> dict[str, Any]:
+def _plain_config(loaded: LoadedModel) -> dict[str, Any]:
     """The decoder's own settings; with rotary settings under their older names too, which the reference reads."""
     decoder = loaded.attached.decoder
     if decoder.config.model_type != "llama":
@@ -190,7 +188,7 @@ def _plain_config(loaded: Loaded) -> dict[str, Any]:
     return config
 
 
-def _write_name(loaded: Loaded) -> str:
+def _write_name(loaded: LoadedModel) -> str:
     write, read = loaded.attached.adapters.write, loaded.attached.adapters.read
     if write is None or read is None:
         raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 from mplus.attach.adapters import TARGETS
 from mplus.config import Geometry
 from mplus.errors import InputError
+from mplus.runtime.suggest import nearest
 
-NAMES = ("key_width", "voting", "window", "read_lora", "write_lora", "look_lora")
+NAMES = ("key_width", "voting", "window", "read_lora", "write_lora")
 WIDEST_WINDOW = 1024
 LORA = ("r", "lora_alpha", "target_modules")
 
@@ -29,8 +29,8 @@ def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
         if name in Geometry.model_fields:
             raise InputError(f"{name} is a size or rule of the memory; give geometry=Geometry({name}={parts[name]!r:.40})")
         if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            near = nearest(name, NAMES, cutoff=0.6)
+            hint = f"did you mean {near}? " if near else ""
             raise InputError(f"there is no memory part {name!r:.60}; {hint}known: {', '.join(NAMES)}")
     checked = dict(parts)
     for name in ("key_width", "window"):
@@ -41,7 +41,7 @@ def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
         raise InputError(f"window is {parts['window']!r:.60}, expected at most {WIDEST_WINDOW} blocks")
     if parts.get("voting") is not None:
         checked["voting"] = _voting(parts["voting"], depth)
-    for name in ("read_lora", "write_lora", "look_lora"):
+    for name in ("read_lora", "write_lora"):
         if parts.get(name) is not None:
             _check_lora(name, parts[name])
     return checked

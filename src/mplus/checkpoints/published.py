@@ -17,10 +17,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from mplus.attach.adapters import Adapters, inject
 from mplus.attach.families import Decoder, round_rotary_to_bfloat16
 from mplus.attach.parts import Attached
+from mplus.checkpoints.base_models.stock import in_one_sentence, load_generation_config, load_tokenizer
 from mplus.checkpoints.fingerprint import fingerprint
-from mplus.checkpoints.loaded import InitialMemory, Loaded
-from mplus.checkpoints.report import LoadReport
-from mplus.checkpoints.stock import in_one_sentence, load_generation_config, load_tokenizer
+from mplus.checkpoints.load_report import LoadReport
+from mplus.checkpoints.loaded_model import InitialMemory, LoadedModel
 from mplus.checkpoints.tensors import check_bounds, read_json, read_tensors
 from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError
@@ -85,7 +85,7 @@ def geometry_of(config: dict[str, Any]) -> Geometry:
 
 def load_published(
     directory: Path, *, dtype: torch.dtype, device: torch.device, overrides: dict[str, Any], attention: str | None = None
-) -> Loaded:
+) -> LoadedModel:
     """Open a published checkpoint directory.
 
     Args:
@@ -125,7 +125,7 @@ def _filled(
     dtype: torch.dtype,
     device: torch.device,
     attention: str | None,
-) -> Loaded:
+) -> LoadedModel:
     depth, width = model.config.num_hidden_layers, model.config.hidden_size
     retriever = retriever if geometry.ltm else None
     _fill_model(model, tensors, report, dtype, device)
@@ -145,7 +145,7 @@ def _filled(
         round_rotary_to_bfloat16(decoder)
     attached = Attached(decoder, Adapters(model, write=WRITE, read=read), bos[:, 0], position[0, 0], retriever)
     lora = {"r": config["lora_config"]["r"], "lora_alpha": config["lora_config"]["lora_alpha"]}
-    return Loaded(
+    return LoadedModel(
         attached,
         geometry,
         tokenizer,
@@ -275,9 +275,9 @@ def _take(
 
 
 def _name_unused(tensors: dict[str, Tensor], report: LoadReport, ltm: bool) -> None:
-    longterm = ("ltm.", "ltm_keys.", "ltm_ages.", "ltm_recall_frequencies.")
+    long_term = ("ltm.", "ltm_keys.", "ltm_ages.", "ltm_recall_frequencies.")
     for name in set(tensors) - report.used:
-        if not ltm and (name.startswith(longterm) or ".query_proj." in name or ".key_proj." in name):
+        if not ltm and (name.startswith(long_term) or ".query_proj." in name or ".key_proj." in name):
             report.unused[name] = "long-term memory is switched off"
         elif ".encoder_query_proj." in name:
             report.unused[name] = "the reference loads it but does not use it at inference"

@@ -11,16 +11,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from mplus.checkpoints.adapted import DELTA, FORMAT_VERSION, MANIFEST, delta_tensors, is_own
-from mplus.checkpoints.directories import replacing, restored
+from mplus.checkpoints.base_models.stock import has_tied_head, save_generation_config
+from mplus.checkpoints.delta import DELTA, FORMAT_VERSION, MANIFEST, delta_tensors, is_delta
 from mplus.checkpoints.fingerprint import decoder_settings, tokenizer_print
-from mplus.checkpoints.loaded import Loaded
-from mplus.checkpoints.stock import has_tied_head, save_generation_config
+from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.errors import CheckpointError, InputError
 from mplus.retriever import VoteRetriever
+from mplus.runtime.atomic import replace_directory, restored
 
 
-def save_own(loaded: Loaded, directory: Path, *, include_base: bool, dtype: torch.dtype = torch.bfloat16) -> None:
+def save_delta(loaded: LoadedModel, directory: Path, *, include_base: bool, dtype: torch.dtype = torch.bfloat16) -> None:
     """Store the memory parts, atomically; with `include_base` everything needed to open them.
 
     Raises:
@@ -37,14 +37,14 @@ def save_own(loaded: Loaded, directory: Path, *, include_base: bool, dtype: torc
         )
     directory = place_for_model(directory)
     restored(directory)
-    if directory.exists() and any(directory.iterdir()) and not is_own(directory):
+    if directory.exists() and any(directory.iterdir()) and not is_delta(directory):
         raise InputError(f"{directory} holds files but no delta; choose an empty or new directory")
     if not include_base and _is_same(Path(loaded.base_name), directory):
         raise InputError(
             f"{directory} holds the base that these memory parts need, and would lose it; choose another directory or include_base=True"
         )
     try:
-        with replacing(directory) as aside:
+        with replace_directory(directory) as aside:
             tensors = {name: value.detach().to(dtype).cpu().contiguous().clone() for name, value in delta_tensors(loaded).items()}
             save_file(tensors, aside / DELTA)
             if include_base:
@@ -79,7 +79,7 @@ def place_for_model(directory: Path) -> Path:
     return directory
 
 
-def _manifest(loaded: Loaded, include_base: bool) -> dict[str, Any]:
+def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
     retriever = loaded.attached.retriever
     kind: dict[str, Any] | None = None
     if isinstance(retriever, VoteRetriever):
@@ -102,7 +102,7 @@ def _manifest(loaded: Loaded, include_base: bool) -> dict[str, Any]:
     }
 
 
-def _save_base(loaded: Loaded, directory: Path) -> None:
+def _save_base(loaded: LoadedModel, directory: Path) -> None:
     model = loaded.attached.decoder.model
     plain = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items() if ".lora_" not in name}
     config = copy.deepcopy(model.config)

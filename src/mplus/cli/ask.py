@@ -65,10 +65,10 @@ def _retrieved_sentence(memory: Memory, retrieved: list[Any]) -> str:
             chunk = memory.ledger.chunk_of(memory.now - 1 - age)
             tokens.update({name or "(no name)" for name, _ in chunk.sources} if chunk else {"(the model's own memory)"})
     if not tokens:
-        return f"retrieved nothing: all {len(memory.pool):,} tokens are in short-term memory"
+        return f"retrieved nothing: all {len(memory.short_term):,} tokens are in short-term memory"
     read, shares = len(ages), ", ".join(f"{count / len(ages):.0%} {name}" for name, count in tokens.most_common())
     per_layer = f" in each of {len(layers)} layers" if len(layers) > 1 else ""
     return (
-        f"retrieved {read // len(layers):,} of {len(memory.longterm):,} long-term tokens{per_layer}, "
+        f"retrieved {read // len(layers):,} of {len(memory.long_term):,} long-term tokens{per_layer}, "
         f"{min(ages):,} to {max(ages):,} tokens old: {shares}"
     )

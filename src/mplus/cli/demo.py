@@ -89,7 +89,7 @@ def check_place(out: Path) -> None:
 def _store(result: RetentionResult, out: Path) -> list[Path]:
     """Replace both files together; returns their paths."""
     from mplus.demo.picture import draw_retention
-    from mplus.memory.files import written_whole
+    from mplus.runtime.atomic import replace_files
     from mplus.runtime.extras import can_draw
 
     out.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def _store(result: RetentionResult, out: Path) -> list[Path]:
     }
     if can_draw():
         writers[out / "retention.png"] = lambda path: draw_retention(result, path)
-    return written_whole(writers)
+    return replace_files(writers)
 
 
 def _show_table(result: RetentionResult) -> None:

@@ -11,6 +11,7 @@ from mplus.cli.eval_judge import judge
 from mplus.cli.eval_list import list_tasks
 from mplus.cli.eval_report import report
 from mplus.cli.eval_run import run
+from mplus.cli.options import example
 
 RUN = "run"
 
@@ -36,7 +37,9 @@ app = typer.Typer(
     "against baselines, `mplus eval list` names them all.",
     no_args_is_help=True,
 )
-app.command(RUN)(run)
-app.command("list")(list_tasks)
-app.command("report")(report)
-app.command("judge")(judge)
+app.command(RUN, epilog=example("mplus eval run needle --limit 8 --out runs/needle"))(run)
+app.command("list", epilog=example("mplus eval list needle"))(list_tasks)
+app.command("report", epilog=example("mplus eval report runs/needle runs/other"))(report)
+app.command("judge", epilog=example("mplus eval judge runs/locomo --url http://localhost:8000/v1 --judge-model qwen2.5-72b"))(
+    judge
+)

@@ -334,12 +334,12 @@ def _plain_model(model: MPlusModel, adapter: Path | None, systems: list[str]) ->
 
 def _check_memories(bench: SystemFactory, model: MPlusModel) -> None:
     """Refuse what the model cannot do or hold before minutes of reading are spent on it."""
-    from mplus.checkpoints.adapted import check_fits
+    from mplus.checkpoints.delta import check_fits
 
     varied = {variant.name for variant in bench.variants}
     for name, geometry in bench.geometries.items():
         try:
-            model.layout(model.memory_format, geometry)
+            model.writer.layout(model.writer.memory_format, geometry)
             check_fits(geometry, model.attached.decoder)
         except GeometryError as error:
             raise GeometryError(f"variant '{name}': {error}" if name in varied else str(error)) from None

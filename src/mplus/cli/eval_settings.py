@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mplus.errors import InputError
+from mplus.runtime.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from mplus.evaluation.tasks.context import Settings
@@ -89,8 +89,7 @@ def settings_for(
         takers = [name for name in known if key in known[name] and task in (None, name)]
         if not takers:
             every = sorted(set().union(*known.values()))
-            near = difflib.get_close_matches(key, every, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(every) or 'none'}"
+            hint = did_you_mean(key, every, otherwise=f"known: {', '.join(every) or 'none'}")
             shown = _OPTION.get(key, f"--{key.replace('_', '-')}") if key in named else f"'{key}'"
             raise InputError(f"task {' or '.join(known)} has no setting {shown}; {hint}")
         for name in takers:

@@ -25,6 +25,6 @@ def export(
     with terminal.waiting(f"storing {out}"):
         from mplus.checkpoints.export import save_published
 
-        save_published(opened._loaded, out)
+        save_published(opened.checkpoint, out)
     terminal.mark_stored(out)
     terminal.say(out)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mplus.checkpoints import base
+from mplus.checkpoints.base_models import base
 from mplus.cli import terminal
 from mplus.cli.options import DEFAULT_NAME, Verbose
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mplus.checkpoints.base import BASES, locate
+from mplus.checkpoints.base_models.base import BASES, locate
 from mplus.cli import terminal
 
 if TYPE_CHECKING:

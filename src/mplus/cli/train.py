@@ -19,9 +19,9 @@ from mplus.cli.options import Verbose, a_path
 from mplus.errors import MPlusError, RecipeError
 
 if TYPE_CHECKING:
-    from mplus.training.journal import Line, Watch
-    from mplus.training.loop import Ended
-    from mplus.training.recipe import Recipe
+    from mplus.training.run.metrics_log import Callback, LogRecord
+    from mplus.training.run.recipe import Recipe
+    from mplus.training.run.trainer import RunResult
 
 INTERRUPTED = 130
 EXAMPLE = "adapt/memory"
@@ -36,7 +36,7 @@ def train(
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, e.g. optimiser.rate=1e-3; may be given again."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, e.g. optimiser.lr=1e-3; may be given again."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")] = False,
     dry_run: Annotated[
@@ -50,7 +50,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train memory parts: log, curves and checkpoints go into a directory, what was learned into its `delta`."""
-    from mplus.training.recipe_file import read_recipe
+    from mplus.training.run.recipe_file import read_recipe
 
     if list_:
         _show_names()
@@ -65,7 +65,7 @@ def train(
         return
     main = os.environ.get("RANK", "0") == "0"
     _quiet()
-    from mplus.training.run import run
+    from mplus.training.run.session import run
 
     with _watching(settings) as watch:
         ended = run(settings, resume=resume, watch=watch if main else None)
@@ -80,7 +80,7 @@ def train(
 
 
 def _show_names() -> None:
-    from mplus.training.recipe_file import recipe_names
+    from mplus.training.run.recipe_file import recipe_names
 
     table = terminal.table("recipe", "what it is", text_columns=(0, 1))
     for name, what in recipe_names().items():
@@ -108,27 +108,27 @@ def _quiet() -> None:
 
 
 def _show_plan(settings: Recipe) -> None:
-    from mplus.training.recipe_file import write_recipe
+    from mplus.training.run.recipe_file import write_recipe
 
     terminal.say(write_recipe(settings.resolved()).rstrip("\n"))
     _quiet()
     try:
         with terminal.waiting("opening model and data, to count what is trained"):
-            from mplus.training.run import plan
+            from mplus.training.run.session import plan
 
             found = plan(settings)
     except MPlusError as error:
         terminal.say(f"# trained parameters: not counted ({' '.join(str(error).split())})")
     else:
-        for name, count, rate in found.groups:
-            terminal.say(f"# {name}: {count:,} parameters, rate {rate:g}")
+        for name, count, lr in found.groups:
+            terminal.say(f"# {name}: {count:,} parameters, lr {lr:g}")
         terminal.say(f"# trained parameters: {found.count:,}")
     steps = f"{settings.steps:,} steps of {settings.accumulation} batches" if settings.steps else ""
     minutes = f"{settings.minutes:g} minutes" if settings.minutes else ""
     terminal.say(f"# planned: {' or '.join(filter(None, (steps, minutes)))}, in {settings.directory}")
 
 
-def _show_end(ended: Ended) -> None:
+def _show_end(ended: RunResult) -> None:
     terminal.say(f"{ended.step:,} steps, {ended.seconds:,.0f} s")
     if ended.line is not None:
         terminal.say(str(ended.line))
@@ -136,8 +136,8 @@ def _show_end(ended: Ended) -> None:
 
 
 @contextlib.contextmanager
-def _watching(settings: Recipe) -> Iterator[Watch]:
-    from mplus.training.journal import Watch
+def _watching(settings: Recipe) -> Iterator[Callback]:
+    from mplus.training.run.metrics_log import Callback
 
     shown = sys.stderr.isatty()
     columns = (
@@ -148,7 +148,7 @@ def _watching(settings: Recipe) -> Iterator[Watch]:
     with Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not shown) as progress:
         bar = progress.add_task(terminal.shown(settings.name), total=1.0, told="")
 
-        class Show(Watch):
+        class Show(Callback):
             """A bar on a terminal, else a line for each logged step."""
 
             def began(self, text: str) -> None:
@@ -157,17 +157,17 @@ def _watching(settings: Recipe) -> Iterator[Watch]:
                 else:
                     terminal.note(text)
 
-            def stepped(self, line: Line) -> None:
+            def stepped(self, line: LogRecord) -> None:
                 progress.update(bar, completed=line.progress, told=_short(line))
 
-            def logged(self, line: Line) -> None:
+            def logged(self, line: LogRecord) -> None:
                 if not shown:
                     terminal.note(str(line))
 
         yield Show()
 
 
-def _short(line: Line) -> str:
+def _short(line: LogRecord) -> str:
     """As much as fits beside a bar."""
     metrics = " ".join(f"{name} {value:.2f}" for name, value in list(line.metrics.items())[:4])
     left = "" if line.left_s is None else f", {line.left_s / 60:.0f} min left"

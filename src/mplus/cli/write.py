@@ -14,9 +14,9 @@ from mplus.cli import terminal
 from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, Device, DType, MemoryDirectory, ModelName, NumberType, Verbose
 from mplus.errors import EmptyTextError, InputError, SnapshotError
+from mplus.memory.file_names import MANIFEST, is_ours
 from mplus.memory.manifest import read_manifest
-from mplus.memory.names import MANIFEST, is_ours
-from mplus.memory.stores.lock import changing
+from mplus.memory.stores.lock import exclusive_change
 from mplus.runtime.input_file import expanded, read_bounded
 from mplus.runtime.unicode import well_formed
 
@@ -41,7 +41,7 @@ def write(
     texts = _read_all(files)
     _check_place(memory)
     opened = open_model(model, dtype=dtype, device=device)
-    with changing(
+    with exclusive_change(
         memory, timeout_s=PATIENCE_S, tell=terminal.note
     ):  # whoever writes here meanwhile is waited for, not overwritten
         held = _open_memory(memory, opened)

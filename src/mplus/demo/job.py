@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from mplus.circumstances import circumstances
 from mplus.corpus.stream import Stream, build_stream, shortest_stream
 from mplus.demo.result import LONG_ANSWER_TOKENS, WINDOW_LONG, Answered, RetentionResult
 from mplus.errors import InputError
 from mplus.evaluation.protocol import MemoryModel
 from mplus.evaluation.systems.shared_context import answer_from_window
+from mplus.runtime.environment import environment_of
 
 DEFAULT_DISTANCES: Final = (1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 160_000)
 DEFAULT_TOKENS: Final = 164_000
@@ -95,7 +95,7 @@ def run_retention(
     answers[WINDOW_LONG] = [_decoded(model, answer) for answer in ids]
     seconds["window"] = time.perf_counter() - started
 
-    versions, hardware = circumstances(model.dtype)
+    versions, hardware = environment_of(model.dtype)
     return RetentionResult(
         model=model.name,
         tokens_read=stream.tokens,

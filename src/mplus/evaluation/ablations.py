@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import yaml
 from mplus.config import SYMBOLS, Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.evaluation.systems.protocol import SYSTEMS
+from mplus.runtime.suggest import did_you_mean
 
 OF_A_READ: Final = frozenset(
     {
@@ -21,8 +21,6 @@ OF_A_READ: Final = frozenset(
         "recent_tokens",
         "certain_score",
         "neighbour_blocks",
-        "second_look",
-        "look_weight",
         "choice",
     }
 )
@@ -107,8 +105,8 @@ def parse_sizes(entries: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"'{entry.strip()}' is no setting of the memory; expected KEY=VALUE like K0=512")
         name = SYMBOLS.get(key, key)
         if name not in Geometry.model_fields:
-            near = difflib.get_close_matches(name, [*Geometry.model_fields, *SYMBOLS], n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(SYMBOLS)} and the fields of Geometry"
+            known = f"known: {', '.join(SYMBOLS)} and the fields of Geometry"
+            hint = did_you_mean(name, [*Geometry.model_fields, *SYMBOLS], otherwise=known)
             raise InputError(f"the memory has no setting '{key}'; {hint}")
         if name in sizes:
             raise InputError(f"{name} is given twice; give it once")

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mplus.circumstances import circumstances
 from mplus.errors import InputError
 from mplus.evaluation.report.pictures import draw_summary
 from mplus.evaluation.report.result_log import SAMPLES, SETTINGS, ResultLog, Sample
@@ -22,7 +21,9 @@ from mplus.evaluation.scoring.metrics import Metric
 from mplus.evaluation.systems.factory import SystemFactory
 from mplus.evaluation.tasks.context import StreamSource
 from mplus.evaluation.tasks.left_out import LeftOut
-from mplus.memory.files import written_whole
+from mplus.runtime.atomic import replace_files
+from mplus.runtime.differences import first_difference
+from mplus.runtime.environment import environment_of
 from mplus.runtime.extras import can_draw
 
 Progress = Callable[[str, int, int], None]
@@ -76,7 +77,7 @@ class TaskRun:
         settings = (
             json.dumps({**self._settings(), _LEFT_OUT: self.left_out.to_json()}, indent=1, ensure_ascii=False, default=str) + "\n"
         )
-        written_whole({directory / SETTINGS: lambda path: path.write_text(settings, encoding="utf-8")})
+        replace_files({directory / SETTINGS: lambda path: path.write_text(settings, encoding="utf-8")})
         tokens: dict[str, int] = {}
         sessions = Sessions(directory / SESSIONS)
         with ResultLog(directory / SAMPLES, resume=resume) as journal:
@@ -159,7 +160,7 @@ class TaskRun:
             )
 
     def _context(self, sessions: Sessions, tokens: dict[str, int], samples: Sequence[Sample]) -> dict[str, Any]:
-        versions, hardware = circumstances(self.bench.model.dtype)
+        versions, hardware = environment_of(self.bench.model.dtype)
         seconds = sessions.seconds
         answers = Counter(one.system for one in samples if one.asked)
         return {
@@ -183,17 +184,6 @@ def _check_ids(stream: str, script: EvalStream) -> None:
     for (name, _), count in counted.items():
         if count > 1:
             raise InputError(f"{stream}: {count} questions have the id '{name}'; give each record of the data an id of its own")
-
-
-def first_difference(earlier: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
-    """Where two settings differ first: the name, and both values."""
-    if isinstance(earlier, dict) and isinstance(now, dict):
-        for key in dict.fromkeys([*earlier, *now]):
-            found = first_difference(earlier.get(key), now.get(key), f"{name}.{key}" if name else str(key))
-            if found is not None:
-                return found
-        return None
-    return None if earlier == now else (name, earlier, now)
 
 
 def _of(progress: Progress, stream: str) -> Callable[[int, int], None]:

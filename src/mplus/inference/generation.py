@@ -8,19 +8,18 @@ do is left out.
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig
 
-from mplus.errors import InputError, MPlusError
+from mplus.errors import InputError
+from mplus.inference.own_view import refusals
+from mplus.runtime.suggest import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What transformers is told.
+    """Resolved settings of one call of transformers' ``generate``.
 
     Attributes:
         new_tokens: the most that are made.
@@ -81,7 +80,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Frame:
-    """What the settings of a call have to fit.
+    """Bounds that the settings of a call have to fit.
 
     Attributes:
         prompt_tokens: columns of the prompt, as the caller counts them.
@@ -103,8 +102,8 @@ class Frame:
     default_tokens: int = DEFAULT_TOKENS
 
 
-def settled(given: Mapping[str, Any], model: Any, frame: Frame) -> Settings:
-    """All settings of one call.
+def resolve(given: Mapping[str, Any], model: Any, frame: Frame) -> Settings:
+    """Resolve all settings of one call.
 
     Args:
         given: the caller's arguments, ``generation_config`` among them.
@@ -112,38 +111,28 @@ def settled(given: Mapping[str, Any], model: Any, frame: Frame) -> Settings:
 
     Raises:
         InputError: a setting is unknown, contradicts another or cannot be used with a memory; it is named.
-        PromptTooLongError: there is no room for the new tokens.
     """
     given = dict(given)
-    own = given.pop("generation_config", None)
+    own, files = given.pop("generation_config", None), model.generation_config
     if own is not None and not isinstance(own, GenerationConfig):
         raise InputError(f"generation_config must be a transformers.GenerationConfig, got {type(own).__name__}")
     config = GenerationConfig() if own is None else copy.deepcopy(own)
-    files = model.generation_config
     names = {name for name in {*vars(config), *vars(files)} if not name.startswith("_")}
     given = {name: value for name, value in given.items() if value is not None or (name in names and name not in UNSET_BY_NONE)}
-    asked = {name: value for name, value in vars(config).items() if value is not None} if own is not None else {}
-    asked |= {name: value for name, value in given.items() if name in names}
+    wanted = {name: value for name, value in vars(config).items() if value is not None} if own is not None else {}
+    wanted |= {name: value for name, value in given.items() if name in names}
     others = {name: value for name, value in given.items() if name not in names}
     _check_known(others, names, model, frame)
-    _check_usable({**asked, **others}, model, frame)
+    _check_usable({**wanted, **others}, model, frame)
     new_tokens, least = _lengths(own, given, files, frame)
     with refusals():
         config.update(**files.to_dict(), defaults_only=True, allow_custom_entries=True)
-        config.update(**{name: value for name, value in asked.items() if name not in LENGTHS})
+        config.update(**{name: value for name, value in wanted.items() if name not in LENGTHS})
     config.max_new_tokens, config.max_length, config.min_new_tokens = new_tokens, None, None
     config.min_length = frame.earlier_tokens + frame.prompt_tokens + least if least else 0
-    config.pad_token_id = _pad(asked, frame)
-    for name in HUB_MODES:
-        setattr(config, name, None)
-    storing = asked.get("use_cache") is not False
-    if frame.reads:
-        config.use_cache = storing
-        for name in NOT_WITH_MEMORY:
-            if name in names:
-                setattr(config, name, None)
-        if "prefill_chunk_size" not in asked:
-            config.prefill_chunk_size = None
+    config.pad_token_id = _pad(wanted, frame)
+    storing = wanted.get("use_cache") is not False
+    _leave_out(config, wanted, names, storing, frame)
     if config.stop_strings is not None and others.get("tokenizer") is None:
         if frame.tokenizer is None:
             raise InputError("stop_strings needs a tokenizer, and this model was opened without one; give tokenizer=...")
@@ -154,68 +143,71 @@ def settled(given: Mapping[str, Any], model: Any, frame: Frame) -> Settings:
     return Settings(new_tokens, {**others, **unset, "generation_config": config}, storing)
 
 
+def _leave_out(config: Any, wanted: dict[str, Any], names: set[str], storing: bool, frame: Frame) -> None:
+    """Unset what the model's files ask for and cannot be done here."""
+    for name in HUB_MODES:
+        setattr(config, name, None)
+    if frame.reads:
+        config.use_cache = storing
+        for name in names & set(NOT_WITH_MEMORY):
+            setattr(config, name, None)
+        if "prefill_chunk_size" not in wanted:
+            config.prefill_chunk_size = None
+
+
 def _check_known(others: dict[str, Any], names: set[str], model: Any, frame: Frame) -> None:
     """Refuse arguments that nobody would read."""
-    known = {*inspect.signature(model.generate).parameters, *MODE_ARGUMENTS, *NOT_WITH_MEMORY, "logits_to_keep"} - {
-        "kwargs",
-        "inputs",
-    }
+    known = {*inspect.signature(model.generate).parameters, *MODE_ARGUMENTS, *NOT_WITH_MEMORY, "logits_to_keep"}
     if not frame.reads:
-        known |= set(inspect.signature(model.forward).parameters) - {"kwargs"}
+        known |= set(inspect.signature(model.forward).parameters)
+    known -= {"kwargs", "inputs"}
     for name in list(others):
         if name == "token_type_ids" and not torch.as_tensor(others[name], device="cpu").any():
             del others[name]  # what many tokenizers add of their own accord, and says nothing
         elif name not in known:
-            nearest = difflib.get_close_matches(name, sorted(known | names), 1, 0.8)
-            hint = (
-                f"did you mean {nearest[0]!r}?" if nearest else "what a chat template is told goes into chat(..., template={...})"
-            )
+            elsewhere = "what a chat template is told goes into chat(..., template={...})"
+            hint = did_you_mean(name, sorted(known | names), otherwise=elsewhere, cutoff=0.8)
             raise InputError(f"generate has no setting {name!r}; {hint}")
 
 
-def _check_usable(asked: dict[str, Any], model: Any, frame: Frame) -> None:
+def _check_usable(wanted: dict[str, Any], model: Any, frame: Frame) -> None:
     """Refuse settings that are known but cannot be done here."""
-    said = {name for name, value in asked.items() if value is not None and not _neutral(name, value)}
+    said = {name for name, value in wanted.items() if value is not None and not _neutral(name, value)}
     for name in HUB_MODES:
         if name in said:
             raise InputError(f"{name} cannot be used: transformers runs it with code from the hub; leave it out")
-    if isinstance(asked.get("custom_generate"), str):
+    if isinstance(wanted.get("custom_generate"), str):
         raise InputError("custom_generate cannot be the name of code from the hub; give a function, or leave it out")
-    streamer = asked.get("streamer")
+    streamer = wanted.get("streamer")
     if streamer is not None and not (callable(getattr(streamer, "put", None)) and callable(getattr(streamer, "end", None))):
         raise InputError(
             f"streamer must have put(token_ids) and end(), as transformers' streamers do; got {type(streamer).__name__}"
         )
-    assistant = asked.get("assistant_model")
+    assistant = wanted.get("assistant_model")
     if assistant is not None and not isinstance(assistant, torch.nn.Module):
         raise InputError(f"assistant_model must be a model of transformers, got {type(assistant).__name__}")
     if not frame.reads:
         return
     for name, why in NOT_WITH_MEMORY.items():
-        if name in said and not (name == "custom_generate" and callable(asked[name])):
+        if name in said and not (name == "custom_generate" and callable(wanted[name])):
             raise InputError(f"{name} cannot be used with a memory: {why}; leave it out")
     if assistant is not None and not set(map(id, model.modules())).isdisjoint(map(id, assistant.modules())):
         raise InputError(
             "assistant_model cannot be this model's own base, whose layers are reading memory; give a copy or another"
         )
-    if "prefill_chunk_size" in said and (frame.per_layer or asked.get("use_cache") is False):
-        raise InputError(
-            "prefill_chunk_size cannot be used here: "
-            + (
-                "each layer chooses what it reads by the whole prompt"
-                if frame.per_layer
-                else "nothing is kept with use_cache=False"
-            )
-            + "; leave it out"
+    if "prefill_chunk_size" in said and (frame.per_layer or wanted.get("use_cache") is False):
+        why = (
+            "each layer chooses what it reads by the whole prompt" if frame.per_layer else "nothing is kept with use_cache=False"
         )
+        raise InputError(f"prefill_chunk_size cannot be used here: {why}; leave it out")
 
 
 def _neutral(name: str, value: Any) -> bool:
     return name in NEUTRAL and isinstance(value, (int, float, str)) and value in NEUTRAL[name]
 
 
-def _pad(asked: dict[str, Any], frame: Frame) -> int:
-    pad = asked.get("pad_token_id")
+def _pad(wanted: dict[str, Any], frame: Frame) -> int:
+    pad = wanted.get("pad_token_id")
     if pad is None:
         return frame.pad_id
     if not _is_whole(pad) or not 0 <= pad < frame.vocabulary:
@@ -228,32 +220,31 @@ def _pad(asked: dict[str, Any], frame: Frame) -> int:
 
 def _lengths(own: Any, given: dict[str, Any], files: Any, frame: Frame) -> tuple[int, int]:
     """New tokens at most and at least."""
-    asked = [given, {} if own is None else vars(own)]
-    for source in asked:
+    caller = [given, {} if own is None else vars(own)]
+    for source in caller:
         for name in LENGTHS:
             if source.get(name) is not None and not _is_whole(source[name]):
                 raise InputError(f"{name} must be a whole number, got {source[name]!r}")
-    most = next((count for source in asked if (count := _count(source, "max", frame)) is not None), None)
+    most = next((count for source in caller if (count := _count(source, "max", frame)) is not None), None)
     if most is not None and most < 1:
         raise InputError(
             f"nothing to generate: {frame.prompt_tokens} prompt tokens leave room for {most} new ones; raise max_new_tokens or max_length"
         )
     if most is None:
-        most = _unasked(files, frame)
-    every = (*asked, vars(files))
-    least = next((count for source in every if (count := _count(source, "min", frame)) is not None), 0)
+        most = _default_length(files, frame)
+    least = next((count for source in (*caller, vars(files)) if (count := _count(source, "min", frame)) is not None), 0)
     if least > most:
         log.warning("at least %d new tokens were asked for, at most %d are made", least, most)
     return most, max(0, min(least, most))
 
 
-def _unasked(files: Any, frame: Frame) -> int:
+def _default_length(files: Any, frame: Frame) -> int:
     """A length that no caller gave: what the model's files say, else the default; as much of it as there is room for."""
-    told = _count(vars(files), "max", frame)
-    wanted = frame.default_tokens if told is None or told < 1 else told
-    if wanted > frame.room:
-        log.info("%d new tokens do not fit the model's positions: at most %d are made", wanted, frame.room)
-    return max(1, min(wanted, frame.room))
+    count = _count(vars(files), "max", frame)
+    count = frame.default_tokens if count is None or count < 1 else count
+    if count > frame.room:
+        log.info("%d new tokens do not fit the model's positions: at most %d are made", count, frame.room)
+    return max(1, min(count, frame.room))
 
 
 def _count(source: Mapping[str, Any], end: str, frame: Frame) -> int | None:
@@ -266,104 +257,3 @@ def _count(source: Mapping[str, Any], end: str, frame: Frame) -> int | None:
 
 def _is_whole(value: Any) -> bool:
     return hasattr(value, "__index__") and not isinstance(value, bool)
-
-
-# -- what the caller's own parts see -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Say in one sentence what transformers refuses about the settings; errors of any other place go through."""
-    try:
-        yield
-    except MPlusError:
-        raise
-    except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ImportError) as error:
-        if not _of_generation(error):
-            raise
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"transformers cannot generate with these settings: {said:.400}") from error
-
-
-def _of_generation(error: BaseException) -> bool:
-    """Whether an error was raised by the generation of transformers itself, and by no model, callback or hook."""
-    trace, name = error.__traceback__, ""
-    while trace is not None:
-        name, trace = str(trace.tb_frame.f_globals.get("__name__", "")), trace.tb_next
-    return name.startswith(("transformers.generation", "transformers.utils"))
-
-
-@dataclass(frozen=True)
-class OwnView:
-    """What a caller sees of ids [B, T]: the prompts as given and what follows, not the waiting text before them.
-
-    Attributes:
-        prompts: ids [B, T] as given.
-        columns: of waiting text and prompt in the table that transformers keeps.
-    """
-
-    prompts: Tensor
-    columns: int
-
-    def of(self, ids: Tensor) -> Tensor:
-        """Beams and samples of one prompt are rows beside each other."""
-        mine = self.prompts.to(ids.device).repeat_interleave(ids.shape[0] // self.prompts.shape[0], 0)
-        return torch.cat([mine, ids[:, self.columns :]], 1)
-
-    def applied(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Arguments whose streamer, processors, criteria and token filter see this view."""
-        out = dict(arguments)
-        if out.get("streamer") is not None:
-            out["streamer"] = OwnStreamer(out["streamer"], self)
-        if out.get("logits_processor"):
-            out["logits_processor"] = LogitsProcessorList(OwnProcessor(one, self) for one in out["logits_processor"])
-        if out.get("stopping_criteria"):
-            out["stopping_criteria"] = StoppingCriteriaList(OwnCriterion(one, self) for one in out["stopping_criteria"])
-        if out.get("prefix_allowed_tokens_fn") is not None:
-            allowed = out["prefix_allowed_tokens_fn"]
-            out["prefix_allowed_tokens_fn"] = lambda row, ids: allowed(row, self._row(row, ids))
-        return out
-
-    def _row(self, row: int, ids: Tensor) -> Tensor:
-        return torch.cat([self.prompts[row].to(ids.device), ids[self.columns :]])
-
-
-class OwnStreamer:
-    """A streamer that is shown the prompts as they were given.
-
-    Args:
-        streamer: transformers' ``BaseStreamer`` or anything with ``put`` and ``end``.
-    """
-
-    def __init__(self, streamer: Any, view: OwnView) -> None:
-        self.streamer = streamer
-        self.view: OwnView | None = view
-
-    def put(self, value: Tensor) -> None:
-        """The first call brings the prompts, every later one new tokens."""
-        self.streamer.put(value if self.view is None else self.view.of(value))
-        self.view = None
-
-    def end(self) -> None:
-        """Generation is over."""
-        self.streamer.end()
-
-
-class OwnProcessor(LogitsProcessor):
-    """A caller's logits processor that sees its own prompts."""
-
-    def __init__(self, processor: Any, view: OwnView) -> None:
-        self.processor, self.view = processor, view
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        return self.processor(self.view.of(input_ids), scores)
-
-
-class OwnCriterion(StoppingCriteria):
-    """A caller's stopping criterion that sees its own prompts."""
-
-    def __init__(self, criterion: Any, view: OwnView) -> None:
-        self.criterion, self.view = criterion, view
-
-    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        return self.criterion(self.view.of(input_ids), scores, **kwargs)

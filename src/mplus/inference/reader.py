@@ -1,19 +1,18 @@
-"""From a caller's prompts to transformers' ``generate`` and back. Knows prompts and settings, nothing of how memory is read.
+"""The reading half of a model: prompts behind memory, forward passes, generation, likelihood. Knows no layer internals.
 
-Legend: B prompts, T prompt tokens.
+Legend: B prompts, T prompt tokens, C continuation tokens, V vocabulary, L layers, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
-from transformers.utils.generic import ModelOutput
 
 from mplus.attach.attention import grouped_on_cpu
 from mplus.attach.cache import passed
@@ -22,238 +21,358 @@ from mplus.attach.hooks import Hooks
 from mplus.attach.read import Reading, Retrieved
 from mplus.attach.sweep import sweep
 from mplus.errors import EmptyTextError, InputError, PromptTooLongError
-from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, OwnView, Settings, refusals, settled
-from mplus.inference.writer import MemoryHost
+from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, resolve
+from mplus.inference.likelihood import log_likelihood
+from mplus.inference.own_view import OwnView, refusals
+from mplus.inference.writer import Writer
+from mplus.memory.budget import MemoryBudget, explain_out_of_memory
 from mplus.memory.memory import Memory
-from mplus.memory.room import Room, told
-from mplus.memory.rows import Written
+from mplus.memory.rows import EncodedChunk
 from mplus.runtime.turns import in_order
-from mplus.text.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of
-from mplus.text.search_query import Query
+from mplus.text.chat_template import conversations_of, templated
+from mplus.text.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of, without_bos
+from mplus.text.search_query import Query, last_user_messages
 
-Readable = Memory | Written
+Readable = Memory | EncodedChunk
 
 
-class PromptReader(MemoryHost):
-    """The asking half of ``MPlusModel``: checks what is given, and has transformers continue it."""
+@dataclass
+class MPlusOutput:
+    """Result of one forward pass.
 
-    tokenizer: PreTrainedTokenizerBase  # None where the model was opened without one; whoever needs it says so
+    Attributes:
+        logits: [B, T, V].
+        retrieved: per prompt, what was drawn from long-term memory; None unless asked for.
+        hidden_states: tuple of L + 1 tensors [B, T, D]; None unless asked for.
+    """
+
+    logits: Tensor
+    retrieved: list[Retrieved] | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """Prompts and the memories they read.
+
+    Attributes:
+        memories: one per prompt; none for the bare base.
+        prompts: as they are read: text that waits in a memory stands before its prompt.
+        own: ids [B, T] of the prompts alone.
+        query: what searches the memories.
+    """
+
+    memories: list[Readable]
+    prompts: Prompts
+    own: Tensor
+    query: Query | None
+
+    @property
+    def slots(self) -> int:
+        """Slots before the prompts: memory's BOS and what the fullest memory gives."""
+        return 1 + max(map(_slots, self.memories)) if self.memories else 0
+
+
+class Reader:
+    """Reads memories with the model of a writer: every pass of prompts goes through ``request`` and ``open``."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer, self.checkpoint, self.parts = writer, writer.checkpoint, writer.parts
+
+    # -- a read ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _reading(
-        self, memories: list[Readable], prompts: Prompts, *, room: int = 0, **options: Any
+    def request(self, prompts: Prompts, memory: Any, *, query: Any = None, separate: bool = False) -> Iterator[Request]:
+        """Prompts behind memories; inside nobody writes these, nobody else uses the model, and nothing of an earlier pass is left on.
+
+        Args:
+            memory: one for all prompts, one each, several for one prompt; None: the bare base.
+            query: see ``Query.of``.
+            separate: text that waits is set apart from the prompts.
+        """
+        memories, tokenizer = self._memories(memory, len(prompts)), self.checkpoint.tokenizer
+        if len(memories) > len(prompts):
+            prompts = prompts.repeated(len(memories))
+        with in_order(memory.turn for memory in memories if isinstance(memory, Memory)), self.writer.turn.held():
+            sweep(self.parts)
+            own, searching = prompts.ids, None
+            if memories:
+                prompts = prompts.behind_memory(tokenizer, self._bos_id)
+                searching = Query.of(tokenizer, prompts, query)
+            waiting = [memory.pending_ids if isinstance(memory, Memory) else [] for memory in memories]
+            if separate and any(waiting):
+                waiting = [[*part, *separator(tokenizer, part, row)] for part, row in zip(waiting, prompts.rows(), strict=True)]
+            yield Request(memories, prompts.after(waiting, self._pad_id), own, searching)
+
+    @contextmanager
+    def open(
+        self, request: Request, *, new_tokens: int = 0, exact: bool = False, storing: bool = True
     ) -> Iterator[tuple[Reading | None, dict[str, Any]]]:
-        """Hooks on; yields the reading (`options` are its own) and the arguments the decoder needs."""
-        adapters = self.attached.adapters
+        """Hooks on; yields the reading (None: the bare base) and the arguments the decoder needs.
+
+        Args:
+            new_tokens: that will stand behind the prompts.
+            exact, storing: see ``Reading``.
+
+        Raises:
+            PromptTooLongError: the model has not as many positions.
+        """
+        self._check_positions(request, new_tokens)
+        parts, memories, prompts = self.parts, request.memories, request.prompts
         if not memories:
-            with adapters.on(None):
+            with parts.adapters.on(None):
                 yield None, {"attention_mask": prompts.mask.long()}
             return
-        decoder, tokens = self.attached.decoder, prompts.ids.shape[1] + room
+        room = prompts.ids.shape[1] + min(new_tokens, RESERVED_TOKENS)
         with (
-            told(lambda free: self._no_room(memories, len(prompts), tokens, free), self.device),
+            explain_out_of_memory(lambda free: self._no_room(memories, room, free), self.writer.device),
             torch.no_grad(),
-            grouped_on_cpu(decoder, self.attached.engine.grouped_attention),
+            grouped_on_cpu(parts.decoder, parts.engine.grouped_attention),
         ):
-            reading = Reading(self.attached, self.geometry, memories, prompts.ids, prompts.mask, room=tokens, **options)
+            reading = Reading(
+                parts,
+                self.checkpoint.geometry,
+                memories,
+                prompts.ids,
+                prompts.mask,
+                room=room,
+                storing=storing,
+                exact=exact,
+                query=request.query,
+            )
             mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
             kwargs: dict[str, Any] = {"attention_mask": mask, **passed(reading.cache())}
-            if room == 0:
+            if new_tokens == 0:
                 kwargs["position_ids"] = (mask.cumsum(1) - 1)[:, reading.prefix :].clamp(min=0)
-            with adapters.on(reading.adapter), Hooks() as hooks:
+            with parts.adapters.on(reading.adapter), Hooks() as hooks:
                 reading.install(hooks)
                 yield reading, kwargs
 
-    def _no_room(self, memories: list[Readable], prompts: int, tokens: int, free: int | None) -> str:
-        """What to say when keys and values of prompts find no memory."""
-        decoder = self.attached.decoder
-        held = next((memory for memory in memories if isinstance(memory, Memory)), None)
-        geometry = self.geometry if held is None else held.geometry
-        layout = self.layout(self.memory_format, geometry) if held is None else held.layout
-        return Room.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(prompts, free, tokens)
+    def forward(
+        self, prompts: Prompts, memory: Any, *, return_retrieved: bool, output_hidden_states: bool, exact: bool, query: Any
+    ) -> MPlusOutput:
+        """See ``MPlusModel.__call__``."""
+        decoder, states = self.parts.decoder, list[Tensor]()
+        with (
+            self.request(prompts, memory, query=query) as request,
+            torch.no_grad(),
+            self.open(request, exact=exact) as (reading, kwargs),
+            Hooks() as hooks,
+        ):
+            if output_hidden_states:  # by hooks of our own: those of transformers would stay on the model
+                hooks.on_states(decoder, states.append)
+            out = decoder.model(input_ids=request.prompts.ids, use_cache=reading is not None, **kwargs)
+            if reading is not None:
+                reading.release()
+        own = slice(-request.own.shape[1], None)
+        return MPlusOutput(
+            out.logits[:, own],
+            reading.retrieved() if reading is not None and return_retrieved else None,
+            tuple(part[:, own] for part in states) if output_hidden_states else None,
+        )
 
-    @contextmanager
-    def _using(self, memories: list[Readable]) -> Iterator[None]:
-        """The length of a read: nobody writes these memories, nobody else uses the model, and nothing of an earlier pass is left on."""
-        with in_order(memory.turn for memory in memories if isinstance(memory, Memory)), self.turn.held():
-            sweep(self.attached)
-            yield
+    def log_likelihood(
+        self, prompts: Sequence[Any], continuations: Sequence[Any], memory: Any = None, *, query: Any = None
+    ) -> list[Tensor]:
+        """See ``MPlusModel.log_likelihood``."""
+        if len(prompts) != len(continuations) or not len(prompts) or not all(map(len, prompts)):
+            raise InputError(f"{len(continuations)} continuations for {len(prompts)} prompts; give one each, none of them empty")
+        before, behind = ([self._row(row) for row in rows] for rows in (prompts, continuations))
+        if not all(behind):
+            raise EmptyTextError("a continuation is empty; give at least one token whose likelihood is asked for")
+        if memory is not None:
+            before = [without_bos(self.checkpoint.tokenizer, row, self._bos_id) for row in before]
+        with self.request(self._padded(before), memory, query=query) as request:
+            behind = behind * (len(request.prompts) // len(behind))  # several memories for one prompt
+            with self.open(request, new_tokens=max(map(len, behind))) as (reading, kwargs):
+                return log_likelihood(self.parts.decoder, request.prompts, behind, reading, kwargs)
 
-    def _behind(self, memories: list[Readable], prompts: Prompts, query: Any) -> tuple[Prompts, Query | None]:
-        """Prompts as they stand behind memories, and what searches; without memories the prompts as they are."""
-        if not memories:
-            return prompts, None
-        prompts = prompts.behind_memory(self.tokenizer, self._bos_id)
-        return prompts, Query.of(self.tokenizer, prompts, query)
+    # -- generation ------------------------------------------------------------------------------------------------
 
-    def _of_ids(self, prompt: Any, mask: Any = None) -> Prompts:
+    def generate(self, prompt: Any, memory: Any, kwargs: dict[str, Any]) -> Any:
+        """See ``MPlusModel.generate``."""
+        for name in ("input_ids", "inputs"):  # as in ``generate(**tokenizer(...))``
+            if kwargs.get(name) is not None:
+                if prompt is not None:
+                    raise InputError(f"the prompt was given twice, as the first argument and as {name}; give one")
+                prompt = kwargs[name]
+            kwargs.pop(name, None)
+        texts = texts_of(prompt)
+        if texts is None:
+            return self._generated(self.prompts_of(prompt, kwargs.pop("attention_mask", None)), memory, kwargs)
+        answers = self._answers(texts, memory, kwargs)
+        return answers[0] if isinstance(prompt, str) and len(answers) == 1 else answers
+
+    def chat(self, messages: Any, memory: Any, template: Mapping[str, Any] | None, kwargs: dict[str, Any]) -> Any:
+        """See ``MPlusModel.chat``."""
+        conversations, several = conversations_of(messages)
+        tokenizer = self.checkpoint.tokenizer
+        if tokenizer is None or (tokenizer.chat_template is None and not (template and "chat_template" in template)):
+            raise InputError(f"model {self.writer.name!r} has no chat template; use generate with a prompt of your own")
+        texts = [templated(tokenizer, conversation, template) for conversation in conversations]
+        if self.checkpoint.geometry.retrieval == "shared" and kwargs.get("query") is None:  # else tokens of the prompt search
+            kwargs["query"] = last_user_messages(tokenizer, conversations)
+        answers = [answer.strip() for answer in self._answers(texts, memory, kwargs, of_template=True)]
+        return answers if several or len(answers) != 1 else answers[0]
+
+    def _answers(self, texts: list[str], memory: Any, kwargs: dict[str, Any], *, of_template: bool = False) -> list[str]:
+        """Continuations of texts."""
+        tokenizer = self.checkpoint.tokenizer
+        if tokenizer is None:
+            raise InputError("this model was opened without a tokenizer; give token ids instead of text")
+        for name, why in (("attention_mask", "it belongs to token ids"), ("return_dict_in_generate", "it gives token ids")):
+            if (value := kwargs.pop(name, None)) is not None and value is not False:
+                raise InputError(f"{name} cannot be used with prompts of text: {why}; give generate the prompt as token ids")
+        rows = [encode(tokenizer, text, templated=of_template, behind_memory=memory is not None) for text in texts]
+        for text, row in zip(texts, rows, strict=True):
+            if not row:
+                raise EmptyTextError(f"nothing to answer: the prompt {text!r} is empty; ask something")
+            check_ids(row, self.writer.vocabulary, tokenizer)
+        prompts = self._padded(rows)
+        default = CHAT_TOKENS if of_template else DEFAULT_TOKENS
+        result = self._generated(prompts, memory, kwargs, texts=True, default_tokens=default)
+        sequences = result if isinstance(result, Tensor) else result.sequences
+        answers: list[str] = tokenizer.batch_decode(sequences[:, prompts.ids.shape[1] :], skip_special_tokens=True)
+        return answers
+
+    def _generated(
+        self,
+        prompts: Prompts,
+        memory: Any,
+        kwargs: dict[str, Any],
+        *,
+        texts: bool = False,
+        default_tokens: int = DEFAULT_TOKENS,
+    ) -> Any:
+        """The result of transformers, prompts as they were given included."""
+        retrieved: list[Retrieved] | None = kwargs.pop("retrieved", None)
+        if retrieved is not None and not isinstance(retrieved, list):
+            raise InputError(f"retrieved must be a list, to which what was read is appended; got {type(retrieved).__name__}")
+        exact, query = bool(kwargs.pop("exact", False)), kwargs.pop("query", None)
+        decoder: Any = self.parts.decoder.model
+        with self.request(prompts, memory, query=query, separate=texts) as request:
+            ids = request.prompts.ids
+            settings = resolve(kwargs, decoder, self._frame(request, default_tokens))
+            view = OwnView(request.own, ids.shape[1])
+            waits = ids.shape[1] > request.own.shape[1]
+            arguments = view.applied(settings.arguments) if waits else settings.arguments
+            with self.open(request, new_tokens=settings.new_tokens, exact=exact, storing=settings.storing) as (reading, own):
+                with refusals():
+                    result = decoder.generate(ids, **own, **arguments)
+                if reading is not None and isinstance(result, Tensor):  # else the caller may hold the cache
+                    reading.release()
+            if retrieved is not None and reading is not None:
+                retrieved += reading.retrieved()
+            return view.of_result(result) if waits else result
+
+    def _frame(self, request: Request, default_tokens: int) -> Frame:
+        columns, own = request.prompts.ids.shape[1], request.own.shape[1]
+        reads = bool(request.memories)
+        return Frame(
+            prompt_tokens=own,
+            earlier_tokens=columns - own,
+            room=self.parts.decoder.limit[0] - request.slots - columns,
+            reads=reads,
+            per_layer=reads and self.checkpoint.geometry.retrieval == "per_layer",
+            pad_id=self._pad_id,
+            vocabulary=self.writer.vocabulary,
+            tokenizer=self.checkpoint.tokenizer,
+            default_tokens=default_tokens,
+        )
+
+    # -- arguments -------------------------------------------------------------------------------------------------
+
+    def prompts_of(self, prompt: Any, mask: Any = None) -> Prompts:
         """Prompts that were given as token ids."""
         ids, mask = ids_of(prompt, mask)
-        return Prompts.from_ids(ids, mask, self.device, self.vocabulary, pad_id=self._pad_id(), tokenizer=self.tokenizer)
+        writer = self.writer
+        return Prompts.from_ids(
+            ids, mask, writer.device, writer.vocabulary, pad_id=self._pad_id, tokenizer=self.checkpoint.tokenizer
+        )
+
+    def _padded(self, rows: list[list[int]]) -> Prompts:
+        return Prompts.from_rows(rows, self._pad_id, self.writer.device)
 
     def _row(self, ids: Any) -> list[int]:
-        """Token ids of one text, checked; an empty row is left to whoever asks."""
+        """Token ids of one text, checked; an empty row is left to the caller."""
         if texts_of(ids) is not None:
             raise InputError("log_likelihood takes token ids, not text; tokenise prompts and continuations first")
         if not len(ids):
             return []
         row: list[int] = ids_of(ids)[0].flatten().tolist()
-        check_ids(row, self.vocabulary, self.tokenizer)
+        check_ids(row, self.writer.vocabulary, self.checkpoint.tokenizer)
         return row
 
-    def _said(
-        self, texts: list[str], memory: Any, kwargs: dict[str, Any], *, of_template: bool = False
-    ) -> tuple[list[str], bool]:
-        """Continuations of texts, and whether several memories read one of them."""
-        if self.tokenizer is None:
-            raise InputError("this model was opened without a tokenizer; give token ids instead of text")
-        for name, why in (("attention_mask", "it belongs to token ids"), ("return_dict_in_generate", "it gives token ids")):
-            if (told := kwargs.pop(name, None)) is not None and told is not False:
-                raise InputError(f"{name} cannot be used with prompts of text: {why}; give generate the prompt as token ids")
-        rows = [encode(self.tokenizer, text, templated=of_template, behind_memory=memory is not None) for text in texts]
-        for text, row in zip(texts, rows, strict=True):
-            if not row:
-                raise EmptyTextError(f"nothing to answer: the prompt {text!r} is empty; ask something")
-            check_ids(row, self.vocabulary, self.tokenizer)
-        prompts = Prompts.from_rows(rows, self._pad_id(), self.device)
-        default = CHAT_TOKENS if of_template else DEFAULT_TOKENS
-        result, repeated = self._generated(prompts, memory, kwargs, texts=True, default=default)
-        sequences = result if isinstance(result, Tensor) else result.sequences
-        return self.tokenizer.batch_decode(sequences[:, prompts.ids.shape[1] :], skip_special_tokens=True), repeated
-
-    def _generated(
-        self, prompts: Prompts, memory: Any, kwargs: dict[str, Any], *, texts: bool = False, default: int = DEFAULT_TOKENS
-    ) -> tuple[Any, bool]:
-        """Generate; returns the result of transformers, prompts included, and whether several memories read one prompt."""
-        retrieved: list[Retrieved] | None = kwargs.pop("retrieved", None)
-        if retrieved is not None and not isinstance(retrieved, list):
-            raise InputError(f"retrieved must be a list, to which what was read is appended; got {type(retrieved).__name__}")
-        memories = self._memories(memory, len(prompts))
-        if repeated := len(memories) > len(prompts):
-            prompts = prompts.repeated(len(memories))
-        with self._using(memories):
-            return self._read(prompts, memories, kwargs, retrieved, texts, default), repeated
-
-    def _read(
-        self,
-        prompts: Prompts,
-        memories: list[Readable],
-        kwargs: dict[str, Any],
-        retrieved: list[Retrieved] | None,
-        texts: bool,
-        default: int,
-    ) -> Any:
-        exact, given = bool(kwargs.pop("exact", False)), prompts.ids
-        prompts, query = self._behind(memories, prompts, kwargs.pop("query", None))
-        earlier = pending_ids(memories)
-        if texts and any(earlier):
-            earlier = [[*part, *separator(self.tokenizer, part, row)] for part, row in zip(earlier, prompts.rows(), strict=True)]
-        prompts = prompts.after(earlier, self._pad_id())
-        settings = self._settings(kwargs, memories, prompts, given.shape[1], default)
-        self._check_room(memories, prompts, settings.new_tokens)
-        waits = prompts.ids.shape[1] > given.shape[1]
-        view = OwnView(given, prompts.ids.shape[1])
-        arguments = view.applied(settings.arguments) if waits else settings.arguments
-        decoder: Any = self.attached.decoder.model
-        room = min(settings.new_tokens, RESERVED_TOKENS)
-        with self._reading(memories, prompts, query=query, room=room, storing=settings.storing, exact=exact) as (reading, own):
-            with refusals():
-                result = decoder.generate(prompts.ids, **own, **arguments)
-            if reading is not None and isinstance(result, Tensor):  # else the caller may hold the cache
-                reading.release()
-        if retrieved is not None and reading is not None:
-            retrieved += reading.retrieved()
-        if not waits:
-            return result
-        if isinstance(result, Tensor):
-            return view.of(result)
-        assert isinstance(result, ModelOutput)
-        result["sequences"] = view.of(result["sequences"])
-        return result
-
-    def _settings(
-        self, kwargs: dict[str, Any], memories: list[Readable], prompts: Prompts, own_tokens: int, default: int
-    ) -> Settings:
-        columns = prompts.ids.shape[1]
-        frame = Frame(
-            prompt_tokens=own_tokens,
-            earlier_tokens=columns - own_tokens,
-            room=self.attached.decoder.limit[0] - _prefix_slots(memories) - columns,
-            reads=bool(memories),
-            per_layer=bool(memories) and self.geometry.retrieval == "per_layer",
-            pad_id=self._pad_id(),
-            vocabulary=self.vocabulary,
-            tokenizer=self.tokenizer,
-            default_tokens=default,
-        )
-        return settled(kwargs, self.attached.decoder.model, frame)
-
-    def _memories(self, memory: Readable | Sequence[Readable] | None, prompts: int) -> list[Readable]:
+    def _memories(self, memory: Any, prompts: int) -> list[Readable]:
+        """One memory per prompt, or several for one; none for the bare base."""
         if memory is None:
             return []
-        if isinstance(memory, (Memory, Written)):
+        if isinstance(memory, (Memory, EncodedChunk)):
             found: list[Readable] = [memory] * prompts
         else:
-            if isinstance(memory, (str, bytes, Path)) or not isinstance(memory, Sequence):
-                raise InputError(
-                    f"memory must be a Memory or a list of them, got {type(memory).__name__} {memory!r:.80}; "
-                    "a stored one is opened with Memory.load(directory, model)"
-                )
-            found = list(memory)
-            strange = [one for one in found if not isinstance(one, (Memory, Written))]
-            if strange:
-                raise InputError(
-                    f"memory must be a Memory or a list of them, the list holds {type(strange[0]).__name__} {strange[0]!r:.80}"
-                )
-            if len(found) != prompts and prompts != 1:
-                raise InputError(f"{len(found)} memories for {prompts} prompts; give one memory, or one for each prompt")
-            if not found:
-                raise InputError(
-                    "the list of memories is empty; give one memory, one for each prompt, or None for the bare model"
-                )
-            if len({isinstance(one, Written) for one in found}) > 1:
-                raise InputError("a chunk is read alone with another adapter than a memory; read them in two batches")
+            found = _list_of_memories(memory, prompts)
         for one in found:
-            if isinstance(one, Memory) and one.encoder is not self and one.encoder.fingerprint != self.fingerprint:
+            if isinstance(one, Memory) and not self.writer.wrote(one):
                 raise InputError(
-                    f"this memory was written by model {one.encoder.name!r}, this is {self.name!r}; read it with the model that wrote it"
+                    f"this memory was written by model {one.encoder.name!r}, this is {self.writer.name!r}; read it with the model that wrote it"
                 )
         return found
 
-    def _check_room(self, memories: list[Readable], prompts: Prompts, new_tokens: int) -> None:
-        slots = _prefix_slots(memories)
-        needed, (limit, why) = slots + prompts.ids.shape[1] + new_tokens, self.attached.decoder.limit
+    def _check_positions(self, request: Request, new_tokens: int) -> None:
+        tokens, slots, (limit, why) = request.prompts.ids.shape[1], request.slots, self.parts.decoder.limit
+        needed = slots + tokens + new_tokens
         if needed > limit:
             raise PromptTooLongError(
-                f"the prompt has {prompts.ids.shape[1]} tokens; with {slots} memory slots and {new_tokens} new tokens that is {needed}, "
+                f"the prompt has {tokens} tokens; with {slots} memory slots and {new_tokens} new tokens that is {needed}, "
                 f"the model has {limit} positions ({why}); shorten the prompt, or write the long text into memory and ask about it"
             )
 
+    def _no_room(self, memories: list[Readable], tokens: int, free: int | None) -> str:
+        """The sentence for keys and values of prompts that find no memory."""
+        decoder = self.parts.decoder
+        held = next((memory for memory in memories if isinstance(memory, Memory)), None)
+        geometry = self.checkpoint.geometry if held is None else held.geometry
+        layout = self.writer.layout(self.writer.memory_format, geometry) if held is None else held.layout
+        return MemoryBudget.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(
+            len(memories), free, tokens
+        )
+
+    @property
     def _pad_id(self) -> int:
         """A token to pad with that the embedding table has."""
-        known = (getattr(self.tokenizer, "pad_token_id", None), self.attached.decoder.config.eos_token_id)
+        known = (getattr(self.checkpoint.tokenizer, "pad_token_id", None), self.parts.decoder.config.eos_token_id)
         pads = [one[0] if isinstance(one, list) else one for one in known if one is not None]
-        return next((int(pad) for pad in pads if 0 <= pad < self.vocabulary), 0)
+        return next((int(pad) for pad in pads if 0 <= pad < self.writer.vocabulary), 0)
 
     @property
     def _bos_id(self) -> int | None:
         """The token that memory's own BOS stands for."""
-        holder = self.attached.decoder.config if self.tokenizer is None else self.tokenizer
+        holder = self.parts.decoder.config if self.checkpoint.tokenizer is None else self.checkpoint.tokenizer
         bos = getattr(holder, "bos_token_id", None)
         first = bos[0] if isinstance(bos, list) else bos
         return None if first is None else int(first)
 
 
-def pending_ids(memories: list[Readable]) -> list[list[int]]:
-    """Text that waits to be written, one row per prompt."""
-    return [memory.pending_ids if isinstance(memory, Memory) else [] for memory in memories]
+def _list_of_memories(given: Any, prompts: int) -> list[Readable]:
+    if isinstance(given, (str, bytes, Path)) or not isinstance(given, Sequence):
+        raise InputError(
+            f"memory must be a Memory or a list of them, got {type(given).__name__} {given!r:.80}; "
+            "a stored one is opened with Memory.load(directory, model)"
+        )
+    strange = [one for one in given if not isinstance(one, (Memory, EncodedChunk))]
+    if strange:
+        raise InputError(
+            f"memory must be a Memory or a list of them, the list holds {type(strange[0]).__name__} {strange[0]!r:.80}"
+        )
+    if len(given) != prompts and prompts != 1:
+        raise InputError(f"{len(given)} memories for {prompts} prompts; give one memory, or one for each prompt")
+    if not given:
+        raise InputError("the list of memories is empty; give one memory, one for each prompt, or None for the bare model")
+    if len({isinstance(one, EncodedChunk) for one in given}) > 1:
+        raise InputError("a chunk is read alone with another adapter than a memory; read them in two batches")
+    return list(given)
 
 
 def _slots(memory: Readable) -> int:
     """Memory tokens a prompt will see."""
-    return len(memory.pool) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens
-
-
-def _prefix_slots(memories: list[Readable]) -> int:
-    """Slots before the prompts: memory's BOS and what the fullest memory gives."""
-    return 1 + max(map(_slots, memories)) if memories else 0
+    return len(memory.short_term) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens

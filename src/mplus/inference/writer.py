@@ -1,14 +1,12 @@
-"""What a memory asks of its model: layouts, write passes, initial rows, identity. Knows no prompts and no file format.
+"""The writing half of a model: layouts, write passes, initial rows, identity. Knows no prompts and no file format.
 
 Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Unpack, get_args
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -16,16 +14,13 @@ from torch import Tensor
 from mplus.attach.sweep import sweep
 from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
-from mplus.checkpoints.loaded import Loaded
-from mplus.checkpoints.state import longterm_rows, rows_of_hidden
-from mplus.config import Geometry, GeometrySettings, MemoryFormat
+from mplus.checkpoints.loaded_model import LoadedModel
+from mplus.checkpoints.published_memory import longterm_rows, rows_of_hidden
+from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
-from mplus.memory import write_many
+from mplus.memory.budget import explain_out_of_memory, no_room_for_chunks
 from mplus.memory.memory import Memory
-from mplus.memory.room import no_room_for_chunks, told
-from mplus.memory.rows import RowLayout, Rows, Written
-from mplus.memory.stores.protocol import Storage
-from mplus.memory.text_types import Text
+from mplus.memory.rows import EncodedChunk, RowLayout, Rows
 from mplus.retriever import VoteRetriever
 from mplus.runtime.turns import TurnLock, turn_of
 from mplus.text import chunking
@@ -39,202 +34,128 @@ RULES_OF_A_READ = ("write_tap", "memory_projection", "retrieval", "block_tokens"
 """Settings that decide what stored rows mean; a model opened with others is another model to a memory."""
 
 
-class MemoryHost:
-    """The writing half of ``MPlusModel``; satisfies ``mplus.memory.memory.Encoder``."""
+class Writer:
+    """Encodes chunks of text as memory rows; the ``mplus.memory.encoder.Encoder`` of every memory of a model.
 
-    def __init__(self, loaded: Loaded, *, memory_format: MemoryFormat | None = None) -> None:
-        self._loaded = loaded
-        self.attached = loaded.attached
-        self.geometry = loaded.geometry
-        self.tokenizer = loaded.tokenizer
-        self.name = loaded.name
-        self.memory_format: MemoryFormat = memory_format or _smaller_format(loaded)
+    Args:
+        checkpoint: the opened model, whose name, settings and tokenizer hold here.
+        memory_format: of new memories; default: the smaller one.
+    """
+
+    def __init__(self, checkpoint: LoadedModel, *, memory_format: MemoryFormat | None = None) -> None:
+        self.checkpoint, self.parts = checkpoint, checkpoint.attached
+        self.memory_format: MemoryFormat = memory_format or _smaller_format(checkpoint)
         self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
         self._fingerprint: str | None = None
+
+    # -- identity --------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return self.checkpoint.name
 
     @property
     def fingerprint(self) -> str:
         """Identity of base, adapters and memory parts; a memory opens only with the model that wrote it."""
         if self._fingerprint is None:
-            tensors = dict(self.attached.decoder.model.state_dict())
-            tensors["mplus.bos"] = self.attached.bos
-            if self.attached.position is not None:
-                tensors["mplus.position"] = self.attached.position
-            if self.attached.retriever is not None:
-                tensors.update({f"mplus.retriever.{name}": value for name, value in self.attached.retriever.state_dict().items()})
-            rules = self.geometry.model_dump(include=set(RULES_OF_A_READ))
+            tensors = dict(self.parts.decoder.model.state_dict())
+            tensors["mplus.bos"] = self.parts.bos
+            if self.parts.position is not None:
+                tensors["mplus.position"] = self.parts.position
+            if self.parts.retriever is not None:
+                tensors.update({f"mplus.retriever.{name}": value for name, value in self.parts.retriever.state_dict().items()})
+            rules = self.checkpoint.geometry.model_dump(include=set(RULES_OF_A_READ))
             self._fingerprint = fingerprint(tensors, note=repr(sorted(rules.items())))
         return self._fingerprint
 
+    def weights_changed(self) -> None:
+        """Compute the fingerprint anew when it is next asked for, as after training."""
+        self._fingerprint = None
+
+    def wrote(self, memory: Memory) -> bool:
+        """Tell whether a memory was written by this model, or by one with the same weights and rules."""
+        return memory.encoder is self or memory.encoder.fingerprint == self.fingerprint
+
     @property
     def decoder_settings(self) -> dict[str, Any]:
-        """What decides what the weights compute, beside them; a memory notes it."""
-        return decoder_settings(self.attached.decoder.config)
+        """Settings that decide what the weights compute, beside them; a memory notes them."""
+        return decoder_settings(self.parts.decoder.config)
 
     @property
     def tokenizer_print(self) -> str | None:
         """Identity of the tokenizer, None without one; a memory notes it."""
-        return tokenizer_print(self.tokenizer)
+        return tokenizer_print(self.checkpoint.tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """The device the model computes on."""
+        return self.parts.decoder.device
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the embedding table."""
+        return self.parts.decoder.vocabulary
 
     @property
     def turn(self) -> TurnLock:
         """Held during every pass: hooks and adapters lie on the base, which other models may share."""
-        return turn_of(self.attached.decoder.model, IN_A_PASS)
+        return turn_of(self.parts.decoder.model, IN_A_PASS)
 
     def refuse_reentry(self) -> None:
         """Raise ``ReentryError`` when the calling thread is inside a pass of this model."""
         self.turn.refuse_reentry()
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        return self.attached.decoder.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of its weights."""
-        return self.attached.decoder.dtype
-
-    @property
-    def vocabulary(self) -> int:
-        """How many token ids the model knows."""
-        return self.attached.decoder.vocabulary
-
-    def new_memory(
-        self,
-        *,
-        seed: int = 0,
-        memory_format: MemoryFormat | None = None,
-        initialised: bool = True,
-        store: Storage | str | Path = "ram",
-        **geometry: Unpack[GeometrySettings],
-    ) -> Memory:
-        """An empty memory (published models: with their initial pool).
-
-        Args:
-            seed: of the memory's own generator of random drops.
-            memory_format: "kv" or "hidden"; default: the model's.
-            initialised: False starts a published MemoryLLM without a pool; its first write makes one.
-            store: where long-term rows live: "ram", or a directory of their own for more than RAM holds. Without ``save``
-                they end with the process either way.
-            geometry: sizes to replace, e.g. ``stm_tokens=1536, ltm=False``.
-
-        Raises:
-            StoreError: the directory is in use, not to be written, or holds something else.
-        """
-        chosen = self.geometry.changed(**geometry) if geometry else self.geometry
-        start = initialised and (self._loaded.initial is None or self._loaded.initial.initialised)
-        return Memory(self, chosen, memory_format or self.memory_format, seed, initialised=start, store=store)
+    # -- write passes ----------------------------------------------------------------------------------------------
 
     def encode(
-        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
-    ) -> Written:
-        """Run one chunk through the write pass without changing `memory`.
-
-        Args:
-            ids: [T] token ids, T at most ``geometry.chunk_tokens``.
-            memory: whose newest tokens the chunk sees; None: a new one's.
-            tail: an earlier chunk to be seen instead, as if it had just been written.
-            logits: also keep logits and layer inputs.
-        """
+        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> EncodedChunk:
+        """See ``MPlusModel.encode``."""
         table = torch.as_tensor(ids, device=ids.device if isinstance(ids, Tensor) else "cpu")
         return self.encode_batch(table.view(1, -1), memory, tail=tail, logits=logits)[0]
 
     def encode_batch(
-        self, ids: Tensor, memory: Memory | None = None, *, tail: Written | None = None, logits: bool = False
-    ) -> list[Written]:
+        self, ids: Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+    ) -> list[EncodedChunk]:
         """Several chunks of one length, [B, T], each as if written next; they do not see each other."""
-        memory = memory or self.new_memory()
+        memory = memory or Memory(self, self.checkpoint.geometry, self.memory_format, 0)
         self._check_chunk(ids)
-        with memory.turn.held_or_mine(), self._passing(len(ids), ids.shape[-1]):
+        with memory.turn.held_or_mine():
             seen = self._tail(memory) if tail is None else self._tail_of(tail)
-            initial = not memory.initialised
-            return write_pass(
-                self.attached,
-                memory.geometry,
-                memory.layout,
-                ids.to(self.device),
-                Tail() if initial else seen,
-                initial=initial,
-                logits=logits,
-            )
+            return self._pass(memory, ids, seen, logits=logits)
 
-    @contextmanager
-    def _passing(self, chunks: int, tokens: int) -> Iterator[None]:
-        """The length of a write pass: nobody else uses the model, and too little memory is one sentence."""
-        with self.turn.held(), told(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
-            sweep(self.attached)
-            yield
+    def _pass(self, memory: Memory, ids: Tensor, tail: Tail, **options: Any) -> list[EncodedChunk]:
+        """One write pass for memories like this one: nobody else uses the model, and too little memory is one sentence."""
+        initial, (chunks, tokens) = not memory.initialised, ids.shape
+        with self.turn.held(), explain_out_of_memory(lambda free: no_room_for_chunks(chunks, tokens, free), self.device):
+            sweep(self.parts)
+            ids, seen = ids.to(self.device), Tail() if initial else tail
+            return write_pass(self.parts, memory.geometry, memory.layout, ids, seen, initial=initial, **options)
 
     def _check_chunk(self, ids: Tensor) -> None:
         if ids.is_floating_point() or ids.dtype == torch.bool or ids.dim() != 2 or not ids.numel():
             raise InputError(f"a chunk is token ids [T], whole numbers; got {ids.dtype} of shape {list(ids.shape)}")
-        check_ids(ids, self.vocabulary, self.tokenizer)
+        check_ids(ids, self.vocabulary, self.checkpoint.tokenizer)
 
-    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[Written]:
+    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[EncodedChunk]:
         """Chunks for memories of their own, each as ``encode(ids, memory)`` would give it, in as few passes as possible.
 
         Args:
             requests: token ids of a chunk, and the memory whose newest tokens it sees.
             batch: chunks of one pass at most. Those of one pass are about equally long: shorter ones are padded.
         """
-        out: dict[int, Written] = {}
-        tails = [Tail() if not memory.initialised else self._tail(memory) for _, memory in requests]
+        out: dict[int, EncodedChunk] = {}
+        tails = [self._tail(memory) for _, memory in requests]
         for numbers in _passes(requests, tails, batch):
-            chunks, memories = [list(requests[number][0]) for number in numbers], [requests[number][1] for number in numbers]
+            chunks, first = [list(requests[number][0]) for number in numbers], requests[numbers[0]][1]
             lengths = tuple(map(len, chunks))
             longest = max(lengths)
             table = torch.tensor([ids + ids[-1:] * (longest - len(ids)) for ids in chunks], device=self.device)
-            first, initial = memories[0], not memories[0].initialised
-            with self._passing(len(numbers), longest):
-                written = write_pass(
-                    self.attached,
-                    first.geometry,
-                    first.layout,
-                    table,
-                    joined([tails[number] for number in numbers]),
-                    initial=initial,
-                    lengths=lengths if min(lengths) < longest else None,
-                )
+            tail = joined([tails[number] for number in numbers])
+            written = self._pass(first, table, tail, lengths=lengths if min(lengths) < longest else None)
             out.update(zip(numbers, written, strict=True))
         return [out[number] for number in range(len(requests))]
-
-    def write_many(
-        self,
-        memories: Sequence[Memory],
-        texts: Sequence[Text],
-        sources: Sequence[str | None] | None = None,
-        *,
-        batch: int = 8,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[int]:
-        """Read one text into each of several memories, with the results of ``memory.write`` one by one, in shared passes.
-
-        Args:
-            memories: different ones, all of this model.
-            texts, sources: as for ``Memory.write``, one each.
-            batch: chunks of one pass at most.
-            progress: called with the text tokens written so far, over all memories.
-
-        Returns:
-            text tokens taken in, the pending ones included, per memory.
-
-        Raises:
-            EmptyTextError, InputError: found before anything is written.
-        """
-        self.refuse_reentry()
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise InputError(f"batch is {batch!r}, expected how many chunks one pass may have, at least 1")
-        for memory in memories if isinstance(memories, Sequence) else ():
-            if not isinstance(memory, Memory):
-                raise InputError(
-                    f"memories hold a {type(memory).__name__}, expected what model.new_memory() or Memory.load gives"
-                )
-            if memory.encoder is not self and memory.encoder.fingerprint != self.fingerprint:
-                raise InputError(
-                    f"a memory was written by model {memory.encoder.name!r}, this is {self.name!r}; write with the model that made it"
-                )
-        return write_many.write_many(memories, texts, sources, lambda requests: self.encode_many(requests, batch=batch), progress)
 
     def cut(self, text: str) -> list[list[int]]:
         """Token ids of a text in chunks as ``memory.write`` makes them.
@@ -244,9 +165,9 @@ class MemoryHost:
         """
         if not text.strip():
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
-        if self.tokenizer is None:
+        if self.checkpoint.tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give token ids instead of text")
-        return chunking.cut(self.tokenizer, text, self.geometry.chunk_tokens)
+        return chunking.cut(self.checkpoint.tokenizer, text, self.checkpoint.geometry.chunk_tokens)
 
     def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout:
         """Fields of one memory token.
@@ -256,7 +177,7 @@ class MemoryHost:
             InputError: the format is not known.
         """
         self._check_belongs(memory_format, geometry)
-        decoder, retriever = self.attached.decoder, self.attached.retriever
+        decoder, retriever = self.parts.decoder, self.parts.retriever
         heads = (decoder.kv_heads, decoder.head_width)
         fields: dict[str, tuple[int, ...]] = (
             {"hidden": (decoder.width,)} if memory_format == "hidden" else {"keys": heads, "values": heads}
@@ -279,65 +200,57 @@ class MemoryHost:
         if memory_format not in get_args(MemoryFormat):
             raise InputError(f"memory_format {memory_format!r} is not known; choose {' or '.join(get_args(MemoryFormat))}")
         for name in RULES_OF_A_READ:
-            own, asked = getattr(self.geometry, name), getattr(geometry, name)
+            own, asked = getattr(self.checkpoint.geometry, name), getattr(geometry, name)
             if own != asked:
                 raise GeometryError(
                     f"{name} belongs to the model ({own!r}), a memory cannot have {asked!r}; open the model with it"
                 )
-        if geometry.reads_ltm and self.attached.retriever is None:
+        if geometry.reads_ltm and self.parts.retriever is None:
             raise GeometryError(
                 "this model was opened without long-term memory (ltm), so nothing can be found; open it with ltm=True"
             )
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, no special tokens added."""
-        return [token for chunk in self.cut(text) for token in chunk]
-
-    def cut_ids(self, text: str) -> list[list[int]]:
-        """See ``cut``."""
-        return self.cut(text)
-
     def initial_rows(self, memory: Memory) -> tuple[Rows, Tensor | None] | None:
         """Rows of the pool a published model starts with, and the tail's hidden states."""
-        initial = self._loaded.initial
+        initial = self.checkpoint.initial
         if initial is None:
             return None
         key = (memory.format, "search" in memory.layout.fields)
         if key not in self._initial:
             with self.turn.held():
-                self._initial[key] = rows_of_hidden(self.attached, initial.stm.to(self.device), memory)
+                self._initial[key] = rows_of_hidden(self.parts, initial.stm.to(self.device), memory)
         rows, tail = self._initial[key]
         held = memory.geometry.stm_tokens  # a pool smaller than the published one keeps the newest
         return {name: value[:, -held:].clone() for name, value in rows.items()}, tail
 
     def initial_longterm(self, memory: Memory) -> list[tuple[Rows, Tensor, Tensor | None]] | None:
         """Rows, ages and recall frequencies per layer of the long-term memory a published model starts with."""
-        initial = self._loaded.initial
+        initial = self.checkpoint.initial
         if initial is None or not initial.ltm or not memory.geometry.ltm or not memory.initialised:
             return None
         with self.turn.held():
             return [
-                (longterm_rows(self.attached, layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
+                (longterm_rows(self.parts, layer, rows, keys, memory), initial.ltm_ages[layer], initial.ltm_frequencies[layer])
                 for layer, (rows, keys) in enumerate(zip(initial.ltm, initial.ltm_keys, strict=True))
             ]
 
     def _tail(self, memory: Memory) -> Tail:
-        if memory.tail is not None:
+        if memory.tail is not None and memory.initialised:
             return Tail(hidden=memory.tail[None])
-        if not len(memory.pool) or not keeps_write_kv(memory.geometry):
+        if not memory.initialised or not len(memory.short_term) or not keeps_write_kv(memory.geometry):
             return Tail()
-        newest = memory.pool.newest(memory.geometry.new_tokens)
+        newest = memory.short_term.newest(memory.geometry.new_tokens)
         return Tail(keys=newest["keys"][None], values=newest["values"][None])
 
-    def _tail_of(self, written: Written) -> Tail:
+    def _tail_of(self, written: EncodedChunk) -> Tail:
         if written.hidden is not None:
             return Tail(hidden=written.hidden[None].to(self.device))
         return Tail(keys=written.rows["keys"][None], values=written.rows["values"][None])
 
 
-def _smaller_format(loaded: Loaded) -> MemoryFormat:
+def _smaller_format(checkpoint: LoadedModel) -> MemoryFormat:
     """K and V, unless a hidden state is smaller than both together (models without grouped heads)."""
-    decoder = loaded.attached.decoder
+    decoder = checkpoint.attached.decoder
     return "kv" if 2 * decoder.kv_heads * decoder.head_width <= decoder.width else "hidden"
 
 

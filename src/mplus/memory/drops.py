@@ -12,45 +12,45 @@ from torch import Tensor
 
 from mplus.config import Geometry
 from mplus.errors import InputError
-from mplus.memory.pool import Pool
+from mplus.memory.short_term import ShortTerm
 
 
-def choose(pool: Pool, geometry: Geometry, generator: torch.Generator, new_tokens: int) -> Tensor:
-    """Random ranks [G, k] to drop so that `new_tokens` more fit; k = 0 while the pool still grows."""
-    excess = len(pool) + new_tokens - pool.capacity_tokens
+def choose(short_term: ShortTerm, geometry: Geometry, generator: torch.Generator, new_tokens: int) -> Tensor:
+    """Random ranks [G, k] to drop so that `new_tokens` more fit; k = 0 while the short_term still grows."""
+    excess = len(short_term) + new_tokens - short_term.capacity_tokens
     if excess <= 0:
-        return torch.empty(pool.drop_groups, 0, dtype=torch.int64)
+        return torch.empty(short_term.drop_groups, 0, dtype=torch.int64)
     if geometry.drop == "shared" and geometry.drop_span > 1:
-        return _spans(pool, geometry.drop_span, generator, excess)
-    draws = [torch.randperm(len(pool), generator=generator)[:excess].sort().values for _ in range(pool.drop_groups)]
+        return _spans(short_term, geometry.drop_span, generator, excess)
+    draws = [torch.randperm(len(short_term), generator=generator)[:excess].sort().values for _ in range(short_term.drop_groups)]
     return torch.stack(draws)
 
 
-def given(pool: Pool, dropped: Tensor, block: int = 1) -> Tensor:
+def given(short_term: ShortTerm, dropped: Tensor, block: int = 1) -> Tensor:
     """Check ranks chosen by the caller and bring them to [G, k], ascending.
 
     Args:
         block: neighbours that must leave together, because they will be found together.
     """
     ranks = torch.as_tensor(dropped, dtype=torch.int64).cpu().sort(1).values
-    if ranks.shape[0] != pool.drop_groups:
-        if pool.drop_groups != 1 or not bool((ranks == ranks[:1]).all()):
+    if ranks.shape[0] != short_term.drop_groups:
+        if short_term.drop_groups != 1 or not bool((ranks == ranks[:1]).all()):
             raise InputError(
-                f"dropped ranks have {ranks.shape[0]} groups, this memory drops in {pool.drop_groups}; give [{pool.drop_groups}, k]"
+                f"dropped ranks have {ranks.shape[0]} groups, this memory drops in {short_term.drop_groups}; give [{short_term.drop_groups}, k]"
             )
         ranks = ranks[:1]
-    if ranks.numel() and (int(ranks.min()) < 0 or int(ranks.max()) >= len(pool)):
-        raise InputError(f"dropped ranks must lie in 0..{len(pool) - 1}, got {int(ranks.min())}..{int(ranks.max())}")
+    if ranks.numel() and (int(ranks.min()) < 0 or int(ranks.max()) >= len(short_term)):
+        raise InputError(f"dropped ranks must lie in 0..{len(short_term) - 1}, got {int(ranks.min())}..{int(ranks.max())}")
     if bool((ranks.diff() == 0).any()):
         raise InputError("a dropped rank is named twice; name each token that leaves once")
-    births = pool.births.gather(1, ranks)
+    births = short_term.births.gather(1, ranks)
     if block > 1 and bool((births.div(block, rounding_mode="floor").unique(return_counts=True)[1] != block).any()):
         raise InputError(f"this memory finds blocks of {block} neighbours, so whole blocks must leave; the ranks cut one in two")
     return ranks
 
 
-def _spans(pool: Pool, span: int, generator: torch.Generator, excess: int) -> Tensor:
-    ids = torch.div(pool.births[0], span, rounding_mode="floor")
+def _spans(short_term: ShortTerm, span: int, generator: torch.Generator, excess: int) -> Tensor:
+    ids = torch.div(short_term.births[0], span, rounding_mode="floor")
     present, counts = ids.unique(return_counts=True)
     whole = present[counts == span]
     needed = -(-excess // span)

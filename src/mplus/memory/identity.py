@@ -12,45 +12,44 @@ from pathlib import Path
 from typing import Any
 
 from mplus.errors import WrongModelError
+from mplus.runtime.differences import differing
 
 log = logging.getLogger(__name__)
 
 
-def identity_of(encoder: Any) -> dict[str, Any]:
+def identity_of(host: Any) -> dict[str, Any]:
     """What a manifest holds of the model that wrote a memory."""
-    found = {"name": encoder.name, "fingerprint": encoder.fingerprint}
+    found = {"name": host.name, "fingerprint": host.fingerprint}
     for name in ("decoder_settings", "tokenizer_print"):
-        value = getattr(encoder, name, None)
+        value = getattr(host, name, None)
         if value is not None:
             found[name] = value
     return found
 
 
-def difference(stored: Mapping[str, Any], encoder: Any) -> str | None:
-    """What tells the model of a memory from `encoder`, in words; None where it is the same model, as far as is noted."""
-    settings, here = stored.get("decoder_settings"), getattr(encoder, "decoder_settings", None)
+def difference(stored: Mapping[str, Any], host: Any) -> str | None:
+    """What tells the model of a memory from `host`, in words; None where it is the same model, as far as is noted."""
+    settings, here = stored.get("decoder_settings"), getattr(host, "decoder_settings", None)
     if isinstance(settings, Mapping) and here is not None and dict(settings) != here:
-        names = sorted(name for name in {*settings, *here} if settings.get(name) != here.get(name))
-        told = [f"{name} was {settings.get(name)!r:.60}, is {here.get(name)!r:.60}" for name in names[:4]]
-        return f"its settings differ: {'; '.join(told)}"
-    tokenizer, own = stored.get("tokenizer_print"), getattr(encoder, "tokenizer_print", None)
+        return f"its settings differ: {differing(settings, here)}"
+    tokenizer, own = stored.get("tokenizer_print"), getattr(host, "tokenizer_print", None)
     if tokenizer is not None and own is not None and tokenizer != own:
         return "its tokenizer differs (vocabulary, merges, normaliser or added tokens)"
-    if stored["fingerprint"] != encoder.fingerprint:  # last: settings and tokenizer, where noted, say more
-        return f"its weights or memory parts have fingerprint {str(stored['fingerprint'])[:12]}, here {encoder.fingerprint[:12]}"
+    if stored["fingerprint"] != host.fingerprint:  # last: settings and tokenizer, where noted, say more
+        return f"its weights or memory parts have fingerprint {str(stored['fingerprint'])[:12]}, here {host.fingerprint[:12]}"
     return None
 
 
-def check_model(stored: Mapping[str, Any], encoder: Any, directory: Path) -> None:
-    """Do nothing if `encoder` is the model that wrote the memory in `directory`.
+def check_model(stored: Mapping[str, Any], host: Any, directory: Path) -> None:
+    """Do nothing if `host` is the model that wrote the memory in `directory`.
 
     Raises:
         WrongModelError: it is another; says what differs.
     """
-    what = difference(stored, encoder)
+    what = difference(stored, host)
     if what is not None:
         raise WrongModelError(
-            f"memory {directory} was written by model {str(stored['name'])[:80]!r}, this is {encoder.name!r}: {what}; "
+            f"memory {directory} was written by model {str(stored['name'])[:80]!r}, this is {host.name!r}: {what}; "
             "load that model or start a new memory"
         )
     if "decoder_settings" not in stored:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mplus.errors import SnapshotError
-from mplus.memory.names import MANIFEST as MANIFEST
+from mplus.memory.file_names import MANIFEST as MANIFEST
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
 if TYPE_CHECKING:
@@ -129,12 +129,12 @@ def check_rows_of(memory: Memory, manifest: dict[str, Any]) -> None:
     import torch
 
     _check_counts(memory, manifest)
-    births, now = memory.pool.births, memory.now
+    births, now = memory.short_term.births, memory.now
     ages = memory.geometry.stm_ages == "since_written"  # else births move along, and several rows may share one
     _check_born("short-term", births, now)
     if ages and any(bool((_written(own).diff() <= 0).any()) for own in births):
         raise SnapshotError("tokens of short-term memory are not in the order of their births; restore it from a backup")
-    for group, store in enumerate(memory.longterm.stores):
+    for group, store in enumerate(memory.long_term.stores):
         parts = [] if getattr(store, "segments", None) else list(store.parts("birth"))
         if not parts:
             continue
@@ -146,7 +146,7 @@ def check_rows_of(memory: Memory, manifest: dict[str, Any]) -> None:
 
 
 def _check_counts(memory: Memory, manifest: dict[str, Any]) -> None:
-    held, waiting = [len(store) for store in memory.longterm.stores], memory.longterm.waiting
+    held, waiting = [len(store) for store in memory.long_term.stores], memory.long_term.waiting
     stored = manifest.get("ltm_group_tokens", held)  # of before: only the largest group was counted
     if held != stored or len(waiting) != len(held) or any(rows > all_rows for rows, all_rows in zip(waiting, held, strict=False)):
         raise SnapshotError(

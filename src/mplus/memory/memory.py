@@ -1,4 +1,4 @@
-"""A memory: everything one user, conversation or corpus has written. Knows a model only as a ``Encoder``.
+"""A memory: everything one user, conversation or corpus has written. Knows a model only as an ``Encoder``.
 
 Legend: L layers, N short-term tokens, K new tokens per write, G drop groups, n tokens.
 Time is counted in memory tokens written: ``now``; the age of a token is ``now - 1 - birth``.
@@ -17,18 +17,18 @@ from torch import Tensor
 
 from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError
-from mplus.memory import drops, room
-from mplus.memory.encoder import Encoder
+from mplus.memory import budget, drops
+from mplus.memory.arguments import Text, checked_seed, checked_source, checked_text, runs
+from mplus.memory.encoder import Encoder, WritingModel
 from mplus.memory.ledger import Chunk, Ledger
-from mplus.memory.longterm import LongTerm
-from mplus.memory.pool import Pool
-from mplus.memory.quantised import check_row_types
-from mplus.memory.rows import Written
-from mplus.memory.state import MemoryState, OfState, Waiting, ordinary_tensors
+from mplus.memory.long_term import LongTerm
+from mplus.memory.row_codec import check_row_types
+from mplus.memory.rows import EncodedChunk
+from mplus.memory.short_term import ShortTerm
+from mplus.memory.state import MemoryState, StateAttribute, Waiting, ordinary_tensors
 from mplus.memory.stats import MemoryStats
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
-from mplus.memory.text_types import Text, checked_seed, checked_source, checked_text, runs
 from mplus.runtime.turns import TurnLock
 from mplus.text.prompts import SEPARATOR, check_ids
 
@@ -49,15 +49,15 @@ class Memory:
     a write waits for reads and other writes to end. Attributes that lie in the state are in ``MemoryState``.
     """
 
-    pool = OfState[Pool]()
-    longterm = OfState[LongTerm]()
-    generator = OfState[torch.Generator]()
-    ledger = OfState[Ledger]()
-    tail = OfState[Tensor | None]()
-    now = OfState[int]()
-    tokens_read = OfState[int]()
-    pending = OfState[Waiting]()
-    initialised = OfState[bool]()
+    short_term = StateAttribute[ShortTerm]()
+    long_term = StateAttribute[LongTerm]()
+    generator = StateAttribute[torch.Generator]()
+    ledger = StateAttribute[Ledger]()
+    tail = StateAttribute[Tensor | None]()
+    now = StateAttribute[int]()
+    tokens_read = StateAttribute[int]()
+    pending = StateAttribute[Waiting]()
+    initialised = StateAttribute[bool]()
 
     def __init__(
         self,
@@ -87,8 +87,8 @@ class Memory:
         with ordinary_tensors():
             groups = self.layout.layers if self.geometry.drop == "per_layer" else 1
             self._state = MemoryState(
-                pool=Pool(self.layout, self.geometry.stm_tokens, groups),
-                longterm=LongTerm(self.layout, self.geometry, self.storage),
+                short_term=ShortTerm(self.layout, self.geometry.stm_tokens, groups),
+                long_term=LongTerm(self.layout, self.geometry, self.storage),
                 generator=torch.Generator().manual_seed(self.seed),
                 initialised=self.initialised_at_start,
             )
@@ -98,18 +98,18 @@ class Memory:
                 count = next(iter(rows.values())).shape[1]
                 oldest_first = torch.arange(count - 1, -1, -1)
                 ages = oldest_first if self.geometry.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
-                self.pool.append(rows, -1 - ages)
+                self.short_term.append(rows, -1 - ages)
             for group, (rows, ages, frequency) in enumerate(self.encoder.initial_longterm(self) or []):
-                self.longterm.restore(group, rows, -1 - ages, frequency)
+                self.long_term.restore(group, rows, -1 - ages, frequency)
 
     def __repr__(self) -> str:
         held = self._state
-        longterm = f"LTM {len(held.longterm):,} of {self.geometry.ltm_capacity:,}" if self.geometry.ltm else "no LTM"
+        long_term = f"LTM {len(held.long_term):,} of {self.geometry.ltm_capacity:,}" if self.geometry.ltm else "no LTM"
         names = [name or "(no name)" for name in held.ledger.tokens_by_source()]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return (
             f"Memory(model {self.encoder.name!r}, {held.tokens_read + self.pending_tokens:,} tokens read, "
-            f"STM {len(held.pool):,} of {self.geometry.stm_tokens:,}, {longterm}, sources: {shown or 'none'})"
+            f"STM {len(held.short_term):,} of {self.geometry.stm_tokens:,}, {long_term}, sources: {shown or 'none'})"
         )
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class Memory:
             EmptyTextError: there is no token in `text`.
             InputError: `text` or `source` is of another type, or has tokens that this model does not know; nothing changed.
             ReentryError: called by a streamer, processor or progress function of a call that uses this memory or its model.
-            OutOfRoomError: what a pass needs cannot be allocated; nothing is lost.
+            CapacityError: what a pass needs cannot be allocated; nothing is lost.
         """
         self.encoder.refuse_reentry()
         with self.turn.held():
@@ -148,7 +148,7 @@ class Memory:
 
     def steps(
         self, text: Text, source: str | PathLike[str] | None = None, progress: Progress | None = None
-    ) -> Generator[list[int], Written, int]:
+    ) -> Generator[list[int], EncodedChunk, int]:
         """What ``write`` does, one chunk at a time: gives the ids of a chunk and wants back what a write pass made of them.
 
         The text of a chunk waits in ``pending`` until its rows are taken in. It ends with the text tokens taken in. The caller
@@ -165,7 +165,7 @@ class Memory:
 
     def _stepping(
         self, pieces: list[list[int]], source: str | None, progress: Progress | None, ends_in_space: bool | None
-    ) -> Generator[list[int], Written, int]:
+    ) -> Generator[list[int], EncodedChunk, int]:
         done = 0
         for ids in pieces:
             self.pending = [*self.pending, (source, ids)]
@@ -187,7 +187,7 @@ class Memory:
         """The waiting text tokens in order."""
         return [token for _, ids in self.pending for token in ids]
 
-    def update(self, written: Written, dropped: Tensor | None = None, *, keep_dropped: bool = True) -> None:
+    def update(self, written: EncodedChunk, dropped: Tensor | None = None, *, keep_dropped: bool = True) -> None:
         """Take a write pass in: drop random old tokens, hand them to long-term memory, append the new ones.
 
         Args:
@@ -200,7 +200,7 @@ class Memory:
 
     def _update(
         self,
-        written: Written,
+        written: EncodedChunk,
         dropped: Tensor | None,
         keep_dropped: bool,
         sources: tuple[tuple[str | None, int], ...],
@@ -217,17 +217,17 @@ class Memory:
                 written = self._tiled(written)
             state = self._state.staged()
             self._reserve(state, written.tokens, dropped)
-            ranks = self._leaving(state.pool, state.generator, written, dropped, keep_dropped)
+            ranks = self._leaving(state.short_term, state.generator, written, dropped, keep_dropped)
             count = written.tokens
             births = torch.arange(state.now, state.now + count)
             if self.geometry.stm_ages == "frozen":
-                state.pool.births = state.pool.births + count
+                state.short_term.births = state.short_term.births + count
             state.now += count
             if ranks.shape[1]:
-                rows, dropped_births = state.pool.remove(ranks)
+                rows, dropped_births = state.short_term.remove(ranks)
                 if self.geometry.ltm and keep_dropped:
-                    state.longterm.take(rows, dropped_births)
-            state.pool.append(written.rows, births)
+                    state.long_term.append(rows, dropped_births)
+            state.short_term.append(written.rows, births)
             if written.hidden is not None:
                 older = [] if state.tail is None else [state.tail]
                 state.tail = torch.cat([*older, written.hidden], 1)[:, -self.geometry.new_tokens :]
@@ -236,12 +236,12 @@ class Memory:
             state.ledger.add(Chunk(int(births[0]), count, sources))
             state.pending = pending
         self._take(state)
-        log.debug("wrote %d tokens: STM %d, LTM %d", written.text_tokens, len(self.pool), len(self.longterm))
+        log.debug("wrote %d tokens: STM %d, LTM %d", written.text_tokens, len(self.short_term), len(self.long_term))
 
     def _take(self, state: MemoryState) -> None:
         """Be `state` from now on: the one step that a change of this memory consists of."""
         self._state = state
-        state.pool.free_kept()
+        state.short_term.free_kept()
 
     def _make_room(self, new_tokens: int) -> None:
         """Have room for `new_tokens` more before a pass is spent on them."""
@@ -252,42 +252,44 @@ class Memory:
 
     def _reserve(self, state: MemoryState, new_tokens: int, dropped: Tensor | None = None) -> None:
         """Have room for what `new_tokens` more may drop: what was taken from short-term memory must never be refused."""
-        pool = state.pool
-        with room.told(lambda free: room.Room.of(self.layout, self.geometry, kv_numbers=0).for_memory(free), self.layout.device):
-            pool.reserve(new_tokens)
-        excess = max(0, len(pool) + new_tokens - pool.capacity_tokens)
+        short_term = state.short_term
+        with budget.explain_out_of_memory(
+            lambda free: budget.MemoryBudget.of(self.layout, self.geometry, kv_numbers=0).for_memory(free), self.layout.device
+        ):
+            short_term.reserve(new_tokens)
+        excess = max(0, len(short_term) + new_tokens - short_term.capacity_tokens)
         rows = (excess and excess + self.geometry.drop_span - 1) if dropped is None else dropped.shape[-1]
-        state.longterm.settle(rows if self.geometry.ltm else 0)
+        state.long_term.reserve(rows if self.geometry.ltm else 0)
 
     def _leaving(
-        self, pool: Pool, generator: torch.Generator, written: Written, dropped: Tensor | None, keep_dropped: bool
+        self, short_term: ShortTerm, generator: torch.Generator, written: EncodedChunk, dropped: Tensor | None, keep_dropped: bool
     ) -> Tensor:
         """Ranks [G, k] that make room for a write pass; whatever is wrong with it is found here, before anything changes."""
         if dropped is None:
-            ranks = drops.choose(pool, self.geometry, generator, written.tokens)
+            ranks = drops.choose(short_term, self.geometry, generator, written.tokens)
         else:
             finds_blocks = keep_dropped and self.geometry.reads_ltm and self.geometry.retrieval == "shared"
-            ranks = drops.given(pool, dropped, self.geometry.block_tokens if finds_blocks else 1)
-        places = pool.capacity_tokens - len(pool) + ranks.shape[1]
+            ranks = drops.given(short_term, dropped, self.geometry.block_tokens if finds_blocks else 1)
+        places = short_term.capacity_tokens - len(short_term) + ranks.shape[1]
         if written.tokens > places:
             raise InputError(
                 f"{written.tokens} new tokens do not fit into the {places} places that are or become free; drop more"
             )
         return ranks
 
-    def _tiled(self, written: Written) -> Written:
+    def _tiled(self, written: EncodedChunk) -> EncodedChunk:
         """The published first write: its m rows are copied until they fill the pool, the rest taken from their end."""
         count, size = written.tokens, self.geometry.stm_tokens
         rest = size % count
         index = torch.cat([torch.arange(count).repeat(size // count), torch.arange(count - rest, count)])
         rows = {name: value[:, index.to(value.device)] for name, value in written.rows.items()}
         hidden = None if written.hidden is None else written.hidden[:, index.to(written.hidden.device)]
-        return Written(rows, written.text_tokens, hidden=hidden)
+        return EncodedChunk(rows, written.text_tokens, hidden=hidden)
 
     def _pieces(self, text: str | list[int], source: str | None) -> tuple[list[list[int]], bool | None]:
         """Chunks of token ids that this model knows, and whether the text ends in white space."""
         if isinstance(text, str):
-            pieces = self.encoder.cut_ids(SEPARATOR + text if self._needs_separator(text, source) else text)
+            pieces = self.encoder.cut(SEPARATOR + text if self._needs_separator(text, source) else text)
             ends_in_space = text[-1:].isspace()
         else:
             size, ends_in_space = self.geometry.chunk_tokens, None
@@ -304,7 +306,7 @@ class Memory:
         last = newest[0] if newest else None
         return source is None or source != last
 
-    def _write_pending(self) -> Generator[list[int], Written, None]:
+    def _write_pending(self) -> Generator[list[int], EncodedChunk, None]:
         """Write all that waits: one chunk, or equal ones if it is too long for one (a short rest would only wait again).
 
         What is not taken in yet goes on waiting, so nothing of what was read is lost when a pass fails.
@@ -351,7 +353,7 @@ class Memory:
             except BaseException:
                 self._state = before
                 raise
-            before.longterm.close()
+            before.long_term.close()
 
     def stats(self) -> MemoryStats:
         """Counts and sizes."""
@@ -359,17 +361,17 @@ class Memory:
             return self._stats()
 
     def _stats(self) -> MemoryStats:
-        pool_bytes = self.layout.bytes_per_token * len(self.pool)
+        pool_bytes = self.layout.bytes_per_token * len(self.short_term)
         tail_bytes = 0 if self.tail is None else self.tail.numel() * self.tail.element_size()
         return MemoryStats(
             tokens_read=self.tokens_read,
             chunks=len(self.ledger.chunks),
             pending_tokens=self.pending_tokens,
-            stm_tokens=len(self.pool),
+            stm_tokens=len(self.short_term),
             stm_capacity=self.geometry.stm_tokens,
-            ltm_tokens=len(self.longterm),
+            ltm_tokens=len(self.long_term),
             ltm_capacity=self.geometry.ltm_capacity if self.geometry.ltm else 0,
-            size_bytes=pool_bytes + tail_bytes + self.longterm.size_bytes,
+            size_bytes=pool_bytes + tail_bytes + self.long_term.size_bytes,
             memory_format=self.format,
             sources=self.ledger.tokens_by_source(),
         )
@@ -396,7 +398,7 @@ class Memory:
 
     @staticmethod
     def load(
-        directory: str | Path, model: Encoder, *, store: Storage | str | Path | None = None, check_rows: bool = False
+        directory: str | Path, model: WritingModel, *, store: Storage | str | Path | None = None, check_rows: bool = False
     ) -> Memory:
         """Open a stored memory.
 
@@ -416,4 +418,4 @@ class Memory:
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
         with ordinary_tensors():
-            return snapshot.load(directory, model, store, check_rows=check_rows)
+            return snapshot.load(directory, model.writer, store, check_rows=check_rows)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mplus.errors import SnapshotError
-from mplus.memory import sealed
+from mplus.memory import segment_manifest
 from mplus.memory.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def restore(
-    memory: Memory, manifest: dict[str, Any], tensors: dict[str, Tensor], groups_sealed: list[sealed.Sealed], *, in_place: bool
+    memory: Memory,
+    manifest: dict[str, Any],
+    tensors: dict[str, Tensor],
+    groups_sealed: list[segment_manifest.GroupSegments],
+    *,
+    in_place: bool,
 ) -> None:
     """Have a new memory hold what was stored.
 
@@ -27,20 +32,20 @@ def restore(
         SnapshotError: the counts differ from those of the manifest.
         KeyError, ValueError, TypeError, RuntimeError: a tensor is missing or of another form.
     """
-    from mplus.memory.longterm import LongTerm
-    from mplus.memory.pool import Pool
+    from mplus.memory.long_term import LongTerm
+    from mplus.memory.short_term import ShortTerm
 
-    groups = memory.pool.drop_groups
-    memory.pool = Pool(memory.layout, memory.geometry.stm_tokens, groups)
-    memory.longterm.close()
-    memory.longterm = LongTerm(memory.layout, memory.geometry, memory.storage)
+    groups = memory.short_term.drop_groups
+    memory.short_term = ShortTerm(memory.layout, memory.geometry.stm_tokens, groups)
+    memory.long_term.close()
+    memory.long_term = LongTerm(memory.layout, memory.geometry, memory.storage)
     births = tensors["stm.births"]
     expected = {name: (memory.layout.groups(name), births.shape[1], *shape) for name, shape in memory.layout.fields.items()}
-    memory.pool.append({name: _shaped(tensors, f"stm.{name}", shape) for name, shape in expected.items()}, births[0])
-    memory.pool.births = _shaped(tensors, "stm.births", (groups, births.shape[1]))
+    memory.short_term.append({name: _shaped(tensors, f"stm.{name}", shape) for name, shape in expected.items()}, births[0])
+    memory.short_term.births = _shaped(tensors, "stm.births", (groups, births.shape[1]))
     memory.tail = tensors["tail"].to(memory.layout.device, memory.layout.dtype) if "tail" in tensors else None
-    sealed.restore(memory.longterm, groups_sealed, tensors, in_place=in_place)
-    for group, store in enumerate(memory.longterm.stores):
+    segment_manifest.restore(memory.long_term, groups_sealed, tensors, in_place=in_place)
+    for group, store in enumerate(memory.long_term.stores):
         number = 0
         while f"ltm.{group}.birth.{number}" in tensors:
             count = tensors[f"ltm.{group}.birth.{number}"].shape[0]
@@ -51,10 +56,10 @@ def restore(
                 }
             )
             number += 1
-    memory.longterm.restore_index(tensors)
-    memory.longterm.waiting = [int(count) for count in manifest["ltm_waiting"]]
-    memory.longterm.writes_since_merge = int(manifest["writes_since_merge"])
-    if len(memory.pool) != manifest["stm_tokens"] or len(memory.longterm) != manifest["ltm_tokens"]:
+    memory.long_term.restore_index(tensors)
+    memory.long_term.waiting = [int(count) for count in manifest["ltm_waiting"]]
+    memory.long_term.writes_since_merge = int(manifest["writes_since_merge"])
+    if len(memory.short_term) != manifest["stm_tokens"] or len(memory.long_term) != manifest["ltm_tokens"]:
         raise SnapshotError("the memory's token counts do not match its manifest; restore it from a backup")
     memory.generator.set_state(tensors["generator"])
     memory.now, memory.tokens_read = int(manifest["now"]), int(manifest["tokens_read"])

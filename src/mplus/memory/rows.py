@@ -58,7 +58,7 @@ class RowLayout:
 
 
 @dataclass
-class Written:
+class EncodedChunk:
     """What one write pass produced: new memory tokens, not yet part of any memory.
 
     Attributes:

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from mplus.config import make_geometry
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
-from mplus.memory import sealed
-from mplus.memory.files import aside_in, directory_at, flush, flush_names, honour_umask, sha256
+from mplus.memory import segment_manifest
+from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, STATE, is_ours, is_segment
 from mplus.memory.identity import check_model, identity_of
 from mplus.memory.manifest import (
     LARGEST_BYTES,
@@ -33,13 +33,14 @@ from mplus.memory.manifest import (
     check_rows_of,
     read_manifest,
 )
-from mplus.memory.names import ASIDE, MANIFEST, SAVING, STATE, is_ours, is_segment
 from mplus.memory.restoring import restore
 from mplus.memory.stores.disk import DiskStorage, storage_at
-from mplus.memory.stores.home import SegmentHome
-from mplus.memory.stores.lock import changing, identity
+from mplus.memory.stores.lock import exclusive_change, identity
 from mplus.memory.stores.protocol import Storage
+from mplus.memory.stores.segment_directory import SegmentDirectory
 from mplus.memory.stores.segments import unmapped_in
+from mplus.runtime.atomic import flush, flush_names, honour_umask, sha256, temporary_directory
+from mplus.runtime.input_file import absolute_directory
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
 if TYPE_CHECKING:
@@ -75,14 +76,14 @@ def save(memory: Memory, directory: str | Path, *, overwrite: bool = False) -> N
         SnapshotError: the directory holds something else or a newer state, or cannot be written; what was there is unchanged.
         StoreError: another memory or process goes on using the directory.
     """
-    directory = directory_at(directory)
+    directory = absolute_directory(directory)
     stored = False
     try:
         _check_place(directory)
-        home, seen = _own_home(memory, directory), _named_data(directory)
-        with changing(directory, in_own_store=home is not None):
+        segment_directory, seen = _own_home(memory, directory), _named_data(directory)
+        with exclusive_change(directory, in_own_store=segment_directory is not None):
             _check_place(directory)
-            _save(memory, directory, home, seen, overwrite)
+            _save(memory, directory, segment_directory, seen, overwrite)
             stored = True
     except (OSError, SafetensorError) as error:
         if stored:
@@ -98,24 +99,26 @@ def _check_place(directory: Path) -> None:
         raise SnapshotError(f"{directory} holds files but no memory ({MANIFEST} is missing); choose an empty or new directory")
 
 
-def _save(memory: Memory, directory: Path, home: SegmentHome | None, seen: str | None, overwrite: bool) -> None:
+def _save(memory: Memory, directory: Path, segment_directory: SegmentDirectory | None, seen: str | None, overwrite: bool) -> None:
     name = f"memory-{secrets.token_hex(8)}.safetensors"
-    groups = [sealed.sealed_of(store) for store in memory.longterm.stores]
+    groups = [segment_manifest.sealed_of(store) for store in memory.long_term.stores]
     names = [segment.name for group in groups for segment in group.segments]
     before = read_manifest(directory) if (directory / MANIFEST).exists() else None
     if before is not None:  # what is not a memory of this version is not replaced
         _check_not_newer(memory, directory, before, seen, overwrite)
-    claimed = [] if home is None else home.saved
+    claimed = [] if segment_directory is None else segment_directory.saved
     linked: list[Path] = []
     place, committing = identity(directory), False
     try:
         manifest = _manifest(memory, groups)
         check_numbers(manifest, memory.encoder.vocabulary)  # what is stored opens again
-        with aside_in(directory, SAVING) as aside:
-            if home is None:
-                linked = sealed.link_into(groups, directory)
+        with temporary_directory(directory, SAVING) as aside:
+            if segment_directory is None:
+                linked = segment_manifest.link_into(groups, directory)
             else:
-                home.set_saved([*claimed, *names])  # before the commit: an interrupt behind it must not cost these files
+                segment_directory.set_saved(
+                    [*claimed, *names]
+                )  # before the commit: an interrupt behind it must not cost these files
             save_file(_tensors(memory), aside / name)
             honour_umask(aside / name, aside)
             flush(aside / name)
@@ -141,8 +144,8 @@ def _save(memory: Memory, directory: Path, home: SegmentHome | None, seen: str |
             for path in (directory / name, *linked):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
-            if home is not None:
-                home.set_saved(claimed)
+            if segment_directory is not None:
+                segment_directory.set_saved(claimed)
             if isinstance(error, (TypeError, ValueError)):
                 raise SnapshotError(f"memory not stored in {directory}: {error}; the previous state is unchanged") from None
             raise
@@ -153,9 +156,9 @@ def _save(memory: Memory, directory: Path, home: SegmentHome | None, seen: str |
         log.warning("the memory is stored in %s, but not flushed to the disk (%s)", directory, error)
         return
     with contextlib.suppress(OSError):
-        _clear_up(directory, {name, *names}, own_store=home is not None)
-    if home is not None:
-        home.set_saved(names)
+        _clear_up(directory, {name, *names}, own_store=segment_directory is not None)
+    if segment_directory is not None:
+        segment_directory.set_saved(names)
 
 
 def _clear_up(directory: Path, wanted: set[str], *, own_store: bool) -> None:
@@ -220,14 +223,16 @@ def _data_name(manifest: dict[str, Any]) -> str | None:
 
 def load(directory: str | Path, model: Encoder, store: Storage | str | Path | None = None, *, check_rows: bool = False) -> Memory:
     """Open a stored memory with the model that wrote it; see ``Memory.load``."""
-    directory = directory_at(directory)
+    directory = absolute_directory(directory)
     try:
         if not _goes_on_in(directory, store):
             return _load_as_reader(directory, model, store, check_rows)
-        with changing(directory, in_own_store=True):  # nobody saves between a look at the manifest and the store's own lock
+        with exclusive_change(
+            directory, in_own_store=True
+        ):  # nobody saves between a look at the manifest and the store's own lock
             memory = _load(directory, read_manifest(directory), model, store, check_rows)
             assert isinstance(memory.storage, DiskStorage)
-            memory.storage.home.clear_leftovers()  # only now is it known that the memory is good
+            memory.storage.segment_directory.clear_leftovers()  # only now is it known that the memory is good
             return memory
     except OSError as error:
         raise SnapshotError(
@@ -251,7 +256,7 @@ def _goes_on_in(directory: Path, store: Storage | str | Path | None) -> bool:
     """Whether a store is the directory that the memory is stored in."""
     if not isinstance(store, (str, Path)) or store == "ram" or not directory.is_dir():
         return False
-    there = directory_at(store)
+    there = absolute_directory(store)
     return there.is_dir() and there.samefile(directory)
 
 
@@ -264,7 +269,7 @@ def _load(
         check_model(manifest["model"], model, directory)
         check_numbers(manifest, model.vocabulary)
         geometry = make_geometry(**manifest["geometry"])
-        groups = sealed.from_json(manifest["ltm_segments"], directory) if manifest["format"] == WITH_SEGMENTS else []
+        groups = segment_manifest.from_json(manifest["ltm_segments"], directory) if manifest["format"] == WITH_SEGMENTS else []
         if check_rows:
             for segment in (segment for group in groups for segment in group.segments):
                 segment.check_content()
@@ -292,21 +297,23 @@ def _load(
 
 
 def _tensors(memory: Memory) -> dict[str, Tensor]:
-    out: dict[str, Tensor] = {"stm.births": memory.pool.births, "generator": memory.generator.get_state()}
-    for name, value in memory.pool.at_slots(memory.pool.order).items():  # rank order: slots are nobody's business on disk
+    out: dict[str, Tensor] = {"stm.births": memory.short_term.births, "generator": memory.generator.get_state()}
+    for name, value in memory.short_term.at_slots(
+        memory.short_term.order
+    ).items():  # rank order: slots are nobody's business on disk
         out[f"stm.{name}"] = value.contiguous()
     if memory.tail is not None:
         out["tail"] = memory.tail.contiguous()
-    for group, store in enumerate(memory.longterm.stores):
-        out.update(sealed.loose_tensors(store, group))
-    out.update(memory.longterm.index_state())
+    for group, store in enumerate(memory.long_term.stores):
+        out.update(segment_manifest.loose_tensors(store, group))
+    out.update(memory.long_term.index_state())
     return out
 
 
-def _manifest(memory: Memory, groups: list[sealed.Sealed]) -> dict[str, Any]:
+def _manifest(memory: Memory, groups: list[segment_manifest.GroupSegments]) -> dict[str, Any]:
     from mplus import __version__
 
-    segments = {"ltm_segments": sealed.to_json(groups)} if any(group.segments for group in groups) else {}
+    segments = {"ltm_segments": segment_manifest.to_json(groups)} if any(group.segments for group in groups) else {}
     return {
         "format": WITH_SEGMENTS if segments else PLAIN,
         "mplus": __version__,
@@ -318,11 +325,11 @@ def _manifest(memory: Memory, groups: list[sealed.Sealed]) -> dict[str, Any]:
         "tokens_read": memory.tokens_read,
         "initialised": memory.initialised,
         "initialised_at_start": memory.initialised_at_start,
-        "stm_tokens": len(memory.pool),
-        "ltm_tokens": len(memory.longterm),
-        "ltm_group_tokens": [len(store) for store in memory.longterm.stores],
-        "ltm_waiting": memory.longterm.waiting,
-        "writes_since_merge": memory.longterm.writes_since_merge,
+        "stm_tokens": len(memory.short_term),
+        "ltm_tokens": len(memory.long_term),
+        "ltm_group_tokens": [len(store) for store in memory.long_term.stores],
+        "ltm_waiting": memory.long_term.waiting,
+        "writes_since_merge": memory.long_term.writes_since_merge,
         "pending": [[source, ids] for source, ids in memory.pending],
         "chunks": memory.ledger.to_json(),
         "sources": memory.ledger.tokens_by_source(),
@@ -348,15 +355,15 @@ def _read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
         raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
 
 
-def _own_home(memory: Memory, directory: Path) -> SegmentHome | None:
+def _own_home(memory: Memory, directory: Path) -> SegmentDirectory | None:
     """The home of a memory's segments, if it is saved into the very directory they lie in."""
     if not isinstance(memory.storage, DiskStorage) or not directory.is_dir():
         return None
-    home = memory.storage.home
-    return home if directory.samefile(home.path) else None
+    segment_directory = memory.storage.segment_directory
+    return segment_directory if directory.samefile(segment_directory.path) else None
 
 
-def _storage(store: Storage | str | Path | None, directory: Path, groups: list[sealed.Sealed]) -> Storage:
+def _storage(store: Storage | str | Path | None, directory: Path, groups: list[segment_manifest.GroupSegments]) -> Storage:
     if _goes_on_in(directory, store):
         return DiskStorage(directory, saved=[segment.name for group in groups for segment in group.segments])
     return storage_at("ram" if store is None else store)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from mplus.memory.ledger import Ledger
-from mplus.memory.longterm import LongTerm
-from mplus.memory.pool import Pool
+from mplus.memory.long_term import LongTerm
+from mplus.memory.short_term import ShortTerm
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
@@ -43,8 +43,8 @@ class MemoryState:
         ends_in_space: whether the newest text does; None: not known (token ids, a stored memory).
     """
 
-    pool: Pool
-    longterm: LongTerm
+    short_term: ShortTerm
+    long_term: LongTerm
     generator: torch.Generator
     ledger: Ledger = field(default_factory=Ledger)
     tail: Tensor | None = None
@@ -61,20 +61,20 @@ class MemoryState:
 
     def staged(self) -> MemoryState:
         """A copy to make one change on; either it or this one may be used afterwards, not both."""
-        return self._copied(self.pool.staged(), self.longterm.staged())
+        return self._copied(self.short_term.staged(), self.long_term.staged())
 
     def fork(self) -> MemoryState:
         """A copy that shares nothing that can change."""
-        twin = self._copied(self.pool.clone(), self.longterm.fork())
+        twin = self._copied(self.short_term.clone(), self.long_term.fork())
         twin.tail = None if self.tail is None else self.tail.clone()
         return twin
 
-    def _copied(self, pool: Pool, longterm: LongTerm) -> MemoryState:
+    def _copied(self, short_term: ShortTerm, long_term: LongTerm) -> MemoryState:
         generator = torch.Generator()
         generator.set_state(self.generator.get_state())
         return MemoryState(
-            pool=pool,
-            longterm=longterm,
+            short_term=short_term,
+            long_term=long_term,
             generator=generator,
             ledger=self.ledger.clone(),
             tail=self.tail,
@@ -96,17 +96,17 @@ def ordinary_tensors() -> Iterator[None]:
         yield
 
 
-class OfState(Generic[T]):
+class StateAttribute(Generic[T]):
     """An attribute of ``Memory`` that lies in its state."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     @overload
-    def __get__(self, memory: None, owner: type) -> OfState[T]: ...
+    def __get__(self, memory: None, owner: type) -> StateAttribute[T]: ...
     @overload
     def __get__(self, memory: Memory, owner: type) -> T: ...
-    def __get__(self, memory: Memory | None, owner: type) -> OfState[T] | T:
+    def __get__(self, memory: Memory | None, owner: type) -> StateAttribute[T] | T:
         return self if memory is None else getattr(memory._state, self.name)
 
     def __set__(self, memory: Memory, value: T) -> None:

@@ -6,25 +6,33 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from mplus.errors import InputError
+from mplus.memory.arguments import Text
+from mplus.memory.encoder import Encoder
 from mplus.memory.memory import Memory
-from mplus.memory.rows import Written
-from mplus.memory.text_types import Text
+from mplus.memory.rows import EncodedChunk
 from mplus.runtime.turns import in_order
 
-Encode = Callable[[list[tuple[list[int], Memory]]], list[Written]]
+Encode = Callable[[list[tuple[list[int], Memory]]], list[EncodedChunk]]
 """Write passes of several chunks, each for a memory of its own."""
 
 
 def write_many(
+    encoder: Encoder,
     memories: Sequence[Memory],
     texts: Sequence[Text],
     sources: Sequence[str | None] | None,
-    encode: Encode,
-    progress: Callable[[int], None] | None = None,
+    *,
+    batch: int,
+    progress: Callable[[int], None] | None,
 ) -> list[int]:
     """See ``MPlusModel.write_many``."""
+    encoder.refuse_reentry()
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise InputError(f"batch is {batch!r}, expected how many chunks one pass may have, at least 1")
     for what, given in (("memories", memories), ("texts", texts), ("sources", sources)):
         _check_list(what, given)
+    for memory in memories:
+        _check_memory(memory, encoder)
     names = list(sources) if sources is not None else [None] * len(texts)
     if not len(memories) == len(texts) == len(names):
         raise InputError(
@@ -35,12 +43,21 @@ def write_many(
     for memory in memories:
         memory.turn.refuse_reentry()
     with in_order(memory.turn for memory in memories):
-        return _write_side_by_side(memories, texts, names, encode, progress)
+        return _write_side_by_side(memories, texts, names, lambda requests: encoder.encode_many(requests, batch=batch), progress)
 
 
 def _check_list(what: str, given: Any) -> None:
     if given is not None and (isinstance(given, (str, bytes, Memory)) or not isinstance(given, Sequence)):
         raise InputError(f"{what} is a {type(given).__name__}, expected a list; give [...] with one for each memory")
+
+
+def _check_memory(memory: Any, encoder: Encoder) -> None:
+    if not isinstance(memory, Memory):
+        raise InputError(f"memories hold a {type(memory).__name__}, expected what model.new_memory() or Memory.load gives")
+    if not encoder.wrote(memory):
+        raise InputError(
+            f"a memory was written by model {memory.encoder.name!r}, this is {encoder.name!r}; write with the model that made it"
+        )
 
 
 def _write_side_by_side(
@@ -52,10 +69,12 @@ def _write_side_by_side(
 ) -> list[int]:
     running = [(memory, memory.steps(text, name)) for memory, text, name in zip(memories, texts, names, strict=True)]
     totals: dict[int, int] = {}
-    waiting: list[tuple[int, Memory, Generator[list[int], Written, int], list[int]]] = []
+    waiting: list[tuple[int, Memory, Generator[list[int], EncodedChunk, int], list[int]]] = []
     done = 0
 
-    def advance(number: int, memory: Memory, steps: Generator[list[int], Written, int], written: Written | None) -> None:
+    def advance(
+        number: int, memory: Memory, steps: Generator[list[int], EncodedChunk, int], written: EncodedChunk | None
+    ) -> None:
         try:
             waiting.append((number, memory, steps, next(steps) if written is None else steps.send(written)))
         except StopIteration as end:

@@ -1,12 +1,15 @@
-"""Conversations: what a message may be, and the text a chat template makes of several. Knows no token ids and no memory."""
+"""Chat templates: the messages they take and the text they make of a conversation. Knows no token ids and no memory."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mplus.errors import EmptyTextError, InputError
 from mplus.runtime.unicode import well_formed
+
+log = logging.getLogger(__name__)
 
 TEXT_PARTS = ("text", "input_text", "output_text")
 OURS = {
@@ -107,6 +110,19 @@ def templated(tokenizer: Any, conversation: Sequence[Mapping[str, Any]], templat
         said = well_formed(" ".join(str(error).split())) or type(error).__name__
         raise InputError(f"the chat template refused this conversation: {said:.300}") from error
     return well_formed(str(text))
+
+
+def rendered(tokenizer: Any, messages: list[dict[str, Any]], *, prompt: bool = True) -> str | None:
+    """A conversation in the tokenizer's chat template; None: the template refuses it.
+
+    Args:
+        prompt: ask for an answer at the end.
+    """
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
+    except Exception as error:  # a template is a program of its own: anything may come out of it
+        log.debug("the chat template refuses %d messages: %s", len(messages), error)
+        return None
 
 
 def _checked_template(template: Any) -> dict[str, Any]:

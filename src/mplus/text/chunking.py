@@ -62,7 +62,7 @@ class _Places(Protocol):
         """Some text before and behind the token `end`; None inside a character."""
 
     def splits_sign(self, end: int) -> bool:
-        """Whether the place is between a letter and its marks."""
+        """Tell whether the place is between a letter and its marks."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _joined(value: Any) -> Any:
 
 
 def kind_of(head: bytes) -> str | None:
-    """What a file is whose content is known by how it begins; None for text and what is not known."""
+    """The kind of a file by its first bytes; None for text and unknown kinds."""
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -166,7 +166,7 @@ def _controls(head: bytes) -> float:
 
 
 def _complaint(data: bytes, error: UnicodeDecodeError) -> str:
-    """Where it is not UTF-8, and what it may be."""
+    """The place that is not UTF-8, and the encoding it may have."""
     head = data[:_LOOKED_AT]
     at = f"byte {error.start} is 0x{data[error.start]:02x}"
     if _controls(head) > _FEW:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mplus.errors import EmptyTextError, InputError
 from mplus.runtime.unicode import well_formed
+from mplus.text.chat_template import rendered
 
 SEPARATOR = "\n\n"
 """Stands between the texts of two sources, and between text that waits to be written and a prompt of text, so that "... is 12" and
@@ -172,6 +173,11 @@ def check_ids(ids: Tensor | Iterable[int], vocabulary: int, tokenizer: Any = Non
 # -- BOS ---------------------------------------------------------------------------------------------------------------
 
 
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text, no special tokens added."""
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
 def encode(tokenizer: Any, text: str, *, templated: bool = False, behind_memory: bool = True) -> list[int]:
     """Token ids of a prompt. Special tokens spelled out in it are taken as such, as transformers does.
 
@@ -198,7 +204,7 @@ def without_bos(tokenizer: Any, ids: Sequence[int], bos: int | None = None) -> l
 
 
 def leading_bos(ids: Sequence[int], bos: int, opens_turns: bool) -> int:
-    """How many tokens at the beginning are BOS and nothing else; never all there are.
+    """Count the tokens at the beginning that are BOS; never all there are.
 
     Args:
         opens_turns: the token also opens each turn of a conversation; the last of several is then such a mark.
@@ -208,24 +214,18 @@ def leading_bos(ids: Sequence[int], bos: int, opens_turns: bool) -> int:
 
 
 def bos_opens_turns(tokenizer: Any) -> bool:
-    """Whether the BOS token also opens the turns of the chat template (SmolLM2's is ``<|im_start|>``)."""
+    """Tell whether the BOS token also opens the turns of the chat template (SmolLM2's is ``<|im_start|>``)."""
     bos = getattr(tokenizer, "bos_token", None)
     if not bos or not getattr(tokenizer, "chat_template", None):
         return False
     turn = [{"role": "user", "content": "?"}]
-    try:
-        asked, said = (
-            str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=ask)).count(bos)
-            for ask in (True, False)
-        )
-    except Exception:  # a template is a program of its own: where it refuses this turn it will be heard on the real one
-        return False
-    return asked > said
+    question, statement = (rendered(tokenizer, turn, prompt=prompt) for prompt in (True, False))
+    return question is not None and statement is not None and question.count(bos) > statement.count(bos)
 
 
 def tokens_in_front(tokenizer: Any) -> list[int]:
-    """What a tokenizer puts before a text of its own accord: BOS, or nothing."""
-    plain = tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"]
+    """Token ids that a tokenizer puts before a text of its own accord: BOS, or nothing."""
+    plain = plain_ids(tokenizer, "a")
     full = tokenizer("a", verbose=False)["input_ids"]
     return list(full[: next(at for at in range(len(full)) if full[at : at + len(plain)] == plain)])
 
@@ -234,7 +234,7 @@ def tokens_in_front(tokenizer: Any) -> list[int]:
 
 
 def separator(tokenizer: Any, before: Sequence[int], prompt: Sequence[int]) -> list[int]:
-    """What stands between waiting text and a prompt of text, so that they do not become one word; both are token ids.
+    """Token ids between waiting text and a prompt of text, both token ids, so that they do not become one word.
 
     Nothing where the prompt begins with white space or a control token, or the text ends a line.
     """
@@ -243,4 +243,4 @@ def separator(tokenizer: Any, before: Sequence[int], prompt: Sequence[int]) -> l
     begins, ends = (str(tokenizer.decode(list(part))) for part in (prompt[:4], before[-4:]))
     if begins[:1].isspace() or ends[-1:] == "\n":
         return []
-    return list(tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"])
+    return plain_ids(tokenizer, SEPARATOR)

@@ -1,4 +1,4 @@
-"""Writing systems: which put no space between words, what is one word or one sign, how two spellings of a text compare.
+"""Writing systems: words and signs of every script, and the comparison of spellings.
 
 Properties of signs are Unicode's, through the library regex. Knows no tokenizer, no language and no model. Where a script has no spaces each
 sign (grapheme cluster) is a word of its own, as the Chinese and Korean evaluations have it (CMRC, DRCD, KorQuAD); a run of katakana is one
@@ -49,12 +49,12 @@ def folded(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """What stands between spaces; where a script has none, sign by sign. An emoji is a word."""
+    """Split a text at spaces, or sign by sign where a script has none. An emoji is a word."""
     return text.split() if text.isascii() else list(_WORD.findall(text))
 
 
 def has_unspaced(text: str) -> bool:
-    """Whether something of a text is of a script without spaces."""
+    """Tell whether something of a text is of a script without spaces."""
     return _UNSPACED.search(text) is not None
 
 
@@ -79,7 +79,7 @@ def whole(wanted: str) -> str:
 
 
 def place_of(text: str, wanted: str) -> int | None:
-    """Where a text first stands in another one as whole words, None if nowhere."""
+    """The first position of a text in another one, as whole words; None if nowhere."""
     found = regex.search(whole(wanted), text, _V1) if wanted else None
     return int(found.start()) if found else None
 
@@ -88,11 +88,11 @@ TERMINAL: Final = r"[[\p{Sentence_Break=STerm}།༎．]--[!?‼‽⁇⁈⁉]]"
 """Signs that end a sentence whether or not a space follows; ``. ! ? …`` need one."""
 
 CLOSING: Final = r"[\p{Pe}\p{Pf}\"'“‘]"
-"""What may stand between the end of a sentence and its space; German and Chinese close with what English opens with."""
+"""Signs between the end of a sentence and its space; German and Chinese close with what English opens with."""
 
 
 def splits_sign(text: str, position: int) -> bool:
-    """Whether a position is inside what a reader sees as one sign (a letter with its marks, an emoji of several characters)."""
+    """Tell whether a position is inside one sign as a reader sees it (a letter with its marks, an emoji of several characters)."""
     if not 0 < position < len(text):
         return False
     if text[position].isascii():

@@ -12,27 +12,27 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import filling, systems
-from benchmarks.filling import bytes_of, grow_long, random_ids, shortage
-from benchmarks.fixture import Stage
+from benchmarks import synthetic_memory, systems
+from benchmarks.fixture import Fixture
 from benchmarks.memory import token_bytes
 from benchmarks.models import OFFERED, check_size, open_size, plain_twin, size_named
 from benchmarks.plan import PARTS, parse_sizes, plan_of
 from benchmarks.ratios import TARGETS, spreads, targets
 from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.result import check_file, store
-from benchmarks.thresholds import Guard
+from benchmarks.synthetic_memory import bytes_of, grow_long, random_ids, shortage
+from benchmarks.thresholds import RegressionThresholds
 from benchmarks.timing import Spread, interleaved, ratio, spread
 from benchmarks.work import work_of
 from mplus.config import make_geometry
 from mplus.errors import InputError
-from mplus.memory import room
-from mplus.memory.quantised import RowCodec
+from mplus.memory import budget
+from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
 from mplus.model import MPlusModel
 
-GUARD = Path(__file__).parents[3] / "benchmarks" / "guard.json"
+THRESHOLDS = Path(__file__).parents[3] / "benchmarks" / "thresholds.json"
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +148,11 @@ def test_filled_memories_are_full_and_read_by_both_systems_alike(tiny: MPlusMode
     ours, literal = systems.ours(tiny, 1000, row_type="model"), systems.literal(tiny, 1000)
     for system in (ours, literal):
         grow_long(system.memory, 100)
-        assert len(system.memory.pool) == tiny.geometry.stm_tokens
-        assert [len(store) for store in system.memory.longterm.stores] == [100, 100]
-        births = system.memory.longterm.stores[0].column("birth")
+        assert len(system.memory.short_term) == tiny.geometry.stm_tokens
+        assert [len(store) for store in system.memory.long_term.stores] == [100, 100]
+        births = system.memory.long_term.stores[0].column("birth")
         assert bool((births.diff() > 0).all()) and int(births[-1]) < 0
-    assert bytes_of(ours.memory, 10) * 10 == ours.memory.longterm.size_bytes
+    assert bytes_of(ours.memory, 10) * 10 == ours.memory.long_term.size_bytes
     prompt = random_ids(5, tiny.vocabulary)[None]
     assert tiny(prompt, memory=ours.memory, return_retrieved=True).retrieved is not None
 
@@ -162,15 +162,15 @@ def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory
     """The same tensors and operations in a read, a decoded token and a write. Bytes may differ by a copy of what was found: rows
     that came in many small writes may lie in two slabs."""
     written, filled_one = (tiny.new_memory(memory_format=memory_format, ltm_capacity=1000) for _ in range(2))
-    while len(written.longterm) < 64:
+    while len(written.long_term) < 64:
         written.write(random_ids(160, tiny.vocabulary, written.now))
-    filling.fill_short(filled_one)
-    grow_long(filled_one, len(written.longterm))
+    synthetic_memory.fill_short(filled_one)
+    grow_long(filled_one, len(written.long_term))
     forms, costs = [], []
     for memory in (written, filled_one):
         assert memory.tail is not None
-        pool = {name: (value.shape, value.dtype) for name, value in memory.pool.newest(len(memory.pool)).items()}
-        forms.append((pool, memory.tail.shape, [(store.fields, len(store)) for store in memory.longterm.stores]))
+        pool = {name: (value.shape, value.dtype) for name, value in memory.short_term.newest(len(memory.short_term)).items()}
+        forms.append((pool, memory.tail.shape, [(store.fields, len(store)) for store in memory.long_term.stores]))
         prompt = random_ids(5, tiny.vocabulary, 8)[None]
         tiny(prompt, memory=memory)
         acts: list[Callable[[], Any]] = [
@@ -180,17 +180,17 @@ def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory
         ]
         costs.append([(work.flops, work.written_bytes) for work in map(work_of, acts)])
     assert forms[0] == forms[1]
-    found_bytes = tiny.geometry.ltm_read_tokens * tiny.layout(memory_format, tiny.geometry).bytes_per_token
+    found_bytes = tiny.geometry.ltm_read_tokens * tiny.writer.layout(memory_format, tiny.geometry).bytes_per_token
     for (flops, bytes_written), (flops_filled, bytes_filled) in zip(*costs, strict=True):
         assert flops == flops_filled and abs(bytes_written - bytes_filled) <= found_bytes
 
 
 def test_the_literal_row_is_the_published_one_whatever_the_model_keeps() -> None:
     """Models come with row types of their own; what ours are compared with does not change with them."""
-    stage = Stage(plan_of("memory", "tiny", rounds=1), lambda _: None)
-    before = token_bytes(stage)["per_token_and_layer"]
-    stage.model.geometry = stage.model.geometry.changed(ltm_dtype="bfloat16", ltm_search_dtype="int8")
-    assert token_bytes(stage)["per_token_and_layer"] == before
+    fixture = Fixture(plan_of("memory", "tiny", rounds=1), lambda _: None)
+    before = token_bytes(fixture)["per_token_and_layer"]
+    fixture.model.checkpoint.geometry = fixture.model.geometry.changed(ltm_dtype="bfloat16", ltm_search_dtype="int8")
+    assert token_bytes(fixture)["per_token_and_layer"] == before
     assert before["literal"]["total"] == 4 * 32 + 4 * 6 + 8 + 4
 
 
@@ -208,13 +208,13 @@ def test_both_systems_write_the_same_memory(tiny: MPlusModel) -> None:
 
 
 def test_too_little_ram_is_told_before_it_is_tried(tiny: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(budget, "free_bytes", lambda device: 1000)
     assert "GB of free RAM" in str(shortage(2000))
     told: list[str] = []
-    stage = Stage(plan_of("growth", "tiny", ltm="0,100", rounds=1), told.append)
-    assert not stage.grow(stage.ours(), 100, "ours")
-    assert stage.notes == told[-1:] and "ours at 100 long-term tokens is left out" in told[-1]
-    monkeypatch.setattr(room, "free_bytes", lambda device: None)
+    fixture = Fixture(plan_of("growth", "tiny", ltm="0,100", rounds=1), told.append)
+    assert not fixture.grow(fixture.ours(), 100, "ours")
+    assert fixture.notes == told[-1:] and "ours at 100 long-term tokens is left out" in told[-1]
+    monkeypatch.setattr(budget, "free_bytes", lambda device: None)
     assert shortage(10**15) is None
 
 
@@ -312,18 +312,18 @@ def test_an_earlier_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "bench.png"]
 
 
-def test_the_guard_names_every_ratio_beyond_its_bound() -> None:
-    guard = Guard("mid", {"decode": 1.2, "ingest": 1.1}, {"memory_bytes": 0.5})
+def test_thresholds_name_every_ratio_beyond_its_bound() -> None:
+    guard = RegressionThresholds("mid", {"decode": 1.2, "ingest": 1.1}, {"memory_bytes": 0.5})
     assert guard.broken({"decode": 1.3, "ingest": 1.2, "memory_bytes": 0.5}) == []
     assert guard.broken({"decode": 1.1, "memory_bytes": 0.6}) == [
-        "ratio decode is 1.1, the guard wants at least 1.2",
-        "ratio ingest was not measured, the guard wants at least 1.1",
-        "ratio memory_bytes is 0.6, the guard wants at most 0.5",
+        "ratio decode is 1.1, the threshold is at least 1.2",
+        "ratio ingest was not measured, the threshold is at least 1.1",
+        "ratio memory_bytes is 0.6, the threshold is at most 0.5",
     ]
 
 
 def test_the_committed_bounds_are_ratios_that_the_quick_run_measures() -> None:
-    guard = Guard.read(GUARD)
+    guard = RegressionThresholds.read(THRESHOLDS)
     raw = {part: RAW[part] for part in PARTS["quick"] if part in RAW}
     assert set(guard.at_least) | set(guard.at_most) <= set(spreads(raw))
     assert guard.model == "mid" and guard.at_least and guard.at_most
@@ -340,10 +340,10 @@ def test_the_committed_bounds_are_ratios_that_the_quick_run_measures() -> None:
     ],
 )
 def test_a_bad_file_of_bounds_is_one_sentence(tmp_path: Path, content: str) -> None:
-    file = tmp_path / "guard.json"
+    file = tmp_path / "thresholds.json"
     file.write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=r"guard\.json") as caught:
-        Guard.read(file)
+    with pytest.raises(InputError, match=r"thresholds\.json") as caught:
+        RegressionThresholds.read(file)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="cannot be read"):
-        Guard.read(tmp_path / "absent.json")
+        RegressionThresholds.read(tmp_path / "absent.json")

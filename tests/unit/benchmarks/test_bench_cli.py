@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import peak
+from benchmarks import memory
 from benchmarks.ratios import spreads
 from mplus.cli import main
 
@@ -42,13 +42,13 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     real, asked = subprocess.run, []
 
     def measure(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        if "benchmarks.peak" not in command:
+        if "benchmarks.memory" not in command:
             return real(command, **options)
         spec = json.loads(command[-1])
         asked.append(spec["system"])
         if spec["system"] == "ours":
             return real(command, **options)
-        return subprocess.CompletedProcess(command, 0, json.dumps(peak.measure(spec)) + "\n", "")
+        return subprocess.CompletedProcess(command, 0, json.dumps(memory.measure_peak(spec)) + "\n", "")
 
     monkeypatch.setattr(subprocess, "run", measure)
     return asked
@@ -100,7 +100,7 @@ def test_each_kind_gives_its_own_ratios(kind: str, ratios: set[str]) -> None:
 
 
 def test_what_ram_does_not_hold_is_left_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mplus.memory.room.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("mplus.memory.budget.free_bytes", lambda device: 1000)
     found = run("memory")
     assert set(found["ratios"]) == BYTES, "counting the bytes of a row takes no room"
     assert found["raw"]["peaks"]["figures"] == [] and "save_load" not in found["raw"]
@@ -111,7 +111,7 @@ def test_what_ram_does_not_hold_is_left_out_with_a_note(monkeypatch: pytest.Monk
 def test_a_profile_without_room_is_a_mistake_and_leaves_no_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mplus.memory.room.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("mplus.memory.budget.free_bytes", lambda device: 1000)
     assert main(["bench", "profile", *SMALL, "--out", "bench.json"]) == 2
     assert "mplus: nothing was profiled: ours at 100 long-term tokens is left out" in capsys.readouterr().err
     assert list(Path().iterdir()) == []
@@ -129,16 +129,16 @@ def test_a_profile_is_a_text_of_the_three_hot_paths_and_replaces_an_earlier_one(
 
 def test_a_broken_bound_is_a_sentence_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     bounds = {"schema": 1, "model": "tiny", "at_least": {}, "at_most": {"memory_bytes": 0.01}}
-    Path("guard.json").write_text(json.dumps(bounds), encoding="utf-8")
-    assert main(["bench", "growth", *SMALL, "--out", "bench.json", "--check", "guard.json"]) == 1
+    Path("thresholds.json").write_text(json.dumps(bounds), encoding="utf-8")
+    assert main(["bench", "growth", *SMALL, "--out", "bench.json", "--check", "thresholds.json"]) == 1
     assert "ratio memory_bytes is" in capsys.readouterr().err
     assert Path("bench.json").exists(), "what was measured is kept"
 
 
 def test_bounds_of_another_model_and_a_foreign_profile_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     bounds = {"schema": 1, "model": "mid", "at_least": {}, "at_most": {}}
-    Path("guard.json").write_text(json.dumps(bounds), encoding="utf-8")
-    assert main(["bench", "quick", *SMALL, "--out", "bench.json", "--check", "guard.json"]) == 2
+    Path("thresholds.json").write_text(json.dumps(bounds), encoding="utf-8")
+    assert main(["bench", "quick", *SMALL, "--out", "bench.json", "--check", "thresholds.json"]) == 2
     assert "the bounds are for 'mid', this run measures 'tiny'" in capsys.readouterr().err
     Path("bench.profile.txt").write_text("mine", encoding="utf-8")
     assert main(["bench", "profile", *SMALL, "--out", "bench.json"]) == 2

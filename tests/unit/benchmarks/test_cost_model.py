@@ -18,16 +18,17 @@ from transformers import DynamicCache
 
 from benchmarks import systems
 from benchmarks.cost_model import Shape
-from benchmarks.filling import grow_long, random_ids
 from benchmarks.models import open_size, plain_twin
 from benchmarks.reference import DIFFERENCES, PublishedProcedure
+from benchmarks.synthetic_memory import grow_long, random_ids
 from benchmarks.work import work_of
 from mplus import Memory, MPlusModel
 from mplus.attach.cache import passed
 from mplus.config import make_geometry
-from mplus.memory.quantised import RowCodec
+from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
+from tests.flops import decode_flops, read_flops, write_flops
 
 HELD, QUERY = 100, 5
 PROCEDURES = {"ours": ["fused_adapters"], "paper": list(DIFFERENCES)}  # torch's counter does not know addmm_ either
@@ -109,15 +110,21 @@ def test_operations_of_a_read_and_a_write_are_exactly_those_of_the_formulas(
 ) -> None:
     memory, shape, geometry = filled(tiny, memory_format), Shape.of(tiny), tiny.geometry
     hidden, short = memory_format == "hidden", "short_writes" not in procedure
-    read = shape.read_flops(
-        geometry, query=QUERY, short=geometry.stm_tokens, found=geometry.ltm_read_tokens, held=HELD, hidden=hidden and not short
+    read = read_flops(
+        shape,
+        geometry,
+        query=QUERY,
+        short=geometry.stm_tokens,
+        found=geometry.ltm_read_tokens,
+        held=HELD,
+        hidden=hidden and not short,
     )
     if hidden and short:  # short-term rows are kept projected, found ones are not
         read += shape.layers * shape.kv_flops(geometry.ltm_read_tokens, shape.read_rank)
     read += shape.head_flops(QUERY - 1)  # this forward pass makes all logits
     read -= shape.layers * shape.kv_flops(1, shape.read_rank)  # the beginning's keys and values are weights by now
     assert work_of(lambda: tiny(query(), memory=memory)).flops == read
-    write = shape.write_flops(geometry, text=16, tail=geometry.new_tokens, hidden=hidden, short=short)
+    write = write_flops(shape, geometry, text=16, tail=geometry.new_tokens, hidden=hidden, short=short)
     assert work_of(lambda: tiny.encode(random_ids(16, 128), memory)).flops == write
 
 
@@ -126,7 +133,7 @@ def test_operations_of_a_decoded_token_are_exactly_those_of_the_formula(tiny: MP
     answer = partial(tiny.generate, query(), memory, do_sample=False)
     two, three = (work_of(partial(answer, max_new_tokens=count)).flops for count in (2, 3))
     before = 1 + tiny.geometry.stm_tokens + tiny.geometry.ltm_read_tokens + QUERY
-    assert three - two == Shape.of(tiny).decode_flops(before + 2)
+    assert three - two == decode_flops(Shape.of(tiny), before + 2)
 
 
 def test_operations_of_full_context_are_exactly_those_of_the_formula(tiny: MPlusModel) -> None:
@@ -154,7 +161,7 @@ def test_the_least_bytes_are_each_thing_moved_once(tiny: MPlusModel) -> None:
     assert shape.least_decode_bytes(50) == shape.weight_bytes + 50 * one
     keys = shape.layers * HELD * shape.key_width
     assert shape.least_read_bytes(short=7, found=3, held=HELD, search_itemsize=1) == shape.weight_bytes + keys + (7 + 3 * 3) * one
-    assert shape.least_write_bytes(tiny.geometry) == shape.weight_bytes + 4 * tiny.geometry.new_tokens * one
+    assert shape.least_write_bytes(tiny.geometry.new_tokens) == shape.weight_bytes + 4 * tiny.geometry.new_tokens * one
 
 
 PER_LAYER = {"drop": "per_layer", "retrieval": "per_layer", "block_tokens": 1, "neighbour_blocks": 0}
@@ -181,7 +188,7 @@ def test_bytes_per_token_follow_from_the_shape_and_meet_the_targets(
         )  # fmt: skip
         return bytes_per_row(RowCodec(layout, make_geometry(**{**rules, **fields})).fields) * groups
 
-    literal = stored("hidden", {"hidden": (width,)}, eviction="countdown", **systems.literal_fields())
+    literal = stored("hidden", {"hidden": (width,)}, eviction="countdown", **systems.LITERAL_FIELDS)
     content: dict[str, tuple[int, ...]] = {"keys": (kv_heads, 64), "values": (kv_heads, 64)}
     ours, int8 = (stored("kv", content, **systems.storage_fields(kind)) for kind in (systems.OURS_ROW_TYPE, "int8"))
     numbers, search = layers * 2 * kv_heads * 64, groups * (searched + 2 + 8)

@@ -102,7 +102,7 @@ def test_variants_differ_in_what_they_read(together: dict[str, Any]) -> None:
     read = {name: [one.read for one in together[name].answer(due(), 1)] for name in ("mplus", "k0", "random", "recent")}
     assert all(a.chance[0] == b.chance[0] / 2 for a, b in zip(read["k0"], read["mplus"], strict=True))
     assert read["random"] != read["mplus"] != read["recent"]
-    held = together["mplus"].memory.longterm.stores[0].column("birth")
+    held = together["mplus"].memory.long_term.stores[0].column("birth")
     newest = set(held.sort().values[-32:].tolist())
     for one, found in zip(due(), read["recent"], strict=True):
         assert found.right_read == [len(newest & set(range(*one.question.span)))]
@@ -125,7 +125,7 @@ def test_every_chunk_is_encoded_once_for_all(model: MPlusModel, monkeypatch: pyt
 def test_without_the_measured_memory_chunks_are_encoded_for_one_that_searches(model: MPlusModel) -> None:
     variants = [Ablation(name="gone", changes={"ltm": False}), Ablation(name="random", changes={"choice": "random"})]
     made = filled(model, SystemFactory(model=model, systems=["memoryllm"], variants=variants))
-    assert len(made["random"].memory.longterm) and "search" not in made["gone"].memory.layout.fields
+    assert len(made["random"].memory.long_term) and "search" not in made["gone"].memory.layout.fields
 
 
 def test_changes_come_on_top_of_the_measured_sizes(model: MPlusModel) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mplus import MPlusModel
 from mplus.errors import InputError
-from mplus.evaluation.job import TaskRun, first_difference
+from mplus.evaluation.job import TaskRun
 from mplus.evaluation.report.result_log import stored_samples
 from mplus.evaluation.report.sessions import Sessions
 from mplus.evaluation.schedule.stream import Question
@@ -19,6 +19,7 @@ from mplus.evaluation.scoring.metrics import METRICS
 from mplus.evaluation.systems.factory import SystemFactory
 from mplus.evaluation.tasks.context import StreamSource, TaskContext, file_digests
 from mplus.evaluation.tasks.task_file import open_task
+from mplus.runtime.differences import first_difference
 from tests import tiny
 
 TIMES = ("seconds", "seconds_of", "seconds_per_1000_answers", "sessions", "finished", "versions", "hardware")

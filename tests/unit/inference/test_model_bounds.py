@@ -52,7 +52,7 @@ def test_delta_makes_nothing_larger_than_its_tensors(
     model.save_pretrained(tmp_path / "m")
     where = "adapters" if name == "r" else "retriever"
     edit(tmp_path / "m" / "mplus.json", lambda data: (data[where]["read"] if name == "r" else data[where]).update({name: size}))
-    monkeypatch.setattr("mplus.checkpoints.adapted.attach_fresh", lambda *_, **__: pytest.fail("parts were made"))
+    monkeypatch.setattr("mplus.checkpoints.delta.attach_fresh", lambda *_, **__: pytest.fail("parts were made"))
     with pytest.raises(CheckpointError, match=f"{name} is {size}, the largest size of a tensor"):
         MPlusModel.from_pretrained(tmp_path / "m", dtype="float32", device="cpu")
 

@@ -58,7 +58,7 @@ def small() -> MPlusModel:
 
 def test_prompt_that_fills_the_positions_is_read_and_one_token_more_is_refused(small: MPlusModel) -> None:
     memory = filled(small, tokens=64)
-    room = 64 - 1 - len(memory.pool) - 8
+    room = 64 - 1 - len(memory.short_term) - 8
     assert small.generate(ids(room - 3), memory=memory, max_new_tokens=3, do_sample=False).shape == (1, room)
     small(ids(room)[None], memory=memory)
     for refused in (

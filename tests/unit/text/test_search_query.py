@@ -21,8 +21,9 @@ from mplus.evaluation.schedule.stream import Question, ScheduledQuestion
 from mplus.evaluation.systems.memory import MemorySystem
 from mplus.retriever import LayerRetriever
 from mplus.text.prompts import Prompts
-from mplus.text.search_query import Query, asked_alone, last_user_turn, turns_of
-from mplus.training.shelf import Asked, Form, Shelf
+from mplus.text.search_query import Query, last_user_messages, last_user_turn, turn_markers
+from mplus.training.bank.question_bank import PreparedQuestion, QuestionBank
+from mplus.training.bank.question_states import Form
 from tests.tiny import FAMILIES, byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 
 LLAMA_3 = (
@@ -65,7 +66,7 @@ def ids_of(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
 @pytest.fixture(scope="module")
 def model() -> MPlusModel:
     """A tiny one that reads conversations, and where much is left to be found."""
-    found = text_model(positions=1024, read_order="score", recent_tokens=16, second_look=2)
+    found = text_model(positions=1024, read_order="score", recent_tokens=16)
     found.tokenizer.chat_template = CHATML
     return found
 
@@ -97,7 +98,7 @@ def test_the_last_user_turn_is_the_question_asked_alone(name: str, question: str
             continue
         conversation = asked(question, before)
         prompt = ids_of(tokenizer, conversation)
-        assert asked_alone(tokenizer, [conversation]) == [alone]
+        assert last_user_messages(tokenizer, [conversation]) == [alone]
         if (kind, name) != ("system", "mistral"):  # which writes both into one turn
             assert last_user_turn(tokenizer, prompt) == alone
             assert last_user_turn(tokenizer, [*prompt, *tokenizer("It is")["input_ids"]])[: len(alone)] == alone
@@ -116,7 +117,7 @@ def test_a_begun_answer_does_not_search() -> None:
 def test_a_prompt_without_turns_searches_as_a_whole(template: str | None) -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
-    assert turns_of(tokenizer) is None
+    assert turn_markers(tokenizer) is None
     assert last_user_turn(tokenizer, [5, 6, 7]) == [5, 6, 7]
     tokenizer.chat_template = CHATML
     assert last_user_turn(tokenizer, [5, 6, 7]) == [5, 6, 7]
@@ -219,7 +220,7 @@ def test_per_layer_only_tokens_of_the_last_user_turn_search() -> None:
     for layer, found in enumerate(out.retrieved[0].layers):
         normed = model.attached.decoder.normed(layer, out.hidden_states[layer])
         queries = retriever.queries(layer, normed[:, -alone:])
-        keys = memory.longterm.stores[layer].column("search").to(queries)
+        keys = memory.long_term.stores[layer].column("search").to(queries)
         torch.testing.assert_close(found.scores, torch.sigmoid(queries[0] @ keys.T).mean(0))
     cached, whole = list[Retrieved](), list[Retrieved]()
     model.generate(ids, memory, max_new_tokens=3, do_sample=False, retrieved=cached)
@@ -286,10 +287,10 @@ def test_generation_with_and_without_cache_and_beside_others_says_the_same(model
 
 def test_training_searches_behind_a_system_prompt_as_with_the_question_alone(model: MPlusModel) -> None:
     question: Any = SimpleNamespace(text="Who has 7 keys?", answer="Ana", span=(0, 3), kind="fact", is_fact=True)
-    found: dict[Form, Asked] = {}
+    found: dict[Form, PreparedQuestion] = {}
     for form in get_args(Form):
-        makers: Any = SimpleNamespace(tokens=32)
-        found[form] = Shelf(model, makers, 1, 1, {form: 1.0}, random.Random(0))._asked([question])[0]
+        bank = QuestionBank(model, 1, 32, per_chunk=1, forms={form: 1.0}, randomness=random.Random(0))
+        found[form] = bank.prepare([question])[0]
     assert len(found["system"].prompt) > len(found["chat"].prompt) == found["chat"].states.shape[1]
     assert torch.equal(found["system"].states, found["chat"].states)
 

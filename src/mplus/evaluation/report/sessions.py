@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from mplus.memory.files import written_whole
+from mplus.runtime.atomic import replace_files
 
 SESSIONS: Final = "sessions.jsonl"
 """A line for each time the run was begun or gone on with."""
@@ -40,7 +40,7 @@ class Sessions:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = json.dumps({"began": self._began, "last": now, "seconds_of": {k: round(v, 1) for k, v in self._own.items()}})
         text = "".join(f"{one}\n" for one in [*self._earlier, line])
-        written_whole({self.path: lambda path: path.write_text(text, encoding="utf-8")})
+        replace_files({self.path: lambda path: path.write_text(text, encoding="utf-8")})
         self._saved = time.monotonic()
 
     @property

@@ -21,7 +21,7 @@ from typing import Any
 from mplus.evaluation.report.result_log import Sample
 from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.scoring.interval import mean_interval
-from mplus.memory.files import written_whole
+from mplus.runtime.atomic import replace_files
 
 SCHEMA = 2
 SUMMARY, TABLE = "summary.json", "table.md"
@@ -271,7 +271,7 @@ def store(summary: Summary, directory: Path, draw: Callable[[Summary, Path], Non
     }
     if draw is not None:
         writers[directory / f"{summary.task}.png"] = lambda path: draw(summary, path)
-    return written_whole(writers)
+    return replace_files(writers)
 
 
 def _listed(settings: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.scoring.endpoint import Endpoint, Reply
 from mplus.evaluation.scoring.interval import mean_interval
 from mplus.evaluation.scoring.verdict import score_of, thinks_on
-from mplus.memory.files import written_whole
+from mplus.runtime.atomic import replace_files
 
 SCHEMA: Final = 1
 VERDICTS, SHARES = "judged.jsonl", "judged.json"
@@ -173,7 +173,7 @@ def judge_run(directory: Path, judge: Judge, progress: Progress | None = None) -
     _judge_all(directory / VERDICTS, judge, missing, known, len(samples), progress)
     shares = _shares(samples, known, judge)
     text = json.dumps(shares, indent=1, ensure_ascii=False) + "\n"
-    written_whole({directory / SHARES: lambda path: path.write_text(text, encoding="utf-8")})
+    replace_files({directory / SHARES: lambda path: path.write_text(text, encoding="utf-8")})
     return shares
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from peft import PeftModel
 
-from mplus.checkpoints.adapted import MANIFEST
-from mplus.checkpoints.base import locate
-from mplus.checkpoints.opening import open_checkpoint
-from mplus.checkpoints.stock import load_decoder
+from mplus.checkpoints.base_models.base import locate
+from mplus.checkpoints.base_models.stock import load_decoder
+from mplus.checkpoints.delta import MANIFEST
+from mplus.checkpoints.loading import open_checkpoint
 from mplus.checkpoints.tensors import read_json, read_shapes
 from mplus.errors import CheckpointError
 
@@ -30,7 +30,7 @@ def open_adapted(model: Any, directory: Path) -> Any:
         )
     read_json(directory / "adapter_config.json")
     read_shapes(directory, "adapter_model")  # PEFT would take a pickle where there are no safetensors
-    base_name = model._loaded.base_name
+    base_name = model.checkpoint.base_name
     base, _ = load_decoder(str(locate(base_name)), dtype=model.dtype, device=model.device, attention=None)
     try:
         with warnings.catch_warnings():  # PEFT still asks transformers for an attribute by its old name
@@ -47,9 +47,9 @@ def _with_read_adapter(model: Any, directory: Path) -> Any:
     adapters = loaded.attached.adapters
     if adapters.read is None:
         raise CheckpointError(f"the delta in '{directory}' has no read adapter; give one that was trained with task read")
-    if loaded.base_name != model._loaded.base_name:
+    if loaded.base_name != model.checkpoint.base_name:
         raise CheckpointError(
-            f"the delta in '{directory}' belongs to base '{loaded.base_name}', the measured model to '{model._loaded.base_name}'; "
+            f"the delta in '{directory}' belongs to base '{loaded.base_name}', the measured model to '{model.checkpoint.base_name}'; "
             "give one of the same base"
         )
     adapters.keep_on(adapters.read)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from mplus.evaluation.systems.memory import MemoryReader, MemorySystem, OtherRea
 from mplus.evaluation.systems.plain_model import PlainModel
 from mplus.evaluation.systems.protocol import PLAIN, SYSTEMS, Reader, System
 from mplus.evaluation.systems.text import FullSystem, PassageSystem, TextRead, WindowSystem
+from mplus.runtime.suggest import hint_before
 
 
 def known_systems(names: Sequence[str]) -> list[str]:
@@ -26,9 +26,7 @@ def known_systems(names: Sequence[str]) -> list[str]:
     """
     for name in names:
         if name not in SYSTEMS:
-            near = difflib.get_close_matches(name, SYSTEMS, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise InputError(f"there is no system '{name}'; {hint}known: {', '.join(SYSTEMS)}")
+            raise InputError(f"there is no system '{name}'; {hint_before(name, SYSTEMS, cutoff=0.6)}known: {', '.join(SYSTEMS)}")
     if not names:
         raise InputError(f"no system was named; give one or more of {', '.join(SYSTEMS)}")
     if "bm25" in names:

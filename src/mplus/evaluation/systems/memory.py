@@ -15,7 +15,7 @@ from mplus.evaluation.schedule.stream import ScheduledQuestion
 from mplus.evaluation.systems.clock import Clock
 from mplus.evaluation.systems.protocol import GREEDY, Response, as_chat
 from mplus.evaluation.systems.retrieval_recall import ChunkBirths, RetrievalRecall, can_trace, reads
-from mplus.text.search_query import asked_alone
+from mplus.text.search_query import last_user_messages
 
 
 @dataclass
@@ -97,7 +97,7 @@ def _asked(
     queries = [one.question.query for one in due]
     if any(queries) and model.geometry.retrieval == "shared":  # else tokens of the prompt search
         alone = [as_chat(query or one.question.text) for query, one in zip(queries, due, strict=True)]
-        kwargs["query"] = asked_alone(model.tokenizer, alone)
+        kwargs["query"] = last_user_messages(model.tokenizer, alone)
     if clock is not None:
         kwargs |= {"min_new_tokens": max_new_tokens, "streamer": clock}
     texts = model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, **GREEDY, **kwargs)

@@ -59,6 +59,10 @@ class KeyLevels:
         group_rows: rows that are summarised together.
     """
 
+    exact_below = 65_536
+    """Rows below which every one is scored and there is nothing to summarise."""
+    candidates_per_token = 12
+    """Rows scored exactly for each one that is read (times K0 in all)."""
     group_rows = 4096
 
     def __init__(self, *, group_rows: int | None = None) -> None:

@@ -52,6 +52,10 @@ class BlockSketch:
         block: W.
     """
 
+    exact_below = 65_536
+    """Rows below which every one is scored and there is nothing to summarise."""
+    candidates_per_token = 32
+    """Rows scored exactly for each one that is read (times K0 in all)."""
     group_rows = 4096
     """About so many rows are summarised together, rounded to whole blocks."""
 

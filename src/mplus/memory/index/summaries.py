@@ -24,6 +24,8 @@ class Summaries(Protocol):
     """
 
     group_rows: int
+    exact_below: int
+    candidates_per_token: int
 
     def __len__(self) -> int: ...
     @property

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from mplus.errors import StoreError
-from mplus.memory.files import directory_at
 from mplus.memory.stores.gathering import gathered, shares
-from mplus.memory.stores.home import SegmentHome
 from mplus.memory.stores.protocol import FieldSpec, Storage, bytes_per_row, pieces
 from mplus.memory.stores.ram import RamStorage, RamStore
+from mplus.memory.stores.segment_directory import SegmentDirectory
 from mplus.memory.stores.segments import Segment
+from mplus.runtime.input_file import absolute_directory
 
 SEGMENT_ROWS, MOST_SEGMENT_ROWS = 4096, 65_536
 SEGMENT_BYTES = 64 << 20
@@ -36,15 +36,15 @@ class DiskStorage:
         saved: names of the segments that the memory saved in `path` needs, when that is the one to go on with.
 
     Raises:
-        StoreError: see ``SegmentHome``.
+        StoreError: see ``SegmentDirectory``.
     """
 
     def __init__(self, path: Path, *, segment_rows: int | None = None, saved: Sequence[str] | None = None) -> None:
-        self.home = SegmentHome(path, saved)
+        self.segment_directory = SegmentDirectory(path, saved)
         self.segment_rows = segment_rows
 
     def new_store(self, fields: FieldSpec, row_multiple: int) -> DiskStore:
-        return DiskStore(self.home, fields, row_multiple, segment_rows=self.segment_rows)
+        return DiskStore(self.segment_directory, fields, row_multiple, segment_rows=self.segment_rows)
 
 
 class DiskStore:
@@ -53,13 +53,13 @@ class DiskStore:
     Args:
         home: where segments are written; None keeps whatever is appended in RAM.
         row_multiple: every piece holds a multiple of so many rows, so that no block of neighbours is cut in two.
-        segments: rows to begin with, already claimed at `home`.
+        segments: rows to begin with, already claimed at `segment_directory`.
         start: rows of the first segment that are forgotten.
     """
 
     def __init__(
         self,
-        home: SegmentHome | None,
+        segment_directory: SegmentDirectory | None,
         fields: FieldSpec,
         row_multiple: int = 1,
         *,
@@ -67,7 +67,7 @@ class DiskStore:
         segments: Sequence[Segment] = (),
         start: int = 0,
     ) -> None:
-        self.home = home
+        self.segment_directory = segment_directory
         self.fields = dict(fields)
         self.row_multiple = row_multiple
         wanted = segment_rows or min(max(SEGMENT_BYTES // bytes_per_row(fields), SEGMENT_ROWS), MOST_SEGMENT_ROWS)
@@ -77,7 +77,7 @@ class DiskStore:
         self.replaced: list[dict[str, Tensor]] = [{} for _ in self.segments]
         """Per segment, the fields that ``set_column`` replaced, [M, ...] in RAM."""
         self.tail = RamStore(self.fields, row_multiple)
-        self._finalizer = None if home is None else weakref.finalize(self, home.release, self.segments)
+        self._finalizer = None if segment_directory is None else weakref.finalize(self, segment_directory.release, self.segments)
 
     def __len__(self) -> int:
         return self._sealed_rows + len(self.tail)
@@ -89,31 +89,33 @@ class DiskStore:
 
     # -- adding ----------------------------------------------------------------------------------------------------
 
-    def settle(self, rows: int = 0) -> None:
+    def reserve(self, rows: int = 0) -> None:
         """Write full segments of the tail, and have RAM for `rows` more rows, a segment of them at most.
 
         Raises:
             StoreError: the directory cannot take them; the rows stay in RAM.
             RuntimeError, MemoryError: there is no room in RAM; nothing is lost.
         """
-        while self.home is not None and len(self.tail) >= self.segment_rows:
+        while self.segment_directory is not None and len(self.tail) >= self.segment_rows:
             columns = {name: self.tail.column(name) for name in self.fields}
-            segment = self.home.write({name: value[: self.segment_rows] for name, value in columns.items()}, self.fields)
+            segment = self.segment_directory.write(
+                {name: value[: self.segment_rows] for name, value in columns.items()}, self.fields
+            )
             rest = RamStore(self.fields, self.row_multiple)
             rest.append({name: value[self.segment_rows :] for name, value in columns.items()})
             self._seal(segment)
             self.tail = rest
-        self.tail.settle(min(rows, self.segment_rows))
+        self.tail.reserve(min(rows, self.segment_rows))
 
     def append(self, rows: Mapping[str, Tensor]) -> None:
         """Add rows [k, ...]; full segments are written first, so that rows which are refused have changed nothing.
 
         Raises:
-            StoreError: see ``settle``; of a call with more rows than a segment, the first ones may have been added.
+            StoreError: see ``reserve``; of a call with more rows than a segment, the first ones may have been added.
         """
         count = next(iter(rows.values())).shape[0]
         for done in range(0, count, self.segment_rows):
-            self.settle()
+            self.reserve()
             self.tail.append({name: rows[name][done : done + self.segment_rows] for name in self.fields})
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -152,14 +154,14 @@ class DiskStore:
             whole += 1
         gone = self.segments[:whole]
         del self.segments[:whole], self.replaced[:whole]
-        if self.home is not None:
-            self.home.release(gone)
+        if self.segment_directory is not None:
+            self.segment_directory.release(gone)
         self.tail.evict_oldest(count - sealed)
 
     def keep(self, mask: Tensor) -> None:
         """Forget the rows where `mask` [M] is False: in O(forgotten) at the old end, else all rows are written again.
 
-        Rows that the directory cannot take stay in RAM until ``settle`` can write them.
+        Rows that the directory cannot take stay in RAM until ``reserve`` can write them.
         """
         gone = (~mask).nonzero().flatten()
         if not gone.numel():
@@ -169,13 +171,13 @@ class DiskStore:
         if oldest % self.row_multiple == 0 and gone.numel() == oldest:
             self.evict_oldest(oldest)
             return
-        compact = DiskStore(self.home, self.fields, self.row_multiple, segment_rows=self.segment_rows)
+        compact = DiskStore(self.segment_directory, self.fields, self.row_multiple, segment_rows=self.segment_rows)
         done = 0
         for rows in pieces(self):
             count = next(iter(rows.values())).shape[0]
             kept = mask[done : done + count]
             with contextlib.suppress(StoreError):
-                compact.settle()
+                compact.reserve()
             compact.tail.append({name: part[kept] for name, part in rows.items()})
             done += count
         self._become(compact)
@@ -194,10 +196,15 @@ class DiskStore:
     # -- value semantics -------------------------------------------------------------------------------------------
 
     def fork(self) -> DiskStore:
-        if self.home is not None:
-            self.home.claim(self.segments)
+        if self.segment_directory is not None:
+            self.segment_directory.claim(self.segments)
         twin = DiskStore(
-            self.home, self.fields, self.row_multiple, segment_rows=self.segment_rows, segments=self.segments, start=self.start
+            self.segment_directory,
+            self.fields,
+            self.row_multiple,
+            segment_rows=self.segment_rows,
+            segments=self.segments,
+            start=self.start,
         )
         twin.replaced = [dict(fields) for fields in self.replaced]
         twin.tail = self.tail.fork()
@@ -209,8 +216,8 @@ class DiskStore:
         return twin
 
     def close(self) -> None:
-        if self.home is not None:
-            self.home.release(self.segments)
+        if self.segment_directory is not None:
+            self.segment_directory.release(self.segments)
         self.segments.clear()
         self.replaced, self.start = [], 0
         self.tail.close()
@@ -233,16 +240,16 @@ class DiskStore:
         self.segments[:] = other.segments
         self.replaced, self.start, self.tail = other.replaced, other.start, other.tail
         other.segments.clear()
-        if self.home is not None:
-            self.home.release(before)
+        if self.segment_directory is not None:
+            self.segment_directory.release(before)
 
 
 def storage_at(store: Storage | str | Path) -> Storage:
     """What a user's word for a storage means: "ram", or the directory that segments are to be written to.
 
     Raises:
-        StoreError: see ``SegmentHome``.
+        StoreError: see ``SegmentDirectory``.
     """
     if store == "ram":
         return RamStorage()
-    return DiskStorage(directory_at(store)) if isinstance(store, (str, Path)) else store
+    return DiskStorage(absolute_directory(store)) if isinstance(store, (str, Path)) else store

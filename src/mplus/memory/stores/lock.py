@@ -17,8 +17,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mplus.errors import StoreError
-from mplus.memory.names import LOCK as LOCK
-from mplus.memory.names import SAVE_LOCK
+from mplus.memory.file_names import LOCK as LOCK
+from mplus.memory.file_names import SAVE_LOCK
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 30.0
@@ -30,7 +30,7 @@ _held: dict[tuple[int, int], tuple[int, int]] = {}
 
 
 @contextlib.contextmanager
-def changing(
+def exclusive_change(
     directory: Path, *, in_own_store: bool = False, timeout_s: float = PATIENCE_S, tell: Callable[[str], None] = log.warning
 ) -> Iterator[None]:
     """Be the only one that changes what is stored in `directory`, which is made if absent and removed if it stays empty.
@@ -76,7 +76,7 @@ def no_store(directory: Path) -> Iterator[None]:
     Raises:
         StoreError: it is one now.
     """
-    lock = locked_store(directory) if (directory / LOCK).exists() else None
+    lock = acquire_store_lock(directory) if (directory / LOCK).exists() else None
     try:
         yield
     finally:
@@ -84,7 +84,7 @@ def no_store(directory: Path) -> Iterator[None]:
             lock.release()
 
 
-def locked_store(directory: Path) -> FileLock:
+def acquire_store_lock(directory: Path) -> FileLock:
     """The lock of a long-term store in `directory`, which is made if absent.
 
     Raises:

@@ -28,7 +28,7 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def settle(self, rows: int = 0) -> None:
+    def reserve(self, rows: int = 0) -> None:
         """Make room, so that appending `rows` rows cannot fail; the rows held stay the same.
 
         Raises:

@@ -41,7 +41,7 @@ class RamStore:
         self._slabs: list[dict[str, Tensor]] = []
         self._used: list[int] = []  # rows of each slab
         self._fills = False  # whether this store, and not one it was forked from, goes on filling the last slab
-        self._spare: list[dict[str, Tensor]] = []  # made by ``settle``, filled next
+        self._spare: list[dict[str, Tensor]] = []  # made by ``reserve``, filled next
         self._opened = 0  # slabs this store made; each is twice as large as the one before
         self._start = 0  # evicted rows at the front of the first slab
 
@@ -53,7 +53,7 @@ class RamStore:
         """Bytes of all rows held."""
         return bytes_per_row(self.fields) * len(self)
 
-    def settle(self, rows: int = 0) -> None:
+    def reserve(self, rows: int = 0) -> None:
         """Have slabs for `rows` more rows.
 
         Raises:
@@ -67,7 +67,7 @@ class RamStore:
     def append(self, rows: Mapping[str, Tensor]) -> None:
         """Add rows [k, ...] at the end; where there is no room for all of them, none is added."""
         count = next(iter(rows.values())).shape[0]
-        self.settle(count)
+        self.reserve(count)
         done = 0
         while done < count:
             if not self._open_rows:
@@ -75,11 +75,11 @@ class RamStore:
                 self._used.append(0)
                 self._fills = True
             slab, used = self._slabs[-1], self._used[-1]
-            take = min(count - done, self._open_rows)
+            append = min(count - done, self._open_rows)
             for name in self.fields:
-                slab[name][used : used + take].copy_(rows[name][done : done + take])
-            self._used[-1] += take
-            done += take
+                slab[name][used : used + append].copy_(rows[name][done : done + append])
+            self._used[-1] += append
+            done += append
 
     def gather(self, index: Tensor, fields: tuple[str, ...]) -> dict[str, Tensor]:
         found = shares(index.cpu() + self._start, self._used)

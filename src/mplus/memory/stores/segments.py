@@ -25,9 +25,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mplus.errors import StoreError
-from mplus.memory.files import aside_in, flush, flush_names, honour_umask, sha256
-from mplus.memory.names import is_segment
+from mplus.memory.file_names import is_segment
 from mplus.memory.stores.protocol import FieldSpec, field_bytes
+from mplus.runtime.atomic import flush, flush_names, honour_umask, sha256, temporary_directory
 
 PAGE_BYTES = 4096
 """A field with as much per row is read a few rows at a time; smaller ones are scanned from end to end."""
@@ -158,7 +158,7 @@ def write_segment(directory: Path, rows: Mapping[str, Tensor], fields: FieldSpec
         OSError, SafetensorError: it cannot be written; nothing is left behind.
     """
     path = directory / f"segment-{secrets.token_hex(8)}.safetensors"
-    with aside_in(directory) as folder:
+    with temporary_directory(directory) as folder:
         aside = folder / path.name
         save_file({name: rows[name].contiguous() for name in fields}, aside)
         honour_umask(aside, folder, read_only=True)  # hard links share it: nobody writes here again
@@ -188,7 +188,7 @@ def link_segment(segment: Segment, directory: Path) -> Segment:
         except FileNotFoundError:
             raise
         except OSError:  # another file system, or one without links
-            with aside_in(directory) as folder:
+            with temporary_directory(directory) as folder:
                 aside = folder / segment.name
                 shutil.copyfile(segment.path, aside)
                 honour_umask(aside, folder, read_only=True)

@@ -1,0 +1,1 @@
+"""Encoded chunks kept between steps, and the rows of one step. Knows models, no loss."""

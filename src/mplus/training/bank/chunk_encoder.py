@@ -1,0 +1,102 @@
+"""Chunks encoded in the form training reads them in. Knows models, nothing of samples and losses.
+
+Legend: B chunks of a pass, T tokens of a chunk, n memory tokens of a chunk, L layers, V layers whose states are kept, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from mplus.attach.write import Tail, keeps_write_kv, write_pass
+from mplus.config import MemoryFormat
+from mplus.memory.rows import RowLayout, Rows
+from mplus.model import MPlusModel
+from mplus.training.data.document import Document
+
+PASS_CHUNKS = 16  # chunks of one write pass without gradient
+
+
+class ChunkEncoder:
+    """Encodes chunks as rows of keys and values, or of hidden states where the write pass makes no keys and values of a read.
+
+    Args:
+        state_layers: ascending; their normalised states, which a retriever is trained on, are kept too.
+        memory_format: None: the one that fits.
+
+    Attributes:
+        fields: name to (L or V, *shape of a row).
+        previous: rows of the last pass of ``stream``.
+    """
+
+    def __init__(self, model: MPlusModel, state_layers: tuple[int, ...] = (), memory_format: MemoryFormat | None = None) -> None:
+        self.model, self.state_layers = model, state_layers
+        self.format: MemoryFormat = memory_format or ("kv" if keeps_write_kv(model.geometry) else "hidden")
+        layout = model.writer.layout(self.format, model.geometry.changed(ltm=False))
+        fields = {name: shape for name, shape in layout.fields.items() if name != "search"}
+        self.layout = RowLayout(
+            format=self.format, layers=layout.layers, fields=fields, search_groups=0, dtype=layout.dtype, device=layout.device
+        )
+        self.fields: dict[str, tuple[int, ...]] = {name: (layout.layers, *shape) for name, shape in fields.items()}
+        if state_layers:
+            self.fields["states"] = (len(state_layers), model.attached.decoder.width)
+        self.previous: Rows | None = None
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """n, memory tokens of a whole chunk."""
+        geometry = self.model.geometry
+        return min(geometry.new_tokens, geometry.chunk_tokens)
+
+    def encode(self, ids: Tensor, before: Rows | None, *, grad: bool = False, checkpointed: tuple[int, ...] = ()) -> Rows:
+        """Fields [B, L or V, n, ...] of chunks [B, T]; ``states`` never carry gradient.
+
+        Args:
+            before: rows [B, L, n, ...] that the chunks follow, of which they see the newest K, without gradient.
+            checkpointed: layers that keep only their input for the backward pass.
+        """
+        model, tail = self.model, self._tail(before)
+        encoded = write_pass(
+            model.attached, model.geometry, self.layout, ids, tail, grad=grad, states=self.state_layers, recompute=checkpointed
+        )
+        return {name: torch.stack([one.rows[name] for one in encoded]) for name in encoded[0].rows}
+
+    def stream(self, chunks: Sequence[Sequence[int]]) -> Iterator[Rows]:
+        """Rows pass by pass; each chunk follows that of its row in the pass before, as in a stream."""
+        for start in range(0, len(chunks), PASS_CHUNKS):
+            ids = torch.tensor(chunks[start : start + PASS_CHUNKS], device=self.model.device)
+            before = self.previous
+            if before is not None:
+                too_few = next(iter(before.values())).shape[0] < len(ids)
+                before = None if too_few else {name: rows[: len(ids)] for name, rows in before.items()}
+            rows = self.encode(ids, before)
+            self.previous = without_states(rows)
+            yield rows
+
+    def documents(self, documents: Sequence[Document]) -> list[Rows]:
+        """Rows [L or V, chunks * n, ...] of whole documents of equally many whole chunks, without gradient."""
+        out: list[Rows] = []
+        with torch.no_grad():
+            for start in range(0, len(documents), PASS_CHUNKS):
+                some = documents[start : start + PASS_CHUNKS]
+                rounds: list[Rows] = []
+                for chunk in range(len(some[0].chunks)):
+                    ids = torch.tensor([one.chunks[chunk] for one in some], device=self.model.device)
+                    rounds.append(self.encode(ids, rounds[-1] if rounds else None))
+                out += [
+                    {name: torch.cat([part[name][row] for part in rounds], 1) for name in rounds[0]} for row in range(len(some))
+                ]
+        return out
+
+    def _tail(self, rows: Rows | None) -> Tail:
+        if rows is None:
+            return Tail()
+        device, newest = self.model.device, slice(-self.model.geometry.new_tokens, None)
+        return Tail(**{name: value[:, :, newest].detach().to(device) for name, value in without_states(rows).items()})
+
+
+def without_states(rows: Rows) -> Rows:
+    """The fields that a read uses."""
+    return {name: value for name, value in rows.items() if name != "states"}

@@ -1,0 +1,127 @@
+"""A read with gradient: prompts of a step over the memories their samples see. Knows views and tables, nothing of sub-tasks.
+
+Legend: B rows, T tokens, P prefix slots, L layers, H kv heads, E head width, k long-term tokens, n short-term tokens.
+
+Row b of layer l is what a read gives it (``mplus.attach.read``): [unused | BOS_l | k found | n short-term | text], or with
+``read_order="score"`` the found ones last. Gradient flows through BOS, through rows that were written with gradient, through the
+adapter that projects rows where they are hidden states, and through the read adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mplus.attach.cache import PrefixCache, passed
+from mplus.attach.families import rotate
+from mplus.attach.hooks import Hooks
+from mplus.attach.recompute import recomputed
+from mplus.model import MPlusModel
+from mplus.training.bank.step_rows import StepRows
+from mplus.training.objectives.selection import Selection
+from mplus.training.sampling.memory_view import MemoryView
+
+NO_COLUMN = -1
+
+
+class PrefixRead:
+    """One forward pass.
+
+    Args:
+        views: what each row sees, B of them.
+        search: how long-term tokens are chosen.
+        ids, text: [B, T] left-padded token ids, and False at padding.
+        checkpointed: layers that keep only their input for the backward pass.
+    """
+
+    def __init__(
+        self,
+        model: MPlusModel,
+        table: StepRows,
+        views: list[MemoryView],
+        search: Selection,
+        ids: Tensor,
+        text: Tensor,
+        *,
+        checkpointed: tuple[int, ...] = (),
+    ) -> None:
+        self.checkpointed = checkpointed
+        self.model, self.table, self.views, self.search = model, table, views, search
+        self.decoder, self.adapters = model.attached.decoder, model.attached.adapters
+        self.ids, self.text = ids, text
+        by_score = model.geometry.read_order == "score"
+        self.groups = len(views[0].short)
+        self.short_tokens = [min(part.shape[0] for part in short) for short in search.short]
+        self.behind = search.behind if by_score else self.short_tokens  # short-term tokens behind the found ones
+        self.lengths = [1 + count + short for count, short in zip(search.tokens, self.short_tokens, strict=True)]
+        self.prefix = max(self.lengths)
+        self.short_index = [self._short(group) for group in range(self.groups)]
+        lengths = torch.tensor(self.lengths, device=ids.device)[:, None]
+        slots = torch.arange(self.prefix, device=ids.device)[None]
+        self.used = slots >= self.prefix - lengths
+        self.rotation = self.decoder.rotation((slots - (self.prefix - lengths)).clamp(min=0), model.attached.bos)
+        self.bos_kv: list[tuple[Tensor, Tensor]] = []
+        self.cache = PrefixCache(self.decoder.depth, self.prefix, storing=False)
+
+    def forward(self, wanted: Tensor) -> Tensor:
+        """Logits [m, V] of the positions where `wanted` [B, T] is True, in row order."""
+        decoder, adapters = self.decoder, self.adapters
+        with adapters.on(adapters.named(self.model.geometry.memory_projection)):
+            self.bos_kv = [
+                decoder.project(layer, self.model.attached.bos[layer][None].to(decoder.dtype)) for layer in range(decoder.depth)
+            ]
+        mask = torch.cat([self.used, self.text], 1).long()
+        positions = (mask.cumsum(1) - 1)[:, self.prefix :].clamp(min=0)
+        with self._hooked(), recomputed(decoder, self.checkpointed, self._hooked):
+            out = decoder.body(
+                input_ids=self.ids, attention_mask=mask, position_ids=positions, use_cache=True, **passed(self.cache)
+            )
+            logits: Tensor = decoder.model.lm_head(out.last_hidden_state[wanted])
+        return logits
+
+    @contextmanager
+    def _hooked(self) -> Iterator[None]:
+        with self.adapters.on(self.adapters.read), Hooks() as hooks:
+            for layer in range(self.decoder.depth):
+                hooks.before_attention(self.decoder, layer, partial(self._fill, layer))
+            yield
+
+    def _fill(self, layer: int, normed: Tensor) -> None:
+        columns = self._columns(layer, self.search.choose(layer, normed))
+        rows, place = self.table.gather(layer, columns.clamp(min=0))
+        keys, values = self._project(layer, rows)
+        keys, values = keys[place], values[place]  # [B, P, H, E]
+        bos_keys, bos_values = self.bos_kv[layer]
+        first = self.used & ~torch.nn.functional.pad(self.used, (1, 0))[:, :-1]
+        here = first[:, :, None, None]
+        keys, values = torch.where(here, bos_keys.to(keys), keys), torch.where(here, bos_values.to(values), values)
+        self.cache.at(layer).fill(rotate(keys, *self.rotation).transpose(1, 2), values.transpose(1, 2))
+
+    def _project(self, layer: int, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        if "keys" in rows:
+            return rows["keys"], rows["values"]
+        with self.adapters.on(self.adapters.named(self.model.geometry.memory_projection)):
+            return self.decoder.project(layer, rows["hidden"])
+
+    def _columns(self, layer: int, found: list[Tensor]) -> Tensor:
+        """[B, P] columns; unused slots and BOS have none."""
+        out = self.short_index[layer if self.groups > 1 else 0].clone()
+        for row, chosen in enumerate(found):
+            if chosen.numel():
+                last = self.prefix - self.behind[row]
+                out[row, last - chosen.shape[0] : last] = chosen
+        return out
+
+    def _short(self, group: int) -> Tensor:
+        out = torch.full((len(self.views), self.prefix), NO_COLUMN)
+        for row, shorts in enumerate(self.search.short):
+            short = shorts[group][shorts[group].shape[0] - self.short_tokens[row] :]
+            last, behind = self.prefix - self.behind[row], short.shape[0] - self.behind[row]
+            out[row, last:] = short[behind:]
+            last -= self.search.tokens[row]
+            out[row, last - behind : last] = short[:behind]
+        return out

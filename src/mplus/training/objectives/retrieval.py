@@ -1,0 +1,168 @@
+"""Training of the search on stored states: no language model in the loop. RECIPE section 4.
+
+The shared one, where a few layers vote, or the paper's, where each layer finds its own tokens: whichever the model has. What
+either learns stands in ``training.finding``; here are the banks of fresh chunks and the steps' questions.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from mplus.errors import TrainingError
+from mplus.model import MPlusModel
+from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.training.bank.state_bank import StateBank, make_state_bank
+from mplus.training.data.documents import DocumentMaker
+from mplus.training.objectives.retrievers import Batch, LateInteractionObjective, Loss, PerLayerObjective, RetrieverObjective
+from mplus.training.objectives.task import ParameterGroup, StepOutput, Task
+
+log = logging.getLogger(__name__)
+
+
+class Settings(BaseModel):
+    """Settings of task kind `vote`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field("../shared/data", description="directory with books, squad, squadshifts and natural_questions")
+    chat_template: str | None = Field(None, description="Jinja text to ask with, kept in the delta; null: what the model brings")
+    loss: Loss = Field("contrastive", description="paper: -log p+ - log(1 - p-); contrastive: some of the right tokens suffice")
+    chunks: int = Field(192, ge=2, description="chunks of one bank")
+    banks: int = Field(4, ge=1, description="banks held at a time; steps go round them")
+    bank_steps: int = Field(40, ge=1, description="steps between two fresh banks, the oldest goes")
+    step_chunks: int = Field(96, ge=2, description="chunks a question is held against")
+    questions: int = Field(32, ge=1, description="questions of a step")
+    per_chunk: int = Field(4, ge=1, description="questions asked of one chunk at most")
+    fact_share: float = Field(0.6, ge=0, le=1, description="share of chunks with generated facts")
+    plain_share: float = Field(0.15, ge=0, le=1, description="share of questions without the chat template")
+    scale_rate: float = Field(13.0, gt=0, description="factor on the learning rate of the voting layers' weights")
+    step_layers: int = Field(6, ge=1, description="per-layer search: layers that learn in one step")
+    behind_tokens: int | None = Field(
+        None, ge=0, description="per-layer search: memory tokens a prompt stands behind as its states are taken; null: N + K0"
+    )
+
+
+def build(model: MPlusModel, settings: Settings, seed: int) -> RetrievalTask:
+    """See ``training.registry``."""
+    return RetrievalTask(model, settings, seed)
+
+
+class RetrievalTask(Task):
+    """Trains a model's retriever, ``VoteRetriever`` or ``LayerRetriever``; everything else is frozen.
+
+    Raises:
+        TrainingError: the model's search has nothing to train, or its memory tokens do not stand for places of the text.
+    """
+
+    def __init__(self, model: MPlusModel, settings: Settings, seed: int) -> None:
+        super().__init__()
+        self.model, self.settings = model, settings
+        self.finding = _finding(model, settings)
+        self.retriever = self.finding.retriever.requires_grad_(True)
+        self.behind: int | None = None
+        if isinstance(self.finding, PerLayerObjective):
+            geometry, asked = model.geometry, settings.behind_tokens
+            self.behind = geometry.stm_tokens + geometry.ltm_read_tokens if asked is None else asked
+        model.checkpoint.use_chat_template(settings.chat_template or model.checkpoint.chat_template)
+        self.makers = DocumentMaker(
+            model.tokenizer, Path(settings.data), model.geometry.chunk_tokens, seed=seed, fact_share=settings.fact_share
+        )
+        self.random = random.Random(seed)
+        self.banks: list[StateBank] = []
+        self.origins: list[dict[str, Any]] = []
+        self.steps = 0
+
+    def groups(self) -> list[ParameterGroup]:
+        return self.finding.groups()
+
+    def prepare(self) -> None:
+        self._fresh_bank()
+
+    def finish_step(self, progress: float) -> None:
+        self.steps += 1
+        growing = len(self.banks) < self.settings.banks and self.steps % max(1, self.settings.bank_steps // 2) == 0
+        if growing or self.steps % self.settings.bank_steps == 0:
+            self._fresh_bank()
+
+    def draw(self) -> Batch:
+        number = self.steps % len(self.banks)
+        bank = self.banks[number]
+        total = bank.states.shape[1]
+        chosen = sorted(self.random.sample(range(total), min(self.settings.step_chunks, total)))
+        by_chunk = bank.by_chunk()
+        pool = [question for chunk in chosen for question in by_chunk.get(chunk, [])]
+        questions = self.random.sample(pool, min(self.settings.questions, len(pool)))
+        return Batch(number, torch.tensor(chosen), questions, self.finding.draw(self.random))
+
+    def shard(self, batch: Batch, process: int, processes: int) -> Batch:
+        return Batch(batch.bank, batch.chunks, batch.questions[process::processes], batch.layers)
+
+    def forward(self, batch: Batch) -> StepOutput:
+        return self.finding.outcome(self.banks[batch.bank], batch)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "steps": self.steps,
+            "random": self.random.getstate(),
+            "makers": self.makers.state(),
+            "origins": list(self.origins),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.banks, self.origins = [], []
+        for origin in state["origins"]:  # a bank is made again from what it was made from
+            self.makers.load_state(origin["makers"])
+            self.random.setstate(origin["random"])
+            self._fresh_bank()
+        self.makers.load_state(state["makers"])
+        self.random.setstate(state["random"])
+        self.steps = int(state["steps"])
+
+    def save(self, directory: Path) -> None:
+        self.model.save_pretrained(directory)
+
+    def _fresh_bank(self) -> None:
+        origin = {"makers": self.makers.state(), "random": self.random.getstate()}
+        if len(self.banks) == self.settings.banks:  # before the new one is written: of all layers a bank is large
+            del self.banks[0], self.origins[0]
+        bank = make_state_bank(
+            self.model,
+            self.finding.layers,
+            self.makers.make(self.settings.chunks),
+            self.random,
+            per_chunk=self.settings.per_chunk,
+            plain_share=self.settings.plain_share,
+            behind_tokens=self.behind,
+        )
+        self.banks.append(bank)
+        self.origins.append(origin)
+        log.info("bank of %d chunks, %d questions", bank.states.shape[1], len(bank.questions))
+
+
+def _finding(model: MPlusModel, settings: Settings) -> RetrieverObjective:
+    retriever, geometry = model.attached.retriever, model.geometry
+    if retriever is None or retriever.key_width is None:
+        raise TrainingError(
+            "task vote trains a search that can learn; give model.retriever a key_width, with the layers that vote or "
+            "voting: per_layer"
+        )
+    if geometry.write_tap != "input":
+        raise TrainingError(
+            f"task vote needs memory tokens that stand for places of the text, geometry.write_tap is {geometry.write_tap!r}; "
+            "set it to 'input', or train this search with task language"
+        )
+    if isinstance(retriever, LayerRetriever):
+        return PerLayerObjective(retriever, settings.loss, settings.step_layers)
+    assert isinstance(retriever, VoteRetriever)
+    if geometry.new_tokens % geometry.block_tokens:
+        raise TrainingError(
+            f"task vote judges whole blocks, but geometry.new_tokens ({geometry.new_tokens}) is no multiple of block_tokens "
+            f"({geometry.block_tokens}); change one of them"
+        )
+    return LateInteractionObjective(retriever, geometry, settings.loss, settings.scale_rate)

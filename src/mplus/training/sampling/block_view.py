@@ -1,0 +1,169 @@
+"""What a question sees of a shelf: which blocks, in which order, as a read at inference would have them. Knows no model.
+
+Legend: m blocks of the shelf, b blocks of a view.
+
+The stream that a shelf stands for is its chunks in a random order: any chunk may be the newest, whole spans of any others may
+still be in short-term memory, all else is long-term. So one step trains any distance (RECIPE section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from random import Random
+
+import torch
+from torch import Tensor
+
+from mplus.retriever import best_span_last, choose_blocks
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes in blocks.
+
+    Attributes:
+        per_chunk: blocks of a chunk; span: neighbours that leave short-term memory together.
+        short, found: blocks a view reads of short-term memory, and of what the vote finds.
+        neighbours, window: as the geometry and the retriever have them.
+        recent: newest blocks that stay whole behind what is found where the best window is among them.
+        certain: where no window scores so much, all short-term blocks stay in their order behind what is found.
+    """
+
+    per_chunk: int
+    span: int
+    short: int
+    found: int
+    neighbours: int
+    window: int
+    recent: int = 0
+    certain: float | None = None
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """Blocks [b] in reading order, and whether all right ones were among them unaided."""
+
+    blocks: list[int]
+    complete: bool
+
+
+def places(chunks: int, per_chunk: int) -> Tensor:
+    """[m] place in the text of every block; a chunk's last block and the next chunk's first are no neighbours."""
+    return (torch.arange(chunks)[:, None] * (per_chunk + 1) + torch.arange(per_chunk)).flatten()
+
+
+def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape: Shape, randomness: Random) -> BlockView:
+    """``[short-term, oldest first | found, best span last]``; right blocks nobody read are put among the found ones.
+
+    Where the best window is among the newest blocks, these stay whole, behind what is found; where the search is not certain,
+    all of short-term memory does.
+
+    Args:
+        scores: [m] of the windows that begin at each block.
+        ids: [m] from ``places``.
+        right: blocks where the answer stands.
+        newest: the chunk that was written last.
+    """
+    come = _come(newest, right, shape, randomness) if shape.recent else shape.per_chunk
+    end = newest * shape.per_chunk + come
+    searched = torch.ones(len(ids), dtype=torch.bool)
+    searched[end : (newest + 1) * shape.per_chunk] = False  # not written yet
+    certain = shape.certain is None or float(scores[searched].amax()) >= shape.certain
+    behind = [block % len(ids) for block in range(end - shape.recent, end)]
+    if not certain:
+        behind = short_term(newest, shape, len(ids), randomness, come=come)
+    elif int(scores.masked_fill(~searched, float("-inf")).argmax()) not in behind:
+        behind = []  # searched as the rest is
+    searched[behind] = False
+    number = searched.nonzero()[:, 0]
+    scores, ids = scores[searched], ids[searched]
+    sizes = shape.found, shape.neighbours, shape.window
+    others = replace(shape, short=max(0, shape.short - len(behind)))
+
+    def short(chosen: Tensor) -> list[int]:
+        without = {*number[chosen].tolist(), *behind}
+        return short_term(newest, others, len(searched), randomness, without=without, come=come)
+
+    chosen = choose_blocks(scores, ids, *sizes)
+    older = short(chosen)
+    complete = set(right) <= {*number[chosen].tolist(), *older, *behind}
+    if not complete and shape.found:
+        missed = torch.isin(number, torch.tensor(right))
+        rank = float(scores[chosen[randomness.randrange(len(chosen))]])
+        chosen = choose_blocks(scores.masked_fill(missed, float(scores.amax()) + 1.0), ids, *sizes)
+        scores = scores.masked_fill(missed, rank)
+        older = short(chosen)
+    return BlockView(older + number[best_span_last(chosen, scores, ids)].tolist() + behind, complete)
+
+
+def _come(newest: int, right: list[int], shape: Shape, randomness: Random) -> int:
+    """How many blocks of the newest chunk have been written: text ends where it ends. What is asked about has been read."""
+    first = newest * shape.per_chunk
+    own = [block - first + 1 for block in right if 0 <= block - first < shape.per_chunk]
+    return randomness.randint(max(own, default=shape.per_chunk // 4), shape.per_chunk)
+
+
+def lead(scores: Tensor, right: list[int], window: int) -> float:
+    """By how much the best window that holds some of the right place beats the best one that holds none; below 0: a look-alike leads.
+
+    Args:
+        scores: [m] of the windows that begin at each block.
+        window: blocks of one.
+    """
+    holds = torch.zeros(len(scores), dtype=torch.bool)
+    holds[max(0, right[0] - window + 1) : right[-1] + 1] = True
+    return float(scores[holds].amax() - scores[~holds].amax())
+
+
+def hardest(leads: list[float], groups: list[bool], count: int, hard_share: float, randomness: Random) -> list[int]:
+    """Which `count` questions to keep: of each group its part, those with the smallest lead for `hard_share` of it, others at random."""
+    order = sorted(range(len(leads)), key=leads.__getitem__)
+    kept: list[int] = []
+    for group in (True, False):
+        own = [row for row in order if groups[row] is group]
+        part = round(count * len(own) / len(leads)) if group else count - len(kept)
+        hard = round(part * hard_share)
+        kept += own[:hard] + randomness.sample(own[hard:], min(part - hard, len(own) - hard))
+    return kept
+
+
+def short_view(right: list[int], newest: int, shape: Shape, total: int, randomness: Random) -> BlockView:
+    """MemoryLLM: short-term memory alone, oldest first, with the span of the right place still in it."""
+    if right[0] // shape.per_chunk == newest:
+        return BlockView(short_term(newest, shape, total, randomness), True)
+    own = sorted({block // shape.span for block in right})
+    kept = [block for span in own for block in range(span * shape.span, (span + 1) * shape.span)]
+    others = short_term(newest, replace(shape, short=shape.short - len(kept)), total, randomness, without=set(kept))
+    older = len(others) - shape.per_chunk  # the newest chunk stays last
+    at = randomness.randrange(0, older // shape.span + 1) * shape.span
+    return BlockView(others[:at] + kept + others[at:], True)
+
+
+def short_term(
+    newest: int,
+    shape: Shape,
+    total: int,
+    randomness: Random,
+    *,
+    without: Set[int] = frozenset(),
+    come: int | None = None,
+) -> list[int]:
+    """Short-term blocks, oldest first: random whole spans, then the newest chunk; those in `without` stand elsewhere.
+
+    Args:
+        come: blocks of the newest chunk that have been written; None: all.
+    """
+    first = newest * shape.per_chunk
+    last = [block for block in range(first, first + (shape.per_chunk if come is None else come)) if block not in without]
+    last = last[-shape.short :] if shape.short else []
+    older: list[int] = []
+    spans = total // shape.span
+    seen: set[int] = set()
+    while len(older) + len(last) < shape.short:
+        span = randomness.randrange(spans)
+        if span in seen or span * shape.span // shape.per_chunk == newest:
+            continue
+        seen.add(span)
+        older += [block for block in range(span * shape.span, (span + 1) * shape.span) if block not in without]
+    return (older + last)[-shape.short :] if shape.short else []

@@ -1,1 +1,0 @@
-"""Objectives that recipes can name, one file each."""

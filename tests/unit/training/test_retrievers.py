@@ -1,0 +1,209 @@
+"""Training of a search on a bank of stored states: what is right, what is found, which parameters move, both losses.
+
+Legend: V layers, C chunks, T tokens of a chunk, Q questions, D width.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mplus.errors import TrainingError
+from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.training.bank.chunk_encoder import ChunkEncoder
+from mplus.training.bank.question_states import question_states, reading_states
+from mplus.training.bank.state_bank import StateBank
+from mplus.training.data.document import Question
+from mplus.training.objectives import retrieval as vote
+from mplus.training.objectives.retrievers import (
+    READ_SHARE,
+    Batch,
+    LateInteractionObjective,
+    Loss,
+    PerLayerObjective,
+    RetrieverObjective,
+)
+from tests.tiny import filled, ids, tiny_geometry, tiny_model
+
+LAYERS, CHUNKS, TOKENS, WIDTH, ASKED = 3, 8, 16, 12, 10
+LOSSES: list[Loss] = ["contrastive", "paper"]
+SPAN = (5, 8)
+
+
+def bank(*, is_fact: bool = True) -> StateBank:
+    """Random states; the tokens of a question's place carry its prompt's state, so that it can be found."""
+    generator = torch.Generator().manual_seed(2)
+    states = torch.randn(LAYERS, CHUNKS, TOKENS, WIDTH, generator=generator)
+    prompts = torch.randn(LAYERS, ASKED, 4, WIDTH, generator=generator)
+    mask = torch.ones(ASKED, 4, dtype=torch.bool)
+    mask[0, :2] = False
+    asked = [(number % CHUNKS, Question("q", "a", SPAN, is_fact)) for number in range(ASKED)]
+    for number in range(CHUNKS):
+        states[:, number, slice(*SPAN)] = prompts[:, number, -1:]
+    return StateBank(states, prompts, mask, asked, TOKENS)
+
+
+def batch(layers: list[int], questions: int = ASKED) -> Batch:
+    return Batch(0, torch.arange(CHUNKS), list(range(questions)), layers)
+
+
+def by_vote(loss: Loss) -> LateInteractionObjective:
+    torch.manual_seed(4)
+    geometry = tiny_geometry(block_tokens=4, chunk_tokens=TOKENS, new_tokens=TOKENS, stm_tokens=32)
+    return LateInteractionObjective(VoteRetriever(tuple(range(LAYERS)), WIDTH, 6, window=2), geometry, loss, 1.0)
+
+
+def per_layer(loss: Loss, step_layers: int = LAYERS) -> PerLayerObjective:
+    torch.manual_seed(4)
+    return PerLayerObjective(LayerRetriever(LAYERS, WIDTH, 6), loss, step_layers)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("make", [by_vote, per_layer])
+def test_both_losses_fall_and_more_is_found(make: Callable[[Loss], RetrieverObjective], loss: Loss) -> None:
+    finding = make(loss)
+    held = bank()
+    optimiser = torch.optim.AdamW([value for group in finding.groups() for _, value in group.parameters], lr=1e-2)
+    step = batch(list(range(LAYERS)), CHUNKS)
+    losses, shares = [], []
+    for _ in range(60):
+        outcome = finding.outcome(held, step)
+        optimiser.zero_grad()
+        outcome.loss.backward()
+        optimiser.step()
+        losses.append(outcome.loss.item())
+        total, count = outcome.metrics["found facts"]
+        shares.append(total / count)
+    assert losses[-1] < 0.6 * losses[0]
+    assert shares[-1] > 0.9 > shares[0]
+
+
+def test_the_votes_chance_is_the_weighted_mean_of_the_sigmoid_of_the_best_match_in_a_window() -> None:
+    finding, held = by_vote("paper"), bank()
+    with torch.no_grad():
+        finding.retriever.weigh.weight.normal_(generator=torch.Generator().manual_seed(1))
+        step = batch([0, 1, 2])
+        keys = finding.retriever.keys([part.flatten(0, 1) for part in held.states])
+        query, weight = finding.retriever.queries(list(held.prompts), held.mask)
+        match = (query @ keys.T).float()  # [Q, t, C * T]
+        right, known = finding.targets(held, step)
+        slow = []
+        for row in range(ASKED):
+            chances = []
+            for block in range(CHUNKS * 4):
+                last = (block + 2) * 4 if block % 4 < 3 else (block + 1) * 4  # no window goes on into the next chunk
+                best = match[row, :, block * 4 : last].amax(1)
+                chances.append((weight[row] * best.sigmoid()).sum())
+            chance = torch.stack(chances)
+            positive, negative = chance[right[row]].mean(), chance[known[row] & ~right[row]].mean()
+            slow.append(-positive.log() - torch.log1p(-negative))
+        assert float(finding.outcome(held, step).loss) == pytest.approx(float(torch.stack(slow).mean()), rel=1e-4)
+
+
+def test_right_tokens_are_the_place_and_the_rest_of_a_passage_is_neither() -> None:
+    for is_fact in (True, False):
+        right, known = PerLayerObjective.targets(bank(is_fact=is_fact), batch([0]))
+        for row in range(ASKED):
+            own = slice(row % CHUNKS * TOKENS, (row % CHUNKS + 1) * TOKENS)
+            assert right[row].nonzero()[:, 0].tolist() == [own.start + token for token in range(*SPAN)]
+            assert int((~known[row]).sum()) == (0 if is_fact else TOKENS - (SPAN[1] - SPAN[0]))
+            assert bool(known[row, : own.start].all()) and bool(known[row, own.stop :].all())
+
+
+class Known(LayerRetriever):
+    """Scores as given."""
+
+    table: Tensor
+
+    def scores(self, layer: int, normed_BTD: Tensor, text_BT: Tensor, keys_MR: Tensor) -> Tensor:
+        return self.table
+
+
+def test_what_is_found_is_the_share_of_right_tokens_among_the_best_sixteenth() -> None:
+    retriever = Known(LAYERS, WIDTH, 6)
+    finding, held = PerLayerObjective(retriever, "paper", 1), bank()
+    budget = CHUNKS * TOKENS // READ_SHARE
+    wrong = [token for token in range(CHUNKS * TOKENS) if token % TOKENS not in range(*SPAN)]
+    retriever.table = torch.full((2, CHUNKS * TOKENS), 0.1)
+    retriever.table[0, 5], retriever.table[0, 6] = 0.9, 0.8  # two of the three right tokens, the third behind the budget
+    retriever.table[0, wrong[: budget - 2]] = 0.5
+    retriever.table[1, wrong[:budget]] = 0.5
+    total, count = finding.outcome(held, batch([0], 2)).metrics["found facts"]
+    assert total == pytest.approx(2 / 3) and count == 2
+
+
+def test_what_the_vote_finds_is_counted_in_tokens_of_the_blocks_that_are_read() -> None:
+    finding, held = by_vote("contrastive"), bank()
+    finding.retriever.window = 1
+    scores = torch.zeros(2, CHUNKS * 4)  # a read holds two of these blocks
+    scores[0, 1], scores[0, 20] = 2.0, 1.0  # tokens 4 to 7 of chunk 0: the whole place
+    scores[1, 20], scores[1, 24] = 2.0, 1.0
+    assert finding._found(scores, held, batch([0], 2)).tolist() == [1.0, 0.0]
+
+
+def test_a_step_trains_the_layers_it_draws_and_no_other() -> None:
+    finding, held = per_layer("contrastive", 2), bank()
+    layers = finding.draw(random.Random(3))
+    assert len(layers) == 2 and layers == sorted(set(layers))
+    finding.outcome(held, batch(layers)).loss.backward()
+    for layer in range(LAYERS):
+        for part in (finding.retriever.query_proj[layer], finding.retriever.key_proj[layer]):
+            assert all((value.grad is not None) == (layer in layers) for value in part.parameters())
+
+
+def test_a_vote_takes_nothing_from_the_random_state_to_draw_its_layers() -> None:
+    randomness = random.Random(3)
+    before = randomness.getstate()
+    assert by_vote("paper").draw(randomness) == [0, 1, 2]
+    assert randomness.getstate() == before
+
+
+def test_a_place_in_a_compressed_memory_is_that_of_the_tokens_which_stand_for_it() -> None:
+    held = bank()
+    held.chunk_tokens = 4 * TOKENS  # one memory token for four of the text
+    assert held.span(0) == (1, 2)
+    held.questions[0] = (0, Question("q", "a", (8, 17), True))
+    assert held.span(0) == (2, 5)
+
+
+def test_states_of_a_read_are_what_the_layers_searched_with() -> None:
+    """The twin: hidden states that a plain call of the model gives, through each layer's norm."""
+    model = tiny_model(setup="per_layer")
+    memories = [filled(model, 16, seed=seed, text_seed=seed, ltm=False) for seed in (1, 2)]
+    rows = [ids(count, count).tolist() for count in (5, 7, 6)]
+    states, mask = reading_states(model, rows, memories)
+    assert mask.sum(1).tolist() == [5, 7, 6]
+    decoder = model.attached.decoder
+    for row, tokens in enumerate(rows):
+        out = model(torch.tensor([tokens]), memory=memories[row % 2], output_hidden_states=True)
+        assert out.hidden_states is not None
+        for layer in range(decoder.depth):
+            with torch.no_grad():
+                wanted = decoder.normed(layer, out.hidden_states[layer][0])
+            torch.testing.assert_close(states[layer, row, mask[row]], wanted, rtol=1e-4, atol=1e-5)
+    assert not any(module._forward_pre_hooks for module in decoder.model.modules())
+
+
+def test_the_writer_gives_states_of_any_layers() -> None:
+    """The first layer's are the embedded text through that layer's norm."""
+    model = tiny_model(setup="per_layer")
+    decoder = model.attached.decoder
+    text = ids(8, 5)
+    (rows,) = ChunkEncoder(model, (0, 1), "kv").stream([text.tolist()] * 2)
+    with torch.no_grad():
+        wanted = decoder.normed(0, decoder.body.embed_tokens(text))
+    for states in rows["states"][:, 0]:
+        torch.testing.assert_close(states, wanted)
+    states, _ = question_states(model, (0, 1), [text.tolist()])
+    torch.testing.assert_close(states[0, 0], wanted)
+
+
+@pytest.mark.parametrize(("setup", "told"), [("shared", "key_width"), ("output", "write_tap")])
+def test_a_model_that_cannot_be_trained_so_is_refused_in_one_sentence(setup: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=told):
+        vote.build(tiny_model(setup=setup), vote.Settings(data=str(tmp_path)), 0)
