@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from mplus.checkpoints.base_models.base import locate
-from mplus.config import make_geometry
 from mplus.errors import InputError
 from mplus.model import MPlusModel
 from mplus.runtime.dtypes import resolve_dtype
 from mplus.runtime.suggest import hint_before
+from mplus.settings import Geometry
 
 PUBLISHED: Final = {
     "write_tap": "output",
@@ -105,7 +105,7 @@ def open_size(name: str, *, dtype: str | None = None, layers: int | None = None)
     if size.shape is None:
         return MPlusModel.from_pretrained(name, dtype=kind, device=device)
     decoder = _random_decoder(size, kind, device, layers)
-    model = MPlusModel.from_base(decoder, geometry=make_geometry(**{**PUBLISHED, **size.geometry}), **size.parts)
+    model = MPlusModel.from_base(decoder, geometry=Geometry(**{**PUBLISHED, **size.geometry}), **size.parts)
     _randomise(model)
     model.checkpoint.name = name if layers is None else f"{name}, {layers} of {size.shape['num_hidden_layers']} layers"
     return model

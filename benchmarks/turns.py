@@ -23,8 +23,8 @@ from mplus.attach.read import Reading
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import Planted, build_stream
 from mplus.evaluation.schedule.stream import Question
+from mplus.evaluation.scoring.retrieval_recall import ChunkBirths, reads
 from mplus.evaluation.scoring.text_match import wilson_interval
-from mplus.evaluation.systems.retrieval_recall import ChunkBirths, reads
 from mplus.runtime.environment import environment_of
 
 BATCH: Final = 8

@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mplus.config import make_geometry
 from mplus.evaluation.schedule.stream import EvalStream
+from mplus.settings import Geometry
 
 CHAT = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
@@ -100,7 +100,7 @@ class FakeModel:
 
     def __init__(self) -> None:
         self.encode_text = Words()
-        self.geometry = make_geometry(
+        self.geometry = Geometry(
             new_tokens=32, chunk_tokens=32, stm_tokens=256, ltm_read_tokens=64, min_write_tokens=4, block_tokens=16
         )
         self.tokenizer = PreTrainedTokenizerFast(

@@ -27,10 +27,10 @@ from mplus.checkpoints.load_report import LoadReport
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.memory_parts import check_parts
 from mplus.checkpoints.tensors import check_bounds, read_json, read_shapes, read_tensors
-from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError, InputError
 from mplus.retriever import LayerRetriever, VoteRetriever
 from mplus.runtime.differences import differing
+from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ class _Stated:
             if vote is not None and vote["kind"] not in ("vote", "per_layer"):
                 raise TypeError(f"a retriever of kind vote or per_layer, has {vote['kind']!r:.40}")
             parts["voting"] = vote["voting"] if vote is not None and vote["kind"] == "vote" else None
-            geometry = make_geometry(**manifest["geometry"])
+            geometry = Geometry(**manifest["geometry"])
         except (KeyError, TypeError, AttributeError, GeometryError) as error:
             raise CheckpointError(f"{directory / MANIFEST} lacks {error}; get an undamaged copy") from None
         return cls(

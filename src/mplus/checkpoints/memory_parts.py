@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mplus.attach.adapters import TARGETS
-from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.runtime.suggest import nearest
+from mplus.settings import PATHS
 
 NAMES = ("key_width", "voting", "window", "read_lora", "write_lora")
 WIDEST_WINDOW = 1024
@@ -26,7 +26,7 @@ def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
         InputError: an unknown part, or a value that no such part can have.
     """
     for name in parts:
-        if name in Geometry.model_fields:
+        if name in PATHS:
             raise InputError(f"{name} is a size or rule of the memory; give geometry=Geometry({name}={parts[name]!r:.40})")
         if name not in NAMES:
             near = nearest(name, NAMES, cutoff=0.6)

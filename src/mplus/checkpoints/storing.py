@@ -95,7 +95,7 @@ def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
             "settings": decoder_settings(loaded.attached.decoder.config),
             "tokenizer": tokenizer_print(loaded.tokenizer),
         },
-        "geometry": loaded.geometry.model_dump(),
+        "geometry": loaded.geometry.flat(),
         "adapters": loaded.adapter_configs,
         "retriever": kind,
         **({} if loaded.chat_template is None else {"chat_template": loaded.chat_template}),

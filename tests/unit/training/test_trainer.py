@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -33,11 +34,13 @@ from mplus.training.run.metrics_log import Callback, LogRecord, read_log
 from mplus.training.run.optimiser import lr_factor
 from mplus.training.run.pytree import flatten, restore
 from mplus.training.run.recipe import Recipe, Schedule, make_recipe
+from mplus.training.run.recipe_file import read_recipe
 from mplus.training.run.session import plan, run
 from mplus.training.run.starting_model import open_model
 from mplus.training.run.trainer import RunResult, Trainer
 from tests.tiny import tiny_decoder, tiny_geometry
 
+STORED_RUN = Path(__file__).parents[2] / "formats" / "train-run"
 ADAPTER = {"rank": 2, "alpha": 4}
 Make = Callable[..., Recipe]
 
@@ -59,7 +62,7 @@ def recipe(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     def make(
         out: str = "run", *, task: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **settings: Any
     ) -> Recipe:
-        geometry = tiny_geometry().model_dump(exclude_defaults=True)
+        geometry = tiny_geometry().flat()
         own = {"base": str(base), "geometry": geometry, "read_adapter": ADAPTER, "dtype": "float32", "device": "cpu"}
         plain = {"steps": 6, "log_every": 1, "save_every": 2, "optimiser": {"lr": 1e-2}, "schedule": {"warmup": 2}}
         raw = {
@@ -105,6 +108,20 @@ def test_resumed_run_has_the_losses_of_an_unbroken_one(recipe: Make, settings: d
     assert [step for step, _ in losses(again)] == [1, 2, 3, 4, 5, 6]
     assert same(trained(again), trained(straight))
     assert (again.delta / "delta.safetensors").read_bytes() == (straight.delta / "delta.safetensors").read_bytes()
+
+
+def test_run_of_the_first_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of commit c48067e, stored after three of six steps, and the log that it left after the six."""
+    monkeypatch.setitem(registry.TASKS, "toy", "tests.toy_task")
+    monkeypatch.setattr(loops, "draw_curves", lambda *arguments, **named: None)
+    monkeypatch.chdir(tmp_path)
+    tiny_decoder().save_pretrained("base")
+    shutil.copytree(STORED_RUN, "run")
+    ended = run(read_recipe("run/recipe.yaml"), resume=True)
+    assert losses(ended) == [(line.step, line.loss) for line in read_log(STORED_RUN / "log.jsonl")]
+    assert [line.lr for line in read_log(tmp_path / "run" / "log.jsonl")] == [
+        line.lr for line in read_log(STORED_RUN / "log.jsonl")
+    ]
 
 
 def test_lines_of_steps_that_are_done_again_are_taken_out(recipe: Make, tmp_path: Path) -> None:
@@ -223,7 +240,7 @@ def test_schedule(settings: dict[str, Any], step: int, progress: float, expected
 
 
 def test_what_is_trained_is_float32_on_a_bfloat16_base(recipe: Make, base: Path) -> None:
-    model = {"base": str(base), "geometry": tiny_geometry().model_dump(exclude_defaults=True), "read_adapter": ADAPTER}
+    model = {"base": str(base), "geometry": tiny_geometry().flat(), "read_adapter": ADAPTER}
     settings = recipe(model={**model, "dtype": "bfloat16", "device": "cpu"}, precision="bf16", optimiser={"lr": 1e-6}, steps=2)
     ended = run(settings)
     assert {value.dtype for value in trained(ended).values()} == {torch.float32}
@@ -363,12 +380,11 @@ def test_disk_that_is_full_leaves_the_previous_checkpoint(recipe: Make, tmp_path
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         save_file(tensors, path)
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(TrainingError, match=r"step 4 not stored in .*No space left.*last good checkpoint is .*step-000002;"):
-        run(recipe())
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "save_file", full)
+        with pytest.raises(TrainingError, match=r"step 4 not stored in .*No space left.*last good checkpoint is .*step-000002;"):
+            run(recipe())
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000002"]
-    monkeypatch.undo()
-    monkeypatch.setitem(registry.TASKS, "toy", "tests.toy_task")
     straight = run(recipe("straight"))
     assert losses(run(recipe(), resume=True)) == losses(straight)
 

@@ -1,4 +1,4 @@
-"""What an adapter works with, and the streams it makes. Knows tokens and files, no models."""
+"""The context a task builder works with, and the streams it makes. Knows tokens and files, no models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DATA: Final = (".json", ".jsonl", ".txt", ".parquet")
 
 
 class Settings(BaseModel):
-    """Settings of an adapter; each has its own."""
+    """Settings of a task builder; each has its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,11 +49,12 @@ class StreamSource:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskContext:
-    """What every adapter gets beside its settings.
+    """Data, tokenizer and limits that every task builder gets beside its settings.
 
     Attributes:
         task: for the prompt.
         encode: token ids of a text, without special tokens.
+        cut: token ids of a text in chunks, as a memory writes it alone.
         chunk_tokens, min_tokens: largest chunk, and the shortest if it can be helped.
         data: files or directories to read; empty: what the task's source says.
         haystack: running text to hide things in; empty: what every Python carries.
@@ -71,6 +72,7 @@ class TaskContext:
     limit: int | None = None
     seed: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
+    cut: Callable[[str], Sequence[list[int]]] = lambda text: []
 
     def files(self) -> list[Path]:
         """The data files: those that were given, else the source's.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -28,6 +29,15 @@ _SAMPLE_CHARACTERS: Final = 20_000
 _LONGEST_SKIP: Final = 48  # tokens left out before a chunk that begins anywhere
 _CHAT_SHARE: Final = 0.15  # of chunks with facts
 _SHARE_FROM_START: Final = 0.6  # of chunks that begin where a sentence begins, as in a stream
+
+
+@lru_cache(maxsize=2)
+def _running_text(data: Path, docstring_characters: int) -> RunningText:
+    """Novels and documentation as sentences; cutting them takes seconds."""
+    return RunningText([*book_texts(data), docstrings(DOCUMENTED_PACKAGES, docstring_characters)])
+
+
+_passages = lru_cache(maxsize=2)(read_passages)
 
 
 class DocumentMaker:
@@ -54,11 +64,10 @@ class DocumentMaker:
             )
         self.tokenizer, self.tokens, self.fact_share = tokenizer, tokens, fact_share
         self.random = Random(seed)
-        books = book_texts(data)
-        self.running = RunningText([*books, docstrings(DOCUMENTED_PACKAGES, DOCSTRING_CHARACTERS)])
-        self.passages = read_passages(data, part)
+        self.running = _running_text(data, DOCSTRING_CHARACTERS)
+        self.passages = _passages(data, part)
         self._conversations = Conversations(tokenizer, read_small_talk(data))
-        sample = books[0][:_SAMPLE_CHARACTERS]
+        sample = book_texts(data)[0][:_SAMPLE_CHARACTERS]
         self.characters_per_token = len(sample) / len(tokenizer(sample, add_special_tokens=False, verbose=False)["input_ids"])
         self._told_before: deque[str] = deque(maxlen=REMEMBERED_KEYS)
         self._facts: list[Fact] = []

@@ -15,8 +15,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from mplus.config import Geometry
 from mplus.retriever import LayerRetriever, VoteRetriever, choose_blocks
+from mplus.settings import Geometry
 from mplus.training.bank.state_bank import StateBank
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.objectives.task import ParameterGroup, StepOutput

@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mplus.config import check_each, spelt_out
 from mplus.errors import GeometryError, RecipeError
 from mplus.runtime import differences
 from mplus.runtime.suggest import nearest
+from mplus.settings import check_each, spell_out
 from mplus.training.objectives import registry
 
 MAY_DIFFER = ("steps", "minutes", "out", "save_every", "keep", "log_every", "processes")
@@ -69,7 +69,7 @@ class ModelSettings(Settings):
     def _known_sizes(cls, fields: dict[str, Any]) -> dict[str, Any]:
         try:
             check_each(fields)
-            return spelt_out(fields)
+            return spell_out(fields)
         except GeometryError as error:
             raise ValueError(str(error).removeprefix("geometry: ")) from None
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from mplus.attach.adapters import inject
-from mplus.config import Geometry
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
 from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.settings import Geometry
 from mplus.training import attention
 from mplus.training.run.recipe import Adapter, ModelSettings, Recipe, Retriever
 

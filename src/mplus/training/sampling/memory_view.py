@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mplus.attach.places import recent_tokens
-from mplus.config import Geometry
+from mplus.settings import Geometry
 
 Membership = Callable[[Sequence[int], Geometry, int, int], Tensor]
 
