@@ -269,7 +269,7 @@ def main() -> None:
         "schema": 1,
         "model": options.model,
         "dtype": str(model.attached.decoder.dtype).removeprefix("torch."),
-        "geometry": model.geometry.model_dump(),
+        "geometry": model.geometry.flat(),
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "long_term_tokens": len(memory.long_term),

@@ -28,12 +28,12 @@ from torch import Tensor
 
 from benchmarks.stored_keys import StoredKeys
 from mplus.attach.find import find_by_vote, find_in_layer
-from mplus.config import Geometry, make_geometry
 from mplus.memory.index.levels import KeyLevels
 from mplus.memory.long_term import LongTerm
 from mplus.memory.rows import RowLayout
 from mplus.memory.short_term import ShortTerm
 from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.settings import Geometry
 
 LAYERS, WIDTH = 6, 64
 BLOCK = 16
@@ -96,7 +96,7 @@ def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
 
 
 def vote_memory(keys: StoredKeys, total: int, search_dtype: str) -> Any:
-    geometry = make_geometry(
+    geometry = Geometry(
         stm_tokens=512,
         ltm_read_tokens=256,
         ltm_capacity=total,
@@ -108,7 +108,7 @@ def vote_memory(keys: StoredKeys, total: int, search_dtype: str) -> Any:
 
 
 def layer_memory(keys: StoredKeys, total: int, layer: int, read: int, search_dtype: str) -> Any:
-    geometry = make_geometry(
+    geometry = Geometry(
         drop="per_layer", retrieval="per_layer", stm_tokens=2560, ltm_read_tokens=read, ltm_capacity=total, block_tokens=1,
         neighbour_blocks=0, ltm_dtype="bfloat16", ltm_search_dtype=search_dtype,
     )  # fmt: skip

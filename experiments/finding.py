@@ -11,7 +11,7 @@ from mplus.attach.places import Places
 from mplus.attach.vote import vote
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
-from mplus.demo.job import DEFAULT_DISTANCES
+from mplus.evaluation.tasks.facts.builder import DEFAULT_DISTANCES
 from mplus.retriever import VoteRetriever
 from mplus.text.files import read_text
 from mplus.text.prompts import Prompts

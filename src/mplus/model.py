@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from mplus.checkpoints.arguments import OpenSettings
     from mplus.checkpoints.load_report import LoadReport
     from mplus.checkpoints.loaded_model import LoadedModel
-    from mplus.config import Geometry, GeometrySettings, MemoryFormat
     from mplus.inference.reader import MPlusOutput, Readable
     from mplus.memory.arguments import Text
     from mplus.memory.memory import Memory
     from mplus.memory.rows import EncodedChunk
     from mplus.memory.stores.protocol import Storage
+    from mplus.settings import Geometry, GeometrySettings, MemoryFormat
 
 Messages = Sequence[Mapping[str, Any]]
 

@@ -27,11 +27,11 @@ from mplus.checkpoints.load_report import CheckedTensors
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.memory_parts import attach_fresh, check_parts
 from mplus.checkpoints.tensors import check_bounds, read_json, read_shapes, read_tensors
-from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError, InputError
 from mplus.retriever import VoteRetriever
 from mplus.runtime.atomic import replace_directory, restored
 from mplus.runtime.differences import differing
+from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class _DeltaManifest:
             if vote is not None and vote["kind"] not in ("vote", "per_layer"):
                 raise TypeError(f"a retriever of kind vote or per_layer, has {vote['kind']!r:.40}")
             parts["voting"] = vote["voting"] if vote is not None and vote["kind"] == "vote" else None
-            geometry = make_geometry(**manifest["geometry"])
+            geometry = Geometry(**manifest["geometry"])
         except (KeyError, TypeError, AttributeError, GeometryError) as error:
             raise CheckpointError(f"{directory / MANIFEST} lacks {error}; get an undamaged copy") from None
         return cls(
@@ -273,7 +273,7 @@ def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
             "settings": decoder_settings(loaded.attached.decoder.config),
             "tokenizer": tokenizer_print(loaded.tokenizer),
         },
-        "geometry": loaded.geometry.model_dump(),
+        "geometry": loaded.geometry.flat(),
         "adapters": loaded.adapter_configs,
         "retriever": kind,
         **({} if loaded.chat_template is None else {"chat_template": loaded.chat_template}),

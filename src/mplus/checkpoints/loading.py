@@ -19,8 +19,8 @@ from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.memory_parts import attach_fresh, check_parts
 from mplus.checkpoints.published import is_published, load_published
 from mplus.checkpoints.tensors import read_json
-from mplus.config import Geometry
 from mplus.errors import BaseModelMissingError, CheckpointError, InputError
+from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
 

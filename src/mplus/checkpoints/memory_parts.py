@@ -18,10 +18,10 @@ from mplus.attach.parts import Attached
 from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.load_report import LoadReport
 from mplus.checkpoints.loaded_model import LoadedModel
-from mplus.config import Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.retriever import LayerRetriever, VoteRetriever
 from mplus.runtime.suggest import nearest
+from mplus.settings import PATHS, Geometry
 
 NAMES = ("key_width", "voting", "window", "read_lora", "write_lora")
 WIDEST_WINDOW = 1024
@@ -146,7 +146,7 @@ def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
         InputError: an unknown part, or a value that no such part can have.
     """
     for name in parts:
-        if name in Geometry.model_fields:
+        if name in PATHS:
             raise InputError(f"{name} is a size or rule of the memory; give geometry=Geometry({name}={parts[name]!r:.40})")
         if name not in NAMES:
             near = nearest(name, NAMES, cutoff=0.6)

@@ -24,9 +24,9 @@ from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.load_report import CheckedTensors
 from mplus.checkpoints.loaded_model import InitialMemory, LoadedModel
 from mplus.checkpoints.tensors import check_bounds, read_json, read_tensors
-from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError
 from mplus.retriever import LayerRetriever
+from mplus.settings import Geometry
 
 WRITE, READ = "default", "decoder_adapter"
 OWN_KEYS = (
@@ -61,7 +61,7 @@ def geometry_of(config: dict[str, Any]) -> Geometry:
     read_blocks = int(config.get("num_ltm_blocks", 0) or 0)
     has_ltm = read_blocks > 0
     rounded = has_ltm and int(config["hidden_size"]) == TRAINED_ROTARY_BF16_WIDTH
-    return make_geometry(
+    return Geometry(
         new_tokens=new,
         stm_tokens=new * (int(config["num_blocks"]) - read_blocks),
         ltm_read_tokens=new * read_blocks,

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import yaml
 
-from mplus.config import SYMBOLS, Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.evaluation.systems.protocol import SYSTEMS
 from mplus.runtime.suggest import did_you_mean
+from mplus.settings import PATHS, SYMBOLS
 
 OF_A_READ: Final = frozenset(
     {
@@ -104,9 +104,9 @@ def parse_sizes(entries: Sequence[str]) -> dict[str, Any]:
         if not equals or not key or not value:
             raise InputError(f"'{entry.strip()}' is no setting of the memory; expected KEY=VALUE like K0=512")
         name = SYMBOLS.get(key, key)
-        if name not in Geometry.model_fields:
+        if name not in PATHS:
             known = f"known: {', '.join(SYMBOLS)} and the fields of Geometry"
-            hint = did_you_mean(name, [*Geometry.model_fields, *SYMBOLS], otherwise=known)
+            hint = did_you_mean(name, [*PATHS, *SYMBOLS], otherwise=known)
             raise InputError(f"the memory has no setting '{key}'; {hint}")
         if name in sizes:
             raise InputError(f"{name} is given twice; give it once")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.memory.short_term import ShortTerm
+from mplus.settings import Geometry
 
 
 def choose(short_term: ShortTerm, geometry: Geometry, generator: torch.Generator, new_tokens: int) -> Tensor:

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory import budget, drops
 from mplus.memory.arguments import Text, checked_seed, checked_source, checked_text, runs
@@ -30,6 +29,7 @@ from mplus.memory.stats import MemoryStats
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
 from mplus.runtime.turns import TurnLock
+from mplus.settings import Geometry, MemoryFormat
 from mplus.text.prompts import SEPARATOR, check_ids
 
 __all__ = ["Encoder", "Memory", "MemoryStats"]

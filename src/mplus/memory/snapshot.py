@@ -19,7 +19,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mplus.config import make_geometry
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
 from mplus.memory import segment_manifest
 from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, STATE, is_ours, is_segment
@@ -42,6 +41,7 @@ from mplus.memory.stores.segments import unmapped_in
 from mplus.runtime.atomic import flush, flush_names, honour_umask, sha256, temporary_directory
 from mplus.runtime.input_file import absolute_directory
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
+from mplus.settings import Geometry
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Encoder, Memory
@@ -268,7 +268,7 @@ def _load(
     try:
         check_model(manifest["model"], model, directory)
         check_numbers(manifest, model.vocabulary)
-        geometry = make_geometry(**manifest["geometry"])
+        geometry = Geometry(**manifest["geometry"])
         groups = segment_manifest.from_json(manifest["ltm_segments"], directory) if manifest["format"] == WITH_SEGMENTS else []
         if check_rows:
             for segment in (segment for group in groups for segment in group.segments):
@@ -318,7 +318,7 @@ def _manifest(memory: Memory, groups: list[segment_manifest.GroupSegments]) -> d
         "format": WITH_SEGMENTS if segments else PLAIN,
         "mplus": __version__,
         "model": identity_of(memory.encoder),
-        "geometry": memory.geometry.model_dump(),
+        "geometry": memory.geometry.flat(),
         "memory_format": memory.format,
         "seed": memory.seed,
         "now": memory.now,

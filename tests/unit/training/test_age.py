@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
 from mplus.errors import InputError
+from mplus.settings import Geometry
 from mplus.training.sampling.age import age_of, simulated, streamed
 from tests import tiny
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from mplus import MPlusModel
 from mplus.attach.write import keeps_write_kv
-from mplus.config import Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.memory.memory import Memory
+from mplus.settings import Geometry
 from mplus.text.prompts import Prompts
 from mplus.training.bank.chunk_encoder import ChunkEncoder
 from mplus.training.bank.memory_bank import MemoryBank

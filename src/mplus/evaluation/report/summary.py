@@ -31,6 +31,7 @@ NAMES = {
     "memoryllm": "MemoryLLM",
     "full": "full context",
     "window": "last window",
+    "window_long": "last window, 40 tokens",
     "bm25": "BM25",
     "passage": "passage in the prompt",
 }
@@ -40,12 +41,20 @@ _MANY_STREAMS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """All samples of a run and the circumstances they must be read with."""
+    """All samples of a run and the circumstances they must be read with.
+
+    Attributes:
+        context: the rest of ``summary.json``.
+        streams_about: how each stream was made.
+        paths: of what was stored.
+    """
 
     task: str
     model: str
     samples: Sequence[Sample]
     context: dict[str, Any] = field(default_factory=dict)
+    streams_about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    paths: list[Path] = field(default_factory=list)
 
     @property
     def systems(self) -> list[str]:

@@ -92,7 +92,8 @@ class EvalStream:
 
     chunks: list[list[int]]
     due: dict[int, list[ScheduledQuestion]] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)  # about how it was made, for the result
+    about: dict[str, Any] = field(default_factory=dict)  # how it was made, for the result
+    in_order: bool = False  # questions of one stop are asked in their order; else those of like length together
 
     @property
     def tokens(self) -> int:

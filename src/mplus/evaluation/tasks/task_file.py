@@ -23,6 +23,7 @@ from mplus.text.files import read_text
 
 TASKS: Final = Path(__file__).parent
 _MOST_BYTES: Final = 1 << 24
+_NEED_DATA: Final = ("retention", "documents", "babilong", "conversations", "incremental")
 
 
 class Source(BaseModel):
@@ -110,6 +111,13 @@ class TaskFile(BaseModel):
         content = self.model_dump()
         content["adapter"] = content.pop("builder")  # as stored runs have it
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    @property
+    def data_place(self) -> str:
+        """Where the data come from, for a list of tasks."""
+        if self.source is not None:
+            return self.source.hub or self.source.local or ""
+        return "--data FILE" if self.builder in _NEED_DATA else "made here"
 
     @property
     def readme(self) -> Path | None:

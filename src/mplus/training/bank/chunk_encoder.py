@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from mplus.attach.write import Tail, keeps_write_kv, write_pass
-from mplus.config import MemoryFormat
 from mplus.memory.rows import RowLayout, Rows
 from mplus.model import MPlusModel
+from mplus.settings import MemoryFormat
 from mplus.training.data.document import Document
 
 PASS_CHUNKS = 16  # chunks of one write pass without gradient

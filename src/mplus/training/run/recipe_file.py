@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 
-from mplus.config import SYMBOLS
 from mplus.errors import InputError, RecipeError
 from mplus.runtime.input_file import LARGEST_SETTINGS_BYTES, expanded, read_input
 from mplus.runtime.suggest import nearest
 from mplus.runtime.unicode import well_formed
+from mplus.settings import SYMBOLS
 from mplus.training.run.recipe import Recipe, make_recipe, modern
 
 log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
+from mplus.evaluation.schedule.distances import Distances
 from mplus.evaluation.schedule.stream import Question, ScheduledQuestion, Unit
 from mplus.evaluation.tasks.background import background_text
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
@@ -19,7 +20,7 @@ class EfficiencySettings(Settings):
         question: asked each time.
     """
 
-    lengths: tuple[int, ...] = (1000, 4000, 16_000, 64_000, 160_000)
+    lengths: Distances = (1000, 4000, 16_000, 64_000, 160_000)
     question: str = Field(default="What is this text about, and who appears in it?", min_length=1)
 
     @field_validator("lengths")

@@ -22,7 +22,7 @@ from pydantic import Field
 from mplus.corpus.passages import MAX_ANSWER_TOKENS, Passage, PassageFile, PassageQuestion, article_key, read_passages
 from mplus.corpus.splits import nq_split
 from mplus.errors import InputError
-from mplus.evaluation.schedule.distances import passage_tolerance
+from mplus.evaluation.schedule.distances import Distances, Texts, passage_tolerance
 from mplus.evaluation.schedule.query_points import QueryWindow, choose_query_points
 from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, ScheduledQuestion, Span, Unit, cut_chunks, units_of
 from mplus.evaluation.scoring.text_match import contains_answer
@@ -43,8 +43,8 @@ class RetentionSettings(Settings):
         distractors: files of more text.
     """
 
-    distances: tuple[int, ...] = DEFAULT_DISTANCES
-    distractors: tuple[str, ...] = ()
+    distances: Distances = DEFAULT_DISTANCES
+    distractors: Texts = ()
     per_passage: int = Field(default=DEFAULT_PER_PASSAGE, ge=1)
     max_answer_tokens: int | None = Field(default=None, ge=1)
     nq_half: Literal["eval", "all"] = "eval"
@@ -236,7 +236,7 @@ class _Pass:
         script = EvalStream(cut_chunks(self.units, chunk_tokens, min_tokens, stops))
         for stop, one in sorted(zip(stops, due, strict=True), key=lambda pair: pair[0]):
             script.due.setdefault(stop, []).append(one)
-        script.facts = {"articles": self.articles, "repeated": used > len(others)}
+        script.about = {"articles": self.articles, "repeated": used > len(others)}
         return script
 
     def _window(self, due: ScheduledQuestion) -> QueryWindow:

@@ -1,4 +1,4 @@
-"""Chunks to be written and questions about them: facts in running text, conversations, passages with questions.
+"""Generator of chunks and questions about them: facts in running text, conversations, passages with questions.
 
 Knows a tokenizer and files, no model. Legend: T tokens of a chunk.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -30,7 +31,16 @@ _CHAT_SHARE: Final = 0.15  # of chunks with facts
 _SHARE_FROM_START: Final = 0.6  # of chunks that begin where a sentence begins, as in a stream
 
 
-class DocumentMaker:
+@lru_cache(maxsize=2)
+def _running_text(data: Path, docstring_characters: int) -> RunningText:
+    """Novels and documentation as sentences; cutting them takes seconds."""
+    return RunningText([*book_texts(data), docstrings(DOCUMENTED_PACKAGES, docstring_characters)])
+
+
+_passages = lru_cache(maxsize=2)(read_passages)
+
+
+class DocumentGenerator:
     """Endless fresh chunks.
 
     Args:
@@ -54,13 +64,12 @@ class DocumentMaker:
             )
         self.tokenizer, self.tokens, self.fact_share = tokenizer, tokens, fact_share
         self.random = Random(seed)
-        books = book_texts(data)
-        self.running = RunningText([*books, docstrings(DOCUMENTED_PACKAGES, DOCSTRING_CHARACTERS)])
-        self.passages = read_passages(data, part)
+        self.running = _running_text(data, DOCSTRING_CHARACTERS)
+        self.passages = _passages(data, part)
         self._conversations = Conversations(tokenizer, read_small_talk(data))
-        sample = books[0][:_SAMPLE_CHARACTERS]
+        sample = book_texts(data)[0][:_SAMPLE_CHARACTERS]
         self.characters_per_token = len(sample) / len(tokenizer(sample, add_special_tokens=False, verbose=False)["input_ids"])
-        self._told_before: deque[str] = deque(maxlen=REMEMBERED_KEYS)
+        self._stated_before: deque[str] = deque(maxlen=REMEMBERED_KEYS)
         self._facts: list[Fact] = []
         self._world, self._world_left = 0, 0  # seed of its words, and chunks to come
 
@@ -81,13 +90,13 @@ class DocumentMaker:
         """The random state, so that another maker with the same arguments goes on with the same documents."""
         version, numbers, gauss = self.random.getstate()
         world = [self._world, self._world_left]
-        return {"random": [version, list(numbers), gauss], "told_before": list(self._told_before), "world": world}
+        return {"random": [version, list(numbers), gauss], "told_before": list(self._stated_before), "world": world}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken."""
         version, numbers, gauss = state["random"]
         self.random.setstate((version, tuple(numbers), gauss))
-        self._told_before = deque(state["told_before"], maxlen=REMEMBERED_KEYS)
+        self._stated_before = deque(state["told_before"], maxlen=REMEMBERED_KEYS)
         self._world, self._world_left = state["world"]
 
     def _teller(self) -> FactGenerator:
@@ -97,7 +106,7 @@ class DocumentMaker:
             facts_per_subject=self.random.choice([1.5, 3.0, 5.0]),
             relation_share=self.random.uniform(0.35, 0.75),
             focus=self.random.choice([0.2, 0.5, 0.8]),
-            known_keys=self._told_before,
+            known_keys=self._stated_before,
             pool=confusable_pool(world) if world.random() < _SMALL_WORLD_SHARE else None,
         )
 
