@@ -122,8 +122,8 @@ def _random_decoder(size: Size, dtype: torch.dtype, device: torch.device, layers
         torch.manual_seed(0)
         torch.set_default_dtype(dtype)
         try:
-            made: PreTrainedModel = LlamaForCausalLM(config).eval()
-            return made
+            decoder: PreTrainedModel = LlamaForCausalLM(config).eval()
+            return decoder
         finally:
             torch.set_default_dtype(before)
 
@@ -155,5 +155,5 @@ def plain_twin(model: MPlusModel) -> PreTrainedModel:
     twin.model.rotary_emb = decoder.body.rotary_emb  # its table is no weight
     twin.generation_config = decoder.model.generation_config
     twin.eval().requires_grad_(False)
-    made: PreTrainedModel = twin
-    return made
+    decoder_twin: PreTrainedModel = twin
+    return decoder_twin

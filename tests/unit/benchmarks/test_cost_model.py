@@ -160,7 +160,10 @@ def test_the_least_bytes_are_each_thing_moved_once(tiny: MPlusModel) -> None:
     shape, one = Shape.of(tiny), Shape.of(tiny).prefix_bytes(1)
     assert shape.least_decode_bytes(50) == shape.weight_bytes + 50 * one
     keys = shape.layers * HELD * shape.key_width
-    assert shape.least_read_bytes(short=7, found=3, held=HELD, search_itemsize=1) == shape.weight_bytes + keys + (7 + 3 * 3) * one
+    assert (
+        shape.least_read_bytes(short=7, retrieved=3, held=HELD, search_itemsize=1)
+        == shape.weight_bytes + keys + (7 + 3 * 3) * one
+    )
     assert shape.least_write_bytes(tiny.geometry.new_tokens) == shape.weight_bytes + 4 * tiny.geometry.new_tokens * one
 
 

@@ -28,7 +28,6 @@ from mplus.evaluation.scoring.text_match import contains_value, wilson_interval
 from mplus.evaluation.systems import shared_context
 from mplus.evaluation.systems.factory import SystemFactory
 from mplus.evaluation.systems.protocol import GREEDY
-from mplus.evaluation.systems.shared_context import answer_from_window
 from mplus.evaluation.systems.text import WindowSystem
 from mplus.evaluation.task_run import TaskRun
 from mplus.evaluation.tasks.builders import settings_of, streams_of
@@ -36,6 +35,7 @@ from mplus.evaluation.tasks.context import TaskContext
 from mplus.evaluation.tasks.facts.builder import distances_within
 from mplus.evaluation.tasks.task_file import open_task
 from mplus.settings import Geometry
+from tests.evaluating import answer_from_window
 
 CHAT_TEMPLATE = "{% for m in messages %}<user> {{ m['content'] }} <end> {% endfor %}<assistant>"
 HAYSTACK = " ".join(f"Sentence {number} goes on and on and then ends here." for number in range(700))

@@ -23,7 +23,7 @@ from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQues
 from mplus.evaluation.schedule.stream_run import Hooks, batches
 from mplus.evaluation.scoring.metrics import METRICS
 from mplus.evaluation.scoring.retrieval_recall import ChunkBirths, RetrievalRecall, reads
-from mplus.evaluation.scoring.text_match import clustered_interval, contains_answer, squad_normalised, wilson_interval
+from mplus.evaluation.scoring.text_match import contains_answer, squad_normalised
 from mplus.evaluation.systems.adapted import open_adapted
 from mplus.evaluation.systems.factory import SystemFactory
 from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
@@ -68,18 +68,6 @@ def test_contained_answers_are_compared_as_by_squad(given: str, answers: tuple[s
 
 def test_squad_normalisation_by_hand() -> None:
     assert squad_normalised(" The  Quick, an' a Brown-Fox’s ") == "quick brownfoxs"
-
-
-def test_interval_of_independent_answers_is_wilsons_and_of_repeated_ones_that_of_fewer() -> None:
-    single = {str(number): [number < 6] for number in range(16)}
-    assert clustered_interval(single) == wilson_interval(6, 16)
-    repeated = {name: cluster * 4 for name, cluster in single.items()}
-    low, high = clustered_interval(repeated)
-    assert (low, high) == pytest.approx(wilson_interval(6 * 15 / 16, 15), abs=1e-9)  # n / 4, less one for the estimate
-    assert high - low > wilson_interval(24, 64)[1] - wilson_interval(24, 64)[0]
-    mixed = {str(number): [True, False] for number in range(8)}
-    assert clustered_interval(mixed) == wilson_interval(8, 16)  # never narrower than independent ones
-    assert clustered_interval({"a": [False, False], "b": [False]}) == wilson_interval(0, 3)
 
 
 # --- a run with a fake model

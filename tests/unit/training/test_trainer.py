@@ -102,7 +102,7 @@ def everything(directory: Path) -> dict[str, bytes]:
 )
 def test_resumed_run_has_the_losses_of_an_unbroken_one(recipe: Make, settings: dict[str, Any]) -> None:
     straight = run(recipe("straight", **settings))
-    run(recipe("parts", **{**settings, "steps": 6, "save_every": 3}), watch=Stop(at=3))
+    run(recipe("parts", **{**settings, "steps": 6, "save_every": 3}), callback=Stop(at=3))
     again = run(recipe("parts", **settings), resume=True)
     assert losses(again) == losses(straight)
     assert [step for step, _ in losses(again)] == [1, 2, 3, 4, 5, 6]
@@ -125,7 +125,7 @@ def test_run_of_the_first_version_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_lines_of_steps_that_are_done_again_are_taken_out(recipe: Make, tmp_path: Path) -> None:
-    run(recipe(), watch=Stop(at=3))
+    run(recipe(), callback=Stop(at=3))
     log = tmp_path / "run" / "log.jsonl"
     with log.open("a", encoding="utf-8") as file:  # what a killed process wrote after its last checkpoint
         for step in (4, 5):
@@ -138,7 +138,7 @@ def test_lines_of_steps_that_are_done_again_are_taken_out(recipe: Make, tmp_path
 
 def test_half_collected_log_line_survives(recipe: Make) -> None:
     straight = run(recipe("straight", log_every=4, steps=8))
-    run(recipe("parts", log_every=4, steps=8), watch=Stop(at=2))
+    run(recipe("parts", log_every=4, steps=8), callback=Stop(at=2))
     assert losses(run(recipe("parts", log_every=4, steps=8), resume=True)) == losses(straight)
 
 
@@ -153,7 +153,7 @@ def test_run_by_the_clock_goes_on_where_it_stood(recipe: Make, monkeypatch: pyte
     ticks = itertools.count(0, 3.0)
     monkeypatch.setattr(time, "monotonic", lambda: next(ticks))
     settings = {"steps": None, "minutes": 1.0, "schedule": {"kind": "linear", "floor": 0.0}}
-    half = run(recipe(**settings), watch=Stop(at=2))
+    half = run(recipe(**settings), callback=Stop(at=2))
     assert 0 < half.seconds < 60
     ended = run(recipe(**settings), resume=True)
     assert ended.reason == "done" and ended.seconds >= 60
@@ -202,7 +202,7 @@ def looped(recipe: Recipe, task: Task) -> list[LogRecord]:
     place = Path(recipe.directory)
     place.mkdir()
     try:
-        Trainer(recipe, task, Accelerator(cpu=True), place, before=None, watch=Callback()).run()
+        Trainer(recipe, task, Accelerator(cpu=True), place, before=None, callback=Callback()).run()
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
     return read_log(place / "log.jsonl")
@@ -430,9 +430,9 @@ class Stop(Callback):
     def __init__(self, at: int, number: signal.Signals = signal.SIGTERM) -> None:
         self.at, self.number = at, number
 
-    def logged(self, line: LogRecord) -> None: ...
+    def on_log(self, line: LogRecord) -> None: ...
 
-    def stepped(self, line: LogRecord) -> None:
+    def on_step(self, line: LogRecord) -> None:
         if line.step == self.at:
             os.kill(os.getpid(), self.number)
 
@@ -440,7 +440,7 @@ class Stop(Callback):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_the_run_behind_its_step_with_a_checkpoint(recipe: Make, number: signal.Signals) -> None:
     handlers = [signal.getsignal(caught) for caught in (signal.SIGTERM, signal.SIGINT)]
-    ended = run(recipe(save_every=None), watch=Stop(3, number))
+    ended = run(recipe(save_every=None), callback=Stop(3, number))
     assert (ended.reason, ended.step) == (number.name, 3)
     assert ended.checkpoint is not None and read_checkpoint(ended.checkpoint).step == 3
     assert (ended.delta / "mplus.json").exists()

@@ -26,24 +26,6 @@ GROUP_QUESTIONS: Final = 48
 _MARK: Final = "\u27e6text\u27e7"
 
 
-def answer_from_window(
-    hf_model: Any,
-    tokenizer: Any,
-    text: str,
-    questions: Sequence[str],
-    *,
-    max_new_tokens: int = 10,
-    clock: TokenClock | None = None,
-    group_questions: int = GROUP_QUESTIONS,
-) -> tuple[list[list[int]], int]:
-    """Greedy answers to questions behind one context, and how many tokens of the text they could draw on; see ``SharedContext``."""
-    context = SharedContext(hf_model, tokenizer, text, questions, max_new_tokens=max_new_tokens)
-    answers: list[list[int]] = []
-    for start in range(0, len(questions), group_questions):
-        answers += context.answer(hf_model, questions[start : start + group_questions], clock)
-    return answers, context.seen_tokens
-
-
 class SharedContext:
     """The end of a text in the window of an untouched model, computed once for all questions behind it.
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from mplus.errors import InputError
-from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, Unit, cut_chunks, units_of
+from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, Span, Unit, cut_chunks, units_of
 from mplus.evaluation.schedule.stream import ScheduledQuestion as ScheduledQuestion
 from mplus.evaluation.tasks.left_out import LeftOut
 from mplus.evaluation.tasks.task_file import Source, TaskFile
@@ -45,6 +45,24 @@ class StreamSource:
     def opened(self) -> EvalStream:
         """The script, made now if it was not."""
         return self.script if isinstance(self.script, EvalStream) else self.script()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentQuestion:
+    """A question about a whole text; what it has beside ``text`` and ``answers`` is as in ``Question``."""
+
+    id: str
+    row: str
+    text: str
+    answers: tuple[str, ...]
+    query: str = ""
+    options: tuple[str, ...] = ()
+    unanswerable: bool = False
+
+    def more(self) -> dict[str, Any]:
+        """Fields of a ``Question``."""
+        query = self.query or " ".join([self.text, *self.options])
+        return {"row": self.row, "query": query, "options": self.options, "unanswerable": self.unanswerable}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +117,11 @@ class TaskContext:
                 raise InputError(f"there is no file '{path}'; give the data of task '{self.task.task}' with --data FILE")
         return found
 
+    def question(self, id: str, text: str, answers: tuple[str, ...], span: Span, **more: Any) -> Question:
+        """A question in the task's words; unless told otherwise it is a cluster of its own and searched for by its bare text."""
+        usual = {"cluster": id, "text": self.task.message(text, more.get("options", ())), "query": text, "answer_span": span}
+        return Question(id=id, answers=answers, span=span, **{**usual, **more})
+
     def beyond_limit(self, names: Sequence[str]) -> None:
         """Note questions that the limit leaves out."""
         self.left_out.take(f"beyond the limit of {self.limit} (--limit)", list(names))
@@ -114,6 +137,17 @@ class TaskContext:
     def units(self, text: str, *, starts_paragraph: bool = True) -> list[Unit]:
         """Sentences of a text in tokens."""
         return [unit for _, unit in units_of(text, self.encode, starts_paragraph=starts_paragraph)]
+
+    def questions_at_end(
+        self, cluster: str, text: str, asked: Sequence[DocumentQuestion], *, tokens: int | None = None
+    ) -> EvalStream:
+        """A script that reads one text and asks everything about it at its end; see ``document``."""
+
+        def questions(length: int) -> list[Question]:
+            at_end = (length, length)
+            return [self.question(one.id, one.text, one.answers, at_end, cluster=cluster, **one.more()) for one in asked]
+
+        return self.document(text, questions, tokens=tokens)
 
     def document(self, text: str, questions: Callable[[int], Sequence[Question]], *, tokens: int | None = None) -> EvalStream:
         """A script that reads one text and asks everything at its end.

@@ -36,7 +36,7 @@ HISTORY = 3  # a memory's past is so many times N / K writes: e^-3 of its beginn
 
 
 class Settings(BaseModel):
-    """What the sub-tasks are, how often each is drawn, what is trained and on which text."""
+    """Settings of task kind `language`: sub-tasks, trained parts, text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,7 +82,7 @@ class Settings(BaseModel):
 
 
 class LanguageTask(Task):
-    """See the module. ``corpus`` may be given instead of the settings' sources."""
+    """Trains writing, reading and retrieval on text. ``corpus`` may be given instead of the settings' sources."""
 
     def __init__(self, model: MPlusModel, settings: Settings, seed: int, *, corpus: Corpus | None = None) -> None:
         super().__init__()

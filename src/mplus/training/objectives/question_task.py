@@ -1,4 +1,4 @@
-"""What tasks that train one adapter by questions about a shelf have in common. Knows no objective."""
+"""Base of tasks that train one adapter by questions about a bank. Knows no objective."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mplus.model import MPlusModel
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.training.bank.question_bank import PreparedQuestion, QuestionBank
 from mplus.training.bank.question_states import Form
-from mplus.training.data.documents import DocumentMaker
+from mplus.training.data.document_generator import DocumentGenerator
 from mplus.training.objectives.task import ParameterGroup, Task
 from mplus.training.sampling.block_view import places
 
 
 class QuestionSettings(BaseModel):
-    """Where questions come from."""
+    """Settings of the bank and its questions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field("../shared/data", description="directory with books, squad, squadshifts and natural_questions")
     chat_template: str | None = Field(None, description="Jinja text to ask with, kept in the delta; null: what the model brings")
-    chunks: int = Field(224, ge=8, description="chunks on the shelf")
+    chunks: int = Field(224, ge=8, description="chunks of the bank")
     fresh_chunks: int = Field(16, ge=1, description="chunks written at a time")
     fresh_every: int = Field(4, ge=1, description="steps between them")
     questions: int = Field(32, ge=1, description="questions of a step")
@@ -61,7 +61,7 @@ class QuestionTask(Task):
         for name, value in self.net.named_parameters():
             value.requires_grad_(".lora_" in name and f".{adapter}." in name)
         tokens, self.block = model.geometry.chunk_tokens, model.geometry.block_tokens
-        self.makers = DocumentMaker(model.tokenizer, Path(settings.data), tokens, seed=seed, fact_share=settings.fact_share)
+        self.makers = DocumentGenerator(model.tokenizer, Path(settings.data), tokens, seed=seed, fact_share=settings.fact_share)
         self.random = random.Random(seed)
         self.bank = QuestionBank(
             model, settings.chunks, tokens, per_chunk=settings.per_chunk, forms=dict(settings.forms), randomness=self.random

@@ -1,4 +1,4 @@
-"""Training of the search on stored states: no language model in the loop. RECIPE section 4.
+"""Training of the retriever on stored states: no language model in the loop. RECIPE section 4.
 
 The shared one, where a few layers vote, or the paper's, where each layer finds its own tokens: whichever the model has. What
 either learns stands in ``training.finding``; here are the banks of fresh chunks and the steps' questions.
@@ -19,7 +19,7 @@ from mplus.model import MPlusModel
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.training.bank.state_bank import StateBank, make_state_bank
-from mplus.training.data.documents import DocumentMaker
+from mplus.training.data.document_generator import DocumentGenerator
 from mplus.training.objectives.retrievers import Batch, LateInteractionObjective, Loss, PerLayerObjective, RetrieverObjective
 from mplus.training.objectives.task import ParameterGroup, StepOutput, Task
 
@@ -71,7 +71,7 @@ class RetrievalTask(Task):
             geometry, asked = model.geometry, settings.behind_tokens
             self.behind = geometry.stm_tokens + geometry.ltm_read_tokens if asked is None else asked
         model.checkpoint.use_chat_template(settings.chat_template or model.checkpoint.chat_template)
-        self.makers = DocumentMaker(
+        self.makers = DocumentGenerator(
             model.tokenizer, Path(settings.data), model.geometry.chunk_tokens, seed=seed, fact_share=settings.fact_share
         )
         self.random = random.Random(seed)

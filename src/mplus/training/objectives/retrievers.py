@@ -1,4 +1,4 @@
-"""Two searches and how each is trained on a bank: its loss, and what it finds. Knows banks, not where they come from.
+"""Objectives of the two retrievers on a bank: losses and recall. Knows banks, not where they come from.
 
 Legend: R questions, T tokens of a prompt, C chunks, n memory tokens of a chunk, m windows, M = C * n tokens, D width.
 
@@ -32,7 +32,7 @@ NEVER = -1e4
 
 @dataclass
 class Batch:
-    """Which questions of a bank are asked against which of its chunks, and in which layers (places in V; late interaction: all)."""
+    """Questions of a bank, the chunks they are held against, and the layers that learn (places in V; late interaction: all)."""
 
     bank: int
     chunks: Tensor
@@ -41,7 +41,7 @@ class Batch:
 
 
 class RetrieverObjective(Protocol):
-    """A search that is trained on states of some layers."""
+    """A retriever that is trained on states of some layers."""
 
     @property
     def retriever(self) -> nn.Module: ...
@@ -59,7 +59,7 @@ class RetrieverObjective(Protocol):
 
 
 class LateInteractionObjective:
-    """A few layers together, over windows of neighbouring blocks, as they are found at inference.
+    """Trains a few layers together, over windows of neighbouring blocks, as late interaction retrieves at inference.
 
     Windows that hold only a part of the right place are neither right nor wrong. With ``loss="contrastive"`` a window's score is
     that of inference, ``sum_t w_t max_j q_t . k_j``; with ``"paper"`` its chance is the weighted mean over the prompt's tokens of
@@ -146,7 +146,7 @@ class LateInteractionObjective:
 
 
 class PerLayerObjective:
-    """Every layer for itself, over single tokens (paper section 3.2); a few random layers learn in a step (RECIPE section 4).
+    """Trains every layer for itself, over single tokens (paper section 3.2); a few random layers learn in a step (RECIPE section 4).
 
     A token's chance is ``PerLayerRetriever.scores``: the mean over the prompt's tokens of ``sigmoid(q . k)``. The paper's loss takes
     it as it is, the contrastive one its logit. Right are the tokens of the answer's place; of a passage's chunk the others are

@@ -1,4 +1,4 @@
-"""Choosing long-term tokens in training, and what the search is trained with. Knows retrievers, not where text comes from.
+"""Selection of long-term tokens in training, and the retriever's own loss. Knows retrievers, not where text comes from.
 
 Legend: B rows, T tokens, M candidates of a row, U columns all rows are scored against, D width, V searched layers, k chosen.
 
@@ -251,7 +251,7 @@ class Selection:
         return torch.float32 if held is None else held.dtype
 
     def _note(self, is_right: Tensor, chosen: Tensor) -> None:
-        """Count what was found (recall) and what a blind choice would have found."""
+        """Count the right tokens retrieved (recall), and those of a blind choice."""
         room = min(int(is_right.sum()), chosen.shape[0])
         if room:
             self.found += float(is_right[chosen].sum())

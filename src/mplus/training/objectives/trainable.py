@@ -1,4 +1,4 @@
-"""What is trained of a model: adapters, BOS, position vector, retriever, or everything. Knows parts, no losses.
+"""Trainable parts of a model: adapters, BOS, position vector, retriever, or everything. Knows parts, no losses.
 
 BOS and position vector are plain tensors of a model; while they are trained their float32 originals live here and stand in the
 model for the length of a step.

@@ -37,7 +37,7 @@ class Adapter(Settings):
 
 
 class Retriever(Settings):
-    """How long-term tokens are found."""
+    """Retrieval of long-term tokens."""
 
     key_width: int | None = Field(64, ge=1, description="R; null: the training-free search")
     voting: list[int] | Literal["per_layer"] | None = Field(
@@ -46,7 +46,7 @@ class Retriever(Settings):
 
 
 class ModelSettings(Settings):
-    """What the run starts from: a base with fresh memory parts, or a delta trained before."""
+    """Model that a run starts from: a base with fresh memory parts, or a delta trained before."""
 
     base: str | None = Field(None, description="name, directory or hub id of a stock decoder")
     start: str | None = Field(None, description="directory of a delta, e.g. another recipe's out/delta; or a whole M+ model")
@@ -205,9 +205,9 @@ def make_recipe(raw: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
     return recipe.model_copy(update={"task": TaskSettings(kind=kind, settings=settings)})
 
 
-def first_difference(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+def first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
     """The first key in which two resolved recipes differ, and both values; None when a run may go on as the other."""
-    left, right = ({key: value for key, value in one.items() if key not in MAY_DIFFER} for one in (stored, asked))
+    left, right = ({key: value for key, value in one.items() if key not in MAY_DIFFER} for one in (stored, wanted))
     found = differences.first_difference(left, right)
     return None if found is None else "{} is {!r} there and {!r} here".format(*found)
 

@@ -1,4 +1,4 @@
-"""What a memory looks like after many writes, without writing them. Knows births and geometry, nothing of models or rows.
+"""Simulated age: a memory's tokens after many writes, without writing them. Knows births and geometry, nothing of models or rows.
 
 Legend: S memory tokens written since the beginning, n of them in short-term memory, G drop groups (L layers, or 1 when shared).
 

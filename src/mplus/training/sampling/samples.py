@@ -1,4 +1,4 @@
-"""The sub-tasks of memory training: what is written, how long ago, and what is asked. Knows token ids, nothing of models.
+"""Samples of the sub-tasks: chunks to encode, their age, and the text read behind them. Knows token ids, nothing of models.
 
 ``two_chunk``      a chunk is written with gradient, the text after it is predicted from memory (paper section 3.4)
 ``multi_chunk``    many chunks are written without gradient, what follows the last is predicted

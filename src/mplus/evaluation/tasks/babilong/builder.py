@@ -13,7 +13,7 @@ from pydantic import field_validator
 
 from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
-from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, ScheduledQuestion, Unit
+from mplus.evaluation.schedule.stream import Encode, EvalStream, ScheduledQuestion, Unit
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, Lengths, laid
 from mplus.text.files import read_text
@@ -184,14 +184,6 @@ def _script(haystack: Haystack, subtask: str, row: str, story: Story, length: in
     end = sum(len(unit.ids) for unit in units)
     span = (spans[story.supports[0]][0], spans[story.supports[-1]][1])
     name = f"{subtask} {story.number}"
-    question = Question(
-        id=name,
-        cluster=name,
-        text=material.task.message(f"{INSTRUCTIONS[subtask]} {story.question}"),
-        query=story.question,
-        answers=(story.answer,),
-        span=span,
-        answer_span=span,
-        row=row,
-    )
+    text = f"{INSTRUCTIONS[subtask]} {story.question}"
+    question = material.question(name, text, (story.answer,), span, query=story.question, row=row)
     return material.script([units], [(end, ScheduledQuestion(question, end - span[1]))])

@@ -101,14 +101,5 @@ def _script(material: TaskContext, dialogue: Dialogue) -> EvalStream:
 
 
 def _question(material: TaskContext, conversation: str, asked: DialogueQuestion, span: Span) -> Question:
-    return Question(
-        id=asked.id,
-        cluster=conversation,
-        text=material.task.message(asked.text),
-        query=asked.query or asked.text,
-        answers=asked.answers,
-        span=span,
-        answer_span=span,
-        row=asked.row,
-        unanswerable=asked.unanswerable,
-    )
+    more = {"query": asked.query or asked.text, "row": asked.row, "unanswerable": asked.unanswerable}
+    return material.question(asked.id, asked.text, asked.answers, span, cluster=conversation, **more)

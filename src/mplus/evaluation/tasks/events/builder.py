@@ -209,14 +209,7 @@ def _question(material: TaskContext, book: str, tokens: int, events: Sequence[Ev
     options = [right.text, *(one.text for one in rng.sample(others, OPTIONS - 1))]
     rng.shuffle(options)
     listed = "\n".join(f"{number}. {one.text}" for number, one in enumerate(shown, 1))
-    return Question(
-        id=f"{book} {short(tokens)} {place}",
-        cluster=f"{book} {place}",
-        text=material.task.message(listed, tuple(options)),
-        query="\n".join([listed, *options]),
-        answers=(right.text,),
-        span=(shown[0].span[0], right.span[1]),
-        answer_span=right.span,
-        row=short(tokens),
-        options=tuple(options),
-    )
+    more = {"query": "\n".join([listed, *options]), "answer_span": right.span, "row": short(tokens), "options": tuple(options)}
+    span = (shown[0].span[0], right.span[1])
+    name = f"{book} {short(tokens)} {place}"
+    return material.question(name, listed, (right.text,), span, cluster=f"{book} {place}", **more)

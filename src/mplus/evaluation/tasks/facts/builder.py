@@ -250,16 +250,10 @@ class _Layout:
         number = str(len(self.questions))
         self.questions.append(
             Question(
-                id=number,
-                cluster=f"seed {self.task.seed}: {number}",
-                text=self.task.message(fact.question),
-                query=fact.question,
-                answers=(fact.value,),
-                span=span,
-                answer_span=span,
-                passage=fact.statement,
+                id=number, cluster=f"seed {self.task.seed}: {number}", text=self.task.message(fact.question), query=fact.question,
+                answers=(fact.value,), span=span, answer_span=span, passage=fact.statement,
             )
-        )
+        )  # fmt: skip
         return span[1]
 
     def choose(self) -> dict[int, list[ScheduledQuestion]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,8 +15,7 @@ from pydantic import Field
 
 from mplus.corpus.records import Record, read_records
 from mplus.errors import InputError
-from mplus.evaluation.schedule.stream import EvalStream, Question
-from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext, located
+from mplus.evaluation.tasks.context import DocumentQuestion, Settings, StreamSource, TaskContext, located
 from mplus.runtime.extras import missing
 
 SPLITS: Final = ("Accurate_Retrieval", "Test_Time_Learning", "Long_Range_Understanding", "Conflict_Resolution")
@@ -42,17 +40,6 @@ class IncrementalSettings(Settings):
     instructions: dict[str, str] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A question about a context."""
-
-    id: str
-    text: str
-    query: str
-    answers: tuple[str, ...]
-    unanswerable: bool
-
-
 def streams(settings: IncrementalSettings, material: TaskContext) -> list[StreamSource]:
     """One stream per context."""
     counted: Counter[str] = Counter()
@@ -67,12 +54,12 @@ def streams(settings: IncrementalSettings, material: TaskContext) -> list[Stream
                 material.left_out.add(f"of source {row} (sources, leave_out)", f"context {number}", count=count)
                 continue
             left = None if material.limit is None else material.limit - counted[row]
-            asked = _asked(record, _instruction(settings, row))
+            asked = _asked(record, row, _instruction(settings, row))
             material.beyond_limit([f"context {number} question {one.id}" for one in (asked[left:] if left is not None else [])])
             asked = asked[:left]
             if asked:
                 counted[row] += len(asked)
-                script = partial(_script, material, f"context {number}", record.text("context"), row, asked)
+                script = partial(material.questions_at_end, f"context {number}", record.text("context"), asked)
                 made.append(StreamSource(name=f"context {number}", seed=material.seed, script=script))
     return made
 
@@ -124,7 +111,7 @@ def _instruction(settings: IncrementalSettings, row: str) -> str:
     return settings.instructions[max(fitting, key=len)].strip() if fitting else ""
 
 
-def _asked(record: Record, instruction: str) -> list[_Asked]:
+def _asked(record: Record, row: str, instruction: str) -> list[DocumentQuestion]:
     questions, answers = record.entries("questions"), record.entries("answers")
     about = _about(record)
     names = about.data.get("question_ids") or []
@@ -136,25 +123,8 @@ def _asked(record: Record, instruction: str) -> list[_Asked]:
         entry = Record({asks: question, wants: answer}, record.where)
         query = entry.text(asks).strip()
         refused = len(names) == len(questions) and str(names[place]).endswith(_ABSTENTION)
-        made.append(_Asked(str(place), f"{instruction}\n\n{query}".strip(), query, entry.texts(wants), refused))
+        text = f"{instruction}\n\n{query}".strip()
+        made.append(
+            DocumentQuestion(id=str(place), row=row, text=text, query=query, answers=entry.texts(wants), unanswerable=refused)
+        )
     return made
-
-
-def _script(material: TaskContext, name: str, context: str, row: str, asked: list[_Asked]) -> EvalStream:
-    def questions(length: int) -> list[Question]:
-        return [
-            Question(
-                id=one.id,
-                cluster=name,
-                text=material.task.message(one.text),
-                query=one.query,
-                answers=one.answers,
-                span=(length, length),
-                answer_span=(length, length),
-                row=row,
-                unanswerable=one.unanswerable,
-            )
-            for one in asked
-        ]
-
-    return material.document(context, questions)

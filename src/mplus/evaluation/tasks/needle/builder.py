@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
-from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQuestion
+from mplus.evaluation.schedule.stream import EvalStream, ScheduledQuestion
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext, spread
 from mplus.evaluation.tasks.haystack import Haystack, LongLengths, laid, place_of
 
@@ -98,18 +98,8 @@ def _script(settings: NeedleSettings, haystack: Haystack, length: int, turn: int
     for depth, needle, span in zip(settings.depths, needles, spans, strict=True):
         if depth in asked:
             name = f"{short(length)} {depth:g} {turn}"
-            question = Question(
-                id=name,
-                cluster=name,
-                text=material.task.message(needle.question),
-                query=needle.question,
-                answers=(needle.answer,),
-                span=span,
-                answer_span=span,
-                passage=needle.statement,
-                row=short(length),
-                column=f"{depth:g} %",
-            )
+            place = {"row": short(length), "column": f"{depth:g} %"}
+            question = material.question(name, needle.question, (needle.answer,), span, passage=needle.statement, **place)
             due.append((end, ScheduledQuestion(question, end - span[1])))
     return material.script([units], due)
 

@@ -12,7 +12,7 @@ from pydantic import field_validator
 from mplus.corpus.passages import Passage, PassageQuestion, read_passages
 from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
-from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQuestion
+from mplus.evaluation.schedule.stream import EvalStream, ScheduledQuestion
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, LongLengths
 from mplus.evaluation.tasks.ruler.families import FAMILIES, Kit
@@ -92,14 +92,5 @@ def _script(
     made = FAMILIES[family](Kit(haystack=haystack, rng=rng, number=number, tokens=length, passages=passages, asked=asked))
     end = sum(len(unit.ids) for unit in made.units)
     name = f"{family} {short(length)} {number}"
-    question = Question(
-        id=name,
-        cluster=name,
-        text=material.task.message(made.question),
-        query=made.question,
-        answers=made.answers,
-        span=made.span,
-        answer_span=made.span,
-        row=f"{family} {short(length)}",
-    )
+    question = material.question(name, made.question, made.answers, made.span, row=f"{family} {short(length)}")
     return material.script([made.units], [(end, ScheduledQuestion(question, end - question.end))])
