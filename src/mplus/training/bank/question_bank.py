@@ -68,7 +68,7 @@ class QuestionBank(MemoryBank):
         self.model, self.retriever = model, model.attached.retriever
         self.per_chunk, self.forms, self.random = per_chunk, forms, randomness
         encoder = ChunkEncoder(model, self.retriever.layers, "kv")
-        super().__init__(encoder, chunks, torch.device("cpu"), {"search": (1, self.retriever.total_width)})
+        super().__init__(encoder, chunks, torch.device("cpu"), {"search": (1, self.retriever.search_width)})
         del self.fields["states"]  # needed for the search keys only
         self.ids = torch.zeros(chunks, tokens, dtype=torch.int64)
         self.questions: list[list[PreparedQuestion]] = [[] for _ in range(chunks)]
