@@ -184,7 +184,7 @@ class MPlusModel:
 
         What was there is replaced whole or not at all.
         """
-        from mplus.checkpoints.storing import save_delta
+        from mplus.checkpoints.delta import save_delta
 
         save_delta(self.checkpoint, Path(directory), include_base=include_base)
 

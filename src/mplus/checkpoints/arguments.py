@@ -110,6 +110,11 @@ class OpenArguments:
     base: str | None
     allow_download: bool
 
+    @property
+    def placement(self) -> dict[str, Any]:
+        """What ``load_decoder`` wants to know."""
+        return {"dtype": self.dtype, "device": self.device, "attention": self.attention, "quantization": self.quantization}
+
 
 def open_arguments(
     *,

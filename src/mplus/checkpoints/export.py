@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from mplus.attach.adapters import TARGETS
 from mplus.checkpoints.base_models.stock import has_tied_head, save_generation_config
+from mplus.checkpoints.delta import place_for_model
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.published import READ, WRITE, geometry_of, is_published
-from mplus.checkpoints.storing import place_for_model
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.errors import CheckpointError, InputError
 from mplus.retriever import LayerRetriever

@@ -192,7 +192,7 @@ def _stored(task: TaskFile, options: Options, settings: dict[str, Any], systems:
 
 def _check_memories(factory: SystemFactory) -> None:
     """Refuse what the model cannot do or hold before minutes of reading are spent on it."""
-    from mplus.checkpoints.delta import check_fits
+    from mplus.checkpoints.memory_parts import check_fits
 
     model: Any = factory.model
     ablations = {one.name for one in factory.ablations}

@@ -78,11 +78,11 @@ class DocumentGenerator:
         if self._world_left <= 0:
             self._world, self._world_left = self.random.getrandbits(64), WORLD_CHUNKS
         self._world_left -= count
-        teller = self._teller()
+        generator = self._fact_generator()
         self._facts = []
         done: list[Document] = []
         while len(done) < count:
-            drafts = [self._draft(teller) for _ in range(count - len(done))]
+            drafts = [self._draft(generator) for _ in range(count - len(done))]
             done += [document for document in documents(self.tokenizer, drafts, self.tokens) if document is not None]
         return done
 
@@ -99,7 +99,7 @@ class DocumentGenerator:
         self._stated_before = deque(state["told_before"], maxlen=REMEMBERED_KEYS)
         self._world, self._world_left = state["world"]
 
-    def _teller(self) -> FactGenerator:
+    def _fact_generator(self) -> FactGenerator:
         world = Random(self._world)
         return FactGenerator(
             Random(self.random.getrandbits(64)),
@@ -110,19 +110,19 @@ class DocumentGenerator:
             pool=confusable_pool(world) if world.random() < _SMALL_WORLD_SHARE else None,
         )
 
-    def _draft(self, teller: FactGenerator) -> Draft:
+    def _draft(self, generator: FactGenerator) -> Draft:
         if self.random.random() >= self.fact_share and self.passages:
             return self._with_passage()
-        return self._chat(teller) if self.random.random() < _CHAT_SHARE else self._with_facts(teller)
+        return self._chat(generator) if self.random.random() < _CHAT_SHARE else self._with_facts(generator)
 
-    def _with_facts(self, teller: FactGenerator) -> Draft:
+    def _with_facts(self, generator: FactGenerator) -> Draft:
         """Facts between sentences of running text; the text is longer than the chunk, so that facts fall across its end."""
         draft, around = self._empty()
         room = int((self.tokens + draft.skip) * self.characters_per_token)
         places = sorted(self.random.uniform(0, room) for _ in range(self._fact_count(draft.skip)))
         if self.random.random() < 0.2:  # all in one place, as in a list
             places = [places[0] * 0.7] * len(places)
-        facts = self._next_facts(teller, len(places))
+        facts = self._next_facts(generator, len(places))
         after = self.random.choices((" ", "\n\n", "\n"), (85, 8, 7))[0]
         for sentence in self.running.take(self.random, around):
             while facts and len(draft.text) + len(sentence) / 2 >= places[-len(facts)]:
@@ -131,10 +131,10 @@ class DocumentGenerator:
             draft.add(sentence)
         return draft
 
-    def _chat(self, teller: FactGenerator) -> Draft:
+    def _chat(self, generator: FactGenerator) -> Draft:
         draft, around = self._empty()
-        facts = self._next_facts(teller, self._fact_count(draft.skip)) + teller.make_own(self.random.randint(0, 2))
-        names = teller.speakers()
+        facts = self._next_facts(generator, self._fact_count(draft.skip)) + generator.make_own(self.random.randint(0, 2))
+        names = generator.speakers()
         self._conversations.fill(draft, self.random, facts, around, names)
         return draft
 
@@ -184,11 +184,11 @@ class DocumentGenerator:
         wanted = per_token * (self.tokens + skip)
         return max(1, int(wanted) + (self.random.random() < wanted % 1))
 
-    def _next_facts(self, teller: FactGenerator, count: int) -> list[Fact]:
+    def _next_facts(self, generator: FactGenerator, count: int) -> list[Fact]:
         """Facts of this call: mixed, so that those of one subject lie in many chunks, or a run that shares subjects."""
         if self.random.random() < 0.25:
-            return teller.make(count)
+            return generator.make(count)
         if len(self._facts) < count:
-            self._facts = teller.make(max(400, count))
+            self._facts = generator.make(max(400, count))
             self.random.shuffle(self._facts)
         return [self._facts.pop() for _ in range(count)]
