@@ -47,7 +47,7 @@ def make(base_name: str, data: str) -> Make:
                 geometry = GEOMETRY.changed(read_order="age", drop="per_layer", retrieval="per_layer")
                 model = MPlusModel.from_base(base_name, geometry=geometry, key_width=16)
             else:
-                lora = {"read_lora": {"r": 4, "lora_alpha": 8}} if kind == "read" else {}
+                lora: dict[str, Any] = {"read_lora": {"r": 4, "lora_alpha": 8}} if kind == "read" else {}
                 model = MPlusModel.from_base(base_name, geometry=GEOMETRY, key_width=16, voting=(2, 5), **lora)
             models[kind] = (model, {name: value.clone() for name, value in learning(model)})
         model, first = models[kind]

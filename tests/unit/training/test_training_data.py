@@ -100,7 +100,7 @@ def test_a_fact_cut_by_either_edge_is_not_asked() -> None:
     (document,) = documents(byte_tokenizer(), [draft], 40)
     assert document is not None
     assert [question.answer for question in document.questions] == ["1"]
-    assert draft.text[5:45] == byte_tokenizer().decode(document.chunks[0])
+    assert draft.text[5:45] == byte_tokenizer().decode(list(document.chunks[0]))
 
 
 def test_a_draft_without_an_answer_or_too_short_gives_no_document() -> None:
