@@ -127,7 +127,7 @@ class _Save:
     def __init__(self, memory: Memory, directory: Path, own_store: SegmentDirectory | None) -> None:
         self.memory, self.directory, self.own_store = memory, directory, own_store
         self.name = f"memory-{secrets.token_hex(8)}.safetensors"
-        self.groups = [segment_manifest.sealed_of(store) for store in memory.long_term.stores]
+        self.groups = [segment_manifest.segments_of(store) for store in memory.long_term.stores]
         self.segments = [segment.name for group in self.groups for segment in group.segments]
         self.place = identity(directory)
         self._saved_before = [] if own_store is None else own_store.saved
