@@ -43,7 +43,7 @@ def settings_of(task: TaskFile, changes: dict[str, Any]) -> Settings:
 
 
 def streams_of(task: TaskFile, settings: Settings, context: TaskContext) -> list[StreamSource]:
-    """What is read and asked."""
+    """The streams of a task."""
     make: Callable[[Settings, TaskContext], list[StreamSource]] = _module(task).streams
     found = make(settings, context)
     if not found:

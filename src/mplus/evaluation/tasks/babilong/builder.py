@@ -35,7 +35,7 @@ INSTRUCTIONS: Final = {
     "qa17": _YES_NO, "qa18": _YES_NO,
     "qa20": "Answer with one word: a place, a thing, or how the person feels.",
 }  # fmt: skip
-"""What is said before a question of each subtask; qa8 and qa19 are not here, for their answers are lists."""
+"""The instruction before a question of each subtask; qa8 and qa19 are not here, for their answers are lists."""
 
 _LINE: Final = re.compile(r"(\d+) (.+)")
 

@@ -1,4 +1,4 @@
-"""What happens next in a book: five events of the read text in their order, and six to choose the next one from.
+"""The next event in a book: five events of the read text in their order, and six to choose the next one from.
 
 No model has a part in it: an event is a sentence of the book in which a frequent character does something. Knows tokens and files.
 """
@@ -76,7 +76,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What is read of a book: its sentences, the events in them, and whether the book goes on behind it."""
+    """The beginning of a book: its sentences, the events in them, and whether the book goes on behind it."""
 
     units: list[Unit]
     events: list[Event]

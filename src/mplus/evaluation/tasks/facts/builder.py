@@ -128,7 +128,7 @@ def _asked_at_end(settings: FactsSettings, context: TaskContext, seed: int) -> E
 
 @dataclass(frozen=True, kw_only=True)
 class FactsTask:
-    """What is read and asked.
+    """A text with generated facts, and the questions about them.
 
     Attributes:
         haystack: running text of at least 2,000 tokens, repeated if too short.

@@ -98,7 +98,7 @@ def _parquet(path: Path) -> Iterator[Record]:
 
 
 def _about(record: Record) -> Record:
-    """What is known of a context; some files have nothing."""
+    """The metadata of a context; some files have none."""
     return record.inside("metadata") if record.data.get("metadata") is not None else Record({}, record.where)
 
 

@@ -73,7 +73,7 @@ def streams(settings: RetentionSettings, context: TaskContext) -> list[StreamSou
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionTask:
-    """What is read and asked.
+    """Passages, distracting text behind them, and the questions about them.
 
     Attributes:
         data: passages with questions.

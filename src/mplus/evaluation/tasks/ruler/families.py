@@ -55,7 +55,7 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Kit:
-    """What a family makes a text of.
+    """Parts that a family makes a text of.
 
     Attributes:
         number: of the sample; kinds of one family take turns.
