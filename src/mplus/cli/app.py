@@ -64,7 +64,7 @@ def root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Never lets a user's mistake become a traceback."""
     with terminal.streams() as (out, _):
-        code = _told(list(sys.argv[1:] if argv is None else argv))
+        code = _run_to_exit_code(list(sys.argv[1:] if argv is None else argv))
         out.flush()
         if out.error is None or code or isinstance(out.error, BrokenPipeError):  # whoever read our stdout has enough
             return code
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end(f"stdout cannot be written ({reason}); nothing else was to be done", MISTAKE)
 
 
-def _told(arguments: list[str]) -> int:
+def _run_to_exit_code(arguments: list[str]) -> int:
     """Run one command; every mistake ends in one line and an exit code."""
     try:
         return _run(arguments)

@@ -28,10 +28,10 @@ OF_A_READ: Final = frozenset(
         CHOICE,
     }
 )
-"""What changes a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
+"""Settings that change a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
 
 OF_A_WRITE: Final = frozenset({"new_tokens", "chunk_tokens", "min_write_tokens", "write_tap"})
-"""What changes the write pass that all memories of a run share."""
+"""Settings that change the write pass that all memories of a run share."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _RESERVED: Final = (*SYSTEMS, "read")

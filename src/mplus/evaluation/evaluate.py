@@ -31,7 +31,7 @@ MOST_TOKENS = 10_000_000
 
 
 class Options(BaseModel):
-    """What a run may be told beside task and model.
+    """Options of a run beside task and model.
 
     Attributes:
         out: directory of the results.

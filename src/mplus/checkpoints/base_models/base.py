@@ -21,13 +21,13 @@ from mplus.checkpoints.base_models.cache import (
     cache_dir,
     damage,
     describe,
+    explain_storage_trouble,
     is_ready,
     read_source,
     require_space,
     sole_fetcher,
-    storage_told,
 )
-from mplus.checkpoints.base_models.hub import NOTHING_SAID, HubArguments
+from mplus.checkpoints.base_models.hub import HUB_DEFAULTS, HubArguments
 from mplus.checkpoints.base_models.wheel import Blob, WheelSource
 from mplus.errors import BaseModelMissingError, CheckpointError
 from mplus.runtime.atomic import NEW, OLD, aside_of, clear_leftovers, put_in_place, restored
@@ -78,7 +78,7 @@ BASES: dict[str, Base] = {
 }
 
 
-def locate(name_or_path: str, asked: HubArguments = NOTHING_SAID) -> Path:
+def locate(name_or_path: str, asked: HubArguments = HUB_DEFAULTS) -> Path:
     """The directory of a base model: a known name from our cache, a local directory as it is, a hub id from the hub's cache.
 
     Only a hub id that is not on this machine yet is downloaded, and only if `asked` says that it may be.
@@ -101,7 +101,7 @@ def locate(name_or_path: str, asked: HubArguments = NOTHING_SAID) -> Path:
     if is_file:
         raise CheckpointError(f"'{name_or_path}' is a file; a model is a directory with config.json and safetensors files")
     if HUB_ID.fullmatch(name_or_path):
-        with storage_told(Path.home()):
+        with explain_storage_trouble(Path.home()):
             return hub.cached(name_or_path, asked) or _download(name_or_path, asked)
     raise _unknown(name_or_path)
 
@@ -169,7 +169,7 @@ def fetch(name: str = DEFAULT_NAME, *, source: Source | None = None, force: bool
         raise CheckpointError(f"unknown source '{source}' for base model '{name}'; expected 'wheel' or 'hub'")
     target = base_dir(name)
     if force or not is_ready(target, source):
-        with storage_told(cache_dir()):
+        with explain_storage_trouble(cache_dir()):
             target.parent.mkdir(parents=True, exist_ok=True)
             with sole_fetcher(target, log):
                 if force or not is_ready(target, source):  # another process may have been quicker

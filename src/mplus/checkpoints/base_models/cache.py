@@ -120,7 +120,7 @@ def require_space(directory: Path, needed_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def storage_told(where: Path) -> Iterator[None]:
+def explain_storage_trouble(where: Path) -> Iterator[None]:
     """Tell trouble with the disk (full, not allowed, not a directory) in one sentence."""
     from safetensors import SafetensorError
 

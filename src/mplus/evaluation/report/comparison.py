@@ -59,7 +59,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What several runs of one task say together."""
+    """The joined scores of several runs of one task."""
 
     task: str
     score: str

@@ -16,7 +16,7 @@ from mplus.settings import RETIRED
 
 SAMPLES: Final = "samples.jsonl"
 SETTINGS: Final = "run.json"
-"""What the run was begun with; one that goes on must have the same."""
+"""The settings a run was begun with; one that goes on must have the same."""
 
 Key = tuple[str, str, str, int]
 """Stream, system, question and distance: what makes a sample the one it is."""

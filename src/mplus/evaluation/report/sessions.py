@@ -1,4 +1,4 @@
-"""When a run was worked on, and how long each system took: on disk soon enough that a killed run is counted too. Knows no models."""
+"""Sessions of a run, and the seconds of each system: on disk soon enough that a killed run is counted too. Knows no models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the samples of a run add up to: mean scores with intervals, what was retrieved, the table. Computes nothing with models.
+"""The summary of a run's samples: mean scores with intervals, what was retrieved, the table. Computes nothing with models.
 
 ``summary.json``, schema 2: ``systems`` has for each system lists of one length, an entry per row of the table: ``rows`` (labels),
 ``accuracy`` (mean score; for a likelihood perplexity, where smaller is better), ``low`` and ``high`` (95 %, bootstrap over clusters),
@@ -41,7 +41,7 @@ _MANY_STREAMS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """All samples of a run and the circumstances they must be read with.
+    """All samples of a run and the environment they must be read with.
 
     Attributes:
         context: the rest of ``summary.json``.

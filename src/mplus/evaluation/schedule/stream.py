@@ -1,4 +1,4 @@
-"""What a model reads and when it is asked: a text in chunks, with questions between them. Knows no model and no tokenizer.
+"""Evaluation streams: a text in chunks, with questions between them. Knows no model and no tokenizer.
 
 Positions are text tokens from the beginning of the stream. A question's ``end`` is where what it asks about has ended; asked
 after t tokens, its distance is t - end.

@@ -25,12 +25,12 @@ Measure = Literal["answer", "reading", "likelihood", "speed"]
 
 
 def _nothing(*_: Any) -> None:
-    """The hook of who does not want to know."""
+    """The callback that does nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """Who is called on the way.
+    """Callbacks of a run.
 
     Attributes:
         progress: with a stream's name, text tokens read and their total.

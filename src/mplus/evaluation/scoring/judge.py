@@ -63,7 +63,7 @@ _Known = dict[tuple[Key, str], "Verdict"]
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges.
+    """A judge behind an endpoint.
 
     Attributes:
         url: up to and with the version, such as https://api.openai.com/v1 or http://localhost:8000/v1.
@@ -113,7 +113,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge said of one answer; ``score`` is 1, 0, or None where it said neither yes nor no."""
+    """The judge's verdict on one answer; ``score`` is 1, 0, or None where it said neither yes nor no."""
 
     key: Key
     answer: str
@@ -131,7 +131,7 @@ class Verdict:
 
 
 def prompt_of(sample: Sample) -> str:
-    """What the judge is asked."""
+    """The judge's prompt."""
     given = sample.given.strip() or "(nothing)"
     if sample.unanswerable:
         return _REFUSED.format(question=sample.question, given=given)

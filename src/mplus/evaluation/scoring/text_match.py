@@ -1,4 +1,4 @@
-"""When an answer is right, and how sure a share of right answers is. Knows nothing of models."""
+"""Comparison of answers as texts, and Wilson's interval of a share of right ones. Knows nothing of models."""
 
 from __future__ import annotations
 

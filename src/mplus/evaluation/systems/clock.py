@@ -1,4 +1,4 @@
-"""When each new token of an answer was there. Knows no system."""
+"""Times of an answer's tokens. Knows no system."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ LONG_ANSWER_TOKENS: Final = 40
 """Of an answer of ``window_long``."""
 
 GREEDY: Final = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
-"""How every system answers: the likeliest token, whatever a model's generation settings say."""
+"""Generation settings of every system: the likeliest token, whatever a model's generation settings say."""
 
 PLAIN: Final = ("full", "window", "window_long", "bm25", "passage")
 """Those that get text in the prompt of a plain model."""
@@ -39,7 +39,7 @@ PLAIN: Final = ("full", "window", "window_long", "bm25", "passage")
 
 @dataclass(frozen=True)
 class Response:
-    """What a system gave for one question.
+    """A system's response to one question.
 
     Attributes:
         text: the answer.

@@ -66,7 +66,7 @@ class SharedContext:
 
 
 def _prompts(tokenizer: Any, questions: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-    """What the chat template puts before the text, and for every question what comes after it."""
+    """The chat template's tokens before the text, and for every question those after it."""
     heads: set[str] = set()
     tails: list[list[int]] = []
     for question in questions:

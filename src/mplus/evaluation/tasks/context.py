@@ -179,7 +179,7 @@ def _first(units: Sequence[Unit], tokens: int, *, from_end: bool = False) -> lis
 
 
 def file_digests(paths: Sequence[Path]) -> dict[str, str]:
-    """What tells the content of files, and of all files below directories, from another content."""
+    """Digests of the content of files, and of all files below directories."""
     found = {}
     for path in paths:
         told = hashlib.sha256()

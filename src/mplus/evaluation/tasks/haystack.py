@@ -47,12 +47,12 @@ LongLengths = Annotated[Lengths, AfterValidator(_long)]
 class Haystack:
     """The running text of a run; nothing of it is turned into tokens before it is needed."""
 
-    material: TaskContext
+    context: TaskContext
 
     @cached_property
     def text(self) -> str:
         """All of it."""
-        return background_text(self.material)
+        return background_text(self.context)
 
     @cached_property
     def paragraphs(self) -> list[str]:
@@ -72,7 +72,7 @@ class Haystack:
             if number == len(self.paragraphs):
                 log.warning("the haystack is shorter than %d tokens and is repeated", tokens)
             paragraph = self.paragraphs[(start + number) % len(self.paragraphs)]
-            for unit in self.material.units(paragraph, starts_paragraph=bool(found) or not opens):
+            for unit in self.context.units(paragraph, starts_paragraph=bool(found) or not opens):
                 if len(unit.ids) > room:
                     return found
                 found.append(unit)

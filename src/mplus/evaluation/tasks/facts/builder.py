@@ -60,11 +60,11 @@ class FactsSettings(Settings):
     layout: Literal["end"] | None = Field(default=None, exclude=True)  # told by the task's name and digest
 
 
-def streams(settings: FactsSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: FactsSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per seed."""
-    seeds = settings.seeds or (material.seed,)
+    seeds = settings.seeds or (context.seed,)
     if settings.layout == "end":
-        texts = {seed: _asked_at_end(settings, material, seed) for seed in seeds}
+        texts = {seed: _asked_at_end(settings, context, seed) for seed in seeds}
         return [StreamSource(name=f"seed {seed}", seed=seed, script=partial(texts.__getitem__, seed)) for seed in seeds]
     if settings.distances is None:
         wanted = within(DEFAULT_DISTANCES, settings.tokens or DEFAULT_TOKENS)
@@ -72,17 +72,17 @@ def streams(settings: FactsSettings, material: TaskContext) -> list[StreamSource
         wanted = within(settings.distances, settings.tokens) if settings.tokens else list(dict.fromkeys(settings.distances))
     if not wanted:
         raise InputError(f"no distance is left within {settings.tokens} tokens; raise tokens or name smaller distances")
-    haystack = background_text(material)
+    haystack = background_text(context)
     made = []
     for seed in seeds:
         task = FactsTask(
             haystack=haystack,
             distances=wanted,
-            questions=DEFAULT_QUESTIONS if material.limit is None else material.limit,
+            questions=DEFAULT_QUESTIONS if context.limit is None else context.limit,
             seed=seed,
-            message=material.task.message,
+            message=context.task.message,
         )
-        scripts = task.scripts(material.encode, chunk_tokens=material.chunk_tokens, min_tokens=material.min_tokens)
+        scripts = task.scripts(context.encode, chunk_tokens=context.chunk_tokens, min_tokens=context.min_tokens)
         made += [StreamSource(name=f"seed {seed}", seed=seed, script=script) for script in scripts]
     return made
 
@@ -128,7 +128,7 @@ def _asked_at_end(settings: FactsSettings, context: TaskContext, seed: int) -> E
 
 @dataclass(frozen=True, kw_only=True)
 class FactsTask:
-    """What is read and asked.
+    """A text with generated facts, and the questions about them.
 
     Attributes:
         haystack: running text of at least 2,000 tokens, repeated if too short.

@@ -40,36 +40,38 @@ class IncrementalSettings(Settings):
     instructions: dict[str, str] = Field(default_factory=dict)
 
 
-def streams(settings: IncrementalSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: IncrementalSettings, task_context: TaskContext) -> list[StreamSource]:
     """One stream per context."""
     counted: Counter[str] = Counter()
     made = []
     number = -1
-    for file in _files(settings, material):
+    for file in _files(settings, task_context):
         for record in _parquet(file) if file.suffix.lower() == ".parquet" else read_records(file):
             number += 1
             row = _row(record, file)
             if row.startswith(settings.leave_out) or not (row.startswith(settings.sources) or not settings.sources):
                 count = len(record.data["questions"]) if isinstance(record.data.get("questions"), list) else 1
-                material.left_out.add(f"of source {row} (sources, leave_out)", f"context {number}", count=count)
+                task_context.left_out.add(f"of source {row} (sources, leave_out)", f"context {number}", count=count)
                 continue
-            left = None if material.limit is None else material.limit - counted[row]
-            asked = _asked(record, row, _instruction(settings, row))
-            material.beyond_limit([f"context {number} question {one.id}" for one in (asked[left:] if left is not None else [])])
+            left = None if task_context.limit is None else task_context.limit - counted[row]
+            asked = _questions_of(record, row, _instruction(settings, row))
+            task_context.beyond_limit(
+                [f"context {number} question {one.id}" for one in (asked[left:] if left is not None else [])]
+            )
             asked = asked[:left]
             if asked:
                 counted[row] += len(asked)
-                script = partial(material.questions_at_end, f"context {number}", record.text("context"), asked)
-                made.append(StreamSource(name=f"context {number}", seed=material.seed, script=script))
+                script = partial(task_context.questions_at_end, f"context {number}", record.text("context"), asked)
+                made.append(StreamSource(name=f"context {number}", seed=task_context.seed, script=script))
     return made
 
 
-def _files(settings: IncrementalSettings, material: TaskContext) -> list[Path]:
-    source = material.task.source
-    if material.data or source is None or source.file is None:
-        return material.files()
+def _files(settings: IncrementalSettings, task_context: TaskContext) -> list[Path]:
+    source = task_context.task.source
+    if task_context.data or source is None or source.file is None:
+        return task_context.files()
     names = dict.fromkeys(source.file.replace("{split}", split) for split in settings.splits)
-    return [path for name in names for path in located(source.model_copy(update={"file": name}), material.task)]
+    return [path for name in names for path in located(source.model_copy(update={"file": name}), task_context.task)]
 
 
 def _parquet(path: Path) -> Iterator[Record]:
@@ -96,7 +98,7 @@ def _parquet(path: Path) -> Iterator[Record]:
 
 
 def _about(record: Record) -> Record:
-    """What is known of a context; some files have nothing."""
+    """The metadata of a context; some files have none."""
     return record.inside("metadata") if record.data.get("metadata") is not None else Record({}, record.where)
 
 
@@ -111,7 +113,7 @@ def _instruction(settings: IncrementalSettings, row: str) -> str:
     return settings.instructions[max(fitting, key=len)].strip() if fitting else ""
 
 
-def _asked(record: Record, row: str, instruction: str) -> list[DocumentQuestion]:
+def _questions_of(record: Record, row: str, instruction: str) -> list[DocumentQuestion]:
     questions, answers = record.entries("questions"), record.entries("answers")
     about = _about(record)
     names = about.data.get("question_ids") or []

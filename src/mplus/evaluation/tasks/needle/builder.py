@@ -65,26 +65,26 @@ class NeedleSettings(Settings):
         return tuple(sorted(set(depths)))
 
 
-def streams(settings: NeedleSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: NeedleSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per length and turn; what is asked depends on the limit, what is read does not."""
-    haystack = Haystack(material)
+    haystack = Haystack(context)
     cells = [(turn, depth) for turn in range(settings.needles_per_cell) for depth in settings.depths]
-    asked = list(spread(cells, len(cells) if material.limit is None else material.limit))
+    asked = list(spread(cells, len(cells) if context.limit is None else context.limit))
     made = []
     for length in settings.lengths:
         for turn in dict.fromkeys(turn for turn, _ in asked):
             depths = frozenset(depth for at, depth in asked if at == turn)
             make = partial(_script, settings, haystack, length, turn, depths)
-            made.append(StreamSource(name=f"{short(length)} {turn}", seed=material.seed, script=make))
+            made.append(StreamSource(name=f"{short(length)} {turn}", seed=context.seed, script=make))
     return made
 
 
 def _script(settings: NeedleSettings, haystack: Haystack, length: int, turn: int, asked: frozenset[float]) -> EvalStream:
-    material = haystack.material
-    rng = Random(f"mplus needle {material.seed} {length} {turn}")
+    context = haystack.context
+    rng = Random(f"mplus needle {context.seed} {length} {turn}")
     needles = _needles(rng, len(settings.depths))
     opens = settings.depths[0] == 0
-    ids = [material.encode(("" if opens and not number else " ") + one.statement) for number, one in enumerate(needles)]
+    ids = [context.encode(("" if opens and not number else " ") + one.statement) for number, one in enumerate(needles)]
     needed = sum(map(len, ids))
     if needed > _MOST_FILLED * length:
         raise InputError(f"{len(ids)} needles of {needed} tokens are too many for a text of {length}; name fewer depths")
@@ -99,9 +99,9 @@ def _script(settings: NeedleSettings, haystack: Haystack, length: int, turn: int
         if depth in asked:
             name = f"{short(length)} {depth:g} {turn}"
             place = {"row": short(length), "column": f"{depth:g} %"}
-            question = material.question(name, needle.question, (needle.answer,), span, passage=needle.statement, **place)
+            question = context.question(name, needle.question, (needle.answer,), span, passage=needle.statement, **place)
             due.append((end, ScheduledQuestion(question, end - span[1])))
-    return material.script([units], due)
+    return context.script([units], due)
 
 
 def _needles(rng: Random, count: int) -> list[Needle]:

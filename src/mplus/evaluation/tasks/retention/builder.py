@@ -50,30 +50,30 @@ class RetentionSettings(Settings):
     nq_half: Literal["eval", "all"] = "eval"
 
 
-def streams(settings: RetentionSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: RetentionSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per pass over the sampled articles."""
-    files = material.files()
+    files = context.files()
     task = RetentionTask(
         data=read_passages(files[0]),
         distractors=[read_passages(file) for file in (*files[1:], *map(Path, settings.distractors))],
         distances=settings.distances,
-        limit=DEFAULT_LIMIT if material.limit is None else material.limit,
+        limit=DEFAULT_LIMIT if context.limit is None else context.limit,
         per_passage=settings.per_passage,
         max_answer_tokens=settings.max_answer_tokens,
         nq_half=settings.nq_half,
-        seed=material.seed,
-        message=material.task.message,
-        left_out=material.left_out,
+        seed=context.seed,
+        message=context.task.message,
+        left_out=context.left_out,
     )
-    scripts = task.scripts(material.encode, chunk_tokens=material.chunk_tokens, min_tokens=material.min_tokens)
+    scripts = task.scripts(context.encode, chunk_tokens=context.chunk_tokens, min_tokens=context.min_tokens)
     return [
-        StreamSource(name=f"pass {n} of {len(scripts)}", seed=material.seed, script=script) for n, script in enumerate(scripts, 1)
+        StreamSource(name=f"pass {n} of {len(scripts)}", seed=context.seed, script=script) for n, script in enumerate(scripts, 1)
     ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionTask:
-    """What is read and asked.
+    """Passages, distracting text behind them, and the questions about them.
 
     Attributes:
         data: passages with questions.
