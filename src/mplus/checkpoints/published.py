@@ -131,7 +131,11 @@ def load_published(directory: Path, asked: OpenArguments, *, overrides: dict[str
 
 
 def _filled(
-    tensors: CheckedTensors, config: dict[str, Any], model: LlamaForCausalLM, geometry: Geometry, retriever: PerLayerRetriever | None
+    tensors: CheckedTensors,
+    config: dict[str, Any],
+    model: LlamaForCausalLM,
+    geometry: Geometry,
+    retriever: PerLayerRetriever | None,
 ) -> tuple[Attached, InitialMemory]:
     """The model's parts and its initial memory, every tensor of the checkpoint in its place."""
     depth, width = model.config.num_hidden_layers, model.config.hidden_size
