@@ -171,9 +171,9 @@ def test_the_decoder_has_its_own_attention_again_after_every_pass(model: MPlusMo
     memory: Memory = filled(model)
     answer(model, memory, ids(6, 59)[None])
     assert model.attached.decoder.config._attn_implementation == before
-    with torch.no_grad(), grouped_on_cpu(model.attached.decoder, True):
+    with torch.no_grad(), grouped_on_cpu(model.attached.decoder):
         assert model.attached.decoder.config._attn_implementation == NAME
-    with grouped_on_cpu(model.attached.decoder, True):  # with gradient the fused kernel may be the slower one
+    with grouped_on_cpu(model.attached.decoder):  # with gradient the fused kernel may be the slower one
         assert model.attached.decoder.config._attn_implementation == before
 
 

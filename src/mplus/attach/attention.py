@@ -55,10 +55,10 @@ def additive_mask(*args: Any, dtype: torch.dtype = torch.float32, **kwargs: Any)
 
 
 @contextmanager
-def grouped_on_cpu(decoder: Decoder, wanted: bool) -> Iterator[None]:
+def grouped_on_cpu(decoder: Decoder) -> Iterator[None]:
     """Have a decoder that computes on a CPU with stock ``sdpa`` attend this way; any other choice of its owner stays."""
     config = decoder.config
-    if not wanted or config._attn_implementation != STOCK or decoder.device.type != "cpu" or torch.is_grad_enabled():
+    if config._attn_implementation != STOCK or decoder.device.type != "cpu" or torch.is_grad_enabled():
         yield
         return
     AttentionInterface.register(NAME, grouped)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mplus.attach.adapters import Adapters
-from mplus.attach.engine import Engine
 from mplus.attach.families import Decoder, rotate
 from mplus.attach.prefix_buffers import Shelf
 from mplus.retrieval.late_interaction import LateInteractionRetriever
@@ -24,7 +23,6 @@ class Attached:
         bos: [L, D], the vector that stands before all memory in each layer.
         position: [D], added to the new memory's rows before every layer of a write (paper section 3.1); None where not trained.
         retriever: None when there is no long-term memory to search.
-        engine: how it is computed; never what.
         shelf: buffers of the last read.
     """
 
@@ -33,15 +31,12 @@ class Attached:
     bos: Tensor
     position: Tensor | None
     retriever: PerLayerRetriever | LateInteractionRetriever | None
-    engine: Engine = field(default_factory=Engine)
     shelf: Shelf = field(default_factory=Shelf)
     _bos_kv: dict[str | None, tuple[int, list[tuple[Tensor, Tensor]]]] = field(default_factory=dict)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "engine":
-            self.adapters.fused = value.fused_adapters
-        elif name == "bos":  # another tensor, as in training: its version says nothing
+        if name == "bos":  # another tensor, as in training: its version says nothing
             self._bos_kv, self.shelf = {}, Shelf()
 
     def weights_version(self) -> int:

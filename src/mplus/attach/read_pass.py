@@ -92,8 +92,7 @@ class Reading:
         self.turns = EarlierTurns(attached.decoder, query.earlier, text_BT, self.lengths) if self._moves(query) else None
         self.rotations: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.slots: Prefix | None = None
-        in_place = attached.engine.in_place
-        self._cache = PrefixCache(attached.decoder.depth, self.prefix, room=room, storing=storing, in_place=in_place)
+        self._cache = PrefixCache(attached.decoder.depth, self.prefix, room=room, storing=storing)
 
     @property
     def adapter(self) -> str | None:
@@ -232,7 +231,7 @@ class Reading:
     @property
     def _may_keep(self) -> bool:
         """One prompt on one memory: whose buffers a later read can use."""
-        return self.attached.engine.reuse_prefix and len(self.memories) == 1 and isinstance(self.memories[0], Memory)
+        return len(self.memories) == 1 and isinstance(self.memories[0], Memory)
 
     def _placed(self) -> Prefix:
         """Buffers with BOS, short-term memory and what was found for all layers at once in their slots."""

@@ -109,7 +109,7 @@ def write_pass(
         raise InputError(f"one write takes at most {geometry.chunk_tokens} tokens, got {text}; use memory.write, which cuts text")
     with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
         run = _Run(attached, geometry, layout, ids, tail, initial, logits, states, recompute, lengths)
-        with attached.adapters.on(attached.adapters.write), grouped_on_cpu(attached.decoder, attached.engine.grouped_attention):
+        with attached.adapters.on(attached.adapters.write), grouped_on_cpu(attached.decoder):
             final = run.forward()
         return run.results(final)
 
@@ -151,7 +151,7 @@ class _Run:
         retriever = attached.retriever if "search" in layout.fields else None
         self.searched: tuple[int, ...] = () if retriever is None else retriever.layers
         self.states, self.recompute = states, recompute
-        self.may_stop = attached.engine.short_writes and not logits and not (recompute and torch.is_grad_enabled())
+        self.may_stop = not logits and not (recompute and torch.is_grad_enabled())
         self.narrows = self.may_stop and geometry.write_tap == "output" and not torch.is_grad_enabled()
         positions = torch.arange(self.prefix, device=ids.device)[None]
         self.rotation = self.decoder.rotation(positions, attached.bos) if self.prefix else None
@@ -189,8 +189,6 @@ class _Run:
             except Enough:
                 return None
         states: Tensor = out.last_hidden_state
-        if not self.attached.engine.short_writes and not self.wants_logits:
-            decoder.model.lm_head(states)  # as published: a write is a whole forward pass
         return states
 
     @contextmanager

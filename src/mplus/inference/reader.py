@@ -128,7 +128,7 @@ class Reader:
         with (
             explain_out_of_memory(lambda free: self._no_room(memories, room, free), self.writer.device),
             torch.no_grad(),
-            grouped_on_cpu(parts.decoder, parts.engine.grouped_attention),
+            grouped_on_cpu(parts.decoder),
         ):
             reading = Reading(
                 parts,

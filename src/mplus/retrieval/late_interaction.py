@@ -19,7 +19,7 @@ from mplus.retrieval import block_scores
 from mplus.retrieval.blocks import BlockTable, recency_tail
 from mplus.retrieval.projectors import PLAIN, perceptron
 from mplus.retrieval.protocol import planned_tokens
-from mplus.retrieval.read_plan import ReadRule, plan_read
+from mplus.retrieval.read_plan import LayoutRule, plan_read
 from mplus.retrieval.result import RetrievalResult
 
 log = logging.getLogger(__name__)
@@ -140,10 +140,10 @@ class LateInteractionRetriever(nn.Module):
             return memory.geometry.reads_ltm and len(memory.short_term) > 0
         return planned_tokens(memory) > 0
 
-    def rule(self, memory: Memory) -> ReadRule:
+    def rule(self, memory: Memory) -> LayoutRule:
         """Budget and layout of a read of this memory, in blocks."""
         geometry, block = memory.geometry, memory.geometry.block_tokens
-        return ReadRule(
+        return LayoutRule(
             budget=geometry.ltm_read_tokens // block,
             neighbours=geometry.neighbour_blocks,
             window=self.window,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadRule:
+class LayoutRule:
     """Budget and layout of a read, in blocks.
 
     Attributes:
@@ -50,7 +50,7 @@ class ReadPlan:
 
 
 def plan_read(
-    scores: Tensor, positions: Tensor, is_short_term: Tensor, rule: ReadRule, *, confident: bool | None = None
+    scores: Tensor, positions: Tensor, is_short_term: Tensor, rule: LayoutRule, *, confident: bool | None = None
 ) -> ReadPlan:
     """Choose blocks by the scores of the windows that begin at them, and lay them out.
 
@@ -75,12 +75,12 @@ def plan_read(
     return ReadPlan(left.nonzero()[:, 0], retrieved, recent)
 
 
-def is_confident(scores: Tensor, rule: ReadRule) -> bool:
+def is_confident(scores: Tensor, rule: LayoutRule) -> bool:
     """Whether the best of the scores [m] reaches what the rule asks for."""
     return rule.min_confidence is None or not scores.numel() or bool(scores.amax() >= rule.min_confidence)
 
 
-def _recent_blocks(scores: Tensor, short: Tensor, rule: ReadRule, confident: bool | None) -> int:
+def _recent_blocks(scores: Tensor, short: Tensor, rule: LayoutRule, confident: bool | None) -> int:
     """How many of the newest of the short-term blocks [s] stay beside the prompt."""
     if not rule.best_last or not (is_confident(scores, rule) if confident is None else confident):
         return short.shape[0]
