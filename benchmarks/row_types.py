@@ -1,4 +1,4 @@
-"""What the number types of long-term rows cost: ``python benchmarks/row_types.py --model smollm2-135m``.
+"""What the number types of long-term rows cost: ``python -m benchmarks.row_types --model smollm2-135m``.
 
 Three tables. Rows: relative error of K and V of real text, and bytes. Reads: how far next-token logits move when the same memory
 keeps its long-term rows in another type. Search: of the blocks that the keys as they are choose, the share that rounded keys
@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.stored_keys import StoredKeys
 from mplus import Memory, MPlusModel
 from mplus.attach.find import prompt_features
 from mplus.corpus.python_docs import python_text
@@ -137,15 +137,9 @@ class Searched:
 
     @classmethod
     def stored(cls, directory: Path, questions: int) -> Searched:
-        """Of ``experiments/stream_keys.py``; facts whose keys are not there yet are left out."""
-        keys = [load_file(path)["search"] for path in sorted(directory.glob("keys-*.safetensors"))]
-        held = sum(map(len, keys))
-        table = load_file(directory / "queries.safetensors")
-        facts = json.loads((directory / "facts.json").read_text())["facts"]
-        known = [number for number, fact in enumerate(facts) if fact["end"] <= held]
-        known = known[:: max(1, len(known) // questions)][:questions]
-        queries = [(table[f"query.{number}"][None], table[f"weight.{number}"][None]) for number in known]
-        return cls(keys, queries, [(facts[number]["first"], facts[number]["end"]) for number in known])
+        """Keys and queries of ``experiments/stream_keys.py``."""
+        stored = StoredKeys.read(directory, questions)
+        return cls([stored.keys_MF], [(query[None], weight[None]) for query, weight in stored.queries], list(stored.spans))
 
     @classmethod
     def written(cls, model: MPlusModel, memory: Memory, prompts: list[list[int]]) -> Searched:
@@ -275,7 +269,7 @@ def main() -> None:
         "schema": 1,
         "model": options.model,
         "dtype": str(model.attached.decoder.dtype).removeprefix("torch."),
-        "geometry": model.geometry.model_dump(),
+        "geometry": model.geometry.flat(),
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "long_term_tokens": len(memory.long_term),

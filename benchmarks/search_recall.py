@@ -1,5 +1,5 @@
 """What the two-level search loses against the exact one, and what it costs, on real search keys:
-``python benchmarks/search_recall.py --keys DIR``.
+``python -m benchmarks.search_recall --keys DIR``.
 
 DIR is made by ``experiments/stream_keys.py``: search keys of a long streamed text (six voting layers of 64 numbers), and questions
 about facts in it. Both searches are those of a read (``find_by_vote``, ``find_in_layer``), over a long-term memory that holds these keys.
@@ -15,6 +15,7 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -23,16 +24,16 @@ from typing import Any, cast
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.stored_keys import StoredKeys
 from mplus.attach.find import find_by_vote, find_in_layer
-from mplus.config import Geometry, make_geometry
 from mplus.memory.index.levels import KeyLevels
 from mplus.memory.long_term import LongTerm
 from mplus.memory.rows import RowLayout
 from mplus.memory.short_term import ShortTerm
 from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.settings import Geometry
 
 LAYERS, WIDTH = 6, 64
 BLOCK = 16
@@ -53,30 +54,18 @@ class StoredLayer(LayerRetriever):
         return normed_BTD
 
 
-class Keys:
-    """Real keys of a text, then synthetic ones made of them."""
-
-    def __init__(self, directory: Path, questions: int) -> None:
-        self.real = torch.cat([load_file(path)["search"] for path in sorted(directory.glob("keys-*.safetensors"))])
-        stored = load_file(directory / "queries.safetensors")
-        facts = json.loads((directory / "facts.json").read_text(encoding="utf-8"))
-        every = list(range(0, len(facts["facts"]), max(1, len(facts["facts"]) // questions)))[:questions]
-        self.window = int(facts["window"])
-        self.queries = [(stored[f"query.{number}"], stored[f"weight.{number}"]) for number in every]
-        self.spans = [(facts["facts"][number]["first"], facts["facts"][number]["end"]) for number in every]
-
-    def pieces(self, total: int, seed: int = 0) -> Any:
-        """`total` keys [n, F], real ones first."""
-        generator = torch.Generator().manual_seed(seed)
-        for start in range(0, total, PIECE):
-            end = min(start + PIECE, total)
-            own = self.real[start:end]
-            if own.shape[0] < end - start:
-                count = end - start - own.shape[0]
-                rows = torch.randint(0, self.real.shape[0], (LAYERS, count), generator=generator)
-                parts = [self.real[rows[layer], layer * WIDTH : (layer + 1) * WIDTH] for layer in range(LAYERS)]
-                own = torch.cat([own, torch.cat(parts, 1)])
-            yield own
+def pieces(real_MF: Tensor, total: int, seed: int = 0) -> Iterator[Tensor]:
+    """`total` keys [n, F]: real ones of a text, then synthetic ones made of them."""
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, total, PIECE):
+        end = min(start + PIECE, total)
+        own = real_MF[start:end]
+        if own.shape[0] < end - start:
+            count = end - start - own.shape[0]
+            rows = torch.randint(0, real_MF.shape[0], (LAYERS, count), generator=generator)
+            parts = [real_MF[rows[layer], layer * WIDTH : (layer + 1) * WIDTH] for layer in range(LAYERS)]
+            own = torch.cat([own, torch.cat(parts, 1)])
+        yield own
 
 
 def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
@@ -106,8 +95,8 @@ def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
     )
 
 
-def vote_memory(keys: Keys, total: int, search_dtype: str) -> Any:
-    geometry = make_geometry(
+def vote_memory(keys: StoredKeys, total: int, search_dtype: str) -> Any:
+    geometry = Geometry(
         stm_tokens=512,
         ltm_read_tokens=256,
         ltm_capacity=total,
@@ -115,15 +104,15 @@ def vote_memory(keys: Keys, total: int, search_dtype: str) -> Any:
         ltm_dtype="bfloat16",
         ltm_search_dtype=search_dtype,
     )
-    return held(keys.pieces(total), geometry, LAYERS * WIDTH, 1)
+    return held(pieces(keys.keys_MF, total), geometry, LAYERS * WIDTH, 1)
 
 
-def layer_memory(keys: Keys, total: int, layer: int, read: int, search_dtype: str) -> Any:
-    geometry = make_geometry(
+def layer_memory(keys: StoredKeys, total: int, layer: int, read: int, search_dtype: str) -> Any:
+    geometry = Geometry(
         drop="per_layer", retrieval="per_layer", stm_tokens=2560, ltm_read_tokens=read, ltm_capacity=total, block_tokens=1,
         neighbour_blocks=0, ltm_dtype="bfloat16", ltm_search_dtype=search_dtype,
     )  # fmt: skip
-    own = (piece[:, layer * WIDTH : (layer + 1) * WIDTH] for piece in keys.pieces(total))
+    own = (piece[:, layer * WIDTH : (layer + 1) * WIDTH] for piece in pieces(keys.keys_MF, total))
     return held(own, geometry, WIDTH, 1)
 
 
@@ -141,7 +130,7 @@ def both(search: Any, rounds: int = 3) -> tuple[list[Any], list[float], list[flo
     return out, seconds[True], seconds[False]
 
 
-def measure_vote(keys: Keys, total: int, search_dtype: str) -> dict[str, Any]:
+def measure_vote(keys: StoredKeys, total: int, search_dtype: str) -> dict[str, Any]:
     """Shared retrieval at one size."""
     memory = vote_memory(keys, total, search_dtype)
     attached = SimpleNamespace(retriever=StoredVote(tuple(range(LAYERS)), WIDTH, window=keys.window))
@@ -184,7 +173,7 @@ def measure_vote(keys: Keys, total: int, search_dtype: str) -> dict[str, Any]:
 
 
 def measure_layer(
-    keys: Keys, total: int, read: int, layers: tuple[int, ...], search_dtype: str, candidates: int | None
+    keys: StoredKeys, total: int, read: int, layers: tuple[int, ...], search_dtype: str, candidates: int | None
 ) -> dict[str, Any]:
     """Retrieval of single layers at one size."""
     KeyLevels.candidates_per_token = candidates or KeyLevels.candidates_per_token
@@ -231,7 +220,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=None, help="of the search of one layer, if not the default")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
-    keys, console = Keys(options.keys, options.questions), Console()
+    keys, console = StoredKeys.read(options.keys, options.questions), Console()
     votes = []
     for size in filter(None, options.sizes.split(",")):
         votes.append(measure_vote(keys, int(size) // BLOCK * BLOCK, options.search_dtype))

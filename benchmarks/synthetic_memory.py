@@ -3,7 +3,7 @@
 Legend: M long-term rows, n rows of one piece, L layers.
 
 A random row costs what a written one costs; writing 2,560 tokens on two busy cores takes a minute for each memory. Long-term rows
-go through the store's own append, so their form on the shelf is the real one.
+go through the store's own append, so their form in the store is the real one.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
 from mplus.retriever import VoteRetriever
 from mplus.text.prompts import Prompts
-from mplus.training.bank.chunk_encoder import chat_ids
+from mplus.training.bank.question_states import chat_ids
 
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)
 

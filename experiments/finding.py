@@ -11,11 +11,11 @@ from mplus.attach.places import Places
 from mplus.attach.vote import vote
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
-from mplus.demo.job import DEFAULT_DISTANCES
+from mplus.evaluation.tasks.facts.builder import DEFAULT_DISTANCES
 from mplus.retriever import VoteRetriever
 from mplus.text.files import read_text
 from mplus.text.prompts import Prompts
-from mplus.training.bank.chunk_encoder import chat_ids
+from mplus.training.bank.question_states import chat_ids
 
 
 def main() -> None:

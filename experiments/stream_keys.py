@@ -22,7 +22,7 @@ from mplus.corpus.stream import build_stream
 from mplus.memory.rows import EncodedChunk
 from mplus.retriever import VoteRetriever
 from mplus.text.prompts import Prompts
-from mplus.training.bank.chunk_encoder import chat_ids
+from mplus.training.bank.question_states import chat_ids
 
 PART_TOKENS = 50_000
 

@@ -6,7 +6,7 @@ Legend: T prompt or text tokens, N short-term tokens, k long-term tokens read, M
 from __future__ import annotations
 
 from benchmarks.cost_model import Shape
-from mplus.config import Geometry
+from mplus.settings import Geometry
 
 
 def key_flops(shape: Shape, tokens: int) -> int:

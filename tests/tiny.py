@@ -28,7 +28,6 @@ from transformers import (
 )
 
 from mplus import Geometry, Memory, MPlusModel
-from mplus.config import make_geometry
 from mplus.memory.index.levels import KeyLevels
 from mplus.memory.index.sketch import BlockSketch
 
@@ -85,7 +84,7 @@ def tiny_geometry(**changed: Any) -> Geometry:
         "block_tokens": 4,
         "neighbour_blocks": 0,
     }
-    return make_geometry(**{**fields, **changed})
+    return Geometry(**{**fields, **changed})
 
 
 SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

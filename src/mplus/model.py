@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from mplus.checkpoints.arguments import OpenSettings
     from mplus.checkpoints.load_report import LoadReport
     from mplus.checkpoints.loaded_model import LoadedModel
-    from mplus.config import Geometry, GeometrySettings, MemoryFormat
     from mplus.inference.reader import MPlusOutput
     from mplus.inference.request import Readable
     from mplus.memory.arguments import Text
     from mplus.memory.memory import Memory
     from mplus.memory.rows import EncodedChunk
     from mplus.memory.stores.protocol import Storage
+    from mplus.settings import Geometry, GeometrySettings, MemoryFormat
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -185,7 +185,7 @@ class MPlusModel:
 
         What was there is replaced whole or not at all.
         """
-        from mplus.checkpoints.storing import save_delta
+        from mplus.checkpoints.delta import save_delta
 
         save_delta(self.checkpoint, Path(directory), include_base=include_base)
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 import mplus
 from mplus import Memory, MPlusModel
-from mplus.config import make_geometry
 from mplus.errors import GeometryError
 from mplus.memory.manifest import MANIFEST
+from mplus.settings import Geometry
 from tests.conftest import TinyModel
 from tests.contract.plain import Plain
 from tests.tiny import SETUPS, contents, filled, ids, same_contents, tiny_geometry
@@ -171,4 +171,4 @@ def test_a_model_stored_before_there_was_a_choice_reads_the_best() -> None:
     path = Path(mplus.__file__).parent / "assets" / "smollm2-135m" / "mplus.json"
     stored = json.loads(path.read_text(encoding="utf-8"))["geometry"]
     stored.pop("choice", None)
-    assert make_geometry(**stored).choice == "best"
+    assert Geometry(**stored).choice == "best"

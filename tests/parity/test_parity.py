@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.checkpoints.published_memory import bookkeeping_of, memory_from_state, state_of, written_from_hidden
-from mplus.config import MemoryFormat
 from mplus.memory.rows import EncodedChunk
+from mplus.settings import MemoryFormat
 from tests.parity.conftest import OpenModel
 from tests.parity.recorded import Case, CaseRef, Check, Deviations, data_is_required, parity_dir
 

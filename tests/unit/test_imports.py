@@ -17,7 +17,7 @@ ORDER: list[set[str]] = [
     {"errors"},
     {"runtime"},
     {"text"},
-    {"config", "corpus"},
+    {"settings", "corpus"},
     {"memory"},
     {"retriever"},
     {"attach"},
@@ -40,7 +40,7 @@ WITHOUT = {
     "memory": {"transformers", "peft"},
     "text": {"transformers", "peft"},
     "retriever": {"transformers", "peft"},
-    "config": {"torch"},
+    "settings": {"torch"},
     "errors": {"torch"},
 }
 """Rooms to packages they do not know."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mplus import Memory, MPlusModel
-from mplus.config import MemoryFormat
+from mplus.settings import MemoryFormat
 from tests import tiny
 from tests.tiny import SETUPS, contents, filled, ids
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from mplus.attach.drawn import Found
-from mplus.config import Geometry
 from mplus.memory.memory import Memory
 from mplus.retriever import best_places
+from mplus.settings import Geometry
 
 
 def recent_tokens(births: Tensor, now: int, geometry: Geometry) -> int:

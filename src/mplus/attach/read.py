@@ -27,11 +27,11 @@ from mplus.attach.find import find_by_vote, find_in_layer, planned_tokens, promp
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
 from mplus.attach.prefix import Prefix, Standing, with_room
-from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk, Rows
 from mplus.memory.short_term import ShortTerm
+from mplus.settings import Geometry
 from mplus.text.prompts import Prompts
 from mplus.text.search_query import Query
 

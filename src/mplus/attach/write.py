@@ -24,10 +24,10 @@ from mplus.attach.families import rotate
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
 from mplus.attach.recompute import recomputed
-from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.memory.rows import EncodedChunk, RowLayout, Rows
 from mplus.retriever import VoteRetriever
+from mplus.settings import Geometry
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from mplus.attach.adapters import TARGETS
 from mplus.checkpoints.base_models.stock import has_tied_head, save_generation_config
-from mplus.checkpoints.directories import replace_directory
+from mplus.checkpoints.delta import place_for_model
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.published import READ, WRITE, geometry_of, is_published
-from mplus.checkpoints.storing import place_for_model
 from mplus.checkpoints.tensors import read_json, read_tensors
-from mplus.config import Geometry
 from mplus.errors import CheckpointError, InputError
 from mplus.retriever import LayerRetriever
+from mplus.runtime.atomic import replace_directory
+from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -201,8 +201,8 @@ def _write_name(loaded: LoadedModel) -> str:
 
 
 def _check(own: Geometry, published: Geometry) -> None:
-    for name, value in own.model_dump().items():
-        there = getattr(published, name)
+    for name, value in own.flat().items():
+        there = published.flat()[name]
         unused = name == "neighbour_blocks" and own.retrieval == "per_layer"  # there every token is found alone
         if name in NOT_STORED or value == there or unused or (not own.ltm and name.startswith(("ltm_", "neighbour"))):
             continue

@@ -17,13 +17,13 @@ from torch import Tensor
 from mplus.attach.parts import Attached
 from mplus.attach.write import project_rows, search_keys
 from mplus.checkpoints.load_report import LoadReport
-from mplus.config import MemoryFormat
 from mplus.errors import InputError
 from mplus.memory.long_term import LongTerm
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk, Rows
 from mplus.memory.short_term import ShortTerm
 from mplus.retriever import VoteRetriever
+from mplus.settings import MemoryFormat
 
 CACHED = ("cached_memories", "cached_keys", "cached_ages")
 

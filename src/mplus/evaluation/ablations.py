@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,10 @@ from typing import Any, Final
 
 import yaml
 
-from mplus.config import SYMBOLS, Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.evaluation.systems.protocol import SYSTEMS
+from mplus.runtime.suggest import did_you_mean
+from mplus.settings import PATHS, SYMBOLS
 
 OF_A_READ: Final = frozenset(
     {
@@ -24,10 +24,10 @@ OF_A_READ: Final = frozenset(
         "choice",
     }
 )
-"""What changes a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
+"""Settings that change a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
 
 OF_A_WRITE: Final = frozenset({"new_tokens", "chunk_tokens", "min_write_tokens", "write_tap"})
-"""What changes the write pass that all memories of a run share."""
+"""Settings that change the write pass that all memories of a run share."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _RESERVED: Final = (*SYSTEMS, "read")
@@ -104,9 +104,9 @@ def parse_sizes(entries: Sequence[str]) -> dict[str, Any]:
         if not equals or not key or not value:
             raise InputError(f"'{entry.strip()}' is no setting of the memory; expected KEY=VALUE like K0=512")
         name = SYMBOLS.get(key, key)
-        if name not in Geometry.model_fields:
-            near = difflib.get_close_matches(name, [*Geometry.model_fields, *SYMBOLS], n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(SYMBOLS)} and the fields of Geometry"
+        if name not in PATHS:
+            known = f"known: {', '.join(SYMBOLS)} and the fields of Geometry"
+            hint = did_you_mean(name, [*PATHS, *SYMBOLS], otherwise=known)
             raise InputError(f"the memory has no setting '{key}'; {hint}")
         if name in sizes:
             raise InputError(f"{name} is given twice; give it once")

@@ -8,7 +8,6 @@ do is left out.
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 import logging
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from mplus.attach.families import Decoder
 from mplus.errors import InputError
 from mplus.inference.own_view import refusals
 from mplus.inference.request import Request
+from mplus.runtime.suggest import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -150,10 +150,8 @@ def _check_known(others: dict[str, Any], names: set[str], model: Any, reads: boo
         if name == "token_type_ids" and not torch.as_tensor(others[name], device="cpu").any():
             del others[name]  # what many tokenizers add of their own accord, and says nothing
         elif name not in known:
-            nearest = difflib.get_close_matches(name, sorted(known | names), 1, 0.8)
-            hint = (
-                f"did you mean {nearest[0]!r}?" if nearest else "what a chat template is told goes into chat(..., template={...})"
-            )
+            elsewhere = "what a chat template is told goes into chat(..., template={...})"
+            hint = did_you_mean(name, sorted(known | names), otherwise=elsewhere, cutoff=0.8)
             raise InputError(f"generate has no setting {name!r}; {hint}")
 
 

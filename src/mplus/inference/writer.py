@@ -16,13 +16,13 @@ from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.published_memory import longterm_rows, rows_of_hidden
-from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory.budget import explain_out_of_memory, no_room_for_chunks
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk, RowLayout, Rows
 from mplus.retriever import VoteRetriever
 from mplus.runtime.turns import TurnLock, turn_of
+from mplus.settings import Geometry, MemoryFormat
 from mplus.text import chunking
 from mplus.text.prompts import check_ids
 
@@ -65,7 +65,7 @@ class Writer:
                 tensors["mplus.position"] = self.parts.position
             if self.parts.retriever is not None:
                 tensors.update({f"mplus.retriever.{name}": value for name, value in self.parts.retriever.state_dict().items()})
-            rules = self.checkpoint.geometry.model_dump(include=set(RULES_OF_A_READ))
+            rules = {name: value for name, value in self.checkpoint.geometry.flat().items() if name in RULES_OF_A_READ}
             self._fingerprint = fingerprint(tensors, note=repr(sorted(rules.items())))
         return self._fingerprint
 
@@ -200,7 +200,7 @@ class Writer:
         if memory_format not in get_args(MemoryFormat):
             raise InputError(f"memory_format {memory_format!r} is not known; choose {' or '.join(get_args(MemoryFormat))}")
         for name in RULES_OF_A_READ:
-            own, asked = getattr(self.checkpoint.geometry, name), getattr(geometry, name)
+            own, asked = self.checkpoint.geometry.flat()[name], geometry.flat()[name]
             if own != asked:
                 raise GeometryError(
                     f"{name} belongs to the model ({own!r}), a memory cannot have {asked!r}; open the model with it"

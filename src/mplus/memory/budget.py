@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from mplus.config import Geometry, MemoryFormat
 from mplus.errors import CapacityError
 from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
+from mplus.settings import Geometry, MemoryFormat
 
 REFUSALS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 """What torch says, on every device and system, when a tensor cannot be made (lower case)."""

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
 from mplus.memory import budget
 from mplus.memory.index.levels import KeyLevels
 from mplus.memory.index.sketch import BlockSketch
@@ -22,6 +21,7 @@ from mplus.memory.row_codec import SCALE, RowCodec
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.protocol import Storage, Store
 from mplus.memory.stores.ram import RamStorage
+from mplus.settings import Geometry
 
 KEEP_ABOVE = 0.01  # published: a row stays while its recall frequency minus the decay exceeds this
 

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory import budget, drops
 from mplus.memory.arguments import Text, checked_seed, checked_source, checked_text, runs
@@ -25,11 +24,12 @@ from mplus.memory.long_term import LongTerm
 from mplus.memory.row_codec import check_row_types
 from mplus.memory.rows import EncodedChunk
 from mplus.memory.short_term import ShortTerm
-from mplus.memory.state import MemoryState, StateAttribute, Waiting, ordinary_tensors
+from mplus.memory.state import MemoryState, PendingText, StateAttribute, ordinary_tensors
 from mplus.memory.stats import MemoryStats
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
 from mplus.runtime.turns import TurnLock
+from mplus.settings import Geometry, MemoryFormat
 from mplus.text.prompts import SEPARATOR, check_ids
 
 __all__ = ["Encoder", "Memory", "MemoryStats"]
@@ -56,7 +56,7 @@ class Memory:
     tail = StateAttribute[Tensor | None]()
     now = StateAttribute[int]()
     tokens_read = StateAttribute[int]()
-    pending = StateAttribute[Waiting]()
+    pending = StateAttribute[PendingText]()
     initialised = StateAttribute[bool]()
 
     def __init__(
@@ -204,7 +204,7 @@ class Memory:
         dropped: Tensor | None,
         keep_dropped: bool,
         sources: tuple[tuple[str | None, int], ...],
-        pending: Waiting,
+        pending: PendingText,
     ) -> None:
         """Take a write pass in; `pending` waits afterwards."""
         missing = sorted(set(self.layout.fields) - set(written.rows))
@@ -269,7 +269,7 @@ class Memory:
             ranks = drops.choose(short_term, self.geometry, generator, written.tokens)
         else:
             finds_blocks = keep_dropped and self.geometry.reads_ltm and self.geometry.retrieval == "shared"
-            ranks = drops.given(short_term, dropped, self.geometry.block_tokens if finds_blocks else 1)
+            ranks = drops.checked_ranks(short_term, dropped, self.geometry.block_tokens if finds_blocks else 1)
         places = short_term.capacity_tokens - len(short_term) + ranks.shape[1]
         if written.tokens > places:
             raise InputError(

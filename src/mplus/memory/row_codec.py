@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
 from mplus.errors import GeometryError
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.protocol import FieldSpec
+from mplus.settings import Geometry
 
 LEVELS = 127  # on each side of 0; -128 stays unused, so that a number and its negative round alike
 SCALE_DTYPE = torch.bfloat16

@@ -24,13 +24,13 @@ from benchmarks.synthetic_memory import bytes_of, grow_long, random_ids, shortag
 from benchmarks.thresholds import RegressionThresholds
 from benchmarks.timing import Spread, interleaved, ratio, spread
 from benchmarks.work import work_of
-from mplus.config import make_geometry
 from mplus.errors import InputError
 from mplus.memory import budget
 from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
 from mplus.model import MPlusModel
+from mplus.settings import Geometry
 
 THRESHOLDS = Path(__file__).parents[3] / "benchmarks" / "thresholds.json"
 
@@ -133,7 +133,7 @@ def test_bytes_of_a_row_at_the_measured_shape_meet_the_targets() -> None:
     published = 4 * 512 + 4 * 32 + 8 + 4
     sizes = {}
     for kind in systems.row_types():
-        geometry = make_geometry(
+        geometry = Geometry(
             drop="per_layer", retrieval="per_layer", block_tokens=1, neighbour_blocks=0, **systems.storage_fields(kind)
         )
         sizes[kind] = bytes_per_row(RowCodec(layout, geometry).fields)

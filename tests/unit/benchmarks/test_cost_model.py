@@ -24,10 +24,10 @@ from benchmarks.synthetic_memory import grow_long, random_ids
 from benchmarks.work import work_of
 from mplus import Memory, MPlusModel
 from mplus.attach.cache import passed
-from mplus.config import make_geometry
 from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
+from mplus.settings import Geometry
 from tests.flops import decode_flops, read_flops, write_flops
 
 HELD, QUERY = 100, 5
@@ -160,7 +160,10 @@ def test_the_least_bytes_are_each_thing_moved_once(tiny: MPlusModel) -> None:
     shape, one = Shape.of(tiny), Shape.of(tiny).prefix_bytes(1)
     assert shape.least_decode_bytes(50) == shape.weight_bytes + 50 * one
     keys = shape.layers * HELD * shape.key_width
-    assert shape.least_read_bytes(short=7, found=3, held=HELD, search_itemsize=1) == shape.weight_bytes + keys + (7 + 3 * 3) * one
+    assert (
+        shape.least_read_bytes(short=7, retrieved=3, held=HELD, search_itemsize=1)
+        == shape.weight_bytes + keys + (7 + 3 * 3) * one
+    )
     assert shape.least_write_bytes(tiny.geometry.new_tokens) == shape.weight_bytes + 4 * tiny.geometry.new_tokens * one
 
 
@@ -186,7 +189,7 @@ def test_bytes_per_token_follow_from_the_shape_and_meet_the_targets(
             format=memory_format, layers=layers, fields={**content, "search": (searched,)}, search_groups=groups,
             dtype=torch.float32, device=torch.device("cpu"),
         )  # fmt: skip
-        return bytes_per_row(RowCodec(layout, make_geometry(**{**rules, **fields})).fields) * groups
+        return bytes_per_row(RowCodec(layout, Geometry(**{**rules, **fields})).fields) * groups
 
     literal = stored("hidden", {"hidden": (width,)}, eviction="countdown", **systems.LITERAL_FIELDS)
     content: dict[str, tuple[int, ...]] = {"keys": (kv_heads, 64), "values": (kv_heads, 64)}

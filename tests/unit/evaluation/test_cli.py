@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mplus import MPlusModel
-from mplus.cli import eval_run as command
+from mplus.cli import eval as command
 from mplus.cli import main
 from tests import tiny
 from tests.evaluating import squad_file
@@ -158,7 +158,7 @@ def test_a_run_that_ends_early_does_not_look_finished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mplus.evaluation.job.run_script", stop)
+        patch.setattr("mplus.evaluation.task_run.run_stream", stop)
         assert main([*usual, "--overwrite"]) == 130
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"samples.jsonl", "run.json", "sessions.jsonl"}
     assert main(usual) == 0  # there was no sample: nothing has to be said to begin again

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mplus.config import MemoryFormat
+from mplus.settings import MemoryFormat
 from tests import tiny
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
 from mplus.memory.long_term import LongTerm
 from mplus.memory.rows import RowLayout
+from mplus.settings import Geometry
 from tests.tiny import tiny_geometry
 
 LAYERS = 2

@@ -19,14 +19,15 @@ import mplus.memory
 from mplus import Memory, MPlusModel
 from mplus.errors import CapacityError, InputError, ReentryError
 from mplus.memory.stores.disk import DiskStorage
+from mplus.runtime import atomic
 from tests.conftest import TinyModel
 from tests.tiny import contents, filled, ids, same_contents
 
-ROOM = str(Path(mplus.memory.__file__).parent)
+ROOM = (str(Path(mplus.memory.__file__).parent), str(Path(atomic.__file__)))
 POSITIONS = 12  # of each kind; ``python -m tests.abuse`` tries thousands
 
 
-def interrupted(act: Callable[[], object], line: int, where: str = ROOM) -> int:
+def interrupted(act: Callable[[], object], line: int, where: tuple[str, ...] | str = ROOM) -> int:
     """Run `act` and raise KeyboardInterrupt at the `line`-th line of code below `where`; gives the lines that ran."""
     seen = 0
 

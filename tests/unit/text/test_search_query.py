@@ -22,7 +22,8 @@ from mplus.evaluation.systems.memory import MemorySystem
 from mplus.retriever import LayerRetriever
 from mplus.text.prompts import Prompts
 from mplus.text.search_query import Query, last_user_messages, last_user_turn, turn_markers
-from mplus.training.bank.question_bank import Asked, Form, QuestionBank
+from mplus.training.bank.question_bank import PreparedQuestion, QuestionBank
+from mplus.training.bank.question_states import Form
 from tests.tiny import FAMILIES, byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 
 LLAMA_3 = (
@@ -286,10 +287,10 @@ def test_generation_with_and_without_cache_and_beside_others_says_the_same(model
 
 def test_training_searches_behind_a_system_prompt_as_with_the_question_alone(model: MPlusModel) -> None:
     question: Any = SimpleNamespace(text="Who has 7 keys?", answer="Ana", span=(0, 3), kind="fact", is_fact=True)
-    found: dict[Form, Asked] = {}
+    found: dict[Form, PreparedQuestion] = {}
     for form in get_args(Form):
-        makers: Any = SimpleNamespace(tokens=32)
-        found[form] = QuestionBank(model, makers, 1, 1, {form: 1.0}, random.Random(0))._asked([question])[0]
+        bank = QuestionBank(model, 1, 32, per_chunk=1, forms={form: 1.0}, randomness=random.Random(0))
+        found[form] = bank.prepare([question])[0]
     assert len(found["system"].prompt) > len(found["chat"].prompt) == found["chat"].states.shape[1]
     assert torch.equal(found["system"].states, found["chat"].states)
 

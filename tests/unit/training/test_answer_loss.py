@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from mplus import Memory, MPlusModel
 from mplus.attach.find import find_by_vote, prompt_features
-from mplus.training.objectives.answer_loss import Answered, answer_loss, by_length, joined, padded, read_states
+from mplus.training.objectives.answer_loss import AnswerLoss, answer_loss, by_length, joined, padded, read_states
 from tests.tiny import filled, ids, tiny_model
 
 
@@ -74,7 +74,7 @@ def test_groups_hold_every_row_once_in_the_order_of_lengths() -> None:
     groups = by_length(prompts, answers, 2)
     assert groups == [[1, 3], [4, 2], [0]]
     exact = torch.tensor([True, False, True, False, True])
-    parts = [Answered(torch.tensor(1.0), exact[rows], 0, len(rows)) for rows in groups]
+    parts = [AnswerLoss(torch.tensor(1.0), exact[rows], 0, len(rows)) for rows in groups]
     assert joined(parts, groups).exact.tolist() == exact.tolist()
 
 

@@ -225,7 +225,7 @@ class HarnessModel:
     def _read_tokens(self) -> int:
         """Most tokens that stand before a prompt which reads a memory."""
         geometry = self.model.geometry
-        return 1 + geometry.stm_tokens + geometry.ltm_read_tokens + geometry.min_write_tokens
+        return int(1 + geometry.stm_tokens + geometry.ltm_read_tokens + geometry.min_write_tokens)
 
     # -- asking ----------------------------------------------------------------------------------------------------
 

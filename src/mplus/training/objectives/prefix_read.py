@@ -21,7 +21,7 @@ from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks
 from mplus.attach.recompute import recomputed
 from mplus.model import MPlusModel
-from mplus.training.bank.step_table import StepTable
+from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.selection import Selection
 from mplus.training.sampling.memory_view import MemoryView
 
@@ -35,21 +35,21 @@ class PrefixRead:
         views: what each row sees, B of them.
         search: how long-term tokens are chosen.
         ids, text: [B, T] left-padded token ids, and False at padding.
-        recompute: layers that keep only their input for the backward pass.
+        checkpointed: layers that keep only their input for the backward pass.
     """
 
     def __init__(
         self,
         model: MPlusModel,
-        table: StepTable,
+        table: StepRows,
         views: list[MemoryView],
         search: Selection,
         ids: Tensor,
         text: Tensor,
         *,
-        recompute: tuple[int, ...] = (),
+        checkpointed: tuple[int, ...] = (),
     ) -> None:
-        self.recompute = recompute
+        self.checkpointed = checkpointed
         self.model, self.table, self.views, self.search = model, table, views, search
         self.decoder, self.adapters = model.attached.decoder, model.attached.adapters
         self.ids, self.text = ids, text
@@ -76,7 +76,7 @@ class PrefixRead:
             ]
         mask = torch.cat([self.used, self.text], 1).long()
         positions = (mask.cumsum(1) - 1)[:, self.prefix :].clamp(min=0)
-        with self._hooked(), recomputed(decoder, self.recompute, self._hooked):
+        with self._hooked(), recomputed(decoder, self.checkpointed, self._hooked):
             out = decoder.body(
                 input_ids=self.ids, attention_mask=mask, position_ids=positions, use_cache=True, **passed(self.cache)
             )

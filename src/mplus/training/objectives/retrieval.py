@@ -1,4 +1,4 @@
-"""Training of the search on stored states: no language model in the loop. RECIPE section 4.
+"""Training of the retriever on stored states: no language model in the loop. RECIPE section 4.
 
 The shared one, where a few layers vote, or the paper's, where each layer finds its own tokens: whichever the model has. What
 either learns stands in ``training.finding``; here are the banks of fresh chunks and the steps' questions.
@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
 from mplus.retriever import LayerRetriever, VoteRetriever
-from mplus.training.bank.state_bank import Batch, StateBank, write_bank
-from mplus.training.data.documents import DocumentMaker
-from mplus.training.objectives.retrievers import LateInteractionObjective, Loss, PerLayerObjective, RetrieverObjective
+from mplus.training.bank.state_bank import StateBank, make_state_bank
+from mplus.training.data.document_generator import DocumentGenerator
+from mplus.training.objectives.retrievers import Batch, LateInteractionObjective, Loss, PerLayerObjective, RetrieverObjective
 from mplus.training.objectives.task import ParameterGroup, StepOutput, Task
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class RetrievalTask(Task):
             geometry, asked = model.geometry, settings.behind_tokens
             self.behind = geometry.stm_tokens + geometry.ltm_read_tokens if asked is None else asked
         model.checkpoint.use_chat_template(settings.chat_template or model.checkpoint.chat_template)
-        self.makers = DocumentMaker(
+        self.makers = DocumentGenerator(
             model.tokenizer, Path(settings.data), model.geometry.chunk_tokens, seed=seed, fact_share=settings.fact_share
         )
         self.random = random.Random(seed)
@@ -131,7 +131,7 @@ class RetrievalTask(Task):
         origin = {"makers": self.makers.state(), "random": self.random.getstate()}
         if len(self.banks) == self.settings.banks:  # before the new one is written: of all layers a bank is large
             del self.banks[0], self.origins[0]
-        bank = write_bank(
+        bank = make_state_bank(
             self.model,
             self.finding.layers,
             self.makers.make(self.settings.chunks),
@@ -142,7 +142,7 @@ class RetrievalTask(Task):
         )
         self.banks.append(bank)
         self.origins.append(origin)
-        log.info("bank of %d chunks, %d questions", bank.states.shape[1], len(bank.asked))
+        log.info("bank of %d chunks, %d questions", bank.states.shape[1], len(bank.questions))
 
 
 def _finding(model: MPlusModel, settings: Settings) -> RetrieverObjective:

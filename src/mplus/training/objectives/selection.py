@@ -1,4 +1,4 @@
-"""Choosing long-term tokens in training, and what the search is trained with. Knows retrievers, not where text comes from.
+"""Selection of long-term tokens in training, and the retriever's own loss. Knows retrievers, not where text comes from.
 
 Legend: B rows, T tokens, M candidates of a row, U columns all rows are scored against, D width, V searched layers, k chosen.
 
@@ -18,9 +18,18 @@ from torch.nn import functional
 from mplus.attach.find import prompt_features
 from mplus.model import MPlusModel
 from mplus.retriever import LayerRetriever, VoteRetriever, best_span_last, choose_blocks
-from mplus.training.bank.step_table import StepTable
+from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.sampling.memory_view import MemoryView
+
+
+def searched_layers(model: MPlusModel) -> tuple[int, ...]:
+    """Layers whose states the model's retriever searches with, ascending; () without a retriever."""
+    retriever = model.attached.retriever
+    if isinstance(retriever, VoteRetriever):
+        return retriever.voting
+    return () if retriever is None else tuple(range(model.attached.decoder.depth))
+
 
 LtmChoice = Literal["retriever", "random", "recent", "none"]
 RetrieverLoss = Literal["paper", "contrastive", "none"]
@@ -47,7 +56,7 @@ class Selection:
     def __init__(
         self,
         model: MPlusModel,
-        table: StepTable,
+        table: StepRows,
         views: list[MemoryView],
         ids: Tensor,
         text: Tensor,
@@ -242,7 +251,7 @@ class Selection:
         return torch.float32 if held is None else held.dtype
 
     def _note(self, is_right: Tensor, chosen: Tensor) -> None:
-        """Count what was found (recall) and what a blind choice would have found."""
+        """Count the right tokens retrieved (recall), and those of a blind choice."""
         room = min(int(is_right.sum()), chosen.shape[0])
         if room:
             self.found += float(is_right[chosen].sum())

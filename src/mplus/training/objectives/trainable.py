@@ -1,4 +1,4 @@
-"""What is trained of a model: adapters, BOS, position vector, retriever, or everything. Knows parts, no losses.
+"""Trainable parts of a model: adapters, BOS, position vector, retriever, or everything. Knows parts, no losses.
 
 BOS and position vector are plain tensors of a model; while they are trained their float32 originals live here and stand in the
 model for the length of a step.
@@ -100,8 +100,8 @@ class TrainableParts(nn.Module):
         if "position" in self.parts:
             self.attached.position = self.position.to(kind)
         try:
-            with taken_over(self.attached.decoder) as recompute:
-                yield recompute
+            with taken_over(self.attached.decoder) as checkpointed:
+                yield checkpointed
         finally:
             self.put_back()
 

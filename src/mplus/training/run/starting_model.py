@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from mplus.attach.adapters import inject
-from mplus.config import Geometry
+from mplus.attach.attention import register_training
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
 from mplus.retriever import LayerRetriever, VoteRetriever
-from mplus.training import attention
+from mplus.settings import Geometry
 from mplus.training.run.recipe import Adapter, ModelSettings, Recipe, Retriever
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def open_model(recipe: Recipe, device: torch.device) -> MPlusModel:
         model = MPlusModel.from_pretrained(settings.start, **geometry, **common)
         _add_missing(model, settings)
     if grouped:
-        model.attached.decoder.model.set_attn_implementation(attention.register())
+        model.attached.decoder.model.set_attn_implementation(register_training())
     model.checkpoint.name = settings.name or recipe.name
     return model
 

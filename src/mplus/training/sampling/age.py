@@ -1,4 +1,4 @@
-"""What a memory looks like after many writes, without writing them. Knows births and geometry, nothing of models or rows.
+"""Simulated age: a memory's tokens after many writes, without writing them. Knows births and geometry, nothing of models or rows.
 
 Legend: S memory tokens written since the beginning, n of them in short-term memory, G drop groups (L layers, or 1 when shared).
 
@@ -20,11 +20,11 @@ import numpy
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.memory import drops
 from mplus.memory.rows import RowLayout
 from mplus.memory.short_term import ShortTerm
+from mplus.settings import Geometry
 
 NOTHING = RowLayout(format="hidden", layers=1, fields={}, search_groups=0, dtype=torch.float32, device=torch.device("cpu"))
 

@@ -1,8 +1,8 @@
-"""Which memory tokens one training sample sees: short-term ones, and those it may find. Knows births and columns, no numbers.
+"""Memory tokens that one training sample sees: short-term ones, and candidates of its retrieval. Knows births and columns, no numbers.
 
 Legend: G drop groups, n short-term tokens, M long-term candidates.
 
-A *column* is the place of a memory token in the step's table (``mplus.training.bank.step_table``). A sample's past is a list of writes,
+A *column* is the place of a memory token in the step's table (``mplus.training.bank.step_rows``). A sample's past is a list of writes,
 oldest first; each write stands on some columns. Writes nobody needs the content of (between a far target and the newest ones)
 stand on none.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mplus.attach.places import recent_tokens
-from mplus.config import Geometry
+from mplus.settings import Geometry
 
 Membership = Callable[[Sequence[int], Geometry, int, int], Tensor]
 
@@ -40,7 +40,7 @@ class Write:
 
 @dataclass(frozen=True)
 class MemoryView:
-    """What a sample sees, oldest first.
+    """Memory tokens of a sample, oldest first.
 
     Attributes:
         short: G tensors [n_g] of columns; n is the same in all groups unless some writes have no columns.
@@ -69,7 +69,7 @@ class MemoryView:
 
 
 def view_of(writes: Sequence[Write], geometry: Geometry, groups: int, seed: int, membership: Membership) -> MemoryView:
-    """What memory looks like after `writes`.
+    """Build the view of a memory after `writes`.
 
     Args:
         groups: G.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from mplus.demo.result import LONG_ANSWER_TOKENS, WINDOW_LONG, RetentionResult
+from mplus.evaluation.report.retention import WINDOW_LONG, Retention
 from mplus.evaluation.scoring.text_match import wilson_interval
+from mplus.evaluation.systems.protocol import LONG_ANSWER_TOKENS
 from mplus.runtime.extras import figure_of, require
 
 _LOOK: Final = {"mplus": ("#0b6e4f", "o"), "memoryllm": ("#c8553d", "s"), "window": ("#5b6c8f", "^")}
@@ -15,7 +16,7 @@ _CROWDED: Final = 1.5  # the labels of distances closer than this factor are mov
 _INK: Final = "#333333"
 
 
-def draw_retention(result: RetentionResult, path: str | Path) -> None:
+def draw_retention(result: Retention, path: str | Path) -> None:
     """Write a PNG: share of right answers over the tokens between fact and end, three lines with 95 % intervals.
 
     A dotted fourth is the window baseline when it may answer at length.
@@ -34,7 +35,7 @@ def draw_retention(result: RetentionResult, path: str | Path) -> None:
     figure.savefig(path, format="png")
 
 
-def _label_lines(axes: Any, result: RetentionResult) -> None:
+def _label_lines(axes: Any, result: Retention) -> None:
     """Names at the right ends of the lines, moved apart where lines meet."""
     names = {
         "mplus": "M+",
@@ -59,7 +60,7 @@ def _label_lines(axes: Any, result: RetentionResult) -> None:
         )
 
 
-def _dress(axes: Any, result: RetentionResult) -> None:
+def _dress(axes: Any, result: Retention) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(result.distances, [_short(distance) for distance in result.distances])
     labels = axes.get_xticklabels()
@@ -81,7 +82,7 @@ def _dress(axes: Any, result: RetentionResult) -> None:
     asked = {count for _, count in result.right_and_asked("mplus")}
     questions = str(asked.pop()) if len(asked) == 1 else f"{min(asked)}-{max(asked)}"
     axes.set_title(
-        f"{result.model}: {result.tokens_read:,} tokens read once, then asked ({questions} questions per distance)",
+        f"{result.summary.model}: {result.tokens_read:,} tokens read once, then asked ({questions} questions per distance)",
         loc="left",
         fontsize=11,
         color=_INK,

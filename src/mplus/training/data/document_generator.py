@@ -1,4 +1,4 @@
-"""Chunks to be written and questions about them: facts in running text, conversations, passages with questions.
+"""Generator of chunks and questions about them: facts in running text, conversations, passages with questions.
 
 Knows a tokenizer and files, no model. Legend: T tokens of a chunk.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -15,12 +16,10 @@ from mplus.corpus.facts import Fact, FactGenerator
 from mplus.corpus.names import confusable_pool
 from mplus.errors import InputError
 from mplus.training.data.conversation import Conversations
-from mplus.training.data.document import Document, Kind, Question
+from mplus.training.data.document import Document
 from mplus.training.data.draft import BEFORE_ANSWER, Draft, Place, documents
 from mplus.training.data.passages import Part, Passage, read_passages, read_small_talk
 from mplus.training.data.running import DOCSTRING_CHARACTERS, DOCUMENTED_PACKAGES, RunningText, book_texts, docstrings
-
-__all__ = ["Document", "DocumentMaker", "Kind", "Question"]
 
 FEWEST_TOKENS, MOST_TOKENS = 300, 30  # tokens per fact, at the thinnest and at the densest
 REMEMBERED_KEYS: Final = 6_000  # facts of earlier calls that are not told again; about 10 calls of 192 chunks
@@ -32,7 +31,16 @@ _CHAT_SHARE: Final = 0.15  # of chunks with facts
 _SHARE_FROM_START: Final = 0.6  # of chunks that begin where a sentence begins, as in a stream
 
 
-class DocumentMaker:
+@lru_cache(maxsize=2)
+def _running_text(data: Path, docstring_characters: int) -> RunningText:
+    """Novels and documentation as sentences; cutting them takes seconds."""
+    return RunningText([*book_texts(data), docstrings(DOCUMENTED_PACKAGES, docstring_characters)])
+
+
+_passages = lru_cache(maxsize=2)(read_passages)
+
+
+class DocumentGenerator:
     """Endless fresh chunks.
 
     Args:
@@ -56,13 +64,12 @@ class DocumentMaker:
             )
         self.tokenizer, self.tokens, self.fact_share = tokenizer, tokens, fact_share
         self.random = Random(seed)
-        books = book_texts(data)
-        self.running = RunningText([*books, docstrings(DOCUMENTED_PACKAGES, DOCSTRING_CHARACTERS)])
-        self.passages = read_passages(data, part)
+        self.running = _running_text(data, DOCSTRING_CHARACTERS)
+        self.passages = _passages(data, part)
         self._conversations = Conversations(tokenizer, read_small_talk(data))
-        sample = books[0][:_SAMPLE_CHARACTERS]
+        sample = book_texts(data)[0][:_SAMPLE_CHARACTERS]
         self.characters_per_token = len(sample) / len(tokenizer(sample, add_special_tokens=False, verbose=False)["input_ids"])
-        self._told_before: deque[str] = deque(maxlen=REMEMBERED_KEYS)
+        self._stated_before: deque[str] = deque(maxlen=REMEMBERED_KEYS)
         self._facts: list[Fact] = []
         self._world, self._world_left = 0, 0  # seed of its words, and chunks to come
 
@@ -71,11 +78,11 @@ class DocumentMaker:
         if self._world_left <= 0:
             self._world, self._world_left = self.random.getrandbits(64), WORLD_CHUNKS
         self._world_left -= count
-        teller = self._teller()
+        generator = self._fact_generator()
         self._facts = []
         done: list[Document] = []
         while len(done) < count:
-            drafts = [self._draft(teller) for _ in range(count - len(done))]
+            drafts = [self._draft(generator) for _ in range(count - len(done))]
             done += [document for document in documents(self.tokenizer, drafts, self.tokens) if document is not None]
         return done
 
@@ -83,39 +90,39 @@ class DocumentMaker:
         """The random state, so that another maker with the same arguments goes on with the same documents."""
         version, numbers, gauss = self.random.getstate()
         world = [self._world, self._world_left]
-        return {"random": [version, list(numbers), gauss], "told_before": list(self._told_before), "world": world}
+        return {"random": [version, list(numbers), gauss], "told_before": list(self._stated_before), "world": world}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken."""
         version, numbers, gauss = state["random"]
         self.random.setstate((version, tuple(numbers), gauss))
-        self._told_before = deque(state["told_before"], maxlen=REMEMBERED_KEYS)
+        self._stated_before = deque(state["told_before"], maxlen=REMEMBERED_KEYS)
         self._world, self._world_left = state["world"]
 
-    def _teller(self) -> FactGenerator:
+    def _fact_generator(self) -> FactGenerator:
         world = Random(self._world)
         return FactGenerator(
             Random(self.random.getrandbits(64)),
             facts_per_subject=self.random.choice([1.5, 3.0, 5.0]),
             relation_share=self.random.uniform(0.35, 0.75),
             focus=self.random.choice([0.2, 0.5, 0.8]),
-            known_keys=self._told_before,
+            known_keys=self._stated_before,
             pool=confusable_pool(world) if world.random() < _SMALL_WORLD_SHARE else None,
         )
 
-    def _draft(self, teller: FactGenerator) -> Draft:
+    def _draft(self, generator: FactGenerator) -> Draft:
         if self.random.random() >= self.fact_share and self.passages:
             return self._with_passage()
-        return self._chat(teller) if self.random.random() < _CHAT_SHARE else self._with_facts(teller)
+        return self._chat(generator) if self.random.random() < _CHAT_SHARE else self._with_facts(generator)
 
-    def _with_facts(self, teller: FactGenerator) -> Draft:
+    def _with_facts(self, generator: FactGenerator) -> Draft:
         """Facts between sentences of running text; the text is longer than the chunk, so that facts fall across its end."""
         draft, around = self._empty()
         room = int((self.tokens + draft.skip) * self.characters_per_token)
         places = sorted(self.random.uniform(0, room) for _ in range(self._fact_count(draft.skip)))
         if self.random.random() < 0.2:  # all in one place, as in a list
             places = [places[0] * 0.7] * len(places)
-        facts = self._next_facts(teller, len(places))
+        facts = self._next_facts(generator, len(places))
         after = self.random.choices((" ", "\n\n", "\n"), (85, 8, 7))[0]
         for sentence in self.running.take(self.random, around):
             while facts and len(draft.text) + len(sentence) / 2 >= places[-len(facts)]:
@@ -124,10 +131,10 @@ class DocumentMaker:
             draft.add(sentence)
         return draft
 
-    def _chat(self, teller: FactGenerator) -> Draft:
+    def _chat(self, generator: FactGenerator) -> Draft:
         draft, around = self._empty()
-        facts = self._next_facts(teller, self._fact_count(draft.skip)) + teller.make_own(self.random.randint(0, 2))
-        names = teller.speakers()
+        facts = self._next_facts(generator, self._fact_count(draft.skip)) + generator.make_own(self.random.randint(0, 2))
+        names = generator.speakers()
         self._conversations.fill(draft, self.random, facts, around, names)
         return draft
 
@@ -177,11 +184,11 @@ class DocumentMaker:
         wanted = per_token * (self.tokens + skip)
         return max(1, int(wanted) + (self.random.random() < wanted % 1))
 
-    def _next_facts(self, teller: FactGenerator, count: int) -> list[Fact]:
+    def _next_facts(self, generator: FactGenerator, count: int) -> list[Fact]:
         """Facts of this call: mixed, so that those of one subject lie in many chunks, or a run that shares subjects."""
         if self.random.random() < 0.25:
-            return teller.make(count)
+            return generator.make(count)
         if len(self._facts) < count:
-            self._facts = teller.make(max(400, count))
+            self._facts = generator.make(max(400, count))
             self.random.shuffle(self._facts)
         return [self._facts.pop() for _ in range(count)]

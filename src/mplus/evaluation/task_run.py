@@ -5,33 +5,33 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from mplus.errors import InputError
 from mplus.evaluation.report.pictures import draw_summary
-from mplus.evaluation.report.result_log import SAMPLES, SETTINGS, ResultLog, Sample
+from mplus.evaluation.report.result_log import SAMPLES, SETTINGS, ResultLog, Sample, without_retired
 from mplus.evaluation.report.sessions import SESSIONS, Sessions
 from mplus.evaluation.report.summary import SUMMARY, TABLE, Summary, store
 from mplus.evaluation.schedule.stream import EvalStream
-from mplus.evaluation.schedule.stream_run import DEFAULT_MAX_NEW_TOKENS, Measure, last_missing, run_script
+from mplus.evaluation.schedule.stream_run import DEFAULT_MAX_NEW_TOKENS, Hooks, Measure, last_missing, run_stream
 from mplus.evaluation.scoring.metrics import Metric
 from mplus.evaluation.systems.factory import SystemFactory
 from mplus.evaluation.tasks.context import StreamSource
 from mplus.evaluation.tasks.left_out import LeftOut
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
+from mplus.runtime.differences import first_difference
 from mplus.runtime.environment import environment_of
 from mplus.runtime.extras import can_draw
 
-Progress = Callable[[str, int, int], None]
 _LEFT_OUT: Final = "left_out"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRun:
-    """What is read, who answers, and when an answer is right.
+    """A run of one task: what is read, who answers, and when an answer is right.
 
     Attributes:
         task: names the picture.
@@ -42,7 +42,7 @@ class TaskRun:
     """
 
     task: str
-    bench: SystemFactory
+    factory: SystemFactory
     streams: Sequence[StreamSource]
     metric: Metric | None
     measure: Measure = "answer"
@@ -51,83 +51,81 @@ class TaskRun:
     settings: dict[str, Any] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
 
-    def run(self, directory: Path, progress: Progress | None = None, *, resume: bool = False) -> tuple[Summary, list[Path]]:
+    def run(self, directory: Path, hooks: Hooks | None = None, *, resume: bool = False) -> Summary:
         """Read, ask, store.
 
         Args:
             directory: made if absent; gets run.json and samples.jsonl at once, then summary.json, table.md and pictures.
-            progress: called with a stream's name, text tokens read and their total.
             resume: keep the samples of an earlier run in this directory and give what is missing.
 
         Returns:
-            the summary and the paths of what was stored.
+            the summary; its ``paths`` are those of what was stored.
 
         Raises:
             InputError: the directory to be resumed was begun with other settings.
         """
         directory.mkdir(parents=True, exist_ok=True)
         if resume:
-            self._check_same(directory)
+            self.check_same(directory)
         else:
             for earlier in (SETTINGS, SAMPLES, SESSIONS):
                 (directory / earlier).unlink(missing_ok=True)
         for earlier in (SUMMARY, TABLE, f"{self.task}.png"):  # else an unfinished run would look like a finished one
             (directory / earlier).unlink(missing_ok=True)
-        settings = (
-            json.dumps({**self._settings(), _LEFT_OUT: self.left_out.to_json()}, indent=1, ensure_ascii=False, default=str) + "\n"
-        )
-        replace_files({directory / SETTINGS: lambda path: path.write_text(settings, encoding="utf-8")})
+        settings = {**self._settings(), _LEFT_OUT: self.left_out.to_json()}
+        text = json.dumps(settings, indent=1, ensure_ascii=False, default=str) + "\n"
+        replace_files({directory / SETTINGS: lambda path: path.write_text(text, encoding="utf-8")})
         tokens: dict[str, int] = {}
+        about: dict[str, dict[str, Any]] = {}
         sessions = Sessions(directory / SESSIONS)
-        with ResultLog(directory / SAMPLES, resume=resume) as journal:
+        hooks = replace(hooks or Hooks(), spend=sessions.spend)
+        with ResultLog(directory / SAMPLES, resume=resume) as log:
             try:
-                for stream in self.streams:
-                    self._run_stream(stream, journal, sessions, tokens, progress)
+                for source in self.streams:
+                    stream = source.opened()
+                    tokens[source.name], about[source.name] = stream.tokens, stream.about
+                    self._run_stream(source, stream, log, hooks)
             finally:
                 sessions.save()
-        context = self._context(sessions, tokens, journal.samples)
-        summary = Summary(task=self.task, model=self.bench.model.name, samples=journal.samples, context=context)
-        return summary, [journal.path, *store(summary, directory, draw_summary if can_draw() else None)]
-
-    def _run_stream(
-        self, stream: StreamSource, journal: ResultLog, sessions: Sessions, tokens: dict[str, int], progress: Progress | None
-    ) -> None:
-        script = stream.opened()
-        tokens[stream.name] = script.tokens
-        _check_ids(stream.name, script)
-        if last_missing(script, self.bench.names, journal, stream.name) < 0:
-            return
-        nearest = min((due.distance for asked in script.due.values() for due in asked), default=0)
-        readers, systems = self.bench.make(
-            seed=stream.seed, nearest=nearest, label=stream.name.replace(" ", "-").replace("/", "-")
+        context = self._context(sessions, tokens, log.samples)
+        summary = Summary(
+            task=self.task, model=self.factory.model.name, samples=log.samples, context=context, streams_about=about
         )
-        run_script(
-            script,
+        return replace(summary, paths=[log.path, *store(summary, directory, draw_summary if can_draw() else None)])
+
+    def _run_stream(self, source: StreamSource, stream: EvalStream, log: ResultLog, hooks: Hooks) -> None:
+        _check_ids(source.name, stream)
+        if last_missing(stream, self.factory.names, log, source.name) < 0:
+            return
+        questions = [due for asked in stream.due.values() for due in asked]
+        label = source.name.replace(" ", "-").replace("/", "-")
+        readers, systems = self.factory.make(seed=source.seed, questions=questions, label=label)
+        run_stream(
+            stream,
             readers,
             systems,
-            journal,
-            stream=stream.name,
+            log,
+            name=source.name,
             metric=self.metric,
             measure=self.measure,
             max_new_tokens=self.max_new_tokens,
-            progress=None if progress is None else _of(progress, stream.name),
-            spend=sessions.spend,
+            hooks=hooks,
         )
 
     def _settings(self) -> dict[str, Any]:
         """All that a result depends on, but for versions and hardware, which are told but not compared."""
-        bench = self.bench
-        models = {"mplus": bench.model, "memoryllm": bench.memoryllm_model}
+        factory = self.factory
+        models = {"mplus": factory.model, "memoryllm": factory.memoryllm_model}
         return {
             "task": self.task,
             **self.about,
-            "model": bench.model.name,
-            "dtype": str(bench.model.dtype).removeprefix("torch."),
+            "model": factory.model.name,
+            "dtype": str(factory.model.dtype).removeprefix("torch."),
             "fingerprints": {name: getattr(model, "fingerprint", None) for name, model in models.items() if model is not None},
-            "geometry": bench.sizes.model_dump(),
-            "variants": {variant.name: variant.changes for variant in bench.variants},
-            "read_budget_tokens": bench.read_budget_tokens,
-            "text_budget_tokens": bench.text_budgets,
+            "geometry": factory.sizes.flat(),
+            "variants": {one.name: one.changes for one in factory.ablations},
+            "read_budget_tokens": factory.read_budget_tokens,
+            "text_budget_tokens": factory.text_budgets,
             "metric": None if self.metric is None else self.metric.name,
             "measure": self.measure,
             "max_new_tokens": self.max_new_tokens,
@@ -137,7 +135,8 @@ class TaskRun:
             "settings": self.settings,
         }
 
-    def _check_same(self, directory: Path) -> None:
+    def check_same(self, directory: Path) -> None:
+        """Refuse to go on with a run of other settings."""
         path = directory / SETTINGS
         try:
             earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -151,6 +150,7 @@ class TaskRun:
             raise InputError(f"{path} cannot be read ({error}); begin anew with --overwrite") from None
         if isinstance(earlier, dict):
             earlier.pop(_LEFT_OUT, None)  # follows from the settings and the data
+            earlier["geometry"] = without_retired(earlier.get("geometry"))
         now = json.loads(json.dumps(self._settings(), default=str))
         if (different := first_difference(earlier, now)) is not None:
             name, old, new = different
@@ -159,7 +159,7 @@ class TaskRun:
             )
 
     def _context(self, sessions: Sessions, tokens: dict[str, int], samples: Sequence[Sample]) -> dict[str, Any]:
-        versions, hardware = environment_of(self.bench.model.dtype)
+        versions, hardware = environment_of(self.factory.model.dtype)
         seconds = sessions.seconds
         answers = Counter(one.system for one in samples if one.asked)
         return {
@@ -183,18 +183,3 @@ def _check_ids(stream: str, script: EvalStream) -> None:
     for (name, _), count in counted.items():
         if count > 1:
             raise InputError(f"{stream}: {count} questions have the id '{name}'; give each record of the data an id of its own")
-
-
-def first_difference(earlier: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
-    """Where two settings differ first: the name, and both values."""
-    if isinstance(earlier, dict) and isinstance(now, dict):
-        for key in dict.fromkeys([*earlier, *now]):
-            found = first_difference(earlier.get(key), now.get(key), f"{name}.{key}" if name else str(key))
-            if found is not None:
-                return found
-        return None
-    return None if earlier == now else (name, earlier, now)
-
-
-def _of(progress: Progress, stream: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(stream, done, total)

@@ -1,4 +1,4 @@
-"""Directories that are replaced whole: filled aside, flushed, then put in place. Knows nothing of what they hold.
+"""Files and directories that are replaced whole: filled aside, flushed, then renamed. Knows nothing of what they hold.
 
 Where the system can exchange two names in one step (Linux, macOS) there is no moment without a directory. Elsewhere a process killed
 between two renames leaves both states aside, from where ``restored`` brings the old one back.
@@ -7,18 +7,116 @@ between two renames leaves both states aside, from where ``restored`` brings the
 from __future__ import annotations
 
 import ctypes
+import errno
+import hashlib
 import os
 import re
 import secrets
 import shutil
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NEW, OLD = "model", "old"
 """The two states inside a directory aside."""
 _LINUX_HERE, _LINUX_EXCHANGE, _MACOS_SWAP = -100, 2, 2
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush(path: Path) -> None:
+    """Wait until a file or a directory is on the disk."""
+    if os.name == "nt" and path.is_dir():  # a directory has no handle to flush there
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_names(directory: Path) -> None:
+    """Wait until the names in a directory are on the disk, where the file system can do that."""
+    try:
+        flush(directory)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+
+
+def honour_umask(path: Path, directory: Path, *, read_only: bool = False) -> None:
+    """Give a file the mode that `directory`, which was just made, got by the umask; writers of their own may have another idea."""
+    mode = stat.S_IMODE(directory.stat().st_mode) & (0o444 if read_only else 0o666)
+    with suppress(OSError):  # a file system without modes
+        path.chmod(mode)
+
+
+@contextmanager
+def temporary_directory(directory: Path, prefix: str = ".aside-") -> Iterator[Path]:
+    """A new directory in `directory` to make files in; gone at the end, and after a kill known as ours by its name."""
+    aside = directory / f"{prefix}{secrets.token_hex(8)}"
+    try:
+        aside.mkdir()
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+# -- files ---------------------------------------------------------------------------------------------------------------
+
+
+def replace_files(writers: Mapping[Path, Callable[[Path], object]]) -> list[Path]:
+    """Have several files replaced together: written aside, flushed, then renamed. Where a step fails all are as before.
+
+    Args:
+        writers: path to what writes its content to the path it is given. Their folders are there.
+
+    Returns:
+        the paths.
+    """
+    mark = secrets.token_hex(4)
+    aside = {path: path.with_name(f".{path.stem}.{mark}{path.suffix}") for path in writers}
+    before = {path: path.with_name(f".{path.stem}.{mark}-before{path.suffix}") for path in writers} if len(writers) > 1 else {}
+    try:
+        for path, write in writers.items():
+            write(aside[path])
+        for written in aside.values():
+            flush(written)
+        for path, kept in before.items():
+            if path.exists():
+                _link_or_copy(path, kept)
+        try:
+            for path, written in aside.items():
+                os.replace(written, path)
+        except BaseException:
+            for path, kept in before.items():
+                if not aside[path].exists():  # it was renamed
+                    os.replace(kept, path) if kept.exists() else path.unlink(missing_ok=True)
+            raise
+        for folder in {path.parent for path in writers}:
+            with suppress(OSError):  # the renames are the commit
+                flush(folder)
+    finally:
+        for left in (*aside.values(), *before.values()):
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
+    return list(writers)
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except OSError:  # a file system without links
+        shutil.copy2(path, target)
+
+
+# -- directories ---------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -130,17 +228,6 @@ def exchanged(first: Path, second: Path) -> bool:
     except (OSError, AttributeError, TypeError):  # no such library or function
         return False
     return bool(done == 0)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file or a directory is on the disk."""
-    if os.name == "nt" and path.is_dir():  # a directory has no handle to flush there
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _leftovers(directory: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from mplus.memory.memory import Memory
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalRecall:
-    """What one question's reading drew; lists have one entry that holds for all layers, or L.
+    """Retrieval recall of one question; lists have one entry that holds for all layers, or L.
 
     Attributes:
         right_in_ltm: tokens of the passage or fact that stood in long-term memory.
@@ -76,7 +76,7 @@ def can_trace(memory: Any) -> bool:
 def reads(
     memory: Memory, births: ChunkBirths, questions: Sequence[Question], drawn: Sequence[Any]
 ) -> list[RetrievalRecall | None]:
-    """What each question read of what it needs; None where its span is empty.
+    """Retrieval recall of each question; None where its span is empty.
 
     Args:
         drawn: a ``Retrieved`` per question, as ``model.chat(..., retrieved=[])`` gives them; empty while nothing is drawn.
