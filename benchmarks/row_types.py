@@ -27,12 +27,13 @@ from torch import Tensor
 
 from benchmarks.stored_keys import StoredKeys
 from mplus import Memory, MPlusModel
-from mplus.attach.find import prompt_features
+from mplus.attach.query_pass import prompt_features
 from mplus.corpus.python_docs import python_text
 from mplus.memory.long_term import LongTerm
 from mplus.memory.row_codec import dequantise, quantise
 from mplus.memory.stores.protocol import bytes_per_row
-from mplus.retriever import VoteRetriever, choose_blocks
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.read_plan import choose_blocks
 
 PIECE_BLOCKS = 1024  # of a long table of keys, scored at once
 PROMPT_TOKENS = 48
@@ -145,7 +146,7 @@ class Searched:
     def written(cls, model: MPlusModel, memory: Memory, prompts: list[list[int]]) -> Searched:
         """Long-term keys of a memory, and pieces of its text as prompts."""
         retriever = model.attached.retriever
-        assert isinstance(retriever, VoteRetriever)
+        assert isinstance(retriever, LateInteractionRetriever)
         queries = []
         with torch.no_grad():
             for prompt in prompts:
@@ -163,15 +164,15 @@ class Searched:
 
 
 def chosen_blocks(model: MPlusModel, searched: Searched, rounding: Rounding) -> list[set[int]]:
-    """Blocks that each query reads, as ``find_by_vote`` chooses them."""
+    """Blocks that each query reads, as a read chooses them."""
     retriever, geometry = model.attached.retriever, model.geometry
-    assert isinstance(retriever, VoteRetriever)
+    assert isinstance(retriever, LateInteractionRetriever)
     block, matches = geometry.block_tokens, [list[Tensor]() for _ in searched.queries]
     with torch.no_grad():
         for piece in searched.pieces(block):
             keys = rounding(piece)
             for own, (query, _) in zip(matches, searched.queries, strict=True):
-                own.append(retriever.matches(query.float(), keys, block))
+                own.append(retriever.maxsim(query.float(), keys, block))
         out = []
         for own, (_, weight) in zip(matches, searched.queries, strict=True):
             scores = retriever.window_scores(torch.cat(own, -1), weight)[0]
@@ -184,8 +185,8 @@ def chosen_blocks(model: MPlusModel, searched: Searched, rounding: Rounding) -> 
 def search_changes(model: MPlusModel, searched: Searched) -> list[dict[str, Any]]:
     """Share of the blocks chosen by the keys as they are that rounded keys choose too, and of the facts read whole."""
     retriever, block = model.attached.retriever, model.geometry.block_tokens
-    assert isinstance(retriever, VoteRetriever)
-    votes = len(retriever.voting)
+    assert isinstance(retriever, LateInteractionRetriever)
+    votes = len(retriever.layers)
 
     def per_layer(keys_MF: Tensor) -> Tensor:
         return levels(1)(keys_MF.view(len(keys_MF), votes, -1)).flatten(1)
@@ -254,7 +255,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     model = MPlusModel.from_pretrained(options.model)
-    if not isinstance(model.attached.retriever, VoteRetriever):
+    if not isinstance(model.attached.retriever, LateInteractionRetriever):
         parser.error(f"--model {options.model}: its layers do not vote; this command measures shared retrieval")
     memory = filled(model, options.tokens)
     if len(memory.long_term) <= model.geometry.ltm_read_tokens:

@@ -2,7 +2,7 @@
 ``python -m benchmarks.search_recall --keys DIR``.
 
 DIR is made by ``experiments/stream_keys.py``: search keys of a long streamed text (six voting layers of 64 numbers), and questions
-about facts in it. Both searches are those of a read (``find_by_vote``, ``find_in_layer``), over a long-term memory that holds these keys.
+about facts in it. Both searches are those of a read (``Retriever.search``), over a long-term memory that holds these keys.
 Sizes beyond the text are filled with synthetic keys, each voting layer's numbers taken from another random token. For the score of
 one layer, every voting layer's 64 numbers stand for a layer of their own.
 
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -27,12 +27,12 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.stored_keys import StoredKeys
-from mplus.attach.find import find_by_vote, find_in_layer
-from mplus.memory.index.levels import KeyLevels
+from mplus.index.int8_keys import Int8Keys
 from mplus.memory.long_term import LongTerm
 from mplus.memory.rows import RowLayout
 from mplus.memory.short_term import ShortTerm
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.settings import Geometry
 
 LAYERS, WIDTH = 6, 64
@@ -40,14 +40,16 @@ BLOCK = 16
 PIECE = 65_536
 
 
-class StoredVote(VoteRetriever):
-    """A vote whose query vectors are given instead of computed: ``features`` is [query, weight]."""
+class StoredQueries(LateInteractionRetriever):
+    """Late interaction whose query vectors and weights are given instead of computed."""
+
+    given: tuple[Tensor, Tensor]
 
     def queries(self, features: list[Tensor], text_BT: Tensor) -> tuple[Tensor, Tensor]:
-        return features[0], features[1]
+        return self.given
 
 
-class StoredLayer(LayerRetriever):
+class StoredLayer(PerLayerRetriever):
     """One layer's search whose query vectors are given."""
 
     def queries(self, layer: int, normed_BTD: Tensor) -> Tensor:
@@ -133,9 +135,9 @@ def both(search: Any, rounds: int = 3) -> tuple[list[Any], list[float], list[flo
 def measure_vote(keys: StoredKeys, total: int, search_dtype: str) -> dict[str, Any]:
     """Shared retrieval at one size."""
     memory = vote_memory(keys, total, search_dtype)
-    attached = SimpleNamespace(retriever=StoredVote(tuple(range(LAYERS)), WIDTH, window=keys.window))
+    retriever = StoredQueries(tuple(range(LAYERS)), WIDTH, window=keys.window)
     start = time.perf_counter()
-    memory.long_term.summaries_of(0)
+    memory.long_term.index_of(0)
     built = time.perf_counter() - start
     kept: list[float] = []
     best: list[bool] = []
@@ -143,10 +145,9 @@ def measure_vote(keys: StoredKeys, total: int, search_dtype: str) -> dict[str, A
     times: dict[bool, list[float]] = {True: [], False: []}
     for (query, weight), (first, end) in zip(keys.queries, keys.spans, strict=True):
         text = torch.ones(1, query.shape[0], dtype=torch.bool)
-        features = [query[None], weight[None]]
-        search = lambda exact, f=features, t=text: find_by_vote(  # noqa: E731
-            cast(Any, attached), memory, f, t, exact=exact
-        )[0]
+        retriever.given = query[None], weight[None]
+        states = dict.fromkeys(retriever.layers, query[None])
+        search = lambda exact, s=states, t=text: retriever.search(memory, s, t, exact=exact)[0]  # noqa: E731
         (exact, fast), slow_s, fast_s = both(search, 1)
         for name, value in ((True, slow_s), (False, fast_s)):
             times[name] += value
@@ -167,7 +168,7 @@ def measure_vote(keys: StoredKeys, total: int, search_dtype: str) -> dict[str, A
         "exact_s": median(times[True]),
         "fast_s": median(times[False]),
         "ratio": median([slow / fast for slow, fast in zip(times[True], times[False], strict=True)]),
-        "index_bytes_per_token": memory.long_term.summaries[0].size_bytes / total,
+        "index_bytes_per_token": memory.long_term.indexes[0].size_bytes / total,
         "build_rows_per_s": total / max(built, 1e-9),
     }
 
@@ -176,30 +177,28 @@ def measure_layer(
     keys: StoredKeys, total: int, read: int, layers: tuple[int, ...], search_dtype: str, candidates: int | None
 ) -> dict[str, Any]:
     """Retrieval of single layers at one size."""
-    KeyLevels.candidates_per_token = candidates or KeyLevels.candidates_per_token
+    Int8Keys.candidates_per_token = candidates or Int8Keys.candidates_per_token
     kept: list[float] = []
     times: dict[bool, list[float]] = {True: [], False: []}
     size = 0.0
     for layer in layers:
         memory = layer_memory(keys, total, layer, read, search_dtype)
-        attached = SimpleNamespace(retriever=StoredLayer(1, WIDTH, WIDTH), engine=SimpleNamespace(scores_in_pieces=True))
-        memory.long_term.summaries_of(0)
+        retriever = StoredLayer(1, WIDTH, WIDTH)
+        memory.long_term.index_of(0)
         for query, _ in keys.queries[:: max(1, len(keys.queries) // 12)]:
             normed = query[None, :, layer * WIDTH : (layer + 1) * WIDTH].float()
             text = torch.ones(1, query.shape[0], dtype=torch.bool)
-            search = lambda exact, n=normed, t=text, a=attached, m=memory: find_in_layer(  # noqa: E731
-                cast(Any, a), m, 0, n, t, exact=exact
-            )[0]
+            search = lambda exact, n=normed, t=text, r=retriever, m=memory: r.search(m, {0: n}, t, exact=exact)[0]  # noqa: E731
             (exact, fast), slow_s, fast_s = both(search, 1)
             wanted, got = set(exact.indices.tolist()), set(fast.indices.tolist())
             kept.append(len(wanted & got) / len(wanted))
             times[True] += slow_s
             times[False] += fast_s
-        size = memory.long_term.summaries[0].size_bytes / total
+        size = memory.long_term.indexes[0].size_bytes / total
     return {
         "tokens": total,
         "read": read,
-        "candidates": KeyLevels.candidates_per_token,
+        "candidates": Int8Keys.candidates_per_token,
         "kept": sum(kept) / len(kept),
         "worst": min(kept),
         "exact_s": median(times[True]),

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mplus import Memory, MPlusModel
-from mplus.attach.read import Reading
+from mplus.attach.read_pass import Reading
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import PlantedFact, build_stream
 from mplus.evaluation.schedule.stream import Question

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mplus import MPlusModel
-from mplus.attach.find import prompt_features
+from mplus.attach.query_pass import prompt_features
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
 from mplus.memory.rows import EncodedChunk
-from mplus.retriever import VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.text.prompts import Prompts
 from mplus.training.bank.question_states import chat_ids
 
@@ -39,7 +39,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     model = MPlusModel.from_pretrained(options.model)
     retriever = model.attached.retriever
-    assert isinstance(retriever, VoteRetriever)
+    assert isinstance(retriever, LateInteractionRetriever)
     count = lambda part: len(model.tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"])  # noqa: E731
     shares = [0.002, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95]
     distances = [int(share * options.tokens) for share in shares]

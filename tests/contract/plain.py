@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from mplus import Memory, MPlusModel
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 
 
 @dataclass
@@ -140,7 +141,7 @@ class Plain:
         store = memory.long_term.stores[number]
         if not geometry.reads_ltm or not len(store):
             return []
-        assert isinstance(retriever, LayerRetriever)
+        assert isinstance(retriever, PerLayerRetriever)
         queries = retriever.query_proj[number](self.layers[number].input_layernorm(text))
         rows = longterm_hidden(memory, number)
         keys = [retriever.key_proj[number](self.layers[number].input_layernorm(row)) for row in rows]
@@ -152,13 +153,13 @@ class Plain:
     def vote(self, ids: Tensor, memory: Memory) -> list[int]:
         """Indices of the best blocks' rows in reading order, scored block by block over a pass without memory."""
         retriever, geometry, store = self.attached.retriever, memory.geometry, memory.long_term.stores[0]
-        assert isinstance(retriever, VoteRetriever)
+        assert isinstance(retriever, LateInteractionRetriever)
         text, features = self.embed(ids), {}
         for number, block in enumerate(self.layers):
             features[number] = block.input_layernorm(text)
             text = self.layer(number, self.attached.bos[number][None], text, None, None)
         query = torch.cat(
-            [unit(features[number] - mean) for number, mean in zip(retriever.voting, retriever.get_buffer("mean"), strict=True)],
+            [unit(features[number] - mean) for number, mean in zip(retriever.layers, retriever.get_buffer("mean"), strict=True)],
             -1,
         )
         size, keys, births = geometry.block_tokens, store.column("search"), store.column("birth").tolist()

@@ -12,8 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from mplus import Memory, MPlusModel
 from mplus.attach.families import SUPPORTED
-from mplus.attach.find import find_by_vote
 from mplus.errors import GeometryError, PromptTooLongError, UnsupportedModelError
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from tests.conftest import TinyModel
 from tests.contract.plain import Plain
 from tests.tiny import FAMILIES, SETUPS, contents, filled, ids, same_contents, tiny_decoder, tiny_geometry
@@ -254,12 +254,14 @@ def test_greedy_generation_equals_repeated_argmax(model: MPlusModel, monkeypatch
     memory = filled(model, tokens=24)
     first: list[Any] = []
 
+    search = LateInteractionRetriever.search
+
     def found_once(*arguments: Any, **options: Any) -> Any:
         if not first:
-            first.append(find_by_vote(*arguments, **options))
+            first.append(search(*arguments, **options))
         return first[0]
 
-    monkeypatch.setattr("mplus.attach.read.find_by_vote", found_once)
+    monkeypatch.setattr(LateInteractionRetriever, "search", found_once)
     assert len(memory.long_term) <= model.geometry.ltm_read_tokens
     text = ids(5, 84)[None]
     got = model.generate(text, memory=memory, max_new_tokens=5, do_sample=False)

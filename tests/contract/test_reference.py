@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from mplus import Memory, MPlusModel
 from mplus.attach.attention import NAME, grouped, grouped_on_cpu
-from mplus.attach.prefix import Shelf
+from mplus.attach.prefix_buffers import Shelf
 from mplus.memory.rows import EncodedChunk
 from tests.conftest import TinyModel
 from tests.tiny import FAMILIES, SETUPS, filled, ids

@@ -16,8 +16,8 @@ from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.synthetic_memory import fill_short, grow_long, random_ids
 from benchmarks.work import Work, work_of
 from mplus import Memory, MPlusModel
-from mplus.memory.index.levels import KeyLevels
-from mplus.memory.index.sketch import BlockSketch
+from mplus.index.int8_keys import Int8Keys
+from mplus.index.pca_sketch import PcaSketch
 from mplus.settings import Geometry
 from tests.flops import read_flops, write_flops
 
@@ -203,7 +203,7 @@ def test_a_search_of_summaries_scores_a_bounded_number_of_keys_exactly(
     rules: dict[str, Any], key_width: int, sizes: tuple[int, int], a_key: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it computes grows with the long-term memory by the summaries' products alone, so exact scores do not grow."""
-    for kind in (KeyLevels, BlockSketch):
+    for kind in (Int8Keys, PcaSketch):
         monkeypatch.setattr(kind, "exact_below", 1024)
         monkeypatch.setattr(kind, "candidates_per_token", 4)
     model = model_of(rules, key_width=key_width)

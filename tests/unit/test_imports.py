@@ -17,9 +17,9 @@ ORDER: list[set[str]] = [
     {"errors"},
     {"runtime"},
     {"text"},
-    {"settings", "corpus"},
+    {"settings", "corpus", "index"},
     {"memory"},
-    {"retriever"},
+    {"retrieval"},
     {"attach"},
     {"checkpoints"},
     {"inference"},
@@ -39,7 +39,7 @@ ALLOWED = {("memory", "mplus.__version__")}
 WITHOUT = {
     "memory": {"transformers", "peft"},
     "text": {"transformers", "peft"},
-    "retriever": {"transformers", "peft"},
+    "retrieval": {"transformers", "peft"},
     "settings": {"torch"},
     "errors": {"torch"},
 }

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mplus import MPlusModel
-from mplus.attach import resident
-from mplus.attach.resident import keys_on
 from mplus.memory.long_term import LongTerm
+from mplus.retrieval import device_keys
+from mplus.retrieval.device_keys import keys_on
 from tests.conftest import TinyModel
 from tests.tiny import filled, ids
 
@@ -32,7 +32,7 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_keys_are_copied_once_until_the_memory_changes(
     tiny_model: TinyModel, copies: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resident, "free_bytes", lambda device: 1 << 30)
+    monkeypatch.setattr(device_keys, "free_bytes", lambda device: 1 << 30)
     memory = filled(tiny_model("llama", "per_layer"))
     for _ in range(3):
         for group in range(2):
@@ -53,12 +53,12 @@ def test_keys_are_copied_once_until_the_memory_changes(
 def test_keys_that_do_not_fit_are_copied_piece_by_piece(
     model: MPlusModel, copies: list[int], monkeypatch: pytest.MonkeyPatch, free: int | None
 ) -> None:
-    monkeypatch.setattr(resident, "free_bytes", lambda device: free)
+    monkeypatch.setattr(device_keys, "free_bytes", lambda device: free)
     memory = filled(model)
     for _ in range(2):
         assert sum(part.shape[0] for part in keys_on(memory.long_term, 0, ELSEWHERE)) == len(memory.long_term)
     assert copies == [0, 0]
-    assert not any("search keys" in name for name in memory.long_term.derived)
+    assert not any("search keys" in name for name in memory.long_term.cache)
 
 
 def test_on_the_cpu_the_store_is_read_itself(model: MPlusModel) -> None:

@@ -8,15 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mplus.retriever import (
-    LayerRetriever,
-    VoteRetriever,
-    best_span_last,
-    choose_blocks,
-    oldest_first,
-    perceptron,
-    repeated_oldest_first,
-)
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever, oldest_first, repeated_oldest_first
+from mplus.retrieval.projectors import perceptron
+from mplus.retrieval.read_plan import best_span_last, choose_blocks
 
 WIDTH, KEYS = 6, 4
 
@@ -36,7 +31,7 @@ def seeded() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("depth", [1, 2])
 def test_score_is_the_mean_over_prompt_tokens_of_the_sigmoid_of_the_product(depth: int) -> None:
-    retriever = LayerRetriever(3, WIDTH, KEYS, depth)
+    retriever = PerLayerRetriever(3, WIDTH, KEYS, depth)
     text, rows = random(2, 5, WIDTH), random(7, WIDTH, seed=1)
     mask = torch.tensor([[True] * 5, [False, False, True, True, True]])
     got = retriever.scores(1, text, mask, retriever.keys(1, rows))
@@ -49,11 +44,11 @@ def test_score_is_the_mean_over_prompt_tokens_of_the_sigmoid_of_the_product(dept
 
 
 def test_projectors_have_no_bias_and_the_published_names() -> None:
-    names = {name: tuple(value.shape) for name, value in LayerRetriever(1, WIDTH, KEYS).state_dict().items()}
+    names = {name: tuple(value.shape) for name, value in PerLayerRetriever(1, WIDTH, KEYS).state_dict().items()}
     assert names == {
         f"{kind}_proj.0.{part}.weight": shape for kind in ("query", "key") for part, shape in ((0, (8, 6)), (2, (4, 8)))
     }
-    assert set(LayerRetriever(1, WIDTH, KEYS, 1).state_dict()) == {"query_proj.0.weight", "key_proj.0.weight"}
+    assert set(PerLayerRetriever(1, WIDTH, KEYS, 1).state_dict()) == {"query_proj.0.weight", "key_proj.0.weight"}
     assert perceptron(WIDTH, KEYS, 1)(random(2, WIDTH)).shape == (2, KEYS)
 
 
@@ -85,7 +80,7 @@ def features(tokens: int, seed: int, batch: int = 2) -> list[Tensor]:
 @pytest.mark.parametrize("key_width", [None, KEYS])
 @pytest.mark.parametrize("block", [1, 3])
 def test_block_score_is_the_weighted_sum_of_each_tokens_best_match(key_width: int | None, block: int) -> None:
-    retriever = VoteRetriever((1, 4), WIDTH, key_width)
+    retriever = LateInteractionRetriever((1, 4), WIDTH, key_width)
     spread(retriever)
     mask = torch.tensor([[True] * 5, [False, True, True, True, True]])
     text, rows = features(5, 10), features(12, 20, batch=1)
@@ -102,7 +97,7 @@ def test_block_score_is_the_weighted_sum_of_each_tokens_best_match(key_width: in
             assert float(got[prompt, number]) == pytest.approx(total, abs=1e-5)
 
 
-def spread(retriever: VoteRetriever) -> None:
+def spread(retriever: LateInteractionRetriever) -> None:
     """Random values for what starts at zero."""
     with torch.no_grad():
         for name, value in retriever.state_dict().items():
@@ -113,7 +108,7 @@ def spread(retriever: VoteRetriever) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("key_width", [None, KEYS])
 def test_weights_sum_to_one_and_padding_has_none(key_width: int | None) -> None:
-    retriever = VoteRetriever((0, 1), WIDTH, key_width)
+    retriever = LateInteractionRetriever((0, 1), WIDTH, key_width)
     spread(retriever)
     mask = torch.tensor([[False, False, True, True], [True] * 4])
     _, weight = retriever.queries(features(4, 1), mask)
@@ -123,11 +118,11 @@ def test_weights_sum_to_one_and_padding_has_none(key_width: int | None) -> None:
 
 @torch.no_grad()
 def test_untrained_key_is_the_centred_state_at_unit_length() -> None:
-    retriever = VoteRetriever((0, 1), WIDTH)
+    retriever = LateInteractionRetriever((0, 1), WIDTH)
     spread(retriever)
     parts = [random(3, WIDTH, seed=layer) for layer in range(2)]
     key = retriever.keys(parts)
-    assert key.shape == (3, retriever.total_width) == (3, 2 * WIDTH)
+    assert key.shape == (3, retriever.search_width) == (3, 2 * WIDTH)
     for layer in range(2):
         centred = parts[layer] - retriever.get_buffer("mean")[layer]
         torch.testing.assert_close(key[:, layer * WIDTH : (layer + 1) * WIDTH], centred / centred.norm(dim=1, keepdim=True))
@@ -135,7 +130,7 @@ def test_untrained_key_is_the_centred_state_at_unit_length() -> None:
 
 @torch.no_grad()
 def test_trained_product_is_the_sum_of_the_layers_own_products() -> None:
-    retriever = VoteRetriever((0, 1), WIDTH, KEYS)
+    retriever = LateInteractionRetriever((0, 1), WIDTH, KEYS)
     spread(retriever)
     text, row = features(1, 3, batch=1), [random(1, WIDTH, seed=9 + layer) for layer in range(2)]
     query, _ = retriever.queries(text, torch.ones(1, 1, dtype=torch.bool))

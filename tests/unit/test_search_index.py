@@ -12,29 +12,29 @@ import torch
 from torch import Tensor
 
 from mplus import MPlusModel
-from mplus.attach.drawn import Found
-from mplus.attach.find import find_by_vote, find_in_layer, prompt_features
-from mplus.attach.places import Places
-from mplus.attach.vote import vote, vote_on_candidates
+from mplus.attach.query_pass import prompt_features, query_states
 from mplus.errors import GeometryError
-from mplus.memory.index import levels
-from mplus.memory.index.levels import KeyLevels, products, stand_in
-from mplus.memory.index.pieces import groups
-from mplus.memory.index.sketch import BlockSketch
-from mplus.memory.index.summaries import catch_up
+from mplus.index import int8_keys
+from mplus.index.int8_keys import Int8Keys, linear_surrogate, products
+from mplus.index.pca_sketch import PcaSketch
+from mplus.index.pieces import groups
 from mplus.memory.memory import Memory
 from mplus.memory.stores.ram import RamStore
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.retrieval import block_scores
+from mplus.retrieval.blocks import BlockTable
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.retrieval.result import RetrievalResult
 from tests.tiny import contents, filled, ids, same_contents, search_from, tiny_geometry, tiny_model
 
 WIDTH = 6
 GROUP, BLOCK = 256, 4
-Kind = type[KeyLevels] | type[BlockSketch]
-KINDS: list[Kind] = [KeyLevels, BlockSketch]
+Kind = type[Int8Keys] | type[PcaSketch]
+KINDS: list[Kind] = [Int8Keys, PcaSketch]
 
 
-def made(kind: Kind) -> KeyLevels | BlockSketch:
-    return KeyLevels(group_rows=GROUP) if kind is KeyLevels else BlockSketch(BLOCK, group_rows=GROUP)
+def made(kind: Kind) -> Int8Keys | PcaSketch:
+    return Int8Keys(group_rows=GROUP) if kind is Int8Keys else PcaSketch(BLOCK, group_rows=GROUP)
 
 
 def keys_of(count: int, seed: int = 0, width: int = WIDTH) -> Tensor:
@@ -58,20 +58,18 @@ def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 def found(model: MPlusModel, memory: Memory, prompt: Tensor, **options: Any) -> list[list[int]]:
     """What a prompt finds, straight from the searching functions."""
     text = torch.ones_like(prompt, dtype=torch.bool)
-    if memory.geometry.retrieval == "shared":
-        features = prompt_features(model.attached, prompt, text)
-        drawn = find_by_vote(model.attached, memory, features, text, **options)
-        return [one.indices.tolist() for one in drawn]
-    normed = torch.randn(prompt.shape[0], prompt.shape[1], 32, generator=torch.Generator().manual_seed(4))
-    return [
-        one.indices.tolist()
-        for layer in range(2)
-        for one in find_in_layer(model.attached, memory, layer, normed, text, **options)
-    ]
+    retriever = model.attached.retriever
+    assert retriever is not None
+    if retriever.in_each_layer:
+        normed = torch.randn(prompt.shape[0], prompt.shape[1], 32, generator=torch.Generator().manual_seed(4))
+        states = [{layer: normed} for layer in range(2)]
+    else:
+        states = [query_states(model.attached, retriever.layers, prompt, text)]
+    return [one.indices.tolist() for part in states for one in retriever.search(memory, part, text, **options)]
 
 
-def summarise(summaries: KeyLevels | BlockSketch, store: RamStore) -> None:
-    catch_up(summaries, [store.column("search")[len(summaries) :]])
+def summarise(summaries: Int8Keys | PcaSketch, store: RamStore) -> None:
+    summaries.refresh([store.column("search")[len(summaries) :]])
 
 
 # -- pieces of a store ---------------------------------------------------------------------------------------------
@@ -94,13 +92,13 @@ def plain_matches(keys: Tensor, query: Tensor) -> Tensor:
     return (query @ keys.T).view(query.shape[0], -1, BLOCK).amax(-1)
 
 
-def check_same_as_fresh(summaries: KeyLevels | BlockSketch, held: Tensor, first: int) -> None:
+def check_same_as_fresh(summaries: Int8Keys | PcaSketch, held: Tensor, first: int) -> None:
     """A summary that has lived equals one made of the same groups at once; `held` are the rows not forgotten, from `first` on."""
     count = len(summaries)
     assert 0 <= held.shape[0] - count < GROUP
-    if isinstance(summaries, BlockSketch):  # six directions of six: a sketch is the key itself
+    if isinstance(summaries, PcaSketch):  # six directions of six: a sketch is the key itself
         query = keys_of(3, seed=9)
-        assert torch.allclose(summaries.matches(query), plain_matches(held[:count], query), atol=1e-4)
+        assert torch.allclose(summaries.maxsim(query), plain_matches(held[:count], query), atol=1e-4)
     else:
         score = lambda keys: keys @ keys_of(1, seed=9)[0]  # noqa: E731
         assert summaries.candidates(score, 10 * held.shape[0]).tolist() == list(range(count))
@@ -155,14 +153,14 @@ def test_every_row_is_summarised_once_and_forgetting_reads_none(kind: Kind, monk
     assert sum(seen) == 60 * 100 // GROUP * GROUP
 
 
-def test_a_stand_in_is_the_score_where_that_is_linear_and_follows_its_high_end_elsewhere() -> None:
+def test_a_linear_surrogate_is_the_score_where_that_is_linear_and_follows_its_high_end_elsewhere() -> None:
     keys, direction = keys_of(2000, 1, 16), keys_of(1, 2, 16)[0]
-    weights, offset = stand_in(keys, keys @ direction + 3)
+    weights, offset = linear_surrogate(keys, keys @ direction + 3)
     assert torch.allclose(weights, direction, atol=1e-2) and abs(float(offset) - 3) < 1e-2
     score = torch.sigmoid(keys @ torch.stack([direction, direction + 0.3 * keys_of(1, 5, 16)[0]]).T - 4).mean(
         1
     )  # nearly flat for most
-    weights, _ = stand_in(keys, score)
+    weights, _ = linear_surrogate(keys, score)
     best = score.topk(20).indices
     assert set(best.tolist()) <= set((keys @ weights).topk(60).indices.tolist())
 
@@ -177,12 +175,12 @@ def test_whole_number_products_are_exact() -> None:
 
 def test_products_without_the_private_kernel_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     left, right = torch.full((9, 300), 127, dtype=torch.int8), torch.full((300,), -127, dtype=torch.int8)
-    monkeypatch.setattr(levels, "_has_int8_products", lambda: False)
+    monkeypatch.setattr(int8_keys, "_has_int8_products", lambda: False)
     assert products(left, right).tolist() == [-127 * 127 * 300] * 9
 
 
 def test_the_best_bunch_is_among_few_candidates() -> None:
-    summaries = KeyLevels(group_rows=4096)
+    summaries = Int8Keys(group_rows=4096)
     keys = torch.randn(8192, 16, generator=torch.Generator().manual_seed(1))
     right = torch.randperm(8192, generator=torch.Generator().manual_seed(2))[:32]
     keys[right] = 3.0 + 0.05 * torch.randn(32, 16, generator=torch.Generator().manual_seed(3))
@@ -198,10 +196,10 @@ def test_narrow_sketches_find_what_lies_in_few_directions() -> None:
     plane = torch.randn(32, 96, generator=torch.Generator().manual_seed(1))
     keys = torch.randn(4096, 32, generator=torch.Generator().manual_seed(2)) @ plane
     query = keys_of(3, seed=5, width=96)
-    summaries = BlockSketch(BLOCK)
+    summaries = PcaSketch(BLOCK)
     summaries.add(keys)
     exact = plain_matches(keys, query)
-    assert torch.allclose(summaries.matches(query), exact, atol=1e-3 * float(exact.abs().max()))
+    assert torch.allclose(summaries.maxsim(query), exact, atol=1e-3 * float(exact.abs().max()))
 
 
 # -- searching -----------------------------------------------------------------------------------------------------
@@ -209,14 +207,14 @@ def test_narrow_sketches_find_what_lies_in_few_directions() -> None:
 
 def test_a_small_store_is_searched_exactly_and_has_no_summaries(small: MPlusModel) -> None:
     memory = filled(small, 61)
-    assert memory.long_term.summaries_of(0) is None
+    assert memory.long_term.index_of(0) is None
     assert found(small, memory, ids(6)[None]) == found(small, memory, ids(6)[None], exact=True)
 
 
 def test_with_all_as_candidates_the_search_is_the_exact_one(small: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     search_from(monkeypatch, GROUP, candidates=10_000)
     memory = filled(small, 900)
-    assert len(memory.long_term.summaries[0]) >= GROUP
+    assert len(memory.long_term.indexes[0]) >= GROUP
     prompts = torch.stack([ids(9, 5), ids(9, 6)])
     assert found(small, memory, prompts) == found(small, memory, prompts, exact=True)
 
@@ -225,25 +223,25 @@ def test_candidates_have_the_exact_scores_and_others_none(small: MPlusModel) -> 
     memory = filled(small, 900)
     prompt, attached = ids(7, 5)[None], small.attached
     text = torch.ones_like(prompt, dtype=torch.bool)
-    if isinstance(attached.retriever, VoteRetriever):
+    if isinstance(attached.retriever, LateInteractionRetriever):
         features = prompt_features(attached, prompt, text)
-        places = Places.of(memory, with_short_term=memory.geometry.read_order == "score")
-        summaries = memory.long_term.summaries_of(0)
-        assert isinstance(summaries, BlockSketch)
-        exact = vote(attached.retriever, memory, places, features, text)
-        got = vote_on_candidates(attached.retriever, memory, places, summaries, features, text)
+        places = BlockTable.of(memory, with_short_term=memory.geometry.read_order == "score")
+        summaries = memory.long_term.index_of(0)
+        assert isinstance(summaries, PcaSketch)
+        exact = block_scores.of_all(attached.retriever, memory, places, features, text)
+        got = block_scores.of_candidates(attached.retriever, memory, places, summaries, features, text)
         scored = got > float("-inf")
         assert 0 < int(scored.sum()) < scored.numel()
         assert torch.allclose(got[scored], exact[scored], atol=1e-5)
         if places.short:
-            assert bool(scored[0][places.in_text >= places.long].all()), "a short-term block was not scored"
-        fresh = (places.in_text >= len(summaries) // memory.geometry.block_tokens) & (places.in_text < places.long)
+            assert bool(scored[0][places.numbers >= places.long].all()), "a short-term block was not scored"
+        fresh = (places.numbers >= len(summaries) // memory.geometry.block_tokens) & (places.numbers < places.long)
         assert bool(scored[0][fresh].all()), "a block that is not summarised yet was not scored"
         return
-    assert isinstance(attached.retriever, LayerRetriever)
+    assert isinstance(attached.retriever, PerLayerRetriever)
     normed = torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(4))
-    fast = find_in_layer(attached, memory, 1, normed, text)[0]
-    slow = find_in_layer(attached, memory, 1, normed, text, exact=True)[0]
+    fast = attached.retriever.search(memory, {1: normed}, text)[0]
+    slow = attached.retriever.search(memory, {1: normed}, text, exact=True)[0]
     assert fast.candidates is not None and fast.scores is not None and slow.scores is not None
     assert fast.candidates.shape[0] < slow.scores.shape[0]
     assert torch.allclose(fast.scores, slow.scores[fast.candidates], atol=1e-5)
@@ -280,7 +278,7 @@ def test_capacity_forgets_summaries_with_their_rows(small: MPlusModel, monkeypat
     memory.geometry = memory.long_term.geometry = memory.geometry.changed(ltm_capacity=600)
     memory.write(ids(1500, 2))
     assert len(memory.long_term) <= 600
-    assert len(memory.long_term.summaries[0]) <= 600
+    assert len(memory.long_term.indexes[0]) <= 600
     assert found(small, memory, ids(6)[None]) == found(small, memory, ids(6)[None], exact=True)
 
 
@@ -289,18 +287,18 @@ def test_a_stored_memory_is_summarised_at_its_first_search(small: MPlusModel, tm
     before = found(small, memory, ids(6)[None])
     memory.save(tmp_path / "saved")
     opened = Memory.load(tmp_path / "saved", small)
-    assert len(opened.long_term.summaries[0]) == 0
+    assert len(opened.long_term.indexes[0]) == 0
     assert found(small, opened, ids(6)[None]) == before
-    assert len(opened.long_term.summaries[0]) == len(memory.long_term.summaries[0])
+    assert len(opened.long_term.indexes[0]) == len(memory.long_term.indexes[0])
 
 
 def test_cleared_memory_has_no_summaries(small: MPlusModel) -> None:
     memory = filled(small, 900)
     memory.clear()
-    assert all(len(summaries) == 0 for summaries in memory.long_term.summaries)
+    assert all(len(summaries) == 0 for summaries in memory.long_term.indexes)
 
 
-@pytest.mark.parametrize("changed", [{"search": "exact"}, {"choice": "recent"}, {"eviction": "countdown"}, {}])
+@pytest.mark.parametrize("changed", [{"search": "exact"}, {"eviction": "countdown"}, {}])
 def test_where_every_row_counts_nothing_is_summarised(
     small: MPlusModel, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,8 +307,8 @@ def test_where_every_row_counts_nothing_is_summarised(
     geometry = small.geometry.changed(**changed)
     memory = small.new_memory(seed=1)
     memory.geometry = memory.long_term.geometry = geometry
-    assert not memory.long_term.is_searched_by_summaries(0)
-    assert memory.long_term.summaries_of(0) is None
+    assert not memory.long_term.is_indexed(0)
+    assert memory.long_term.index_of(0) is None
 
 
 @pytest.mark.parametrize("changed", [{"search": "fast"}])
@@ -323,11 +321,11 @@ def test_bad_setting_is_one_sentence_that_names_the_field(changed: dict[str, Any
 def test_places_are_worked_out_once_for_an_unchanged_memory() -> None:
     model = tiny_model(setup="best_last")
     memory = filled(model, 100)
-    first = Places.of(memory, with_short_term=True)
-    assert Places.of(memory, with_short_term=True) is first
-    assert Places.of(memory, with_short_term=False) is not first
+    first = BlockTable.of(memory, with_short_term=True)
+    assert BlockTable.of(memory, with_short_term=True) is first
+    assert BlockTable.of(memory, with_short_term=False) is not first
     memory.write(ids(8, 5))
-    assert Places.of(memory, with_short_term=True) is not first
+    assert BlockTable.of(memory, with_short_term=True) is not first
 
 
 def test_exact_can_be_asked_of_a_single_read(small: MPlusModel) -> None:
@@ -336,7 +334,7 @@ def test_exact_can_be_asked_of_a_single_read(small: MPlusModel) -> None:
     always = memory.fork()
     always.geometry = always.geometry.changed(search="exact")
 
-    def drawn(memory: Memory, exact: bool) -> Found:
+    def drawn(memory: Memory, exact: bool) -> RetrievalResult:
         retrieved = small(prompt, memory=memory, return_retrieved=True, exact=exact).retrieved
         assert retrieved is not None
         return retrieved[0].layers[-1]

@@ -11,8 +11,9 @@ from torch import Tensor
 from mplus.attach.adapters import Adapters
 from mplus.attach.engine import Engine
 from mplus.attach.families import Decoder, rotate
-from mplus.attach.prefix import Shelf
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.attach.prefix_buffers import Shelf
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Attached:
     adapters: Adapters
     bos: Tensor
     position: Tensor | None
-    retriever: LayerRetriever | VoteRetriever | None
+    retriever: PerLayerRetriever | LateInteractionRetriever | None
     engine: Engine = field(default_factory=Engine)
     shelf: Shelf = field(default_factory=Shelf)
     _bos_kv: dict[str | None, tuple[int, list[tuple[Tensor, Tensor]]]] = field(default_factory=dict)

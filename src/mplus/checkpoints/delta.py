@@ -28,7 +28,6 @@ from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.memory_parts import attach_fresh, check_parts
 from mplus.checkpoints.tensors import check_bounds, read_json, read_shapes, read_tensors
 from mplus.errors import CheckpointError, GeometryError, InputError
-from mplus.retriever import VoteRetriever
 from mplus.runtime.atomic import replace_directory, restored
 from mplus.runtime.differences import differing
 from mplus.settings import Geometry
@@ -259,11 +258,6 @@ def place_for_model(directory: Path) -> Path:
 
 def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
     retriever = loaded.attached.retriever
-    kind: dict[str, Any] | None = None
-    if isinstance(retriever, VoteRetriever):
-        kind = {"kind": "vote", "voting": list(retriever.voting), "key_width": retriever.key_width, "window": retriever.window}
-    elif retriever is not None:
-        kind = {"kind": "per_layer", "key_width": retriever.key_width}
     return {
         "format": FORMAT_VERSION,
         "name": loaded.name,
@@ -275,7 +269,7 @@ def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
         },
         "geometry": loaded.geometry.flat(),
         "adapters": loaded.adapter_configs,
-        "retriever": kind,
+        "retriever": None if retriever is None else retriever.spec,
         **({} if loaded.chat_template is None else {"chat_template": loaded.chat_template}),
     }
 

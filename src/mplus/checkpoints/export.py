@@ -22,7 +22,7 @@ from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.published import READ, WRITE, geometry_of, is_published
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.errors import CheckpointError, InputError
-from mplus.retriever import LayerRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.runtime.atomic import replace_directory
 from mplus.settings import Geometry
 
@@ -96,7 +96,7 @@ def published_config(loaded: LoadedModel) -> dict[str, Any]:
         "lora_config": {"lora_dropout": 0.0, "target_modules": list(TARGETS), **config.get("lora_config", {}), **lora},
     }
     retriever = loaded.attached.retriever
-    if isinstance(retriever, LayerRetriever):
+    if isinstance(retriever, PerLayerRetriever):
         depth = 2 if isinstance(retriever.key_proj[0], nn.Sequential) else 1
         config |= {"selector_hidden_dim": retriever.key_width, "num_selector_layers": depth}
     if geometry.eviction == "countdown":
@@ -123,7 +123,7 @@ def published_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
     out["bos_embedding"] = attached.bos[:, None]
     position = torch.zeros_like(attached.bos[0]) if attached.position is None else attached.position
     out["new_memory_positional_emb"] = position[None, None]
-    if isinstance(attached.retriever, LayerRetriever):
+    if isinstance(attached.retriever, PerLayerRetriever):
         for name, value in attached.retriever.state_dict().items():
             kind, layer, rest = name.split(".", 2)
             out[f"model.layers.{layer}.self_attn.{kind}.{rest}"] = value
@@ -142,7 +142,7 @@ def _memory(loaded: LoadedModel) -> dict[str, Tensor]:
             "initialized": torch.tensor(0, dtype=torch.uint8),
         }
         retriever = loaded.attached.retriever
-        width = retriever.key_width if isinstance(retriever, LayerRetriever) else 0
+        width = retriever.key_width if isinstance(retriever, PerLayerRetriever) else 0
         each: list[list[Tensor]] = [
             [torch.zeros(0, decoder.width, dtype=decoder.dtype)] * decoder.depth,
             [torch.zeros(0, width, dtype=decoder.dtype)] * decoder.depth,

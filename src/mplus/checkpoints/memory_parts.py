@@ -19,7 +19,8 @@ from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.load_report import LoadReport
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.errors import GeometryError, InputError
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.runtime.suggest import nearest
 from mplus.settings import PATHS, Geometry
 
@@ -67,14 +68,14 @@ def attach_fresh(
     if geometry.inv_freq_dtype == "bfloat16":
         round_rotary_to_bfloat16(decoder)
     bos = bos_vectors(decoder, tokenizer)
-    retriever: LayerRetriever | VoteRetriever | None = None
+    retriever: PerLayerRetriever | LateInteractionRetriever | None = None
     if geometry.reads_ltm and geometry.retrieval == "shared":
         layers = voting or tuple(sorted({min(decoder.depth - 1, int(share * decoder.depth)) for share in TRAINING_FREE_VOTE}))
-        retriever = VoteRetriever(layers, decoder.width, key_width, window)
+        retriever = LateInteractionRetriever(layers, decoder.width, key_width, window)
         if key_width is None:
             retriever.get_buffer("mean").copy_(mean_states(decoder, tokenizer, layers))
     elif geometry.reads_ltm:
-        retriever = LayerRetriever(decoder.depth, decoder.width, key_width or max(8, decoder.width // 16))
+        retriever = PerLayerRetriever(decoder.depth, decoder.width, key_width or max(8, decoder.width // 16))
     if retriever is not None:
         retriever = retriever.to(device=decoder.device, dtype=decoder.dtype).eval().requires_grad_(False)
     wanted = {"read": read_lora, "write": write_lora}

@@ -25,7 +25,7 @@ from mplus.checkpoints.load_report import CheckedTensors
 from mplus.checkpoints.loaded_model import InitialMemory, LoadedModel
 from mplus.checkpoints.tensors import check_bounds, read_json, read_tensors
 from mplus.errors import CheckpointError, GeometryError
-from mplus.retriever import LayerRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.settings import Geometry
 
 WRITE, READ = "default", "decoder_adapter"
@@ -131,7 +131,11 @@ def load_published(directory: Path, asked: OpenArguments, *, overrides: dict[str
 
 
 def _filled(
-    tensors: CheckedTensors, config: dict[str, Any], model: LlamaForCausalLM, geometry: Geometry, retriever: LayerRetriever | None
+    tensors: CheckedTensors,
+    config: dict[str, Any],
+    model: LlamaForCausalLM,
+    geometry: Geometry,
+    retriever: PerLayerRetriever | None,
 ) -> tuple[Attached, InitialMemory]:
     """The model's parts and its initial memory, every tensor of the checkpoint in its place."""
     depth, width = model.config.num_hidden_layers, model.config.hidden_size
@@ -178,10 +182,10 @@ def _is_tied(tensors: dict[str, Tensor]) -> bool:
     return head is None or (table is not None and torch.equal(head, table))
 
 
-def _empty_retriever(config: dict[str, Any], model: LlamaForCausalLM) -> LayerRetriever:
+def _empty_retriever(config: dict[str, Any], model: LlamaForCausalLM) -> PerLayerRetriever:
     depth, width = model.config.num_hidden_layers, model.config.hidden_size
     with torch.device("meta"):
-        return LayerRetriever(depth, width, int(config["selector_hidden_dim"]), int(config.get("num_selector_layers", 2)))
+        return PerLayerRetriever(depth, width, int(config["selector_hidden_dim"]), int(config.get("num_selector_layers", 2)))
 
 
 def _fill(module: nn.Module, tensors: CheckedTensors, published: Callable[[str], str]) -> None:

@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from mplus.attach.parts import Attached
-from mplus.attach.write import project_rows, search_keys
+from mplus.attach.write_pass import project_rows
 from mplus.checkpoints.load_report import LoadReport
 from mplus.errors import InputError
 from mplus.memory.long_term import LongTerm
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk, Rows
 from mplus.memory.short_term import ShortTerm
-from mplus.retriever import VoteRetriever
 from mplus.settings import MemoryFormat
 
 CACHED = ("cached_memories", "cached_keys", "cached_ages")
@@ -140,9 +139,9 @@ def rows_of_hidden(attached: Attached, hidden: Tensor, memory: Memory) -> tuple[
             rows = {name: value[0] for name, value in project_rows(attached, memory.geometry, hidden[None]).items()}
         if "search" in memory.layout.fields:
             retriever = attached.retriever
-            layers = retriever.voting if isinstance(retriever, VoteRetriever) else tuple(range(hidden.shape[0]))
-            normed = {layer: attached.decoder.normed(layer, hidden[layer][None]) for layer in layers}
-            rows["search"] = search_keys(attached, normed)[0]
+            assert retriever is not None
+            normed = {layer: attached.decoder.normed(layer, hidden[layer][None]) for layer in retriever.layers}
+            rows["search"] = retriever.search_keys(normed)[0]
     return rows, hidden[:, -memory.geometry.new_tokens :].clone()
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from mplus.attach.attention import grouped_on_cpu
 from mplus.attach.cache import passed
 from mplus.attach.hooks import Hooks
-from mplus.attach.read import Reading, Retrieved
+from mplus.attach.read_pass import Reading
 from mplus.attach.sweep import sweep
 from mplus.errors import EmptyTextError, InputError
 from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, resolve
@@ -26,6 +26,7 @@ from mplus.inference.request import Request, memories_of
 from mplus.inference.writer import Writer
 from mplus.memory.budget import MemoryBudget, explain_out_of_memory
 from mplus.memory.memory import Memory
+from mplus.retrieval.result import Retrieved
 from mplus.runtime.turns import in_order
 from mplus.text.chat_template import conversations_of, templated
 from mplus.text.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of, without_bos

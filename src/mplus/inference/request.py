@@ -13,11 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from mplus.attach.families import Decoder
-from mplus.attach.find import planned_tokens
 from mplus.errors import InputError, PromptTooLongError
 from mplus.inference.writer import Writer
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk
+from mplus.retrieval.protocol import planned_tokens
 from mplus.text.prompts import Prompts
 from mplus.text.search_query import Query
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mplus.attach.sweep import sweep
-from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
+from mplus.attach.write_pass import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.published_memory import longterm_rows, rows_of_hidden
@@ -20,7 +20,6 @@ from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory.budget import explain_out_of_memory, no_room_for_chunks
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk, RowLayout, Rows
-from mplus.retriever import VoteRetriever
 from mplus.runtime.turns import TurnLock, turn_of
 from mplus.settings import Geometry, MemoryFormat
 from mplus.text import chunking
@@ -184,9 +183,8 @@ class Writer:
         )
         groups = 0
         if geometry.reads_ltm and retriever is not None:
-            vote = isinstance(retriever, VoteRetriever)
-            fields["search"] = (retriever.total_width if isinstance(retriever, VoteRetriever) else retriever.key_width,)
-            groups = 1 if vote else decoder.depth
+            fields["search"] = (retriever.search_width,)
+            groups = len(retriever.layers) if retriever.in_each_layer else 1
         return RowLayout(
             format=memory_format,
             layers=decoder.depth,

@@ -36,7 +36,6 @@ PATHS: Final[dict[str, tuple[str, ...]]] = {
     "recent_tokens": ("read", "retrieval", "best_last", "recency_tail"),
     "certain_score": ("read", "retrieval", "best_last", "min_confidence"),
     "neighbour_blocks": ("read", "retrieval", "neighbour_blocks"),
-    "choice": ("read", "choice"),
     "search": ("read", "search"),
     "eviction": ("quirks", "eviction"),
     "merge_every_writes": ("quirks", "merge_every_writes"),
@@ -48,7 +47,7 @@ PATHS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Flat name to where the groups keep it."""
 
-RETIRED: Final = {"second_look": 0, "look_weight": 4.0, "exact_below": 65_536, "candidates": 0}
+RETIRED: Final = {"second_look": 0, "look_weight": 4.0, "choice": "best", "exact_below": 65_536, "candidates": 0}
 """Settings of earlier versions with the one value that stored geometries and recipes may still give them."""
 
 OF_PER_LAYER: Final = {"neighbour_blocks": 1, "read_order": "age", "recent_tokens": 0, "certain_score": None}
@@ -85,7 +84,6 @@ class GeometrySettings(TypedDict, total=False):
     recent_tokens: int
     certain_score: float | None
     neighbour_blocks: int
-    choice: Literal["best", "recent", "random"]
     search: Literal["auto", "exact"]
     eviction: Literal["oldest", "countdown"]
     merge_every_writes: int
@@ -108,7 +106,7 @@ def spell_out(fields: Mapping[str, Any]) -> dict[str, Any]:
         if name in RETIRED:
             if value != RETIRED[name]:
                 raise GeometryError(
-                    f"geometry: {name} is no setting any more, its value is always {RETIRED[name]}, got {value!r:.60}"
+                    f"geometry: {name} is no setting any more, its value is always {RETIRED[name]!r}, got {value!r:.60}"
                 )
             continue
         if name not in PATHS:

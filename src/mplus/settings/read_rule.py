@@ -49,10 +49,6 @@ class ReadRule(Group):
     memory_projection: Annotated[
         Literal["read", "write"], Field(description="which adapter projects memory rows to K and V when they are read")
     ] = "write"
-    choice: Annotated[
-        Literal["best", "recent", "random"],
-        Field(description="which K0 long-term tokens a prompt reads: `best` by score; for comparison `recent` or `random` ones"),
-    ] = "best"
     search: Annotated[
         Literal["auto", "exact"],
         Field(

@@ -48,7 +48,9 @@ def alone(model: MPlusModel, **changes: Any) -> MemorySystem:
     """A memory that took the same write passes: those of the measured one."""
     factory = SystemFactory(model=model, systems=["mplus"])
     made = filled(model, factory)["mplus"]
-    own = MemorySystem("own", model, model.new_memory(seed=3, **changes))
+    ablation = Ablation(name="own", changes=changes)
+    own = MemorySystem("own", model, model.new_memory(seed=3, **ablation.of_geometry))
+    own.memory.retriever = ablation.retriever(model.attached.retriever)
     other = model.new_memory(seed=3)
     text = torch.randint(97, 122, (400,), generator=torch.Generator().manual_seed(1)).tolist()
     for start in range(0, 400, model.geometry.chunk_tokens):
@@ -178,6 +180,7 @@ def test_entries_are_read_as_typed() -> None:
         (["read:K0=3"], "choose another name"),
         (["a:ltm_read_token=3"], "did you mean 'ltm_read_tokens'"),
         (["a:choise=best"], "did you mean 'choice'"),
+        (["a:choice=newest"], "variant 'a': choice is 'newest', expected best, recent or random"),
         (["a:xyzzy=1"], "known: K, N, K0, M"),
         (["a:K0"], "expected KEY=VALUE"),
         (["a:K0="], "expected KEY=VALUE"),

@@ -85,7 +85,7 @@ def test_variants_stand_beside_the_others_everywhere(capsys: pytest.CaptureFixtu
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert list(summary["systems"]) == ["mplus", "k0-8", "random", "n-128"]
     assert summary["variants"]["random"] == {"choice": "random", "neighbour_blocks": 0}
-    assert summary["variants"]["n-128"] == {"stm_tokens": 128} and summary["geometry"]["choice"] == "best"
+    assert summary["variants"]["n-128"] == {"stm_tokens": 128} and "choice" not in summary["geometry"]
     assert all(one["asked"] == [2, 2] for one in summary["systems"].values())
     at = summary["retrieval"]["mplus"]["distances"].index(400)
     assert summary["retrieval"]["k0-8"]["chance"][at][0] == pytest.approx(

@@ -14,12 +14,13 @@ from transformers import DynamicCache
 
 from mplus import Memory, MPlusModel
 from mplus.attach.families import rotate
-from mplus.attach.read import Reading, Retrieved, _stm_rows
+from mplus.attach.read_pass import Reading, _stm_rows
 from mplus.errors import InputError
 from mplus.evaluation.integrations.lm_eval import HarnessModel
 from mplus.evaluation.schedule.stream import Question, ScheduledQuestion
 from mplus.evaluation.systems.memory import MemorySystem
-from mplus.retriever import LayerRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.retrieval.result import Retrieved
 from mplus.text.prompts import Prompts
 from mplus.text.search_query import Query, last_user_messages, last_user_turn, turn_markers
 from mplus.training.bank.question_bank import PreparedQuestion, QuestionBank
@@ -153,13 +154,13 @@ def one(drawn: list[Retrieved] | None) -> Any:
 def queries(monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
     """Token ids that every reading searched with."""
     seen: list[list[list[int]]] = []
-    own = Reading._vote
+    own = Reading._search_before
 
     def noted(self: Reading, ids: Tensor, text: Tensor) -> None:
         seen.append([row[known].tolist() for row, known in zip(ids, text, strict=True)])
         own(self, ids, text)
 
-    monkeypatch.setattr(Reading, "_vote", noted)
+    monkeypatch.setattr(Reading, "_search_before", noted)
     return seen
 
 
@@ -211,7 +212,7 @@ def filled(model: MPlusModel) -> Memory:
 def test_per_layer_only_tokens_of_the_last_user_turn_search() -> None:
     model = per_layer()
     memory, retriever = filled(model), model.attached.retriever
-    assert isinstance(retriever, LayerRetriever)
+    assert isinstance(retriever, PerLayerRetriever)
     prompt = ids_of(model.tokenizer, asked("Who has 7 keys?", TALK))
     alone = len(ids_of(model.tokenizer, asked("Who has 7 keys?")))
     ids = torch.tensor([prompt])

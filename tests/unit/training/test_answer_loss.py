@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mplus import Memory, MPlusModel
-from mplus.attach.find import find_by_vote, prompt_features
+from mplus.attach.query_pass import query_states
 from mplus.training.objectives.answer_loss import AnswerLoss, answer_loss, by_length, joined, padded, read_states
 from tests.tiny import filled, ids, tiny_model
 
@@ -21,7 +21,9 @@ def model() -> MPlusModel:
 def rows_read(model: MPlusModel, memory: Memory, prompt: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values [L, P, H, E] of what a prompt [T] reads, in reading order, put together by hand."""
     text = torch.ones(1, len(prompt), dtype=torch.bool)
-    found = find_by_vote(model.attached, memory, prompt_features(model.attached, prompt[None], text), text)[0]
+    retriever = model.attached.retriever
+    assert retriever is not None
+    found = retriever.search(memory, query_states(model.attached, retriever.layers, prompt[None], text), text)[0]
     names, pool = ("keys", "values"), memory.short_term.at_slots(memory.short_term.order)
     long = memory.long_term.stores[0].gather(found.indices, names)
     left = [rank for rank in range(len(memory.short_term)) if rank not in found.short.tolist()]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mplus import MPlusModel
-from mplus.attach.write import keeps_write_kv
+from mplus.attach.write_pass import keeps_write_kv
 from mplus.errors import GeometryError, InputError
 from mplus.memory.memory import Memory
 from mplus.settings import Geometry

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from mplus.errors import TrainingError
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.training.bank.chunk_encoder import ChunkEncoder
 from mplus.training.bank.question_states import question_states, reading_states
 from mplus.training.bank.state_bank import StateBank
@@ -55,12 +56,12 @@ def batch(layers: list[int], questions: int = ASKED) -> Batch:
 def by_vote(loss: Loss) -> LateInteractionObjective:
     torch.manual_seed(4)
     geometry = tiny_geometry(block_tokens=4, chunk_tokens=TOKENS, new_tokens=TOKENS, stm_tokens=32)
-    return LateInteractionObjective(VoteRetriever(tuple(range(LAYERS)), WIDTH, 6, window=2), geometry, loss, 1.0)
+    return LateInteractionObjective(LateInteractionRetriever(tuple(range(LAYERS)), WIDTH, 6, window=2), geometry, loss, 1.0)
 
 
 def per_layer(loss: Loss, step_layers: int = LAYERS) -> PerLayerObjective:
     torch.manual_seed(4)
-    return PerLayerObjective(LayerRetriever(LAYERS, WIDTH, 6), loss, step_layers)
+    return PerLayerObjective(PerLayerRetriever(LAYERS, WIDTH, 6), loss, step_layers)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -115,7 +116,7 @@ def test_right_tokens_are_the_place_and_the_rest_of_a_passage_is_neither() -> No
             assert bool(known[row, : own.start].all()) and bool(known[row, own.stop :].all())
 
 
-class Known(LayerRetriever):
+class Known(PerLayerRetriever):
     """Scores as given."""
 
     table: Tensor

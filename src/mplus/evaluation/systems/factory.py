@@ -104,7 +104,7 @@ class SystemFactory:
                 readers.append(MemoryReader(system.model, [system], {name}))
         for one in self.ablations:
             if "mplus" in own and one.only_reads_differently(self.sizes):
-                systems.append(own["mplus"].reading_as(one.name, one.geometry(self.sizes)))
+                systems.append(own["mplus"].reading_as(one.name, one.geometry(self.sizes), self._retriever(one)))
             else:
                 own[one.name] = self._mplus(seed, f"{label}-{one.name}", one)
                 systems.append(own[one.name])
@@ -129,9 +129,15 @@ class SystemFactory:
 
     def _mplus(self, seed: int, label: str, ablation: Ablation | None = None) -> MemorySystem:
         where = {} if self.store is None else {"store": self.store / label}
-        changes = self.geometry if ablation is None else {**self.geometry, **ablation.changes}
+        changes = self.geometry if ablation is None else {**self.geometry, **ablation.of_geometry}
         memory = self.model.new_memory(seed=seed, **changes, **where)
+        memory.retriever = self._retriever(ablation)
         return MemorySystem("mplus" if ablation is None else ablation.name, self.model, memory)
+
+    def _retriever(self, ablation: Ablation | None) -> Any:
+        """What searches the memory of an ablation in place of the model's retriever; None: that one."""
+        model: Any = self.model
+        return None if ablation is None else ablation.retriever(model.attached.retriever)
 
     def _memoryllm(self, seed: int) -> MemorySystem:
         model = self.memoryllm_model or self.model

@@ -23,6 +23,7 @@ class MemorySystem:
 
     Args:
         geometry: reading rules other than the memory's own; the memory holds the same under both.
+        retriever: with `geometry`: what searches in place of the model's retriever.
     """
 
     name: str
@@ -30,11 +31,12 @@ class MemorySystem:
     memory: Any
     births: ChunkBirths = field(default_factory=ChunkBirths)
     geometry: Any = None
+    retriever: Any = None
     batch_in_order: int = 8
 
-    def reading_as(self, name: str, geometry: Any) -> MemorySystem:
+    def reading_as(self, name: str, geometry: Any, retriever: Any = None) -> MemorySystem:
         """Another system that answers from this memory by other reading rules."""
-        return replace(self, name=name, geometry=geometry)
+        return replace(self, name=name, geometry=geometry, retriever=retriever)
 
     def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         return True
@@ -75,7 +77,7 @@ class MemorySystem:
         if self.geometry is None:
             return self.memory
         view = copy.copy(self.memory)  # short-term memory and stores are shared: a reading changes neither
-        view.geometry = self.geometry
+        view.geometry, view.retriever = self.geometry, self.retriever
         return view
 
 

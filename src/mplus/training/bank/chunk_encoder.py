@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from mplus.attach.write import Tail, keeps_write_kv, write_pass
+from mplus.attach.write_pass import Tail, keeps_write_kv, write_pass
 from mplus.memory.rows import RowLayout, Rows
 from mplus.model import MPlusModel
 from mplus.settings import MemoryFormat

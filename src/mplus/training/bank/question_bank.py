@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mplus.memory.rows import Rows
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.text.search_query import last_user_turn
 from mplus.training.bank.chunk_encoder import ChunkEncoder
 from mplus.training.bank.memory_bank import MemoryBank
@@ -64,11 +64,11 @@ class QuestionBank(MemoryBank):
         forms: dict[Form, float],
         randomness: random.Random,
     ) -> None:
-        assert isinstance(model.attached.retriever, VoteRetriever)
+        assert isinstance(model.attached.retriever, LateInteractionRetriever)
         self.model, self.retriever = model, model.attached.retriever
         self.per_chunk, self.forms, self.random = per_chunk, forms, randomness
-        encoder = ChunkEncoder(model, self.retriever.voting, "kv")
-        super().__init__(encoder, chunks, torch.device("cpu"), {"search": (1, self.retriever.total_width)})
+        encoder = ChunkEncoder(model, self.retriever.layers, "kv")
+        super().__init__(encoder, chunks, torch.device("cpu"), {"search": (1, self.retriever.search_width)})
         del self.fields["states"]  # needed for the search keys only
         self.ids = torch.zeros(chunks, tokens, dtype=torch.int64)
         self.questions: list[list[PreparedQuestion]] = [[] for _ in range(chunks)]
@@ -105,7 +105,7 @@ class QuestionBank(MemoryBank):
         if not prompts:
             return []
         queries = [last_user_turn(tokenizer, prompt) for prompt in prompts]
-        states, mask = question_states(self.model, self.retriever.voting, queries)
+        states, mask = question_states(self.model, self.retriever.layers, queries)
         out = []
         for row, (question, form, prompt) in enumerate(zip(questions, forms, prompts, strict=True)):
             text = f" {question.answer}{tokenizer.eos_token}"  # the space: the very tokens that stand in the text can be copied

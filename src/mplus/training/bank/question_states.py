@@ -12,12 +12,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mplus.attach.find import prompt_features
 from mplus.attach.hooks import Enough, Hooks
-from mplus.attach.parts import Attached
+from mplus.attach.query_pass import query_states
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
 from mplus.text.chat_template import templated
 from mplus.text.prompts import Prompts, encode
 
@@ -40,15 +38,12 @@ def question_states(model: MPlusModel, layers: tuple[int, ...], rows: list[list[
 
     Of a pass that sees BOS and the prompt only, as late interaction searches.
     """
-    attached = model.attached
-    raw = Attached(
-        attached.decoder, attached.adapters, attached.bos, attached.position, VoteRetriever(layers, attached.decoder.width)
-    )
     prompts = Prompts.from_rows(rows, 2, model.device)
     parts = []
     for start in range(0, len(rows), PASS_QUESTIONS):
         piece = slice(start, start + PASS_QUESTIONS)
-        parts.append(torch.stack(prompt_features(raw, prompts.ids[piece], prompts.mask[piece])))
+        states = query_states(model.attached, layers, prompts.ids[piece], prompts.mask[piece])
+        parts.append(torch.stack([states[layer] for layer in layers]))
     return torch.cat(parts, 1), prompts.mask
 
 

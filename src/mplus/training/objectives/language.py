@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from mplus.attach.write import keeps_write_kv
+from mplus.attach.write_pass import keeps_write_kv
 from mplus.errors import GeometryError, InputError
 from mplus.model import MPlusModel
 from mplus.text.prompts import Prompts

@@ -2,7 +2,7 @@
 
 Legend: B rows, T tokens, P prefix slots, L layers, H kv heads, E head width, k long-term tokens, n short-term tokens.
 
-Row b of layer l is what a read gives it (``mplus.attach.read``): [unused | BOS_l | k found | n short-term | text], or with
+Row b of layer l is what a read gives it (``mplus.attach.read_pass``): [unused | BOS_l | k found | n short-term | text], or with
 ``read_order="score"`` the found ones last. Gradient flows through BOS, through rows that were written with gradient, through the
 adapter that projects rows where they are hidden states, and through the read adapter.
 """
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from mplus.attach.cache import PrefixCache, passed
+from mplus.attach.checkpointing import recomputed
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks
-from mplus.attach.recompute import recomputed
 from mplus.model import MPlusModel
 from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.selection import Selection

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.training.bank.question_bank import PreparedQuestion, QuestionBank
 from mplus.training.bank.question_states import Form
 from mplus.training.data.document_generator import DocumentGenerator
@@ -48,7 +48,7 @@ class QuestionTask(Task):
     def __init__(self, model: MPlusModel, settings: QuestionSettings, seed: int, kind: Literal["read"]) -> None:
         super().__init__()
         retriever, adapter = model.attached.retriever, model.attached.adapters.named(kind)
-        if not isinstance(retriever, VoteRetriever):
+        if not isinstance(retriever, LateInteractionRetriever):
             raise TrainingError(
                 f"task {kind} trains on what a shared retriever finds; start from a delta that task vote has stored"
             )

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.training.bank.state_bank import StateBank, make_state_bank
 from mplus.training.data.document_generator import DocumentGenerator
 from mplus.training.objectives.retrievers import Batch, LateInteractionObjective, Loss, PerLayerObjective, RetrieverObjective
@@ -54,7 +55,7 @@ def build(model: MPlusModel, settings: Settings, seed: int) -> RetrievalTask:
 
 
 class RetrievalTask(Task):
-    """Trains a model's retriever, ``VoteRetriever`` or ``LayerRetriever``; everything else is frozen.
+    """Trains a model's retriever, ``LateInteractionRetriever`` or ``PerLayerRetriever``; everything else is frozen.
 
     Raises:
         TrainingError: the model's search has nothing to train, or its memory tokens do not stand for places of the text.
@@ -157,9 +158,9 @@ def _finding(model: MPlusModel, settings: Settings) -> RetrieverObjective:
             f"task vote needs memory tokens that stand for places of the text, geometry.write_tap is {geometry.write_tap!r}; "
             "set it to 'input', or train this search with task language"
         )
-    if isinstance(retriever, LayerRetriever):
+    if isinstance(retriever, PerLayerRetriever):
         return PerLayerObjective(retriever, settings.loss, settings.step_layers)
-    assert isinstance(retriever, VoteRetriever)
+    assert isinstance(retriever, LateInteractionRetriever)
     if geometry.new_tokens % geometry.block_tokens:
         raise TrainingError(
             f"task vote judges whole blocks, but geometry.new_tokens ({geometry.new_tokens}) is no multiple of block_tokens "

@@ -15,7 +15,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from mplus.retriever import LayerRetriever, VoteRetriever, choose_blocks
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.retrieval.read_plan import choose_blocks
 from mplus.settings import Geometry
 from mplus.training.bank.state_bank import StateBank
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
@@ -68,9 +70,9 @@ class LateInteractionObjective:
         scale_rate: factor on the learning rate of the layers' weights.
     """
 
-    def __init__(self, retriever: VoteRetriever, geometry: Geometry, loss: Loss, scale_rate: float) -> None:
+    def __init__(self, retriever: LateInteractionRetriever, geometry: Geometry, loss: Loss, scale_rate: float) -> None:
         self.retriever, self.geometry, self.loss, self.scale_rate = retriever, geometry, loss, scale_rate
-        self.layers = retriever.voting
+        self.layers = retriever.layers
 
     def groups(self) -> list[ParameterGroup]:
         """The projectors and weights of tokens; and the layers' weights."""
@@ -91,7 +93,7 @@ class LateInteractionObjective:
         with _projecting(bank):
             keys = self.retriever.keys([part[batch.chunks].flatten(0, 1) for part in bank.states])
             query, weight = self.retriever.queries([_prompts(part, batch, mask) for part in bank.prompts], mask)
-        match = self.retriever.matches(query, keys, self.geometry.block_tokens)
+        match = self.retriever.maxsim(query, keys, self.geometry.block_tokens)
         follows = torch.arange(match.shape[-1]) % self._blocks(bank) != self._blocks(bank) - 1
         right, known = right.to(match.device), known.to(match.device)
         with torch.autocast(match.device.type, enabled=False):  # float32, whatever the loop computes in
@@ -146,7 +148,7 @@ class LateInteractionObjective:
 class PerLayerObjective:
     """Trains every layer for itself, over single tokens (paper section 3.2); a few random layers learn in a step (RECIPE section 4).
 
-    A token's chance is ``LayerRetriever.scores``: the mean over the prompt's tokens of ``sigmoid(q . k)``. The paper's loss takes
+    A token's chance is ``PerLayerRetriever.scores``: the mean over the prompt's tokens of ``sigmoid(q . k)``. The paper's loss takes
     it as it is, the contrastive one its logit. Right are the tokens of the answer's place; of a passage's chunk the others are
     neither right nor wrong. Loss and shares are means over the step's layers.
 
@@ -154,7 +156,7 @@ class PerLayerObjective:
         step_layers: how many; all where there are no more.
     """
 
-    def __init__(self, retriever: LayerRetriever, loss: Loss, step_layers: int) -> None:
+    def __init__(self, retriever: PerLayerRetriever, loss: Loss, step_layers: int) -> None:
         self.retriever, self.loss, self.step_layers = retriever, loss, step_layers
         self.layers = tuple(range(len(retriever.key_proj)))
 

@@ -2,7 +2,7 @@
 
 Legend: B rows, T tokens, M candidates of a row, U columns all rows are scored against, D width, V searched layers, k chosen.
 
-The choice is that of inference (``mplus.attach.find``) over the candidates of a sample's view. ``random`` and ``recent`` stand in
+The choice is that of inference (``mplus.attach.query_pass``) over the candidates of a sample's view. ``random`` and ``recent`` stand in
 its place for comparison, ``none`` reads no long-term memory at all.
 """
 
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mplus.attach.find import prompt_features
+from mplus.attach.query_pass import prompt_features
 from mplus.model import MPlusModel
-from mplus.retriever import LayerRetriever, VoteRetriever, best_span_last, choose_blocks
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.retrieval.read_plan import best_span_last, choose_blocks
 from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.sampling.memory_view import MemoryView
@@ -26,9 +28,7 @@ from mplus.training.sampling.memory_view import MemoryView
 def searched_layers(model: MPlusModel) -> tuple[int, ...]:
     """Layers whose states the model's retriever searches with, ascending; () without a retriever."""
     retriever = model.attached.retriever
-    if isinstance(retriever, VoteRetriever):
-        return retriever.voting
-    return () if retriever is None else tuple(range(model.attached.decoder.depth))
+    return () if retriever is None else retriever.layers
 
 
 LtmChoice = Literal["retriever", "random", "recent", "none"]
@@ -74,7 +74,7 @@ class Selection:
         reads = self.geometry.reads_ltm and choice != "none"
         budget = self.geometry.ltm_read_tokens if reads else 0
         self.tokens = [min(budget, view.candidates) for view in views]
-        self.by_vote = isinstance(self.retriever, VoteRetriever) and self.geometry.retrieval == "shared"
+        self.by_vote = isinstance(self.retriever, LateInteractionRetriever) and self.geometry.retrieval == "shared"
         self.short = [view.short for view in views]
         self.behind = [0] * len(views)
         self.features: list[Tensor] = []
@@ -90,7 +90,7 @@ class Selection:
         Args:
             normed: [B, T, D] the rows' states behind the layer's input norm.
         """
-        if isinstance(self.retriever, LayerRetriever) and layer not in self.states:
+        if isinstance(self.retriever, PerLayerRetriever) and layer not in self.states:
             self.states[layer] = normed.detach()
         if layer not in self.chosen:
             self.chosen[layer] = [self._in_layer(layer, row, normed) for row in range(len(self.views))]
@@ -143,7 +143,7 @@ class Selection:
             generator = torch.Generator().manual_seed(hash((self.seed, layer, row)) % 2**63)
             scores = torch.rand(columns.shape[0], generator=generator)
         else:
-            assert isinstance(self.retriever, LayerRetriever)
+            assert isinstance(self.retriever, PerLayerRetriever)
             with torch.no_grad(), torch.autocast(normed.device.type, enabled=False):
                 kind = next(self.retriever.parameters()).dtype
                 keys = self.retriever.keys(layer, self.table.states(layer, columns).to(kind))
@@ -151,7 +151,7 @@ class Selection:
         return scores + RIGHT_FIRST * is_right if self.put_in[row] else scores
 
     def _layer_loss(self, kind: RetrieverLoss, columns: Tensor, right: Tensor, counted: Tensor, layers: int) -> Tensor | None:
-        assert isinstance(self.retriever, LayerRetriever)
+        assert isinstance(self.retriever, PerLayerRetriever)
         every = sorted(self.states)
         drawn = every if not 0 < layers < len(every) else sorted(random.Random(self.seed).sample(every, layers))
         right, counted = right.to(self.text.device), counted.to(self.text.device)
@@ -168,7 +168,7 @@ class Selection:
 
     def _vote(self, row: int) -> Tensor:
         """Columns one row reads in all layers; with ``read_order="score"`` short-term memory is searched with the rest."""
-        assert isinstance(self.retriever, VoteRetriever)
+        assert isinstance(self.retriever, LateInteractionRetriever)
         geometry, view, block = self.geometry, self.views[row], self.geometry.block_tokens
         columns, births = view.long[0], view.long_births[0]
         by_score = geometry.read_order == "score"
@@ -208,7 +208,7 @@ class Selection:
         return found
 
     def _block_scores(self, row: int, columns: Tensor, ids: Tensor) -> Tensor:
-        assert isinstance(self.retriever, VoteRetriever)
+        assert isinstance(self.retriever, LateInteractionRetriever)
         total = ids.shape[0]
         if self.choice == "recent":
             return torch.arange(total, dtype=torch.float32)
@@ -222,11 +222,11 @@ class Selection:
 
     def _vote_loss(self, kind: RetrieverLoss, columns: Tensor, right: Tensor, counted: Tensor, begins: Tensor) -> Tensor:
         """Over windows of blocks as inference scores them; one is right if any of its blocks is."""
-        assert isinstance(self.retriever, VoteRetriever)
+        assert isinstance(self.retriever, LateInteractionRetriever)
         block = self.geometry.block_tokens
         follows = functional.pad(~begins[::block][1:], (0, 1))
         query, weight = self.retriever.queries([part.to(self._kind()) for part in self.features], self.text)
-        match = self.retriever.matches(query, self._vote_keys(columns), block)
+        match = self.retriever.maxsim(query, self._vote_keys(columns), block)
         parts = [part.view(len(self.views), -1, block).any(2) for part in (right, counted)]
         for step in range(1, self.retriever.window):
             reach = torch.stack(
@@ -239,9 +239,9 @@ class Selection:
         return contrastive_loss(self.retriever.window_scores(match, weight, follows), right, counted)
 
     def _vote_keys(self, columns: Tensor) -> Tensor:
-        assert isinstance(self.retriever, VoteRetriever)
+        assert isinstance(self.retriever, LateInteractionRetriever)
         return self.retriever.keys(
-            [self.table.states(place, columns).to(self._kind()) for place in range(len(self.retriever.voting))]
+            [self.table.states(place, columns).to(self._kind()) for place in range(len(self.retriever.layers))]
         )
 
     def _kind(self) -> torch.dtype:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import nn
 
-from mplus.attach.recompute import taken_over
+from mplus.attach.checkpointing import taken_over
 from mplus.errors import InputError
 from mplus.model import MPlusModel
 from mplus.training.objectives.task import ParameterGroup

@@ -15,7 +15,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from mplus.retriever import best_span_last, choose_blocks
+from mplus.retrieval.read_plan import best_span_last, choose_blocks
 
 
 @dataclass(frozen=True)

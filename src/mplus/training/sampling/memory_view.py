@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mplus.attach.places import recent_tokens
+from mplus.retrieval.blocks import recency_tail
 from mplus.settings import Geometry
 
 Membership = Callable[[Sequence[int], Geometry, int, int], Tensor]
@@ -60,7 +60,7 @@ class MemoryView:
 
     def recent(self, geometry: Geometry) -> int:
         """How many of the newest short-term tokens may stay behind what was found."""
-        return recent_tokens(self.short_births[0], self.now, geometry)
+        return recency_tail(self.short_births[0], self.now, geometry)
 
     @property
     def candidates(self) -> int:

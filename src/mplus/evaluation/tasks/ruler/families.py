@@ -1,6 +1,6 @@
 """The families of RULER: how a text of a given length is made, and what is asked about it. Knows tokens, no files and no model.
 
-Written from the paper's description (arXiv 2404.06654, section 3 and appendix B): its parameters, our own wording.
+EncodedChunk from the paper's description (arXiv 2404.06654, section 3 and appendix B): its parameters, our own wording.
 """
 
 from __future__ import annotations

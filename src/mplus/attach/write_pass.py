@@ -20,13 +20,12 @@ from torch import Tensor
 
 from mplus.attach.attention import grouped_on_cpu
 from mplus.attach.cache import PrefixCache, passed
+from mplus.attach.checkpointing import recomputed
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Enough, Hooks
 from mplus.attach.parts import Attached
-from mplus.attach.recompute import recomputed
 from mplus.errors import InputError
 from mplus.memory.rows import EncodedChunk, RowLayout, Rows
-from mplus.retriever import VoteRetriever
 from mplus.settings import Geometry
 
 
@@ -150,11 +149,7 @@ class _Run:
         self.taken = _Taken()
         self.takes_kv = layout.format == "kv" and keeps_write_kv(geometry)
         retriever = attached.retriever if "search" in layout.fields else None
-        self.searched: tuple[int, ...] = ()
-        if isinstance(retriever, VoteRetriever):
-            self.searched = retriever.voting
-        elif retriever is not None:
-            self.searched = tuple(range(self.decoder.depth))
+        self.searched: tuple[int, ...] = () if retriever is None else retriever.layers
         self.states, self.recompute = states, recompute
         self.may_stop = attached.engine.short_writes and not logits and not (recompute and torch.is_grad_enabled())
         self.narrows = self.may_stop and geometry.write_tap == "output" and not torch.is_grad_enabled()
@@ -342,7 +337,8 @@ class _Run:
 
     def search_keys(self, hidden: Tensor | None) -> Tensor:
         """[B, L or 1, n, R] retriever keys of the new rows."""
-        return search_keys(self.attached, self.normed(self.searched, hidden))
+        assert self.attached.retriever is not None
+        return self.attached.retriever.search_keys(self.normed(self.searched, hidden))
 
     def normed(self, layers: tuple[int, ...], hidden: Tensor | None) -> dict[int, Tensor]:
         """Normalised states of the new rows, [B, n, D] per layer."""
@@ -355,15 +351,6 @@ class _Run:
 def keeps_write_kv(geometry: Geometry) -> bool:
     """Whether the K and V that a write pass computes are the ones a read needs."""
     return geometry.write_tap == "input" and geometry.memory_projection == "write"
-
-
-def search_keys(attached: Attached, normed: dict[int, Tensor]) -> Tensor:
-    """Retriever keys, [B, L or 1, n, R], of normalised hidden states per searched layer, [B, n, D] each."""
-    retriever = attached.retriever
-    if isinstance(retriever, VoteRetriever):
-        return retriever.keys([normed[layer] for layer in retriever.voting])[:, None]
-    assert retriever is not None
-    return torch.stack([retriever.keys(layer, normed[layer]) for layer in sorted(normed)], 1)
 
 
 def project_rows(attached: Attached, geometry: Geometry, hidden: Tensor) -> Rows:

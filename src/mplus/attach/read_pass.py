@@ -13,7 +13,6 @@ in the prompt, but have the positions right behind BOS, and do not see memory. S
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -21,31 +20,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from mplus.attach.cache import PrefixCache
-from mplus.attach.drawn import Found, content, rows_of_all_layers
 from mplus.attach.earlier_turns import EarlierTurns, can_hide
-from mplus.attach.find import find_by_vote, find_in_layer, planned_tokens, prompt_features, searches
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import Attached
-from mplus.attach.prefix import Prefix, Standing, with_room
+from mplus.attach.prefix_buffers import Prefix, Standing, with_room
+from mplus.attach.query_pass import query_states
 from mplus.errors import InputError
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk, Rows
 from mplus.memory.short_term import ShortTerm
+from mplus.retrieval.protocol import Retriever, planned_tokens
+from mplus.retrieval.result import RetrievalResult, Retrieved, fields_read, rows_of_all_layers
 from mplus.settings import Geometry
 from mplus.text.prompts import Prompts
 from mplus.text.search_query import Query
-
-
-@dataclass(frozen=True)
-class Retrieved:
-    """What one prompt drew from long-term memory: per layer, or one entry that holds for all layers."""
-
-    layers: list[Found]
-
-    @property
-    def indices(self) -> list[list[int]]:
-        """Places in the store, in reading order."""
-        return [found.indices.tolist() for found in self.layers]
 
 
 class Reading:
@@ -82,7 +70,7 @@ class Reading:
         self.alone = any(isinstance(memory, EncodedChunk) for memory in memories)
         self.sources = list({id(memory): memory for memory in memories}.values())
         self.rows_of = [[row for row, memory in enumerate(memories) if memory is source] for source in self.sources]
-        self.found: list[list[Found]] = [[] for _ in memories]
+        self.found: list[list[RetrievalResult]] = [[] for _ in memories]
         self.gathered: dict[int, Rows] = {}
         self.shared = geometry.retrieval == "shared"
         query = query or Query.whole(Prompts(ids_BT, text_BT))
@@ -90,7 +78,7 @@ class Reading:
         self.searching = query.columns
         self.whole = self.searching is not None and torch.equal(self.searching, text_BT)
         if self.shared:
-            self._vote(query.prompts.ids, query.prompts.mask)
+            self._search_before(query.prompts.ids, query.prompts.mask)
         elif self.searching is None and any(isinstance(source, Memory) and planned_tokens(source) for source in self.sources):
             raise InputError(
                 "every layer of this model searches with tokens of the prompt, but the query does not stand in it; "
@@ -152,16 +140,23 @@ class Reading:
 
     # -- long-term -------------------------------------------------------------------------------------------------
 
-    def _vote(self, ids_BT: Tensor, text_BT: Tensor) -> None:
-        features: list[Tensor] | None = None
+    def _retriever(self, memory: Memory) -> Retriever | None:
+        """What searches a memory: its own retriever, or that of the model."""
+        own: Retriever | None = memory.retriever
+        return own or self.attached.retriever
+
+    def _search_before(self, ids_BT: Tensor, text_BT: Tensor) -> None:
+        """Search once for all layers, before the pass."""
+        states: dict[int, Tensor] | None = None
         for source, rows in zip(self.sources, self.rows_of, strict=True):
-            if not isinstance(source, Memory) or not searches(source):
+            retriever = self._retriever(source) if isinstance(source, Memory) else None
+            if not isinstance(source, Memory) or retriever is None or not retriever.can_search(source):
                 continue
-            if features is None:
-                features = prompt_features(self.attached, ids_BT, text_BT)
+            if states is None:
+                states = query_states(self.attached, retriever.layers, ids_BT, text_BT)
             here = torch.tensor(rows, device=ids_BT.device)
-            own = [part[here] for part in features]
-            for row, found in zip(rows, find_by_vote(self.attached, source, own, text_BT[here], exact=self.exact), strict=True):
+            own = {layer: part[here] for layer, part in states.items()}
+            for row, found in zip(rows, retriever.search(source, own, text_BT[here], exact=self.exact), strict=True):
                 self.found[row] = [found]
                 self.gathered[row] = rows_of_all_layers(source, found, self.device)
 
@@ -184,11 +179,9 @@ class Reading:
         return stays.nonzero()[:, 0]
 
     def _behind(self, row: int) -> int:
-        """Short-term tokens that stand behind what was found: all of them where that is read oldest first."""
-        memory = self.memories[row]
-        if isinstance(memory, Memory) and memory.geometry.read_order == "score":
-            return sum(found.behind for found in self.found[row])
-        return self._short_tokens(row)
+        """Short-term tokens that stand behind what was retrieved."""
+        behind = self.found[row][0].behind if self.shared and self.found[row] else None
+        return self._short_tokens(row) if behind is None else behind
 
     def _short_tokens(self, row: int) -> int:
         left = self.left_short[row]
@@ -206,10 +199,12 @@ class Reading:
             text = functional.pad(
                 self.searching[here], (0, grown), value=self.whole
             )  # new tokens search too in the published code
-            found_here = find_in_layer(self.attached, source, layer, normed[here * repeat], text, exact=self.exact)
+            retriever = self._retriever(source)
+            assert retriever is not None
+            found_here = retriever.search(source, {layer: normed[here * repeat]}, text, exact=self.exact)
             for row, found in zip(rows, found_here, strict=True):
                 self.found[row] = [*self.found[row][:layer], found]
-                out[row] = source.long_term.gather(layer, found.indices, content(source.layout.format), self.device)
+                out[row] = source.long_term.gather(layer, found.indices, fields_read(source.layout.format), self.device)
         return out
 
     # -- slots -----------------------------------------------------------------------------------------------------
@@ -355,4 +350,4 @@ def _stm_rows(memory: Memory | EncodedChunk, left: Tensor | None) -> Rows:
             return {"hidden": memory.hidden}
         return {name: memory.rows[name] for name in ("keys", "values")}
     order = memory.short_term.order if left is None else memory.short_term.order[:, left]
-    return memory.short_term.at_slots(order, content(memory.layout.format))
+    return memory.short_term.at_slots(order, fields_read(memory.layout.format))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from mplus.index.pieces import recut
 from mplus.memory.budget import free_bytes
-from mplus.memory.index.pieces import recut
 from mplus.memory.long_term import LongTerm
 
 PIECE_ROWS = 16_384
@@ -22,28 +22,25 @@ LARGEST_SHARE = 0.5
 """Of the free memory of a device that search keys may take."""
 
 
-def keys_on(longterm: LongTerm, group: int, device: torch.device) -> Iterator[Tensor]:
-    """Search keys of all rows of a group as real numbers on a device, in consecutive pieces [m, F]."""
+def keys_on(longterm: LongTerm, group: int, device: torch.device, *, block: int = 1) -> Iterator[Tensor]:
+    """Search keys of all rows of a group as real numbers on a device, in pieces [m, F] of ``PIECE_ROWS``, rounded to whole blocks."""
+    return recut(_parts_on(longterm, group, device), max(1, PIECE_ROWS // block) * block)
+
+
+def _parts_on(longterm: LongTerm, group: int, device: torch.device) -> Iterator[Tensor]:
+    """The same in pieces as they lie in their store."""
     if device.type == "cpu":
         yield from longterm.search_parts(group)
         return
     name = f"search keys of {group} on {device}"
-    held = longterm.derived.get(name)
+    held = longterm.cache.get(name)
     if held is None and _fits(longterm, group, device):
-        held = longterm.derived[name] = [part.to(device, non_blocking=True) for part in longterm.search_parts(group)]
+        held = longterm.cache[name] = [part.to(device, non_blocking=True) for part in longterm.search_parts(group)]
     if isinstance(held, list):
         yield from held
         return
     for part in longterm.search_parts(group):
         yield part.to(device, non_blocking=True)
-
-
-def in_pieces(keys: Iterator[Tensor], wanted: bool = True, *, block: int = 1) -> Iterator[Tensor]:
-    """Keys in pieces of ``PIECE_ROWS``, rounded to whole blocks, however they lie in their store; or all of them as one."""
-    if wanted:
-        yield from recut(keys, max(1, PIECE_ROWS // block) * block)
-    else:
-        yield torch.cat(list(keys))
 
 
 def _fits(longterm: LongTerm, group: int, device: torch.device) -> bool:
