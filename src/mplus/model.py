@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mplus.checkpoints.arguments import OpenSettings
     from mplus.checkpoints.load_report import LoadReport
     from mplus.checkpoints.loaded_model import LoadedModel
-    from mplus.inference.reader import MPlusOutput, Readable
+    from mplus.inference.reader import MPlusOutput
+    from mplus.inference.request import Readable
     from mplus.memory.arguments import Text
     from mplus.memory.memory import Memory
     from mplus.memory.rows import EncodedChunk
