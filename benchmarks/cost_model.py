@@ -47,7 +47,7 @@ class Shape:
             vocabulary=decoder.vocabulary,
             read_rank=int(configs.get("read", {}).get("r", 0)),
             write_rank=int(configs.get("write", {}).get("r", 0)),
-            key_width=int(retriever.key_width or 0) if model.geometry.retrieval == "per_layer" and retriever is not None else 0,
+            key_width=int(retriever.key_width or 0) if not model.geometry.read.is_shared and retriever is not None else 0,
             itemsize=decoder.dtype.itemsize,
         )
 

@@ -63,7 +63,9 @@ class Fixture:
     def limits(self) -> Limits:
         """What this machine can do at most, measured now."""
         self.tell("measuring the machine's limits")
-        return measure_limits(self.shape, self.model.device, chunk=self.model.geometry.chunk_tokens, query=self.plan.query_tokens)
+        return measure_limits(
+            self.shape, self.model.device, chunk=self.model.geometry.sizes.chunk_tokens, query=self.plan.query_tokens
+        )
 
     @functools.cached_property
     def plain(self) -> PreTrainedModel:

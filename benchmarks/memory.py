@@ -153,7 +153,7 @@ def measure_peak(spec: dict[str, Any]) -> dict[str, Any]:
         grow_long(system.memory, tokens)
         system.first_token(query)
         system.decode(query, DECODED_TOKENS)
-        system.write(random_ids(model.geometry.chunk_tokens, model.vocabulary, 2))
+        system.write(random_ids(model.geometry.sizes.chunk_tokens, model.vocabulary, 2))
         held_bytes = system.memory.stats().size_bytes
     return {"opened_bytes": opened_bytes, "peak_bytes": peak_bytes(), "held_bytes": held_bytes}
 
@@ -162,7 +162,7 @@ def _system(model: MPlusModel, name: str, tokens: int) -> WithMemory:
     if name != "memoryllm":
         return (systems.literal if name == "literal" else systems.ours)(model, tokens + ROOM_TOKENS)
     geometry = model.geometry  # the long-term tokens read at most are short-term ones instead
-    memory = model.new_memory(ltm=False, stm_tokens=geometry.stm_tokens + geometry.ltm_read_tokens)
+    memory = model.new_memory(ltm=False, stm_tokens=geometry.sizes.stm_tokens + geometry.sizes.ltm_read_tokens)
     fill_short(memory)
     return WithMemory(model, memory)
 

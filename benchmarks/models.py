@@ -136,7 +136,7 @@ def _randomise(model: MPlusModel) -> None:
         for name, value in decoder.model.named_parameters():
             if ".lora_B." in name:
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.02)
-    if model.geometry.write_tap == "output":
+    if model.geometry.write.tap == "output":
         position = torch.randn(decoder.width, generator=generator) * 0.02
         model.attached.position = position.to(device=decoder.device, dtype=decoder.dtype)
 

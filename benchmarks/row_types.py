@@ -95,7 +95,7 @@ def retyped(memory: Memory, ltm_dtype: Any) -> Memory:
 def passages(memory: Memory, count: int) -> list[list[int]]:
     """Pieces of the text that lie in long-term memory, spread over it: each prompt finds where it comes from."""
     text = [token for ids in memory.encoder.cut(python_text()[: 8 * memory.tokens_read]) for token in ids]
-    last = max(1, memory.tokens_read - memory.geometry.stm_tokens - PROMPT_TOKENS)
+    last = max(1, memory.tokens_read - memory.geometry.sizes.stm_tokens - PROMPT_TOKENS)
     return [text[place : place + PROMPT_TOKENS] for place in torch.linspace(0, last, count).long().tolist()]
 
 
@@ -167,7 +167,7 @@ def chosen_blocks(model: MPlusModel, searched: Searched, rounding: Rounding) -> 
     """Blocks that each query reads, as a read chooses them."""
     retriever, geometry = model.attached.retriever, model.geometry
     assert isinstance(retriever, LateInteractionRetriever)
-    block, matches = geometry.block_tokens, [list[Tensor]() for _ in searched.queries]
+    block, matches = geometry.read.block_tokens, [list[Tensor]() for _ in searched.queries]
     with torch.no_grad():
         for piece in searched.pieces(block):
             keys = rounding(piece)
@@ -176,15 +176,15 @@ def chosen_blocks(model: MPlusModel, searched: Searched, rounding: Rounding) -> 
         out = []
         for own, (_, weight) in zip(matches, searched.queries, strict=True):
             scores = retriever.window_scores(torch.cat(own, -1), weight)[0]
-            budget = geometry.ltm_read_tokens // block
+            budget = geometry.sizes.ltm_read_tokens // block
             ids = torch.arange(len(scores))
-            out.append(set(choose_blocks(scores, ids, budget, geometry.neighbour_blocks, retriever.window).tolist()))
+            out.append(set(choose_blocks(scores, ids, budget, geometry.read.neighbour_blocks, retriever.window).tolist()))
     return out
 
 
 def search_changes(model: MPlusModel, searched: Searched) -> list[dict[str, Any]]:
     """Share of the blocks chosen by the keys as they are that rounded keys choose too, and of the facts read whole."""
-    retriever, block = model.attached.retriever, model.geometry.block_tokens
+    retriever, block = model.attached.retriever, model.geometry.read.block_tokens
     assert isinstance(retriever, LateInteractionRetriever)
     votes = len(retriever.layers)
 
@@ -258,7 +258,7 @@ def main() -> None:
     if not isinstance(model.attached.retriever, LateInteractionRetriever):
         parser.error(f"--model {options.model}: its layers do not vote; this command measures shared retrieval")
     memory = filled(model, options.tokens)
-    if len(memory.long_term) <= model.geometry.ltm_read_tokens:
+    if len(memory.long_term) <= model.geometry.sizes.ltm_read_tokens:
         parser.error(
             f"--tokens {options.tokens} leaves {len(memory.long_term)} long-term tokens, fewer than a read takes; ask for more"
         )

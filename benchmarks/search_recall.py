@@ -83,7 +83,7 @@ def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
     longterm, now = LongTerm(layout, geometry), 0
     for piece in keys:
         count = piece.shape[0]
-        own = (1, 1) if geometry.retrieval == "per_layer" else (1, 1, 1)
+        own = (1, 1) if not geometry.read.is_shared else (1, 1, 1)
         content = torch.zeros(count, *own)
         longterm.restore(0, {"keys": content, "values": content, "search": piece.float()}, torch.arange(now, now + count))
         now += count

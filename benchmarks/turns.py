@@ -119,7 +119,13 @@ def read_text(
 
 
 def ask(
-    model: MPlusModel, memory: Memory, births: ChunkBirths, asked: list[tuple[PlantedFact, Question]], turns: Messages, *, whole: bool
+    model: MPlusModel,
+    memory: Memory,
+    births: ChunkBirths,
+    asked: list[tuple[PlantedFact, Question]],
+    turns: Messages,
+    *,
+    whole: bool,
 ) -> list[dict[str, Any]]:
     """One line per question: its answer, whether that is right and whether the statement was read."""
     out: list[dict[str, Any]] = []

@@ -59,7 +59,7 @@ def main() -> None:
         facts.append({"distance": planted.distance, "first": end - count(" " + planted.fact.statement), "end": end})
     save_file(queries, options.out / "queries.safetensors")
     (options.out / "facts.json").write_text(json.dumps({"tokens": total, "window": retriever.window, "facts": facts}, indent=1))
-    memory = model.new_memory(ltm_capacity=model.geometry.ltm_read_tokens)
+    memory = model.new_memory(ltm_capacity=model.geometry.sizes.ltm_read_tokens)
     held: list[Tensor] = []
     tail: EncodedChunk | None = None
     done, part, start = 0, 0, time.time()

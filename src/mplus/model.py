@@ -55,7 +55,7 @@ class MPlusModel:
         self.reader = Reader(self.writer)
 
     def __repr__(self) -> str:
-        sizes, base = self.geometry, self.attached.decoder.config.model_type
+        sizes, base = self.geometry.sizes, self.attached.decoder.config.model_type
         memory = f"K={sizes.new_tokens}, N={sizes.stm_tokens}, K0={sizes.ltm_read_tokens}, M={sizes.ltm_capacity}"
         return f"MPlusModel({self.name!r}, base={base}, {memory}, dtype={self.dtype}, device={self.device})"
 
@@ -226,7 +226,7 @@ class MPlusModel:
         """Run one chunk through the write pass without changing `memory`.
 
         Args:
-            ids: [T] token ids, T at most ``geometry.chunk_tokens``.
+            ids: [T] token ids, T at most ``geometry.sizes.chunk_tokens``.
             memory: whose newest tokens the chunk sees; None: a new one's.
             tail: an earlier chunk to be seen instead, as if it had just been written.
             logits: also keep logits and layer inputs.

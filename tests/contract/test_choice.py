@@ -60,14 +60,14 @@ class GivenRows(Plain):
 
 def newest(memory: Memory) -> list[list[int]]:
     """Rows of the K0 greatest births of every store, oldest first; drops are whole blocks where blocks are read."""
-    count = memory.geometry.ltm_read_tokens
+    count = memory.geometry.sizes.ltm_read_tokens
     tables = [store.column("birth").tolist() for store in memory.long_term.stores]
     return [sorted(range(len(table)), key=lambda row: (table[row], -row))[-count:] for table in tables]
 
 
 def test_recent_reads_the_newest_oldest_first_as_plain_concatenation_does(model: MPlusModel) -> None:
     memory = unscored(model, "recent", tokens=60, memory_format="hidden")
-    assert len(memory.long_term) > model.geometry.ltm_read_tokens
+    assert len(memory.long_term) > model.geometry.sizes.ltm_read_tokens
     before = contents(memory)
     assert drawn(model, memory) == newest(memory)
     got = model(ids(PROMPT, 23)[None], memory=memory).logits[0]
@@ -81,10 +81,10 @@ def test_random_reads_k0_tokens_in_order_as_plain_concatenation_does(model: MPlu
     before, found = contents(memory), drawn(model, memory)
     assert drawn(model, memory) == found
     for table in births(memory, found):
-        assert table == sorted(table) and len(table) == model.geometry.ltm_read_tokens
+        assert table == sorted(table) and len(table) == model.geometry.sizes.ltm_read_tokens
     assert all(len(set(rows)) == len(rows) for rows in found)
-    if model.geometry.retrieval == "shared":
-        block = model.geometry.block_tokens
+    if model.geometry.read.is_shared:
+        block = model.geometry.read.block_tokens
         starts = torch.tensor(found[0]).view(-1, block)
         assert torch.equal(starts - starts[:, :1], torch.arange(block).expand_as(starts)) and not (starts[:, 0] % block).any()
     else:
@@ -114,7 +114,7 @@ def test_random_reads_all_parts_of_the_memory_alike(model: MPlusModel) -> None:
     for seed in range(300):
         memory.seed = seed
         hits += torch.tensor(drawn(model, memory)[0]).mul(4).div(len(memory.long_term)).long().bincount(minlength=4)
-    assert hits.sum() == 300 * model.geometry.ltm_read_tokens
+    assert hits.sum() == 300 * model.geometry.sizes.ltm_read_tokens
     assert (hits / hits.sum() - 0.25).abs().max() < 0.05
 
 
@@ -123,7 +123,7 @@ def test_few_long_term_tokens_are_all_read_whatever_the_choice(tiny_model: TinyM
     texts = []
     for choice in ("best", "recent", "random"):
         memory = unscored(model, choice, tokens=24)
-        assert 0 < len(memory.long_term) <= model.geometry.ltm_read_tokens
+        assert 0 < len(memory.long_term) <= model.geometry.sizes.ltm_read_tokens
         texts.append(model(ids(PROMPT, 23)[None], memory=memory).logits)
     assert torch.equal(texts[0], texts[1]) and torch.equal(texts[0], texts[2])
 

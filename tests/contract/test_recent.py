@@ -35,7 +35,9 @@ def test_newest_tokens_stay_whole_where_the_prompt_is_about_them() -> None:
     memory = filled(model, tokens=TEXT, memory_format="hidden")
     text = ids(TEXT, 1)
     about_the_newest = behind(model, memory, text[-6:])
-    assert model.geometry.recent_tokens <= about_the_newest < model.geometry.recent_tokens + model.geometry.block_tokens
+    assert (
+        model.geometry.read.recency_tail <= about_the_newest < model.geometry.read.recency_tail + model.geometry.read.block_tokens
+    )
     assert behind(model, memory, text[8:14]) == 0
 
 

@@ -157,7 +157,7 @@ def test_changed_weights_are_seen(model: MPlusModel, replaced: bool) -> None:
 
 def test_a_write_that_computes_only_what_it_keeps_writes_the_same(model: MPlusModel) -> None:
     memory = filled(model)
-    for tokens in {1, model.geometry.new_tokens, model.geometry.chunk_tokens}:
+    for tokens in {1, model.geometry.sizes.new_tokens, model.geometry.sizes.chunk_tokens}:
         passes: dict[bool, EncodedChunk] = {}
         for short, parts in ((False, ["short_writes"]), (True, [])):
             with PublishedProcedure(model, parts):

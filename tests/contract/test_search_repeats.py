@@ -45,10 +45,12 @@ def prompts(seed: int) -> list[Tensor]:
 
 
 def memory_that_forgot(model: MPlusModel, seed: int) -> Memory:
-    tokens = 1300 if model.geometry.chunk_tokens > model.geometry.new_tokens else 900  # the same number of memory tokens
+    tokens = (
+        1300 if model.geometry.sizes.chunk_tokens > model.geometry.sizes.new_tokens else 900
+    )  # the same number of memory tokens
     memory = filled(model, tokens, seed=seed, text_seed=seed)
     assert memory.now - len(memory.short_term) - len(memory.long_term) > GROUP, "nothing was forgotten"
-    assert (len(memory.long_term.indexes[0]) > 0) == (model.geometry.search == "auto")
+    assert (len(memory.long_term.indexes[0]) > 0) == (model.geometry.read.search == "auto")
     return memory
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ def _operations(model: MPlusModel, memory: Memory) -> dict[str, int]:
     """Floating-point operations of a first read, a second one, five generated tokens and a write, as torch counts them."""
     copy = memory.fork()
     prompt = ids(6, 8)[None]
-    acts = {
+    acts: dict[str, Callable[[], Any]] = {
         "first read": lambda: model(prompt, memory=copy),
         "second read": lambda: model(prompt, memory=copy),
         "generation": lambda: model.generate(prompt, copy, max_new_tokens=5, do_sample=False),
@@ -62,7 +63,7 @@ def _operations(model: MPlusModel, memory: Memory) -> dict[str, int]:
     }
     counts = {}
     for name, act in acts.items():
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter:  # type: ignore[no-untyped-call]
             act()
         counts[name] = counter.get_total_flops()
     return counts

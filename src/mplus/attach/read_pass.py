@@ -72,7 +72,7 @@ class Reading:
         self.rows_of = [[row for row, memory in enumerate(memories) if memory is source] for source in self.sources]
         self.found: list[list[RetrievalResult]] = [[] for _ in memories]
         self.gathered: dict[int, Rows] = {}
-        self.shared = geometry.retrieval == "shared"
+        self.shared = geometry.read.is_shared
         query = query or Query.whole(Prompts(ids_BT, text_BT))
         query = query.behind(ids_BT.shape[1])
         self.searching = query.columns
@@ -102,7 +102,7 @@ class Reading:
     @property
     def memory_adapter(self) -> str | None:
         """The adapter that projects BOS, and memory that is kept as hidden states."""
-        return self.attached.adapters.named("write" if self.alone else self.geometry.memory_projection)
+        return self.attached.adapters.named("write" if self.alone else self.geometry.read.memory_projection)
 
     def mask(self) -> Tensor:
         """[B, P] 1 at used prefix slots."""

@@ -105,8 +105,10 @@ def write_pass(
         InputError: more text than one write takes.
     """
     text = ids.shape[1]
-    if text > geometry.chunk_tokens:
-        raise InputError(f"one write takes at most {geometry.chunk_tokens} tokens, got {text}; use memory.write, which cuts text")
+    if text > geometry.sizes.chunk_tokens:
+        raise InputError(
+            f"one write takes at most {geometry.sizes.chunk_tokens} tokens, got {text}; use memory.write, which cuts text"
+        )
     with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
         run = _Run(attached, geometry, layout, ids, tail, initial, logits, states, recompute, lengths)
         with attached.adapters.on(attached.adapters.write), grouped_on_cpu(attached.decoder):
@@ -132,12 +134,12 @@ class _Run:
         self.decoder = attached.decoder
         self.initial, self.wants_logits = initial, logits
         self.batch, self.text = ids.shape
-        room = max(0, geometry.new_tokens - self.text) if geometry.write_tap == "output" else 0
+        room = max(0, geometry.sizes.new_tokens - self.text) if geometry.write.tap == "output" else 0
         self.fill = min(room, tail.tokens)
-        self.new = min(geometry.new_tokens, self.text + self.fill)
+        self.new = min(geometry.sizes.new_tokens, self.text + self.fill)
         self.kept: slice | Tensor = slice(-self.new, None)
-        if geometry.write_tap == "input" and geometry.new_tokens < geometry.chunk_tokens:
-            self.kept = torch.tensor(geometry.kept_positions(self.text), device=ids.device)
+        if geometry.write.tap == "input" and geometry.sizes.new_tokens < geometry.sizes.chunk_tokens:
+            self.kept = torch.tensor(geometry.sizes.kept_positions(self.text), device=ids.device)
             self.new = self.kept.shape[0]
         self.lengths = lengths
         self.own: list[Tensor] | None = None  # with lengths: which of the kept rows are each row's own
@@ -152,7 +154,7 @@ class _Run:
         self.searched: tuple[int, ...] = () if retriever is None else retriever.layers
         self.states, self.recompute = states, recompute
         self.may_stop = not logits and not (recompute and torch.is_grad_enabled())
-        self.narrows = self.may_stop and geometry.write_tap == "output" and not torch.is_grad_enabled()
+        self.narrows = self.may_stop and geometry.write.tap == "output" and not torch.is_grad_enabled()
         positions = torch.arange(self.prefix, device=ids.device)[None]
         self.rotation = self.decoder.rotation(positions, attached.bos) if self.prefix else None
         self.seen_kv: list[tuple[Tensor, Tensor]] = []
@@ -161,12 +163,13 @@ class _Run:
     def _keep_by_row(self, lengths: tuple[int, ...], device: torch.device) -> None:
         """Rows of different length: take all that is kept of any, and remember what is whose."""
         geometry = self.geometry
-        if self.wants_logits or self.fill or (geometry.write_tap == "output" and min(lengths) < geometry.new_tokens):
+        if self.wants_logits or self.fill or (geometry.write.tap == "output" and min(lengths) < geometry.sizes.new_tokens):
             raise AssertionError("rows of different length give no logits and, with the output tap, have K tokens at least")
-        output = geometry.write_tap == "output"
-        first = min(lengths) - geometry.new_tokens if output else 0
+        output = geometry.write.tap == "output"
+        first = min(lengths) - geometry.sizes.new_tokens if output else 0
         places = [
-            list(range(length - geometry.new_tokens, length)) if output else geometry.kept_positions(length) for length in lengths
+            list(range(length - geometry.sizes.new_tokens, length)) if output else geometry.sizes.kept_positions(length)
+            for length in lengths
         ]
         self.own = [torch.tensor(place, device=device) - first for place in places]
         self.new = self.text - first
@@ -212,7 +215,7 @@ class _Run:
             (key_source, keys_of), (value_source, values_of) = decoder.key_source(layer), decoder.value_source(layer)
             hooks.after(decoder, key_source, lambda out: self.take(self.taken.keys, layer, keys_of(out)))
             hooks.after(decoder, value_source, lambda out: self.take(self.taken.values, layer, values_of(out)))
-        elif self.geometry.write_tap == "output":
+        elif self.geometry.write.tap == "output":
             hooks.after(decoder, decoder.layers[layer], lambda out: self.leave(layer, out))
 
     def enter(self, layer: int, hidden: Tensor) -> Tensor:
@@ -233,7 +236,7 @@ class _Run:
                     kept[row, own] += self.attached.position.to(hidden.dtype)
             if self.initial and layer:  # the published first write edits the previous layer's output in place
                 self.taken.hidden[layer - 1] = hidden[:, self.kept].clone()
-        if self.geometry.write_tap == "input" and not self.takes_kv:
+        if self.geometry.write.tap == "input" and not self.takes_kv:
             self.taken.hidden[layer] = hidden[:, self.kept].clone()
         return hidden
 
@@ -255,9 +258,9 @@ class _Run:
     def attend(self, layer: int, normed: Tensor) -> None:
         """Before attention: the prefix goes into the cache; with the input tap this is also where search keys come from."""
         last = layer == self.decoder.depth - 1
-        if self.geometry.write_tap == "input" and (layer in self.searched or layer in self.states):
+        if self.geometry.write.tap == "input" and (layer in self.searched or layer in self.states):
             self.taken.normed[layer] = normed[:, self.kept]
-        if last and self.geometry.write_tap == "input" and not self.takes_kv and self.may_stop:
+        if last and self.geometry.write.tap == "input" and not self.takes_kv and self.may_stop:
             raise Enough
         keys, values = self.prefix_kv(layer, normed)
         if last and self.left_out is not None:
@@ -340,7 +343,7 @@ class _Run:
 
     def normed(self, layers: tuple[int, ...], hidden: Tensor | None) -> dict[int, Tensor]:
         """Normalised states of the new rows, [B, n, D] per layer."""
-        if self.geometry.write_tap == "input":
+        if self.geometry.write.tap == "input":
             return {layer: self.taken.normed[layer] for layer in layers}
         assert hidden is not None
         return {layer: self.decoder.normed(layer, hidden[:, layer]) for layer in layers}
@@ -348,11 +351,11 @@ class _Run:
 
 def keeps_write_kv(geometry: Geometry) -> bool:
     """Whether the K and V that a write pass computes are the ones a read needs."""
-    return geometry.write_tap == "input" and geometry.memory_projection == "write"
+    return geometry.write.tap == "input" and geometry.read.memory_projection == "write"
 
 
 def project_rows(attached: Attached, geometry: Geometry, hidden: Tensor) -> Rows:
     """K and V before rotation, [B, L, n, H, E], of hidden states [B, L, n, D], by the adapter that reads use for memory."""
-    with attached.adapters.on(attached.adapters.named(geometry.memory_projection)):
+    with attached.adapters.on(attached.adapters.named(geometry.read.memory_projection)):
         pairs = [attached.decoder.project(layer, hidden[:, layer]) for layer in range(hidden.shape[1])]
     return {"keys": torch.stack([pair[0] for pair in pairs], 1), "values": torch.stack([pair[1] for pair in pairs], 1)}

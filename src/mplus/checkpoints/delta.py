@@ -168,7 +168,7 @@ def _fill_delta(loaded: LoadedModel, stored: dict[str, Tensor], directory: Path)
         tensors.take(name, tuple(target.shape))
     position = tensors.take("position", (attached.decoder.width,)) if "position" in stored else None
     tensors.leave((f"adapter.{RETIRED_ROLE}.",), "there is no second look any more")
-    if not loaded.geometry.reads_ltm:
+    if not loaded.geometry.sizes.reads_ltm:
         tensors.leave(("retriever.",), "long-term memory is switched off")
     loaded.report = tensors.finished()
     for role in loaded.adapter_configs:

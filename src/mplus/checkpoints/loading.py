@@ -83,7 +83,7 @@ def open_base(
         tokenizer, name = tokenizer or found, str(base)
     checked = check_parts(parts, int(model.config.num_hidden_layers))
     changes = [part for part in ("read_lora", "write_lora") if checked.get(part) is not None]
-    changes += ["inv_freq_dtype"] if geometry is not None and geometry.inv_freq_dtype == "bfloat16" else []
+    changes += ["inv_freq_dtype"] if geometry is not None and geometry.quirks.inv_freq_dtype == "bfloat16" else []
     if not adapter_names(model):  # else the next line says so
         check_unchanged(model, changes)
     loaded = attach_fresh(model, tokenizer, geometry, name=name, **checked)

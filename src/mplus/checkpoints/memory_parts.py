@@ -65,16 +65,16 @@ def attach_fresh(
     check_fits(geometry, decoder)
     base_print = fingerprint(model.state_dict())
     model.eval().requires_grad_(False)
-    if geometry.inv_freq_dtype == "bfloat16":
+    if geometry.quirks.inv_freq_dtype == "bfloat16":
         round_rotary_to_bfloat16(decoder)
     bos = bos_vectors(decoder, tokenizer)
     retriever: PerLayerRetriever | LateInteractionRetriever | None = None
-    if geometry.reads_ltm and geometry.retrieval == "shared":
+    if geometry.sizes.reads_ltm and geometry.read.is_shared:
         layers = voting or tuple(sorted({min(decoder.depth - 1, int(share * decoder.depth)) for share in TRAINING_FREE_VOTE}))
         retriever = LateInteractionRetriever(layers, decoder.width, key_width, window)
         if key_width is None:
             retriever.get_buffer("mean").copy_(mean_states(decoder, tokenizer, layers))
-    elif geometry.reads_ltm:
+    elif geometry.sizes.reads_ltm:
         retriever = PerLayerRetriever(decoder.depth, decoder.width, key_width or max(8, decoder.width // 16))
     if retriever is not None:
         retriever = retriever.to(device=decoder.device, dtype=decoder.dtype).eval().requires_grad_(False)
@@ -96,11 +96,11 @@ def add_adapters(model: PreTrainedModel, configs: dict[str, dict[str, Any]]) -> 
 
 def check_fits(geometry: Geometry, decoder: Decoder) -> None:
     """Raise ``GeometryError`` when memory alone fills the decoder's positions."""
-    slots = 1 + geometry.stm_tokens + (geometry.ltm_read_tokens if geometry.ltm else 0)
-    if slots + geometry.chunk_tokens > decoder.positions:
+    slots = 1 + geometry.sizes.stm_tokens + (geometry.sizes.ltm_read_tokens if geometry.sizes.ltm else 0)
+    if slots + geometry.sizes.chunk_tokens > decoder.positions:
         limit, why = decoder.limit
         raise GeometryError(
-            f"memory needs {slots} positions (1 + N + K0) and a chunk {geometry.chunk_tokens}, the model has {limit} ({why}); "
+            f"memory needs {slots} positions (1 + N + K0) and a chunk {geometry.sizes.chunk_tokens}, the model has {limit} ({why}); "
             "lower stm_tokens, ltm_read_tokens or chunk_tokens"
         )
 

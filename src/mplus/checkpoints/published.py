@@ -99,7 +99,7 @@ def load_published(directory: Path, asked: OpenArguments, *, overrides: dict[str
     try:
         own = geometry_of(config)
         model = _empty_model(config, stored)
-        retriever = _empty_retriever(config, model) if own.ltm else None
+        retriever = _empty_retriever(config, model) if own.sizes.ltm else None
     except SENSELESS as error:
         first = (str(error).strip().splitlines() or [""])[0][:240]
         raise CheckpointError(
@@ -111,10 +111,10 @@ def load_published(directory: Path, asked: OpenArguments, *, overrides: dict[str
         if model.config.tie_word_embeddings and "model.embed_tokens.weight" in stored:
             stored.setdefault("lm_head.weight", stored["model.embed_tokens.weight"])
         tensors = CheckedTensors(str(directory), stored, dtype=asked.dtype, device=asked.device)
-        attached, initial = _filled(tensors, config, model, geometry, retriever if geometry.ltm else None)
+        attached, initial = _filled(tensors, config, model, geometry, retriever if geometry.sizes.ltm else None)
         model.set_attn_implementation(asked.attention or "sdpa")
         load_generation_config(directory, model)
-        if geometry.inv_freq_dtype == "bfloat16":
+        if geometry.quirks.inv_freq_dtype == "bfloat16":
             round_rotary_to_bfloat16(attached.decoder)
         lora = {"r": config["lora_config"]["r"], "lora_alpha": config["lora_config"]["lora_alpha"]}
         return LoadedModel(
@@ -147,7 +147,7 @@ def _filled(
     bos = tensors.take("bos_embedding", (depth, 1, width))
     position = tensors.take("new_memory_positional_emb", (1, 1, width))
     initial = _initial_memory(tensors, geometry, depth, width, config)
-    _leave_unused(tensors, geometry.ltm)
+    _leave_unused(tensors, geometry.sizes.ltm)
     tensors.finished()
     assert bos is not None and position is not None and initial is not None
     read = READ if any(f".{READ}." in name for name in tensors) else WRITE
@@ -206,14 +206,14 @@ def _initial_memory(
     tensors: CheckedTensors, geometry: Geometry, depth: int, width: int, config: dict[str, Any]
 ) -> InitialMemory | None:
     cpu, report = torch.device("cpu"), tensors.report
-    stm = tensors.take("memory", (depth, geometry.stm_tokens, width), device=cpu)
+    stm = tensors.take("memory", (depth, geometry.sizes.stm_tokens, width), device=cpu)
     if stm is None:
         return None
     initial = InitialMemory(stm)
     if "initialized" in tensors:
         flag = tensors.take("initialized", (), dtype=torch.float32, device=cpu)
         initial.initialised = flag is not None and bool(flag.any())
-    if not geometry.ltm:
+    if not geometry.sizes.ltm:
         return initial
     for layer in range(depth):
         rows = tensors.take(f"ltm.{layer}", None, device=cpu)

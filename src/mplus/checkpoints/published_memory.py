@@ -49,7 +49,7 @@ def memory_from_state(
         CheckpointError: a tensor is missing, unknown, misshapen or not finite (the first of each kind are named, the rest counted).
     """
     memory = model.new_memory(seed=seed, memory_format=memory_format)
-    if memory.geometry.retrieval != "per_layer":
+    if memory.geometry.read.is_shared:
         raise InputError(
             "published states name long-term rows per layer; this model's layers share them, use Memory.save and load"
         )
@@ -61,12 +61,12 @@ def memory_from_state(
         if "memory_ages" in tensors
         else memory.short_term.births[:1].expand(layers, -1)
     )
-    memory.short_term = ShortTerm(memory.layout, memory.geometry.stm_tokens, groups := memory.short_term.drop_groups)
+    memory.short_term = ShortTerm(memory.layout, memory.geometry.sizes.stm_tokens, groups := memory.short_term.drop_groups)
     memory.short_term.append(rows, births[0])
     memory.short_term.births = births[:groups].clone()
     memory.long_term = LongTerm(memory.layout, memory.geometry)
-    if memory.geometry.ltm:
-        memory.long_term.writes_since_merge = update_step // memory.geometry.new_tokens
+    if memory.geometry.sizes.ltm:
+        memory.long_term.writes_since_merge = update_step // memory.geometry.sizes.new_tokens
         for layer in range(layers):
             _restore_layer(model.attached, memory, tensors, layer)
     return memory
@@ -85,10 +85,10 @@ def state_of(memory: Memory) -> dict[str, Tensor]:
     out = bookkeeping_of(memory)
     out["memory"] = memory.short_term.at_slots(memory.short_term.order)["hidden"].cpu().clone()
     waiting = memory.long_term.waiting
-    for layer, store in enumerate(memory.long_term.stores if memory.geometry.ltm else []):
+    for layer, store in enumerate(memory.long_term.stores if memory.geometry.sizes.ltm else []):
         merged = memory.long_term.merged(layer)
         out[f"ltm.{layer}"] = store.column("hidden")[:merged].clone()
-    if memory.geometry.ltm and any(waiting):
+    if memory.geometry.sizes.ltm and any(waiting):
         out["cached_memories"] = torch.stack(
             [store.column("hidden")[-count:] for store, count in zip(memory.long_term.stores, waiting, strict=True)]
         )
@@ -99,9 +99,9 @@ def bookkeeping_of(memory: Memory) -> dict[str, Tensor]:
     """The part of ``state_of`` that both memory formats hold: ages, retriever keys, recall frequencies."""
     layers, long_term = memory.layout.layers, memory.long_term
     out = {"memory_ages": memory.ages(memory.short_term.births).expand(layers, -1).clone()}
-    if not memory.geometry.ltm:
+    if not memory.geometry.sizes.ltm:
         return out
-    if memory.geometry.retrieval != "per_layer":
+    if memory.geometry.read.is_shared:
         raise InputError("published states name long-term rows per layer; this memory's layers share them")
     names = {"ltm_ages": "birth", "ltm_keys": "search", "ltm_recall_frequencies": "frequency"}
     for layer, store in enumerate(long_term.stores):
@@ -142,7 +142,7 @@ def rows_of_hidden(attached: Attached, hidden: Tensor, memory: Memory) -> tuple[
             assert retriever is not None
             normed = {layer: attached.decoder.normed(layer, hidden[layer][None]) for layer in retriever.layers}
             rows["search"] = retriever.search_keys(normed)[0]
-    return rows, hidden[:, -memory.geometry.new_tokens :].clone()
+    return rows, hidden[:, -memory.geometry.sizes.new_tokens :].clone()
 
 
 def longterm_rows(attached: Attached, layer: int, hidden: Tensor, keys: Tensor, memory: Memory) -> Rows:
@@ -151,7 +151,7 @@ def longterm_rows(attached: Attached, layer: int, hidden: Tensor, keys: Tensor, 
     if memory.format == "hidden":
         rows["hidden"] = hidden
         return rows
-    role = memory.geometry.memory_projection
+    role = memory.geometry.read.memory_projection
     with torch.no_grad(), attached.adapters.on(attached.adapters.named(role)):
         rows["keys"], rows["values"] = attached.decoder.project(layer, hidden.to(memory.layout.device))
     return rows
@@ -164,7 +164,7 @@ def _restore_layer(attached: Attached, memory: Memory, tensors: Mapping[str, Ten
         hidden, keys = torch.cat([hidden, tensors["cached_memories"][layer]]), torch.cat([keys, tensors["cached_keys"][layer]])
         ages = torch.cat([ages, tensors["cached_ages"][layer].long()])
         waiting = tensors["cached_ages"].shape[1]
-        frequency = torch.cat([frequency, torch.full((waiting,), memory.geometry.initial_recall_frequency)])
+        frequency = torch.cat([frequency, torch.full((waiting,), memory.geometry.quirks.initial_recall_frequency)])
     dtype = memory.layout.dtype
     rows = longterm_rows(attached, layer, hidden.to(dtype), keys.to(dtype), memory)
     memory.long_term.restore(layer, rows, memory.now - 1 - ages, frequency, waiting=waiting)
@@ -179,13 +179,13 @@ def _check(tensors: Mapping[str, Tensor], memory: Memory, width: int) -> None:
         else:
             report.missing.append(name)
 
-    size = memory.geometry.stm_tokens
+    size = memory.geometry.sizes.stm_tokens
     need("memory", layers, size, width)
     if "memory_ages" in tensors:
         need("memory_ages", layers, size)
         if memory.short_term.drop_groups == 1 and not bool((tensors["memory_ages"] == tensors["memory_ages"][:1]).all()):
             report.misshapen.append("memory_ages differ between layers, but this model drops the same tokens in all of them")
-    if memory.geometry.ltm:
+    if memory.geometry.sizes.ltm:
         key_width = memory.layout.fields["search"][0] if "search" in memory.layout.fields else 0
         for layer in range(layers):
             count = tensors[f"ltm.{layer}"].shape[0] if tensors.get(f"ltm.{layer}", torch.empty(())).dim() else 0

@@ -75,7 +75,7 @@ class Ablation:
 
         The published countdown looks at K0 before it forgets, and without long-term reads no search keys are kept.
         """
-        return base.reads_ltm and self.changes.keys() <= OF_A_READ and base.eviction == "oldest"
+        return base.sizes.reads_ltm and self.changes.keys() <= OF_A_READ and base.quirks.eviction == "oldest"
 
 
 def parse_ablations(entries: Sequence[str]) -> list[Ablation]:

@@ -118,8 +118,8 @@ def plan(task: TaskFile, model: Any, options: Options) -> TaskRun:
         task=task,
         encode=lambda text: model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"],
         cut=model.cut,
-        chunk_tokens=task.chunk_tokens or factory.sizes.chunk_tokens,
-        min_tokens=factory.sizes.min_write_tokens,
+        chunk_tokens=task.chunk_tokens or factory.measured.sizes.chunk_tokens,
+        min_tokens=factory.measured.sizes.min_write_tokens,
         data=options.data,
         haystack=options.haystack,
         limit=options.limit,
@@ -127,7 +127,7 @@ def plan(task: TaskFile, model: Any, options: Options) -> TaskRun:
     )
     streams = streams_of(task, settings, context)
     longest = max((one.script.tokens for one in streams if isinstance(one.script, EvalStream)), default=0)
-    if model.geometry.ltm_capacity < longest:
+    if model.geometry.sizes.ltm_capacity < longest:
         factory.geometry.setdefault("ltm_capacity", longest)
         _check_memories(factory)
     return TaskRun(

@@ -122,7 +122,7 @@ class TaskRun:
             "model": factory.model.name,
             "dtype": str(factory.model.dtype).removeprefix("torch."),
             "fingerprints": {name: getattr(model, "fingerprint", None) for name, model in models.items() if model is not None},
-            "geometry": factory.sizes.flat(),
+            "geometry": factory.measured.flat(),
             "variants": {one.name: one.changes for one in factory.ablations},
             "read_budget_tokens": factory.read_budget_tokens,
             "text_budget_tokens": factory.text_budgets,

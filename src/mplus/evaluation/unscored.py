@@ -45,7 +45,10 @@ class UnscoredRetriever:
         if not self.in_each_layer:
             return [self._blocks(memory)] * text_BT.shape[0]
         (layer,) = normed
-        if memory.geometry.small_ltm == "repeat" and memory.long_term.merged(layer) < memory.geometry.ltm_read_tokens:
+        if (
+            memory.geometry.quirks.small_ltm == "repeat"
+            and memory.long_term.merged(layer) < memory.geometry.sizes.ltm_read_tokens
+        ):
             found: list[RetrievalResult] = self.of.search(
                 memory, normed, text_BT, exact=exact
             )  # the published rule knows no scores either
@@ -58,10 +61,10 @@ class UnscoredRetriever:
         return RetrievalResult(index, ages[index], None)
 
     def _blocks(self, memory: Memory) -> RetrievalResult:
-        by_score = memory.geometry.read_order == "score"
+        by_score = memory.geometry.read.best_last is not None
         table = BlockTable.of(memory, with_short_term=by_score)
         long, short = (part.nonzero()[:, 0] for part in (~table.is_short_term, table.is_short_term))
-        chosen = long[self._picked(memory, len(long), memory.geometry.ltm_read_tokens // table.block, 0)]
+        chosen = long[self._picked(memory, len(long), memory.geometry.sizes.ltm_read_tokens // table.block, 0)]
         return table.result(ReadPlan(short, chosen, short[:0]), memory, None)
 
     def _picked(self, memory: Memory, total: int, count: int, layer: int) -> Tensor:

@@ -185,7 +185,7 @@ class Reader:
         if tokenizer is None or (tokenizer.chat_template is None and not (template and "chat_template" in template)):
             raise InputError(f"model {self.writer.name!r} has no chat template; use generate with a prompt of your own")
         texts = [templated(tokenizer, conversation, template) for conversation in conversations]
-        if self.checkpoint.geometry.retrieval == "shared" and kwargs.get("query") is None:  # else tokens of the prompt search
+        if self.checkpoint.geometry.read.is_shared and kwargs.get("query") is None:  # else tokens of the prompt search
             kwargs["query"] = last_user_messages(tokenizer, conversations)
         answers = [answer.strip() for answer in self._answers(texts, memory, kwargs, of_template=True)]
         return answers if several or len(answers) != 1 else answers[0]
@@ -226,7 +226,7 @@ class Reader:
         exact, query = bool(kwargs.pop("exact", False)), kwargs.pop("query", None)
         decoder: Any = self.parts.decoder.model
         with self.request(prompts, memory, query=query, separate=texts) as request:
-            per_layer = self.checkpoint.geometry.retrieval == "per_layer"
+            per_layer = not self.checkpoint.geometry.read.is_shared
             settings = resolve(kwargs, request, self.parts.decoder, per_layer=per_layer, default_tokens=default_tokens)
             view, waits = OwnView(request.own, request.tokens), request.tokens > request.own_tokens
             arguments = view.applied(settings.arguments) if waits else settings.arguments

@@ -166,7 +166,7 @@ class Writer:
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
         if self.checkpoint.tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give token ids instead of text")
-        return chunking.cut(self.checkpoint.tokenizer, text, self.checkpoint.geometry.chunk_tokens)
+        return chunking.cut(self.checkpoint.tokenizer, text, self.checkpoint.geometry.sizes.chunk_tokens)
 
     def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout:
         """Fields of one memory token.
@@ -182,7 +182,7 @@ class Writer:
             {"hidden": (decoder.width,)} if memory_format == "hidden" else {"keys": heads, "values": heads}
         )
         groups = 0
-        if geometry.reads_ltm and retriever is not None:
+        if geometry.sizes.reads_ltm and retriever is not None:
             fields["search"] = (retriever.search_width,)
             groups = len(retriever.layers) if retriever.in_each_layer else 1
         return RowLayout(
@@ -203,7 +203,7 @@ class Writer:
                 raise GeometryError(
                     f"{name} belongs to the model ({own!r}), a memory cannot have {asked!r}; open the model with it"
                 )
-        if geometry.reads_ltm and self.parts.retriever is None:
+        if geometry.sizes.reads_ltm and self.parts.retriever is None:
             raise GeometryError(
                 "this model was opened without long-term memory (ltm), so nothing can be found; open it with ltm=True"
             )
@@ -218,13 +218,13 @@ class Writer:
             with self.turn.held():
                 self._initial[key] = rows_of_hidden(self.parts, initial.stm.to(self.device), memory)
         rows, tail = self._initial[key]
-        held = memory.geometry.stm_tokens  # a pool smaller than the published one keeps the newest
+        held = memory.geometry.sizes.stm_tokens  # a pool smaller than the published one keeps the newest
         return {name: value[:, -held:].clone() for name, value in rows.items()}, tail
 
     def initial_longterm(self, memory: Memory) -> list[tuple[Rows, Tensor, Tensor | None]] | None:
         """Rows, ages and recall frequencies per layer of the long-term memory a published model starts with."""
         initial = self.checkpoint.initial
-        if initial is None or not initial.ltm or not memory.geometry.ltm or not memory.initialised:
+        if initial is None or not initial.ltm or not memory.geometry.sizes.ltm or not memory.initialised:
             return None
         with self.turn.held():
             return [
@@ -237,7 +237,7 @@ class Writer:
             return Tail(hidden=memory.tail[None])
         if not memory.initialised or not len(memory.short_term) or not keeps_write_kv(memory.geometry):
             return Tail()
-        newest = memory.short_term.newest(memory.geometry.new_tokens)
+        newest = memory.short_term.newest(memory.geometry.sizes.new_tokens)
         return Tail(keys=newest["keys"][None], values=newest["values"][None])
 
     def _tail_of(self, written: EncodedChunk) -> Tail:
@@ -257,7 +257,7 @@ def _passes(requests: Sequence[tuple[Sequence[int], Memory]], tails: list[Tail],
     groups: dict[object, list[int]] = {}
     for number, (ids, memory) in enumerate(requests):
         tail = tails[number]
-        padded = memory.geometry.write_tap == "input" or len(ids) >= memory.geometry.new_tokens
+        padded = memory.geometry.write.tap == "input" or len(ids) >= memory.geometry.sizes.new_tokens
         kind = (memory.geometry, memory.format, memory.initialised, tail.tokens, tail.hidden is None, padded or len(ids))
         groups.setdefault(kind, []).append(number)
     for numbers in groups.values():

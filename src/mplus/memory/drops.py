@@ -20,7 +20,7 @@ def choose(short_term: ShortTerm, geometry: Geometry, generator: torch.Generator
     excess = len(short_term) + new_tokens - short_term.capacity_tokens
     if excess <= 0:
         return torch.empty(short_term.drop_groups, 0, dtype=torch.int64)
-    if geometry.drop == "shared" and geometry.drop_span > 1:
+    if geometry.write.drop == "shared" and geometry.drop_span > 1:
         return _spans(short_term, geometry.drop_span, generator, excess)
     draws = [torch.randperm(len(short_term), generator=generator)[:excess].sort().values for _ in range(short_term.drop_groups)]
     return torch.stack(draws)

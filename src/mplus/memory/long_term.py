@@ -42,7 +42,7 @@ class LongTerm:
         self.storage = storage or RamStorage()
         self.groups = groups = layout.layers if self._per_layer else 1
         self.codec = RowCodec(layout, geometry)
-        self.block = 1 if self._per_layer else geometry.block_tokens
+        self.block = 1 if self._per_layer else geometry.read.block_tokens
         self.stores: list[Store] = [self.storage.new_store(self.codec.fields, self.block) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
@@ -67,7 +67,7 @@ class LongTerm:
     def is_indexed(self, group: int) -> bool:
         """Whether a group is so large that not every row is scored; see ``Geometry.search``."""
         geometry = self.geometry
-        allowed = geometry.search == "auto" and geometry.eviction == "oldest" and geometry.reads_ltm
+        allowed = geometry.read.search == "auto" and geometry.quirks.eviction == "oldest" and geometry.sizes.reads_ltm
         return allowed and len(self.stores[group]) >= self.indexes[group].exact_below
 
     def index_of(self, group: int) -> FirstStageIndex | None:
@@ -134,15 +134,17 @@ class LongTerm:
         for group, store in enumerate(self.stores):
             rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
             rows["birth"] = births[group]
-            if self.geometry.eviction == "countdown":
-                rows["frequency"] = torch.full((births.shape[1],), self.geometry.initial_recall_frequency, dtype=torch.float32)
+            if self.geometry.quirks.eviction == "countdown":
+                rows["frequency"] = torch.full(
+                    (births.shape[1],), self.geometry.quirks.initial_recall_frequency, dtype=torch.float32
+                )
                 self.waiting[group] += births.shape[1]
             store.append(self.codec.encode(rows))
-        if self.geometry.eviction == "countdown":
+        if self.geometry.quirks.eviction == "countdown":
             self._count_down()
         else:
             for group, store in enumerate(self.stores):
-                excess = max(0, len(store) - self.geometry.ltm_capacity)
+                excess = max(0, len(store) - self.geometry.sizes.ltm_capacity)
                 forgotten = -(-excess // self.block) * self.block  # whole blocks, so that every block stays aligned
                 self._restore_index(group)
                 store.evict_oldest(forgotten)
@@ -179,11 +181,11 @@ class LongTerm:
         """Fill an empty group with rows [M, ...] read from a file."""
         columns = self.codec.encode(rows)
         columns["birth"] = births
-        if self.geometry.eviction == "countdown":
+        if self.geometry.quirks.eviction == "countdown":
             columns["frequency"] = (
                 frequency
                 if frequency is not None
-                else torch.full(births.shape, self.geometry.initial_recall_frequency, dtype=torch.float32)
+                else torch.full(births.shape, self.geometry.quirks.initial_recall_frequency, dtype=torch.float32)
             )
         self.cache.clear()
         if births.shape[0]:
@@ -218,9 +220,9 @@ class LongTerm:
 
     def _count_down(self) -> None:
         self.writes_since_merge += 1
-        if self.writes_since_merge < self.geometry.merge_every_writes:
+        if self.writes_since_merge < self.geometry.quirks.merge_every_writes:
             return
-        decay, floor = self.geometry.recall_decay, self.geometry.ltm_read_tokens
+        decay, floor = self.geometry.quirks.recall_decay, self.geometry.sizes.ltm_read_tokens
         for group, store in enumerate(self.stores):
             left = store.column("frequency") - decay
             keep = left > KEEP_ABOVE
@@ -240,7 +242,7 @@ class LongTerm:
 
     @property
     def _per_layer(self) -> bool:
-        return self.geometry.retrieval == "per_layer"
+        return not self.geometry.read.is_shared
 
     def _is_common(self, name: str) -> bool:
         return name == "search" and self.layout.search_groups == 1

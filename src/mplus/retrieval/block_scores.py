@@ -58,7 +58,7 @@ def of_candidates(
     with torch.no_grad():
         query, weight = retriever.queries(features, text_BT)
         always = _reaching(table.numbers >= len(index) // block, window)
-        budget = memory.geometry.ltm_read_tokens // block
+        budget = memory.geometry.sizes.ltm_read_tokens // block
         count = min(max(budget, -(-budget * index.candidates_per_token // window)), int((~always).sum()))
         out = torch.full((query.shape[0], table.numbers.shape[0]), float("-inf"), dtype=torch.float32, device="cpu")
         for row, text in enumerate(text_BT):

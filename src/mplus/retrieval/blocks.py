@@ -25,10 +25,10 @@ def recency_tail(births: Tensor, now: int, geometry: Geometry) -> int:
     Args:
         births: [n] of the short-term tokens, ascending; now: tokens written so far.
     """
-    if geometry.read_order != "score" or not geometry.recent_tokens:
+    if geometry.read.best_last is None or not geometry.read.recency_tail:
         return 0
-    older = int((births < now - geometry.recent_tokens).sum())
-    return births.shape[0] - older // geometry.block_tokens * geometry.block_tokens
+    older = int((births < now - geometry.read.recency_tail).sum())
+    return births.shape[0] - older // geometry.read.block_tokens * geometry.read.block_tokens
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class BlockTable:
     @classmethod
     def of(cls, memory: Memory, *, with_short_term: bool) -> BlockTable:
         """Of a memory whose drops are shared; kept until the memory changes."""
-        block = memory.geometry.block_tokens
+        block = memory.geometry.read.block_tokens
         births = memory.short_term.births
         known = memory.long_term.cache.get("block table")
         if isinstance(known, _Known) and known.births is births and known.with_short_term == with_short_term:

@@ -136,20 +136,20 @@ class LateInteractionRetriever(nn.Module):
 
     def can_search(self, memory: Memory) -> bool:
         """See ``Retriever``."""
-        if memory.geometry.read_order == "score":
-            return memory.geometry.reads_ltm and len(memory.short_term) > 0
+        if memory.geometry.read.best_last is not None:
+            return memory.geometry.sizes.reads_ltm and len(memory.short_term) > 0
         return planned_tokens(memory) > 0
 
     def rule(self, memory: Memory) -> LayoutRule:
         """Budget and layout of a read of this memory, in blocks."""
-        geometry, block = memory.geometry, memory.geometry.block_tokens
+        geometry, block = memory.geometry, memory.geometry.read.block_tokens
         return LayoutRule(
-            budget=geometry.ltm_read_tokens // block,
-            neighbours=geometry.neighbour_blocks,
+            budget=geometry.sizes.ltm_read_tokens // block,
+            neighbours=geometry.read.neighbour_blocks,
             window=self.window,
-            best_last=geometry.read_order == "score",
+            best_last=geometry.read.best_last is not None,
             recency_tail=-(-recency_tail(memory.short_term.births[0], memory.now, geometry) // block),
-            min_confidence=geometry.certain_score,
+            min_confidence=geometry.read.min_confidence,
         )
 
     def search(
@@ -166,7 +166,7 @@ class LateInteractionRetriever(nn.Module):
             plan = plan_read(torch.zeros(table.long, device="cpu"), table.positions, table.is_short_term, rule)
             return [table.result(plan, memory, None)] * text_BT.shape[0]
         features = [normed[layer] for layer in self.layers]
-        index = None if exact or memory.geometry.search == "exact" else memory.long_term.index_of(0)
+        index = None if exact or memory.geometry.read.search == "exact" else memory.long_term.index_of(0)
         if isinstance(index, PcaSketch):
             scores = block_scores.of_candidates(self, memory, table, index, features, text_BT)
         else:

@@ -80,13 +80,13 @@ class PerLayerRetriever(nn.Module):
         """Each prompt's tokens of the one layer in `normed`, oldest first; see ``Retriever``."""
         ((layer, normed_BTD),) = normed.items()
         longterm, merged = memory.long_term, memory.long_term.merged(layer)
-        if memory.geometry.small_ltm == "repeat" and merged < memory.geometry.ltm_read_tokens:
+        if memory.geometry.quirks.small_ltm == "repeat" and merged < memory.geometry.sizes.ltm_read_tokens:
             ages = memory.ages(longterm.stores[layer].column("birth"))
-            rows = repeated_oldest_first(ages, max(1, merged), memory.geometry.ltm_read_tokens)
+            rows = repeated_oldest_first(ages, max(1, merged), memory.geometry.sizes.ltm_read_tokens)
             return [RetrievalResult(rows, ages[rows], None)] * normed_BTD.shape[0]
         queries = self.queries(layer, normed_BTD)
         own = [query[text] for query, text in zip(queries, text_BT, strict=True)]  # a prompt is scored as if it were alone
-        index = None if exact or memory.geometry.search == "exact" else longterm.index_of(layer)
+        index = None if exact or memory.geometry.read.search == "exact" else longterm.index_of(layer)
         if not isinstance(index, Int8Keys):
             pieces = keys_on(longterm, layer, queries.device)
             parts = [[_scores_alone(query, keys) for query in own] for keys in pieces]

@@ -51,8 +51,8 @@ class Retriever(Protocol):
 def planned_tokens(memory: Memory) -> int:
     """How many long-term tokens a read will attach at most, known before any layer runs; if every layer searches, exactly so many."""
     geometry, longterm = memory.geometry, memory.long_term
-    if not geometry.reads_ltm or longterm.smallest == 0:
+    if not geometry.sizes.reads_ltm or longterm.smallest == 0:
         return 0
-    if geometry.small_ltm == "repeat":
-        return geometry.ltm_read_tokens
-    return min(geometry.ltm_read_tokens, longterm.smallest)
+    if geometry.quirks.small_ltm == "repeat":
+        return geometry.sizes.ltm_read_tokens
+    return min(geometry.sizes.ltm_read_tokens, longterm.smallest)

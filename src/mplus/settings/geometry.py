@@ -99,13 +99,6 @@ class Geometry(Group):
             place = getattr(place, part)
         return place
 
-    def __getattr__(self, name: str) -> Any:
-        if name in PATHS:
-            return self._of(name)
-        if name in ("reads_ltm", "kept_positions"):
-            return getattr(self.sizes, name)
-        return super().__getattr__(name)  # type: ignore[misc]
-
 
 def check_each(fields: Mapping[str, Any]) -> None:
     """Check each setting by itself, where the others are not known yet.

@@ -71,3 +71,13 @@ class ReadRule(Group):
     def best_last(self) -> BestLast | None:
         """The layout with the best span beside the prompt, or None for oldest first."""
         return self.retrieval.best_last if isinstance(self.retrieval, SharedRetrieval) else None
+
+    @property
+    def recency_tail(self) -> int:
+        """Newest tokens that stay whole beside the prompt; 0 where the layout has no such tail."""
+        return 0 if self.best_last is None else self.best_last.recency_tail
+
+    @property
+    def min_confidence(self) -> float | None:
+        """Lowest best score with which short-term tokens are moved; None: no bound."""
+        return None if self.best_last is None else self.best_last.min_confidence

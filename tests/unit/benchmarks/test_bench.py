@@ -148,7 +148,7 @@ def test_filled_memories_are_full_and_read_by_both_systems_alike(tiny: MPlusMode
     ours, literal = systems.ours(tiny, 1000, row_type="model"), systems.literal(tiny, 1000)
     for system in (ours, literal):
         grow_long(system.memory, 100)
-        assert len(system.memory.short_term) == tiny.geometry.stm_tokens
+        assert len(system.memory.short_term) == tiny.geometry.sizes.stm_tokens
         assert [len(store) for store in system.memory.long_term.stores] == [100, 100]
         births = system.memory.long_term.stores[0].column("birth")
         assert bool((births.diff() > 0).all()) and int(births[-1]) < 0
@@ -180,7 +180,7 @@ def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory
         ]
         costs.append([(work.flops, work.written_bytes) for work in map(work_of, acts)])
     assert forms[0] == forms[1]
-    found_bytes = tiny.geometry.ltm_read_tokens * tiny.writer.layout(memory_format, tiny.geometry).bytes_per_token
+    found_bytes = tiny.geometry.sizes.ltm_read_tokens * tiny.writer.layout(memory_format, tiny.geometry).bytes_per_token
     for (flops, bytes_written), (flops_filled, bytes_filled) in zip(*costs, strict=True):
         assert flops == flops_filled and abs(bytes_written - bytes_filled) <= found_bytes
 

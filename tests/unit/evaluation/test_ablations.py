@@ -37,7 +37,7 @@ def due() -> list[ScheduledQuestion]:
 def filled(model: MPlusModel, factory: SystemFactory, tokens: int = 400) -> dict[str, Any]:
     readers, systems = factory.make(seed=3, questions=(), label="seed-3")
     text = torch.randint(97, 122, (tokens,), generator=torch.Generator().manual_seed(1)).tolist()
-    size = model.geometry.chunk_tokens
+    size = model.geometry.sizes.chunk_tokens
     for start in range(0, tokens, size):
         for reader in readers:
             reader.read(text[start : start + size], start)
@@ -53,8 +53,8 @@ def alone(model: MPlusModel, **changes: Any) -> MemorySystem:
     own.memory.retriever = ablation.retriever(model.attached.retriever)
     other = model.new_memory(seed=3)
     text = torch.randint(97, 122, (400,), generator=torch.Generator().manual_seed(1)).tolist()
-    for start in range(0, 400, model.geometry.chunk_tokens):
-        written = model.encode(text[start : start + model.geometry.chunk_tokens], other)
+    for start in range(0, 400, model.geometry.sizes.chunk_tokens):
+        written = model.encode(text[start : start + model.geometry.sizes.chunk_tokens], other)
         other.update(written)
         own.memory.update(written)
     own.births = made.births
@@ -141,7 +141,7 @@ def test_changes_come_on_top_of_the_measured_sizes(model: MPlusModel) -> None:
     assert (found["mplus"].stm_tokens, found["mplus"].ltm_read_tokens) == (96, 32)
     assert (found["k0"].stm_tokens, found["k0"].ltm_read_tokens) == (96, 16)
     assert (found["memoryllm"].stm_tokens, found["memoryllm"].ltm) == (128, False)
-    assert filled(model, factory)["k0"].memory.geometry.stm_tokens == 96
+    assert filled(model, factory)["k0"].memory.geometry.sizes.stm_tokens == 96
 
 
 def test_variants_on_disk_live_in_places_of_their_own(model: MPlusModel, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_unknown_systems_name_the_nearest() -> None:
 def read_text(model: MPlusModel, system: MemorySystem, tokens: int) -> None:
     reader = MemoryReader(model, [system])
     ids = torch.randint(97, 122, (tokens,), generator=torch.Generator().manual_seed(1)).tolist()
-    size = model.geometry.chunk_tokens
+    size = model.geometry.sizes.chunk_tokens
     for start in range(0, tokens, size):
         reader.read(ids[start : start + size], start)
 

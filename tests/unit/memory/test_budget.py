@@ -35,9 +35,9 @@ def test_sizes_are_those_of_a_real_memory(tiny_model: TinyModel, setup: str, ltm
     memory = filled(model, memory_format="kv", ltm_dtype=ltm_dtype)
     found = room_of(model, ltm_dtype=ltm_dtype)
     assert found.ltm_token_bytes * len(memory.long_term) == memory.long_term.size_bytes
-    assert found.stm_bytes == memory.geometry.stm_tokens * found.stm_token_bytes
+    assert found.stm_bytes == memory.geometry.sizes.stm_tokens * found.stm_token_bytes
     assert found.stm_bytes == sum(value.nbytes for value in memory.short_term.at_slots(torch.arange(16)[None]).values())
-    assert found.ltm_bytes == memory.geometry.ltm_capacity * found.ltm_token_bytes
+    assert found.ltm_bytes == memory.geometry.sizes.ltm_capacity * found.ltm_token_bytes
 
 
 def test_prompt_takes_the_keys_and_values_of_its_prefix(tiny_model: TinyModel) -> None:

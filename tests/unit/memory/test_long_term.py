@@ -29,7 +29,7 @@ def layout(search_groups: int) -> RowLayout:
 
 def longterm(**changed: Any) -> LongTerm:
     geometry: Geometry = tiny_geometry(**changed)
-    return LongTerm(layout(1 if geometry.retrieval == "shared" else LAYERS), geometry)
+    return LongTerm(layout(1 if geometry.read.is_shared else LAYERS), geometry)
 
 
 def per_layer(**changed: Any) -> LongTerm:

@@ -66,7 +66,7 @@ def test_interrupt_at_any_line_leaves_whole_chunks(tiny_model: TinyModel, setup:
     model = tiny_model("llama", setup)
     where: Any = "ram" if store == "ram" else DiskStorage(tmp_path / "store", segment_rows=8)
     base = filled(model, store=where, ltm_capacity=24)
-    chunk = model.geometry.chunk_tokens
+    chunk = model.geometry.sizes.chunk_tokens
     text = ids(2 * chunk, 5)
     twin = base.fork()
     states, waits = {twin.tokens_read: held_by(twin)}, twin.pending_tokens

@@ -40,7 +40,7 @@ def geometry_of(case: str) -> Geometry:
 def units(case: str) -> int:
     """Tokens that stay or leave together."""
     geometry = geometry_of(case)
-    return geometry.drop_span if geometry.drop == "shared" else 1
+    return geometry.drop_span if geometry.write.drop == "shared" else 1
 
 
 def counts(draws: list[Tensor], tokens: list[int], unit: int) -> Tensor:
@@ -78,10 +78,10 @@ def gumbel(tokens: list[int], geometry: Geometry, groups: int, seed: int) -> Ten
     """RECIPE section 5: priority -age / (N / K) + Gumbel noise, the N highest."""
     generator = torch.Generator().manual_seed(seed)
     births = torch.arange(sum(tokens))
-    age = (sum(tokens) - 1 - births) // geometry.new_tokens
+    age = (sum(tokens) - 1 - births) // geometry.sizes.new_tokens
     noise = -torch.log(-torch.log(torch.rand(groups, births.shape[0], generator=generator)))
-    priority = noise - age * geometry.new_tokens / geometry.stm_tokens
-    return priority.topk(geometry.stm_tokens).indices.sort(1).values
+    priority = noise - age * geometry.sizes.new_tokens / geometry.sizes.stm_tokens
+    return priority.topk(geometry.sizes.stm_tokens).indices.sort(1).values
 
 
 @functools.cache

@@ -72,7 +72,7 @@ def streamed(model: MPlusModel, chunks: list[Tensor]) -> tuple[Memory, MemoryBan
     memory = model.new_memory(seed=5)
     for chunk in chunks:
         memory.update(model.encode(chunk, memory))
-    kept = searched_layers(model) if model.geometry.reads_ltm and keeps_write_kv(model.geometry) else ()
+    kept = searched_layers(model) if model.geometry.sizes.reads_ltm and keeps_write_kv(model.geometry) else ()
     bank = MemoryBank(ChunkEncoder(model, kept), len(chunks), model.device)
     bank.add([Document(tuple(tuple(chunk.tolist()) for chunk in chunks))])
     return memory, bank
@@ -97,8 +97,8 @@ def test_training_reads_what_inference_reads(setup: str) -> None:
     if setup == "uncertain":
         setup, changed = "recent", {"certain_score": 1e9}
     model = fresh(setup, **changed)
-    memory, bank = streamed(model, [tiny.ids(model.geometry.chunk_tokens, seed) for seed in range(CHUNKS)])
-    assert len(memory.long_term) > model.geometry.ltm_read_tokens, "the search must have something to choose from"
+    memory, bank = streamed(model, [tiny.ids(model.geometry.sizes.chunk_tokens, seed) for seed in range(CHUNKS)])
+    assert len(memory.long_term) > model.geometry.sizes.ltm_read_tokens, "the search must have something to choose from"
     # equal tokens have equal keys in layer 0; with these prompts no tie decides who is read
     prompts = Prompts.from_rows([tiny.ids(7, 52).tolist(), tiny.ids(4, 53).tolist()], 0, model.device)
     expected = model(prompts.ids, prompts.mask, memory).logits

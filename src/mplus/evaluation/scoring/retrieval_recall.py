@@ -70,7 +70,7 @@ class ChunkBirths:
 
 def can_trace(memory: Any) -> bool:
     """Whether a memory tells which of its tokens were read, and when each was written."""
-    return isinstance(memory, Memory) and memory.geometry.reads_ltm and memory.geometry.stm_ages == "since_written"
+    return isinstance(memory, Memory) and memory.geometry.sizes.reads_ltm and memory.geometry.quirks.stm_ages == "since_written"
 
 
 def reads(
@@ -81,7 +81,7 @@ def reads(
     Args:
         drawn: a ``Retrieved`` per question, as ``model.chat(..., retrieved=[])`` gives them; empty while nothing is drawn.
     """
-    spread = memory.geometry.write_tap == "input"
+    spread = memory.geometry.write.tap == "input"
     stores = [store.column("birth") for store in memory.long_term.stores]
     return [
         None

@@ -14,6 +14,7 @@ from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
 from mplus.evaluation.systems.plain_model import PlainModel
 from mplus.evaluation.systems.protocol import PLAIN, MemoryModel, Reader, System
 from mplus.evaluation.systems.text import FullSystem, PassageSystem, TextRead, WindowSystem
+from mplus.settings import Geometry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +49,15 @@ class SystemFactory:
         return [*self.systems, *(one.name for one in self.ablations)]
 
     @property
-    def sizes(self) -> Any:
+    def measured(self) -> Geometry:
         """The geometry that is measured."""
-        return self.model.geometry.changed(**self.geometry) if self.geometry else self.model.geometry
+        own: Geometry = self.model.geometry
+        return own.changed(**self.geometry) if self.geometry else own
 
     @property
     def read_budget_tokens(self) -> int:
         """Memory tokens a prompt reads: N + K0."""
-        return int(self.sizes.stm_tokens + self.sizes.ltm_read_tokens)
+        return int(self.measured.sizes.stm_tokens + self.measured.sizes.ltm_read_tokens)
 
     @property
     def text_budgets(self) -> dict[str, int | str]:
@@ -73,10 +75,10 @@ class SystemFactory:
         Raises:
             GeometryError: an ablation's contradicts itself.
         """
-        found = {"mplus": self.sizes} if "mplus" in self.systems else {}
+        found = {"mplus": self.measured} if "mplus" in self.systems else {}
         if "memoryllm" in self.systems:
-            found["memoryllm"] = self.sizes.changed(**self._changes_of_memoryllm)
-        return found | {one.name: one.geometry(self.sizes) for one in self.ablations}
+            found["memoryllm"] = self.measured.changed(**self._changes_of_memoryllm)
+        return found | {one.name: one.geometry(self.measured) for one in self.ablations}
 
     def make(self, *, seed: int, questions: Sequence[ScheduledQuestion], label: str) -> tuple[list[Reader], list[System]]:
         """Fresh systems.
@@ -103,15 +105,15 @@ class SystemFactory:
             else:
                 readers.append(MemoryReader(system.model, [system], {name}))
         for one in self.ablations:
-            if "mplus" in own and one.only_reads_differently(self.sizes):
-                systems.append(own["mplus"].reading_as(one.name, one.geometry(self.sizes), self._retriever(one)))
+            if "mplus" in own and one.only_reads_differently(self.measured):
+                systems.append(own["mplus"].reading_as(one.name, one.geometry(self.measured), self._retriever(one)))
             else:
                 own[one.name] = self._mplus(seed, f"{label}-{one.name}", one)
                 systems.append(own[one.name])
         if own:
             # chunks are encoded for the memory that is measured, and with search keys if any memory wants them
             geometries = self.geometries
-            first = sorted(own, key=lambda name: (not geometries[name].reads_ltm, name != "mplus"))
+            first = sorted(own, key=lambda name: (not geometries[name].sizes.reads_ltm, name != "mplus"))
             serves = {*own, *(one.name for one in self.ablations)}
             readers.append(MemoryReader(self.model, [own[name] for name in first], serves))
         return readers, systems

@@ -71,7 +71,7 @@ class MemorySystem:
         return int(self.memory.stats().size_bytes)
 
     def _has_queries(self, due: Sequence[ScheduledQuestion]) -> bool:
-        return any(one.question.query for one in due) and self.model.geometry.retrieval == "shared"
+        return any(one.question.query for one in due) and self.model.geometry.read.is_shared
 
     def _readable(self) -> Any:
         if self.geometry is None:

@@ -48,7 +48,7 @@ class ChunkEncoder:
     def rows_per_chunk(self) -> int:
         """n, memory tokens of a whole chunk."""
         geometry = self.model.geometry
-        return min(geometry.new_tokens, geometry.chunk_tokens)
+        return min(geometry.sizes.new_tokens, geometry.sizes.chunk_tokens)
 
     def encode(self, ids: Tensor, before: Rows | None, *, grad: bool = False, checkpointed: tuple[int, ...] = ()) -> Rows:
         """Fields [B, L or V, n, ...] of chunks [B, T]; ``states`` never carry gradient.
@@ -93,7 +93,7 @@ class ChunkEncoder:
     def _tail(self, rows: Rows | None) -> Tail:
         if rows is None:
             return Tail()
-        device, newest = self.model.device, slice(-self.model.geometry.new_tokens, None)
+        device, newest = self.model.device, slice(-self.model.geometry.sizes.new_tokens, None)
         return Tail(**{name: value[:, :, newest].detach().to(device) for name, value in without_states(rows).items()})
 
 

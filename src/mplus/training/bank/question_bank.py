@@ -95,7 +95,9 @@ class QuestionBank(MemoryBank):
             mask[row, length - one.states.shape[1] :] = True
         with torch.no_grad():
             query, weight = self.retriever.queries(list(states), mask)
-            return self.retriever.block_scores(query, weight, self.fields["search"][0], self.model.geometry.block_tokens, follows)
+            return self.retriever.block_scores(
+                query, weight, self.fields["search"][0], self.model.geometry.read.block_tokens, follows
+            )
 
     def prepare(self, questions: list[Question]) -> list[PreparedQuestion]:
         """Draw how each question is asked and take the states it searches with."""

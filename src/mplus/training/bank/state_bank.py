@@ -91,13 +91,15 @@ def make_state_bank(
     else:
         count = -(-len(rows) // PASS_QUESTIONS)
         prompts, mask = reading_states(model, rows, [_memory(model, documents, behind_tokens, randomness) for _ in range(count)])
-    return StateBank(states, prompts, mask, questions, model.geometry.chunk_tokens)
+    return StateBank(states, prompts, mask, questions, model.geometry.sizes.chunk_tokens)
 
 
 def _memory(model: MPlusModel, documents: list[Document], tokens: int, randomness: random.Random) -> Memory:
     """What stands before a prompt while its states are taken: random chunks, in short-term memory alone."""
-    chunks = -(-tokens // model.geometry.new_tokens)
-    memory = model.new_memory(ltm=False, stm_tokens=max(model.geometry.stm_tokens, chunks * model.geometry.new_tokens))
+    chunks = -(-tokens // model.geometry.sizes.new_tokens)
+    memory = model.new_memory(
+        ltm=False, stm_tokens=max(model.geometry.sizes.stm_tokens, chunks * model.geometry.sizes.new_tokens)
+    )
     for document in randomness.sample(documents, min(chunks, len(documents))):
         memory.update(model.encode(document.chunks[0], memory))
     return memory

@@ -99,10 +99,10 @@ class StepRows:
     def narrowed(self, view: MemoryView, sample: Sample, row: int) -> MemoryView:
         """Only the rows of the answer are right, where it is known which they are (input tap: a row is a place in the text)."""
         geometry = self.bank.encoder.model.geometry
-        if sample.span is None or geometry.write_tap != "input" or not self.own[row]:
+        if sample.span is None or geometry.write.tap != "input" or not self.own[row]:
             return view
         last = self.own[row][-1]
-        kept = torch.tensor(geometry.kept_positions(len(sample.chunks[-1])))
+        kept = torch.tensor(geometry.sizes.kept_positions(len(sample.chunks[-1])))
         first_row = int(torch.searchsorted(kept, sample.span[0]))
         last_row = min(int(torch.searchsorted(kept, sample.span[1] - 1)), last.rows - 1)
         return replace(view, right=self._first(last) + torch.arange(first_row, last_row + 1))

@@ -121,7 +121,7 @@ def read_states(
             own_values = torch.cat([bos_values, values.to(bos_values)], 1)
             cache.at(layer).fill(rotate(own_keys, *rotation).transpose(1, 2), own_values.transpose(1, 2))
 
-    with torch.no_grad(), attached.adapters.on(attached.adapters.named(model.geometry.memory_projection)):
+    with torch.no_grad(), attached.adapters.on(attached.adapters.named(model.geometry.read.memory_projection)):
         bos_kv = [decoder.project(layer, attached.bos[layer][None]) for layer in range(decoder.depth)]
     kwargs: dict[str, Any] = {}
     with attached.adapters.on(attached.adapters.named(role)), Hooks() as hooks:

@@ -93,7 +93,7 @@ class LanguageTask(Task):
         self.corpus = corpus or Corpus(sources, model.tokenizer, seed, model.vocabulary)
         self.trained = TrainableParts(model, settings.train)
         self.decoder: nn.Module = model.attached.decoder.model
-        searches = model.geometry.reads_ltm and settings.ltm_choice != "none"
+        searches = model.geometry.sizes.reads_ltm and settings.ltm_choice != "none"
         self.searched = searched_layers(model) if searches else ()
         keeps_kv = keeps_write_kv(model.geometry)  # else the bank's hidden states give those of the search by the input norm
         device = torch.device("cpu") if settings.bank_on_cpu else model.device
@@ -102,7 +102,7 @@ class LanguageTask(Task):
         self._check_blocks()
         self.randomness = random.Random(seed)
         self.maker = SampleGenerator(self.corpus, self.bank, self._rules(), self.randomness)
-        self.groups_of_drops = model.attached.decoder.depth if model.geometry.drop == "per_layer" else 1
+        self.groups_of_drops = model.attached.decoder.depth if model.geometry.write.drop == "per_layer" else 1
         self.steps, self.progress = 0, 0.0
 
     # -- the interface of a task -------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class LanguageTask(Task):
 
     def _whole_blocks(self, chunks: list[tuple[int, int]]) -> list[Tensor]:
         """Columns of chunks (first, count), each without a last block that is not whole."""
-        block = self.model.geometry.block_tokens if self.model.geometry.retrieval == "shared" else 1
+        block = self.model.geometry.read.block_tokens if self.model.geometry.read.is_shared else 1
         parts = [torch.arange(first, first + count // block * block) for first, count in chunks]
         return [part for part in parts if part.numel()]
 
@@ -264,10 +264,10 @@ class LanguageTask(Task):
         geometry, settings = self.model.geometry, self.settings
         if not self.subtasks:
             raise InputError("no sub-task has a ratio above 0; give task.subtasks, for instance {two_chunk: 1}")
-        if geometry.write_tap == "output" and geometry.chunk_tokens < geometry.new_tokens:
+        if geometry.write.tap == "output" and geometry.sizes.chunk_tokens < geometry.sizes.new_tokens:
             raise GeometryError(
-                f"training with write_tap='output' needs chunk_tokens ({geometry.chunk_tokens}) of at least new_tokens (K, "
-                f"{geometry.new_tokens}): shorter chunks would refresh old rows; raise chunk_tokens"
+                f"training with write_tap='output' needs chunk_tokens ({geometry.sizes.chunk_tokens}) of at least new_tokens (K, "
+                f"{geometry.sizes.new_tokens}): shorter chunks would refresh old rows; raise chunk_tokens"
             )
         if settings.bank_chunks and settings.bank_chunks < settings.bank_document:
             raise InputError(
@@ -277,7 +277,7 @@ class LanguageTask(Task):
 
     def _check_room(self) -> None:
         geometry, settings = self.model.geometry, self.settings
-        slots = 1 + geometry.stm_tokens + (geometry.ltm_read_tokens if geometry.reads_ltm else 0)
+        slots = 1 + geometry.sizes.stm_tokens + (geometry.sizes.ltm_read_tokens if geometry.sizes.reads_ltm else 0)
         positions = self.model.attached.decoder.positions
         if slots + settings.read_tokens > positions:
             raise GeometryError(
@@ -288,9 +288,9 @@ class LanguageTask(Task):
     def _check_blocks(self) -> None:
         geometry, rows = self.model.geometry, self.bank.rows_per_chunk
         learns = "retriever" in self.trained.parts and self.settings.retriever_loss != "none"
-        if learns and geometry.retrieval == "shared" and rows < geometry.block_tokens:
+        if learns and geometry.read.is_shared and rows < geometry.read.block_tokens:
             raise GeometryError(
-                f"a chunk makes {rows} memory tokens, fewer than the {geometry.block_tokens} of a block, so the search has nothing whole to "
+                f"a chunk makes {rows} memory tokens, fewer than the {geometry.read.block_tokens} of a block, so the search has nothing whole to "
                 "learn from; lower block_tokens, raise new_tokens (K), or set task.retriever_loss=none"
             )
 
@@ -299,10 +299,10 @@ class LanguageTask(Task):
         tokenizer = self.model.tokenizer
         instruction = self.corpus.encode(settings.instruction + "\n") if tokenizer is not None and settings.instruction else []
         return Rules(
-            chunk_tokens=geometry.chunk_tokens,
+            chunk_tokens=geometry.sizes.chunk_tokens,
             read_tokens=settings.read_tokens,
             longest_chunks=settings.longest_chunks,
-            past_writes=HISTORY * -(-geometry.stm_tokens // self.bank.rows_per_chunk),
+            past_writes=HISTORY * -(-geometry.sizes.stm_tokens // self.bank.rows_per_chunk),
             pool_share=settings.pool_share,
             aged_share=settings.aged_share,
             put_in_share=settings.put_in_share,

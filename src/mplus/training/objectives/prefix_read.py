@@ -53,7 +53,7 @@ class PrefixRead:
         self.model, self.table, self.views, self.search = model, table, views, search
         self.decoder, self.adapters = model.attached.decoder, model.attached.adapters
         self.ids, self.text = ids, text
-        by_score = model.geometry.read_order == "score"
+        by_score = model.geometry.read.best_last is not None
         self.groups = len(views[0].short)
         self.short_tokens = [min(part.shape[0] for part in short) for short in search.short]
         self.behind = search.behind if by_score else self.short_tokens  # short-term tokens behind the found ones
@@ -70,7 +70,7 @@ class PrefixRead:
     def forward(self, wanted: Tensor) -> Tensor:
         """Logits [m, V] of the positions where `wanted` [B, T] is True, in row order."""
         decoder, adapters = self.decoder, self.adapters
-        with adapters.on(adapters.named(self.model.geometry.memory_projection)):
+        with adapters.on(adapters.named(self.model.geometry.read.memory_projection)):
             self.bos_kv = [
                 decoder.project(layer, self.model.attached.bos[layer][None].to(decoder.dtype)) for layer in range(decoder.depth)
             ]
@@ -104,7 +104,7 @@ class PrefixRead:
     def _project(self, layer: int, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         if "keys" in rows:
             return rows["keys"], rows["values"]
-        with self.adapters.on(self.adapters.named(self.model.geometry.memory_projection)):
+        with self.adapters.on(self.adapters.named(self.model.geometry.read.memory_projection)):
             return self.decoder.project(layer, rows["hidden"])
 
     def _columns(self, layer: int, found: list[Tensor]) -> Tensor:

@@ -60,7 +60,7 @@ class QuestionTask(Task):
         self.net = model.attached.decoder.model
         for name, value in self.net.named_parameters():
             value.requires_grad_(".lora_" in name and f".{adapter}." in name)
-        tokens, self.block = model.geometry.chunk_tokens, model.geometry.block_tokens
+        tokens, self.block = model.geometry.sizes.chunk_tokens, model.geometry.read.block_tokens
         self.makers = DocumentGenerator(model.tokenizer, Path(settings.data), tokens, seed=seed, fact_share=settings.fact_share)
         self.random = random.Random(seed)
         self.bank = QuestionBank(

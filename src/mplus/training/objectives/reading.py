@@ -132,7 +132,7 @@ class ReadTask(QuestionTask):
 
     def _text_outcome(self, batch: Batch) -> StepOutput:
         index = self._rows(batch.blocks)
-        behind = self._begun * self.model.geometry.block_tokens
+        behind = self._begun * self.model.geometry.read.block_tokens
         loss = text_loss(
             self.model, self.bank.ids[batch.chunks], behind, lambda layer: self._memory(layer, index), index.shape[1]
         )
@@ -142,7 +142,7 @@ class ReadTask(QuestionTask):
 
     def _right(self, chunk: int, asked: PreparedQuestion) -> list[int]:
         """Blocks of the bank where the answer stands."""
-        block, first = self.model.geometry.block_tokens, chunk * self.per_chunk
+        block, first = self.model.geometry.read.block_tokens, chunk * self.per_chunk
         return [first + place for place in range(asked.span[0] // block, (asked.span[1] - 1) // block + 1)]
 
     @property
@@ -151,27 +151,27 @@ class ReadTask(QuestionTask):
 
     def _shape(self) -> Shape:
         geometry = self.model.geometry
-        block = geometry.block_tokens
-        found = geometry.ltm_read_tokens * self.random.choice(self.settings.found)
-        short = geometry.stm_tokens * self.random.choice(self.settings.short)
+        block = geometry.read.block_tokens
+        found = geometry.sizes.ltm_read_tokens * self.random.choice(self.settings.found)
+        short = geometry.sizes.stm_tokens * self.random.choice(self.settings.short)
         if self.settings.source != "vote":
-            found, short = 0, geometry.stm_tokens + geometry.ltm_read_tokens
+            found, short = 0, geometry.sizes.stm_tokens + geometry.sizes.ltm_read_tokens
         return Shape(
             self.per_chunk,
             geometry.drop_span // block,
             max(self.per_chunk, int(short) // block),
             int(found) // block,
-            geometry.neighbour_blocks,
+            geometry.read.neighbour_blocks,
             self.vote.window,
-            geometry.recent_tokens // block if self.settings.source == "vote" else 0,
-            geometry.certain_score,
+            geometry.read.recency_tail // block if self.settings.source == "vote" else 0,
+            geometry.read.min_confidence,
         )
 
     def _other(self, chunk: int) -> int:
         return (chunk + self.random.randrange(1, self.settings.chunks)) % self.settings.chunks
 
     def _rows(self, blocks: Tensor) -> Tensor:
-        block = self.model.geometry.block_tokens
+        block = self.model.geometry.read.block_tokens
         return (blocks[:, :, None] * block + torch.arange(block)).flatten(1)
 
     def _memory(self, layer: int, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,10 +69,10 @@ class RetrievalTask(Task):
         self.behind: int | None = None
         if isinstance(self.finding, PerLayerObjective):
             geometry, asked = model.geometry, settings.behind_tokens
-            self.behind = geometry.stm_tokens + geometry.ltm_read_tokens if asked is None else asked
+            self.behind = geometry.sizes.stm_tokens + geometry.sizes.ltm_read_tokens if asked is None else asked
         model.checkpoint.use_chat_template(settings.chat_template or model.checkpoint.chat_template)
         self.makers = DocumentGenerator(
-            model.tokenizer, Path(settings.data), model.geometry.chunk_tokens, seed=seed, fact_share=settings.fact_share
+            model.tokenizer, Path(settings.data), model.geometry.sizes.chunk_tokens, seed=seed, fact_share=settings.fact_share
         )
         self.random = random.Random(seed)
         self.banks: list[StateBank] = []
@@ -153,17 +153,17 @@ def _finding(model: MPlusModel, settings: Settings) -> RetrieverObjective:
             "task vote trains a search that can learn; give model.retriever a key_width, with the layers that vote or "
             "voting: per_layer"
         )
-    if geometry.write_tap != "input":
+    if geometry.write.tap != "input":
         raise TrainingError(
-            f"task vote needs memory tokens that stand for places of the text, geometry.write_tap is {geometry.write_tap!r}; "
+            f"task vote needs memory tokens that stand for places of the text, geometry.write_tap is {geometry.write.tap!r}; "
             "set it to 'input', or train this search with task language"
         )
     if isinstance(retriever, PerLayerRetriever):
         return PerLayerObjective(retriever, settings.loss, settings.step_layers)
     assert isinstance(retriever, LateInteractionRetriever)
-    if geometry.new_tokens % geometry.block_tokens:
+    if geometry.sizes.new_tokens % geometry.read.block_tokens:
         raise TrainingError(
-            f"task vote judges whole blocks, but geometry.new_tokens ({geometry.new_tokens}) is no multiple of block_tokens "
-            f"({geometry.block_tokens}); change one of them"
+            f"task vote judges whole blocks, but geometry.new_tokens ({geometry.sizes.new_tokens}) is no multiple of block_tokens "
+            f"({geometry.read.block_tokens}); change one of them"
         )
     return LateInteractionObjective(retriever, geometry, settings.loss, settings.scale_rate)

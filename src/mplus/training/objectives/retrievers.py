@@ -93,7 +93,7 @@ class LateInteractionObjective:
         with _projecting(bank):
             keys = self.retriever.keys([part[batch.chunks].flatten(0, 1) for part in bank.states])
             query, weight = self.retriever.queries([_prompts(part, batch, mask) for part in bank.prompts], mask)
-        match = self.retriever.maxsim(query, keys, self.geometry.block_tokens)
+        match = self.retriever.maxsim(query, keys, self.geometry.read.block_tokens)
         follows = torch.arange(match.shape[-1]) % self._blocks(bank) != self._blocks(bank) - 1
         right, known = right.to(match.device), known.to(match.device)
         with torch.autocast(match.device.type, enabled=False):  # float32, whatever the loop computes in
@@ -110,7 +110,7 @@ class LateInteractionObjective:
 
     def targets(self, bank: StateBank, batch: Batch) -> tuple[Tensor, Tensor]:
         """[R, m] windows that hold the answer, and those that are either right or wrong."""
-        block, per_chunk = self.geometry.block_tokens, self._blocks(bank)
+        block, per_chunk = self.geometry.read.block_tokens, self._blocks(bank)
         place = _places(batch)
         right = torch.zeros(len(batch.questions), len(place) * per_chunk, dtype=torch.bool)
         close = torch.zeros_like(right)
@@ -129,20 +129,20 @@ class LateInteractionObjective:
 
     def _found(self, scores: Tensor, bank: StateBank, batch: Batch) -> Tensor:
         """[R] share of the right tokens in what a read of the best blocks holds, with neighbours as at inference."""
-        block, per_chunk, total = self.geometry.block_tokens, self._blocks(bank), scores.shape[1]
+        block, per_chunk, total = self.geometry.read.block_tokens, self._blocks(bank), scores.shape[1]
         number = torch.arange(total)
         ids = number + torch.div(number, per_chunk, rounding_mode="floor")  # a gap behind each chunk: no neighbours across
         budget, place = max(1, total // READ_SHARE), _places(batch)
         shares = []
         for row, asked in enumerate(batch.questions):
             read = torch.zeros(total, dtype=torch.bool)
-            read[choose_blocks(scores[row], ids, budget, self.geometry.neighbour_blocks, self.retriever.window)] = True
+            read[choose_blocks(scores[row], ids, budget, self.geometry.read.neighbour_blocks, self.retriever.window)] = True
             blocks = torch.arange(*bank.span(asked)) // block + place[bank.questions[asked][0]] * per_chunk
             shares.append(read[blocks].float().mean())
         return torch.stack(shares)
 
     def _blocks(self, bank: StateBank) -> int:
-        return bank.tokens // self.geometry.block_tokens
+        return bank.tokens // self.geometry.read.block_tokens
 
 
 class PerLayerObjective:

@@ -71,10 +71,10 @@ class Selection:
         self.states: dict[int, Tensor] = {}
         self.chosen: dict[int, list[Tensor]] = {}
         self.found, self.could_find, self.chance = 0.0, 0.0, 0.0
-        reads = self.geometry.reads_ltm and choice != "none"
-        budget = self.geometry.ltm_read_tokens if reads else 0
+        reads = self.geometry.sizes.reads_ltm and choice != "none"
+        budget = self.geometry.sizes.ltm_read_tokens if reads else 0
         self.tokens = [min(budget, view.candidates) for view in views]
-        self.by_vote = isinstance(self.retriever, LateInteractionRetriever) and self.geometry.retrieval == "shared"
+        self.by_vote = isinstance(self.retriever, LateInteractionRetriever) and self.geometry.read.is_shared
         self.short = [view.short for view in views]
         self.behind = [0] * len(views)
         self.features: list[Tensor] = []
@@ -169,9 +169,9 @@ class Selection:
     def _vote(self, row: int) -> Tensor:
         """Columns one row reads in all layers; with ``read_order="score"`` short-term memory is searched with the rest."""
         assert isinstance(self.retriever, LateInteractionRetriever)
-        geometry, view, block = self.geometry, self.views[row], self.geometry.block_tokens
+        geometry, view, block = self.geometry, self.views[row], self.geometry.read.block_tokens
         columns, births = view.long[0], view.long_births[0]
-        by_score = geometry.read_order == "score"
+        by_score = geometry.read.best_last is not None
         if by_score:
             births, order = torch.cat([births, view.short_births[0]]).sort()
             columns = torch.cat([columns, view.short[0]])[order]
@@ -181,7 +181,7 @@ class Selection:
         right = torch.isin(columns, view.right)
         right_blocks = functional.pad(right, (0, -right.shape[0] % block)).view(-1, block).any(1)
         scores = self._block_scores(row, columns, ids)
-        certain = geometry.certain_score is None or float(scores.amax()) >= geometry.certain_score
+        certain = geometry.read.min_confidence is None or float(scores.amax()) >= geometry.read.min_confidence
         if self.put_in[row]:
             scores = scores + RIGHT_FIRST * right_blocks
         recent = view.recent(geometry)
@@ -196,8 +196,8 @@ class Selection:
                 self.behind[row] = recent
                 older = int((ids < first).sum())
                 ids, scores, right_blocks = ids[:older], scores[:older], right_blocks[:older]
-        budget = geometry.ltm_read_tokens // block
-        picked = choose_blocks(scores, ids, budget, geometry.neighbour_blocks, self.retriever.window)
+        budget = geometry.sizes.ltm_read_tokens // block
+        picked = choose_blocks(scores, ids, budget, geometry.read.neighbour_blocks, self.retriever.window)
         self._note(right_blocks, picked)
         if by_score:
             picked = best_span_last(picked, scores, ids)
@@ -218,12 +218,12 @@ class Selection:
         with torch.no_grad(), torch.autocast(self.text.device.type, enabled=False):
             query, weight = self.retriever.queries([part[here].to(kind) for part in self.features], self.text[here])
             keys = self._vote_keys(columns)
-            return self.retriever.block_scores(query, weight, keys, self.geometry.block_tokens, _follows(ids))[0].cpu()
+            return self.retriever.block_scores(query, weight, keys, self.geometry.read.block_tokens, _follows(ids))[0].cpu()
 
     def _vote_loss(self, kind: RetrieverLoss, columns: Tensor, right: Tensor, counted: Tensor, begins: Tensor) -> Tensor:
         """Over windows of blocks as inference scores them; one is right if any of its blocks is."""
         assert isinstance(self.retriever, LateInteractionRetriever)
-        block = self.geometry.block_tokens
+        block = self.geometry.read.block_tokens
         follows = functional.pad(~begins[::block][1:], (0, 1))
         query, weight = self.retriever.queries([part.to(self._kind()) for part in self.features], self.text)
         match = self.retriever.maxsim(query, self._vote_keys(columns), block)

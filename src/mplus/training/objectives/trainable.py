@@ -43,13 +43,13 @@ class TrainableParts(nn.Module):
         attached = model.attached
         self.model, self.attached = model, attached
         adapters, retriever = attached.adapters, attached.retriever
-        has_position = attached.position is not None or model.geometry.write_tap == "output"
+        has_position = attached.position is not None or model.geometry.write.tap == "output"
         has = {
             "write": adapters.write is not None,
             "read": adapters.read is not None,
             "bos": True,
             "position": has_position,
-            "retriever": retriever is not None and any(True for _ in retriever.parameters()) and model.geometry.reads_ltm,
+            "retriever": retriever is not None and any(True for _ in retriever.parameters()) and model.geometry.sizes.reads_ltm,
             "base": True,
         }
         self.parts = tuple(part for part in dict.fromkeys(parts) if has[part])

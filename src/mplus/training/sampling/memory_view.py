@@ -99,10 +99,10 @@ def view_of(writes: Sequence[Write], geometry: Geometry, groups: int, seed: int,
         short.append((columns[write] + held - born[write])[known])
         short_births.append(held[known])
         left = ~torch.isin(births, held)
-        if geometry.retrieval == "shared":
-            left &= _whole_blocks(births, left, geometry.block_tokens)
-        long.append(places[left] if geometry.reads_ltm else places[:0])
-        long_births.append(births[left] if geometry.reads_ltm else births[:0])
+        if geometry.read.is_shared:
+            left &= _whole_blocks(births, left, geometry.read.block_tokens)
+        long.append(places[left] if geometry.sizes.reads_ltm else places[:0])
+        long_births.append(births[left] if geometry.sizes.reads_ltm else births[:0])
     return MemoryView(short, short_births, long, long_births, asked, int(counts.sum()))
 
 

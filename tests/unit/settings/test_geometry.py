@@ -48,7 +48,7 @@ def test_a_setting_of_earlier_versions_opens_with_the_one_value_it_has_left() ->
 
 
 def test_changing_a_field_validates_again() -> None:
-    assert tiny_geometry().changed(stm_tokens=32).stm_tokens == 32
+    assert tiny_geometry().changed(stm_tokens=32).sizes.stm_tokens == 32
     with pytest.raises(GeometryError, match="stm_tokens"):
         tiny_geometry().changed(stm_tokens=3)
 
@@ -66,8 +66,13 @@ def test_memory_that_does_not_fit_the_models_positions_is_refused() -> None:
 
 def test_letters_of_the_paper_are_names() -> None:
     geometry = Geometry(N=768, K=64, K0=128, M=5000)
-    assert (geometry.stm_tokens, geometry.new_tokens, geometry.ltm_read_tokens, geometry.ltm_capacity) == (768, 64, 128, 5000)
-    assert geometry.changed(N=512).stm_tokens == 512
+    assert (
+        geometry.sizes.stm_tokens,
+        geometry.sizes.new_tokens,
+        geometry.sizes.ltm_read_tokens,
+        geometry.sizes.ltm_capacity,
+    ) == (768, 64, 128, 5000)
+    assert geometry.changed(N=512).sizes.stm_tokens == 512
 
 
 @pytest.mark.parametrize(

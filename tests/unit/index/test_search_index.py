@@ -225,7 +225,7 @@ def test_candidates_have_the_exact_scores_and_others_none(small: MPlusModel) -> 
     text = torch.ones_like(prompt, dtype=torch.bool)
     if isinstance(attached.retriever, LateInteractionRetriever):
         features = prompt_features(attached, prompt, text)
-        places = BlockTable.of(memory, with_short_term=memory.geometry.read_order == "score")
+        places = BlockTable.of(memory, with_short_term=memory.geometry.read.best_last is not None)
         summaries = memory.long_term.index_of(0)
         assert isinstance(summaries, PcaSketch)
         exact = block_scores.of_all(attached.retriever, memory, places, features, text)
@@ -235,7 +235,7 @@ def test_candidates_have_the_exact_scores_and_others_none(small: MPlusModel) -> 
         assert torch.allclose(got[scored], exact[scored], atol=1e-5)
         if places.short:
             assert bool(scored[0][places.numbers >= places.long].all()), "a short-term block was not scored"
-        fresh = (places.numbers >= len(summaries) // memory.geometry.block_tokens) & (places.numbers < places.long)
+        fresh = (places.numbers >= len(summaries) // memory.geometry.read.block_tokens) & (places.numbers < places.long)
         assert bool(scored[0][fresh].all()), "a block that is not summarised yet was not scored"
         return
     assert isinstance(attached.retriever, PerLayerRetriever)
@@ -250,7 +250,7 @@ def test_candidates_have_the_exact_scores_and_others_none(small: MPlusModel) -> 
 def test_a_batch_finds_what_its_prompts_find_alone(small: MPlusModel) -> None:
     memory = filled(small, 900)
     prompts = torch.stack([ids(9, 5), ids(9, 6)])
-    if memory.geometry.retrieval == "shared":
+    if memory.geometry.read.is_shared:
         assert found(small, memory, prompts) == [found(small, memory, prompt[None])[0] for prompt in prompts]
 
 
