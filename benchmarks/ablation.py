@@ -46,7 +46,7 @@ def ablation(fixture: Fixture) -> dict[str, Any]:
 
 
 def _acts(fixture: Fixture) -> dict[str, Callable[[WithMemory], float]]:
-    chunk = fixture.model.geometry.chunk_tokens
+    chunk = fixture.model.geometry.sizes.chunk_tokens
     return {
         "first_token": fixture.warm_first_token,
         "decode": lambda system: system.decode(fixture.query(), fixture.plan.new_tokens),

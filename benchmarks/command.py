@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mplus.cli import terminal
-from mplus.cli.options import Verbose, a_path
+from mplus.cli.options import Verbose, a_path, example
 
 if TYPE_CHECKING:
     from benchmarks.plan import Plan
@@ -24,7 +24,7 @@ def run_command(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-@app.command()
+@app.command(epilog=example("mplus bench quick"))
 def bench(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help="speed, memory, growth, all of them, quick, or profile of the hot paths.")

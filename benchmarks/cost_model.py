@@ -47,7 +47,7 @@ class Shape:
             vocabulary=decoder.vocabulary,
             read_rank=int(configs.get("read", {}).get("r", 0)),
             write_rank=int(configs.get("write", {}).get("r", 0)),
-            key_width=int(retriever.key_width or 0) if model.geometry.retrieval == "per_layer" and retriever is not None else 0,
+            key_width=int(retriever.key_width or 0) if not model.geometry.read.is_shared and retriever is not None else 0,
             itemsize=decoder.dtype.itemsize,
         )
 
@@ -92,11 +92,11 @@ class Shape:
         """K and V of `tokens` tokens in all layers, in the model's type."""
         return self.layers * tokens * 2 * self.kv_heads * self.head_width * self.itemsize
 
-    def least_read_bytes(self, *, short: int, found: int, held: int, search_itemsize: int) -> int:
+    def least_read_bytes(self, *, short: int, retrieved: int, held: int, search_itemsize: int) -> int:
         """What a first token cannot do without: weights, every search key, retrieved rows gathered, the prefix attended to."""
         keys = self.layers * held * self.key_width * search_itemsize
-        retrieved = 3 * self.prefix_bytes(found)  # read in the store, written into the prefix, attended to
-        return self.weight_bytes + keys + retrieved + self.prefix_bytes(short)
+        gathered = 3 * self.prefix_bytes(retrieved)  # read in the store, written into the prefix, attended to
+        return self.weight_bytes + keys + gathered + self.prefix_bytes(short)
 
     def least_decode_bytes(self, seen: int) -> int:
         """What one decoded token cannot do without: weights and the prefix, each read once."""

@@ -35,7 +35,7 @@ class Fixture:
     def __init__(self, plan: Plan, tell: Callable[[str], None]) -> None:
         self.plan, self.tell = plan, tell
         self.notes: list[str] = []
-        self._drawn = 0
+        self._texts = 0
         tell(f"opening {plan.model}")
         self.model: MPlusModel = open_size(plan.model, dtype=plan.dtype, layers=plan.layers)
 
@@ -63,7 +63,9 @@ class Fixture:
     def limits(self) -> Limits:
         """What this machine can do at most, measured now."""
         self.tell("measuring the machine's limits")
-        return measure_limits(self.shape, self.model.device, chunk=self.model.geometry.chunk_tokens, query=self.plan.query_tokens)
+        return measure_limits(
+            self.shape, self.model.device, chunk=self.model.geometry.sizes.chunk_tokens, query=self.plan.query_tokens
+        )
 
     @functools.cached_property
     def plain(self) -> PreTrainedModel:
@@ -104,8 +106,8 @@ class Fixture:
 
     def text(self, tokens: int) -> Tensor:
         """Random text, [T]."""
-        self._drawn += 1
-        return random_ids(tokens, self.model.vocabulary, 1000 + self._drawn)
+        self._texts += 1
+        return random_ids(tokens, self.model.vocabulary, 1000 + self._texts)
 
     def warm_first_token(self, system: WithMemory) -> float:
         """A first token when this memory was read just before: several memories in turns take each other's buffers away."""

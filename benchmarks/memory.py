@@ -11,6 +11,8 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,40 +65,26 @@ def _counted(memory: Memory) -> dict[str, float]:
 
 def save_load(fixture: Fixture) -> dict[str, Any]:
     """Seconds to store a whole memory and to open it, ours and the literal one, and the size of the directory."""
-    tokens, rounds = fixture.plan.working_ltm, min(3, fixture.plan.rounds)
+    tokens, rounds, saves = fixture.plan.working_ltm, min(3, fixture.plan.rounds), Counter[str]()
     both = fixture.pair(tokens)
     fixture.tell(f"storing and opening memories of {tokens:,} long-term tokens")
     fixture.model.fingerprint  # noqa: B018  computed once for each model, not for each file
     with tempfile.TemporaryDirectory(prefix="mplus-bench-") as place:
-        sides = {name: _Files(system, Path(place) / name) for name, system in both.items()}
-        return {
-            "ltm_tokens": tokens,
-            "save_seconds": interleaved({name: files.save for name, files in sides.items()}, rounds),
-            "load_seconds": interleaved({name: files.load for name, files in sides.items()}, rounds),
-            "directory_bytes": {name: files.size_bytes for name, files in sides.items()},
-        }
 
+        def directory(name: str) -> Path:
+            return Path(place) / f"{name}-{saves[name]}"
 
-class _Files:
-    """Directories of one system; each save gets its own, a second one into the same would write only what is new."""
+        def save(name: str) -> float:
+            saves[name] += 1  # a second save into one directory would write only what is new
+            return timed(lambda: both[name].memory.save(directory(name)))
 
-    def __init__(self, system: WithMemory, place: Path) -> None:
-        self.system, self.place, self.saves = system, place, 0
+        def load(name: str) -> float:
+            return timed(lambda: Memory.load(directory(name), fixture.model))
 
-    def save(self) -> float:
-        self.saves += 1
-        return timed(lambda: self.system.memory.save(self._directory))
-
-    def load(self) -> float:
-        return timed(lambda: Memory.load(self._directory, self.system.model))
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(file.stat().st_size for file in self._directory.rglob("*") if file.is_file())
-
-    @property
-    def _directory(self) -> Path:
-        return self.place.with_name(f"{self.place.name}-{self.saves}")
+        saving = interleaved({name: partial(save, name) for name in both}, rounds)
+        loading = interleaved({name: partial(load, name) for name in both}, rounds)
+        sizes = {name: sum(file.stat().st_size for file in directory(name).rglob("*") if file.is_file()) for name in both}
+    return {"ltm_tokens": tokens, "save_seconds": saving, "load_seconds": loading, "directory_bytes": sizes}
 
 
 # -- peaks -------------------------------------------------------------------------------------------------------------
@@ -165,7 +153,7 @@ def measure_peak(spec: dict[str, Any]) -> dict[str, Any]:
         grow_long(system.memory, tokens)
         system.first_token(query)
         system.decode(query, DECODED_TOKENS)
-        system.write(random_ids(model.geometry.chunk_tokens, model.vocabulary, 2))
+        system.write(random_ids(model.geometry.sizes.chunk_tokens, model.vocabulary, 2))
         held_bytes = system.memory.stats().size_bytes
     return {"opened_bytes": opened_bytes, "peak_bytes": peak_bytes(), "held_bytes": held_bytes}
 
@@ -174,7 +162,7 @@ def _system(model: MPlusModel, name: str, tokens: int) -> WithMemory:
     if name != "memoryllm":
         return (systems.literal if name == "literal" else systems.ours)(model, tokens + ROOM_TOKENS)
     geometry = model.geometry  # the long-term tokens read at most are short-term ones instead
-    memory = model.new_memory(ltm=False, stm_tokens=geometry.stm_tokens + geometry.ltm_read_tokens)
+    memory = model.new_memory(ltm=False, stm_tokens=geometry.sizes.stm_tokens + geometry.sizes.ltm_read_tokens)
     fill_short(memory)
     return WithMemory(model, memory)
 

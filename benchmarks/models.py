@@ -6,7 +6,6 @@ Random weights make answers meaningless and cost exactly what trained ones cost.
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +16,11 @@ from pydantic import BaseModel, ConfigDict
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from mplus.checkpoints.base_models.base import locate
-from mplus.config import make_geometry
 from mplus.errors import InputError
 from mplus.model import MPlusModel
 from mplus.runtime.dtypes import resolve_dtype
+from mplus.runtime.suggest import hint_before
+from mplus.settings import Geometry
 
 PUBLISHED: Final = {
     "write_tap": "output",
@@ -56,9 +56,7 @@ OFFERED: Final = tuple(name for name in SIZES if name != "tiny")
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error to raise for a name that is not among `known`; it has the nearest."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.3)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return InputError(f"there is no {what} '{name}'; {hint}choose {', '.join(known)}")
+    return InputError(f"there is no {what} '{name}'; {hint_before(name.lower(), known, cutoff=0.3)}choose {', '.join(known)}")
 
 
 def size_named(name: str) -> Size:
@@ -107,7 +105,7 @@ def open_size(name: str, *, dtype: str | None = None, layers: int | None = None)
     if size.shape is None:
         return MPlusModel.from_pretrained(name, dtype=kind, device=device)
     decoder = _random_decoder(size, kind, device, layers)
-    model = MPlusModel.from_base(decoder, geometry=make_geometry(**{**PUBLISHED, **size.geometry}), **size.parts)
+    model = MPlusModel.from_base(decoder, geometry=Geometry(**{**PUBLISHED, **size.geometry}), **size.parts)
     _randomise(model)
     model.checkpoint.name = name if layers is None else f"{name}, {layers} of {size.shape['num_hidden_layers']} layers"
     return model
@@ -124,8 +122,8 @@ def _random_decoder(size: Size, dtype: torch.dtype, device: torch.device, layers
         torch.manual_seed(0)
         torch.set_default_dtype(dtype)
         try:
-            made: PreTrainedModel = LlamaForCausalLM(config).eval()
-            return made
+            decoder: PreTrainedModel = LlamaForCausalLM(config).eval()
+            return decoder
         finally:
             torch.set_default_dtype(before)
 
@@ -138,7 +136,7 @@ def _randomise(model: MPlusModel) -> None:
         for name, value in decoder.model.named_parameters():
             if ".lora_B." in name:
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.02)
-    if model.geometry.write_tap == "output":
+    if model.geometry.write.tap == "output":
         position = torch.randn(decoder.width, generator=generator) * 0.02
         model.attached.position = position.to(device=decoder.device, dtype=decoder.dtype)
 
@@ -157,5 +155,5 @@ def plain_twin(model: MPlusModel) -> PreTrainedModel:
     twin.model.rotary_emb = decoder.body.rotary_emb  # its table is no weight
     twin.generation_config = decoder.model.generation_config
     twin.eval().requires_grad_(False)
-    made: PreTrainedModel = twin
-    return made
+    decoder_twin: PreTrainedModel = twin
+    return decoder_twin

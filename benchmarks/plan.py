@@ -99,11 +99,11 @@ def parse_sizes(option: str, text: str) -> tuple[int, ...]:
     Raises:
         InputError: an entry is no whole number with or without k or M.
     """
-    found = set()
+    sizes = set()
     for entry in (part.strip() for part in text.split(",")):
         factor = {"k": 1_000, "m": 1_000_000}.get(entry[-1:].lower(), 1)
         digits = entry[:-1] if factor > 1 else entry
         if not digits.isdecimal():
             raise InputError(f"{option} has '{entry}', expected sizes like 0,10k,1M")
-        found.add(int(digits) * factor)
-    return tuple(sorted(found))
+        sizes.add(int(digits) * factor)
+    return tuple(sorted(sizes))

@@ -44,7 +44,7 @@ def profiles(fixture: Fixture) -> list[PathProfile]:
     Raises:
         DoesNotFit: RAM does not hold the memories.
     """
-    both, chunk = fixture.pair(fixture.plan.working_ltm), fixture.model.geometry.chunk_tokens
+    both, chunk = fixture.pair(fixture.plan.working_ltm), fixture.model.geometry.sizes.chunk_tokens
     acts: dict[str, Callable[[WithMemory], Any]] = {
         "first token": lambda system: system.first_token(fixture.query()),
         "decode (prompt and new tokens)": lambda system: system.decode(fixture.query(), fixture.plan.new_tokens),

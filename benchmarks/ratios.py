@@ -65,12 +65,12 @@ def _ratios(raw: Raw) -> Iterator[tuple[str, Spread]]:
             yield name, Spread(share, share, share)
 
 
-def targets(found: Mapping[str, Spread]) -> dict[str, dict[str, Any]]:
+def targets(measured: Mapping[str, Spread]) -> dict[str, dict[str, Any]]:
     """Each target that this run has a ratio for, and whether it is reached."""
     out = {}
     for name, (bound, value) in TARGETS.items():
-        if name in found:
-            got = found[name].median
+        if name in measured:
+            got = measured[name].median
             out[name] = {"bound": bound, "value": value, "reached": got >= value if bound == "at least" else got <= value}
     return out
 

@@ -18,11 +18,13 @@ from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from mplus.attach import attention, find, write
+from mplus.attach import attention
+from mplus.attach import write_pass as write
 from mplus.attach.adapters import FusedLinear
 from mplus.attach.cache import PrefixLayer
-from mplus.attach.prefix import Shelf
+from mplus.attach.prefix_buffers import Shelf
 from mplus.model import MPlusModel
+from mplus.retrieval import device_keys
 
 Part = Callable[[MPlusModel], AbstractContextManager[Any]]
 
@@ -85,7 +87,7 @@ DIFFERENCES: Final[dict[str, Part]] = {
     "in_place": lambda model: patch.object(PrefixLayer, "_may_buffer", lambda layer: False),
     "grouped_attention": with_repeated_heads,
     "fused_adapters": in_two_passes,
-    "scores_in_pieces": lambda model: patch.object(find, "in_pieces", one_table),
+    "scores_in_pieces": lambda model: patch.object(device_keys, "recut", one_table),
     "short_writes": lambda model: patch.object(write, "_Run", FullWrite),
 }
 """What of ours each part of the published procedure takes back, by the name that stored results have."""

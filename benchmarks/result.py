@@ -17,7 +17,7 @@ from benchmarks.machine import Limits
 from benchmarks.ratios import gains, spreads, targets
 from benchmarks.timing import Spread
 from mplus.errors import InputError
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 
 SCHEMA: Final = 1
 WHAT: Final = "mplus bench"
@@ -48,15 +48,15 @@ class Result:
 
     def to_text(self) -> str:
         """The content of the file."""
-        found = self.spreads
+        spreads = self.spreads
         content = {
             "schema": SCHEMA,
             "what": WHAT,
             "model": self.model,
             "kind": self.kind,
-            "ratios": {name: _rounded(one.median) for name, one in found.items()},
-            "spread": {name: [_rounded(one.low), _rounded(one.high)] for name, one in found.items()},
-            "targets": targets(found),
+            "ratios": {name: _rounded(one.median) for name, one in spreads.items()},
+            "spread": {name: [_rounded(one.low), _rounded(one.high)] for name, one in spreads.items()},
+            "targets": targets(spreads),
             "gains": self.gains,
             "environment": self.environment,
             "notes": self.notes,
@@ -105,10 +105,10 @@ def check_file(file: Path) -> None:
 
 def _is_ours(file: Path) -> bool:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and found.get("what") == WHAT and found.get("schema") == SCHEMA
+    return isinstance(content, dict) and content.get("what") == WHAT and content.get("schema") == SCHEMA
 
 
 def store(file: Path, text: str, draw: Callable[[Path], None] | None) -> list[Path]:

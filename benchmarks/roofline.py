@@ -31,8 +31,8 @@ def roofline(fixture: Fixture, raw: dict[str, Any]) -> dict[str, Any]:
 
 def _paths(fixture: Fixture, system: WithMemory, held: int) -> dict[str, dict[str, Any]]:
     shape, geometry, memory = fixture.shape, fixture.model.geometry, system.memory
-    short, found = len(memory.short_term), min(held, geometry.ltm_read_tokens)
-    seen, chunk = 1 + short + found + fixture.plan.query_tokens, geometry.chunk_tokens
+    short, retrieved = len(memory.short_term), min(held, geometry.sizes.ltm_read_tokens)
+    seen, chunk = 1 + short + retrieved + fixture.plan.query_tokens, geometry.sizes.chunk_tokens
     system.first_token(fixture.query())  # what is kept between reads is at hand, as in the timed turns
     read = work_of(lambda: system.first_token(fixture.query()))
     more = work_of(lambda: system.decode(fixture.query(), 1))
@@ -40,9 +40,9 @@ def _paths(fixture: Fixture, system: WithMemory, held: int) -> dict[str, dict[st
     fields = memory.long_term.stores[0].fields
     itemsize = fields["search"][1].itemsize if "search" in fields else 0
     least = {
-        "first_token": shape.least_read_bytes(short=short, found=found, held=held, search_itemsize=itemsize),
+        "first_token": shape.least_read_bytes(short=short, retrieved=retrieved, held=held, search_itemsize=itemsize),
         "decode": shape.least_decode_bytes(seen),
-        "ingest": shape.least_write_bytes(geometry.new_tokens),
+        "ingest": shape.least_write_bytes(geometry.sizes.new_tokens),
     }
     counted = {
         "first_token": (read.flops, read.written_bytes),

@@ -1,4 +1,4 @@
-"""What the number types of long-term rows cost: ``python benchmarks/row_types.py --model smollm2-135m``.
+"""What the number types of long-term rows cost: ``python -m benchmarks.row_types --model smollm2-135m``.
 
 Three tables. Rows: relative error of K and V of real text, and bytes. Reads: how far next-token logits move when the same memory
 keeps its long-term rows in another type. Search: of the blocks that the keys as they are choose, the share that rounded keys
@@ -23,16 +23,17 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.stored_keys import StoredKeys
 from mplus import Memory, MPlusModel
-from mplus.attach.find import prompt_features
+from mplus.attach.query_pass import prompt_features
 from mplus.corpus.python_docs import python_text
 from mplus.memory.long_term import LongTerm
 from mplus.memory.row_codec import dequantise, quantise
 from mplus.memory.stores.protocol import bytes_per_row
-from mplus.retriever import VoteRetriever, choose_blocks
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.read_plan import choose_blocks
 
 PIECE_BLOCKS = 1024  # of a long table of keys, scored at once
 PROMPT_TOKENS = 48
@@ -94,7 +95,7 @@ def retyped(memory: Memory, ltm_dtype: Any) -> Memory:
 def passages(memory: Memory, count: int) -> list[list[int]]:
     """Pieces of the text that lie in long-term memory, spread over it: each prompt finds where it comes from."""
     text = [token for ids in memory.encoder.cut(python_text()[: 8 * memory.tokens_read]) for token in ids]
-    last = max(1, memory.tokens_read - memory.geometry.stm_tokens - PROMPT_TOKENS)
+    last = max(1, memory.tokens_read - memory.geometry.sizes.stm_tokens - PROMPT_TOKENS)
     return [text[place : place + PROMPT_TOKENS] for place in torch.linspace(0, last, count).long().tolist()]
 
 
@@ -137,21 +138,15 @@ class Searched:
 
     @classmethod
     def stored(cls, directory: Path, questions: int) -> Searched:
-        """Of ``experiments/stream_keys.py``; facts whose keys are not there yet are left out."""
-        keys = [load_file(path)["search"] for path in sorted(directory.glob("keys-*.safetensors"))]
-        held = sum(map(len, keys))
-        table = load_file(directory / "queries.safetensors")
-        facts = json.loads((directory / "facts.json").read_text())["facts"]
-        known = [number for number, fact in enumerate(facts) if fact["end"] <= held]
-        known = known[:: max(1, len(known) // questions)][:questions]
-        queries = [(table[f"query.{number}"][None], table[f"weight.{number}"][None]) for number in known]
-        return cls(keys, queries, [(facts[number]["first"], facts[number]["end"]) for number in known])
+        """Keys and queries of ``experiments/stream_keys.py``."""
+        stored = StoredKeys.read(directory, questions)
+        return cls([stored.keys_MF], [(query[None], weight[None]) for query, weight in stored.queries], list(stored.spans))
 
     @classmethod
     def written(cls, model: MPlusModel, memory: Memory, prompts: list[list[int]]) -> Searched:
         """Long-term keys of a memory, and pieces of its text as prompts."""
         retriever = model.attached.retriever
-        assert isinstance(retriever, VoteRetriever)
+        assert isinstance(retriever, LateInteractionRetriever)
         queries = []
         with torch.no_grad():
             for prompt in prompts:
@@ -169,29 +164,29 @@ class Searched:
 
 
 def chosen_blocks(model: MPlusModel, searched: Searched, rounding: Rounding) -> list[set[int]]:
-    """Blocks that each query reads, as ``find_by_vote`` chooses them."""
+    """Blocks that each query reads, as a read chooses them."""
     retriever, geometry = model.attached.retriever, model.geometry
-    assert isinstance(retriever, VoteRetriever)
-    block, matches = geometry.block_tokens, [list[Tensor]() for _ in searched.queries]
+    assert isinstance(retriever, LateInteractionRetriever)
+    block, matches = geometry.read.block_tokens, [list[Tensor]() for _ in searched.queries]
     with torch.no_grad():
         for piece in searched.pieces(block):
             keys = rounding(piece)
             for own, (query, _) in zip(matches, searched.queries, strict=True):
-                own.append(retriever.matches(query.float(), keys, block))
+                own.append(retriever.maxsim(query.float(), keys, block))
         out = []
         for own, (_, weight) in zip(matches, searched.queries, strict=True):
             scores = retriever.window_scores(torch.cat(own, -1), weight)[0]
-            budget = geometry.ltm_read_tokens // block
+            budget = geometry.sizes.ltm_read_tokens // block
             ids = torch.arange(len(scores))
-            out.append(set(choose_blocks(scores, ids, budget, geometry.neighbour_blocks, retriever.window).tolist()))
+            out.append(set(choose_blocks(scores, ids, budget, geometry.read.neighbour_blocks, retriever.window).tolist()))
     return out
 
 
 def search_changes(model: MPlusModel, searched: Searched) -> list[dict[str, Any]]:
     """Share of the blocks chosen by the keys as they are that rounded keys choose too, and of the facts read whole."""
-    retriever, block = model.attached.retriever, model.geometry.block_tokens
-    assert isinstance(retriever, VoteRetriever)
-    votes = len(retriever.voting)
+    retriever, block = model.attached.retriever, model.geometry.read.block_tokens
+    assert isinstance(retriever, LateInteractionRetriever)
+    votes = len(retriever.layers)
 
     def per_layer(keys_MF: Tensor) -> Tensor:
         return levels(1)(keys_MF.view(len(keys_MF), votes, -1)).flatten(1)
@@ -260,10 +255,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     model = MPlusModel.from_pretrained(options.model)
-    if not isinstance(model.attached.retriever, VoteRetriever):
+    if not isinstance(model.attached.retriever, LateInteractionRetriever):
         parser.error(f"--model {options.model}: its layers do not vote; this command measures shared retrieval")
     memory = filled(model, options.tokens)
-    if len(memory.long_term) <= model.geometry.ltm_read_tokens:
+    if len(memory.long_term) <= model.geometry.sizes.ltm_read_tokens:
         parser.error(
             f"--tokens {options.tokens} leaves {len(memory.long_term)} long-term tokens, fewer than a read takes; ask for more"
         )
@@ -275,7 +270,7 @@ def main() -> None:
         "schema": 1,
         "model": options.model,
         "dtype": str(model.attached.decoder.dtype).removeprefix("torch."),
-        "geometry": model.geometry.model_dump(),
+        "geometry": model.geometry.flat(),
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "long_term_tokens": len(memory.long_term),

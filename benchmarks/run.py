@@ -79,5 +79,5 @@ def _environment(fixture: Fixture) -> dict[str, Any]:
         "dtype_auto": {"chosen": chosen, "bfloat16_over_float32": round(rates["bfloat16"] / rates["float32"], 2)},
         "shape": asdict(fixture.shape),
         "plan": asdict(fixture.plan),
-        "geometry": fixture.model.geometry.model_dump(),
+        "geometry": fixture.model.geometry.flat(),
     }

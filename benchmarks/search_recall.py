@@ -1,8 +1,8 @@
 """What the two-level search loses against the exact one, and what it costs, on real search keys:
-``python benchmarks/search_recall.py --keys DIR``.
+``python -m benchmarks.search_recall --keys DIR``.
 
 DIR is made by ``experiments/stream_keys.py``: search keys of a long streamed text (six voting layers of 64 numbers), and questions
-about facts in it. Both searches are those of a read (``find_by_vote``, ``find_in_layer``), over a long-term memory that holds these keys.
+about facts in it. Both searches are those of a read (``Retriever.search``), over a long-term memory that holds these keys.
 Sizes beyond the text are filled with synthetic keys, each voting layer's numbers taken from another random token. For the score of
 one layer, every voting layer's 64 numbers stand for a layer of their own.
 
@@ -15,68 +15,59 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
 from torch import Tensor
 
-from mplus.attach.find import find_by_vote, find_in_layer
-from mplus.config import Geometry, make_geometry
-from mplus.memory.index.levels import KeyLevels
+from benchmarks.stored_keys import StoredKeys
+from mplus.index.int8_keys import Int8Keys
 from mplus.memory.long_term import LongTerm
 from mplus.memory.rows import RowLayout
 from mplus.memory.short_term import ShortTerm
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.settings import Geometry
 
 LAYERS, WIDTH = 6, 64
 BLOCK = 16
 PIECE = 65_536
 
 
-class StoredVote(VoteRetriever):
-    """A vote whose query vectors are given instead of computed: ``features`` is [query, weight]."""
+class StoredQueries(LateInteractionRetriever):
+    """Late interaction whose query vectors and weights are given instead of computed."""
+
+    given: tuple[Tensor, Tensor]
 
     def queries(self, features: list[Tensor], text_BT: Tensor) -> tuple[Tensor, Tensor]:
-        return features[0], features[1]
+        return self.given
 
 
-class StoredLayer(LayerRetriever):
+class StoredLayer(PerLayerRetriever):
     """One layer's search whose query vectors are given."""
 
     def queries(self, layer: int, normed_BTD: Tensor) -> Tensor:
         return normed_BTD
 
 
-class Keys:
-    """Real keys of a text, then synthetic ones made of them."""
-
-    def __init__(self, directory: Path, questions: int) -> None:
-        self.real = torch.cat([load_file(path)["search"] for path in sorted(directory.glob("keys-*.safetensors"))])
-        stored = load_file(directory / "queries.safetensors")
-        facts = json.loads((directory / "facts.json").read_text(encoding="utf-8"))
-        every = list(range(0, len(facts["facts"]), max(1, len(facts["facts"]) // questions)))[:questions]
-        self.window = int(facts["window"])
-        self.queries = [(stored[f"query.{number}"], stored[f"weight.{number}"]) for number in every]
-        self.spans = [(facts["facts"][number]["first"], facts["facts"][number]["end"]) for number in every]
-
-    def pieces(self, total: int, seed: int = 0) -> Any:
-        """`total` keys [n, F], real ones first."""
-        generator = torch.Generator().manual_seed(seed)
-        for start in range(0, total, PIECE):
-            end = min(start + PIECE, total)
-            own = self.real[start:end]
-            if own.shape[0] < end - start:
-                count = end - start - own.shape[0]
-                rows = torch.randint(0, self.real.shape[0], (LAYERS, count), generator=generator)
-                parts = [self.real[rows[layer], layer * WIDTH : (layer + 1) * WIDTH] for layer in range(LAYERS)]
-                own = torch.cat([own, torch.cat(parts, 1)])
-            yield own
+def pieces(real_MF: Tensor, total: int, seed: int = 0) -> Iterator[Tensor]:
+    """`total` keys [n, F]: real ones of a text, then synthetic ones made of them."""
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, total, PIECE):
+        end = min(start + PIECE, total)
+        own = real_MF[start:end]
+        if own.shape[0] < end - start:
+            count = end - start - own.shape[0]
+            rows = torch.randint(0, real_MF.shape[0], (LAYERS, count), generator=generator)
+            parts = [real_MF[rows[layer], layer * WIDTH : (layer + 1) * WIDTH] for layer in range(LAYERS)]
+            own = torch.cat([own, torch.cat(parts, 1)])
+        yield own
 
 
 def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
@@ -92,7 +83,7 @@ def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
     longterm, now = LongTerm(layout, geometry), 0
     for piece in keys:
         count = piece.shape[0]
-        own = (1, 1) if geometry.retrieval == "per_layer" else (1, 1, 1)
+        own = (1, 1) if not geometry.read.is_shared else (1, 1, 1)
         content = torch.zeros(count, *own)
         longterm.restore(0, {"keys": content, "values": content, "search": piece.float()}, torch.arange(now, now + count))
         now += count
@@ -106,8 +97,8 @@ def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
     )
 
 
-def vote_memory(keys: Keys, total: int, search_dtype: str) -> Any:
-    geometry = make_geometry(
+def vote_memory(keys: StoredKeys, total: int, search_dtype: str) -> Any:
+    geometry = Geometry(
         stm_tokens=512,
         ltm_read_tokens=256,
         ltm_capacity=total,
@@ -115,15 +106,15 @@ def vote_memory(keys: Keys, total: int, search_dtype: str) -> Any:
         ltm_dtype="bfloat16",
         ltm_search_dtype=search_dtype,
     )
-    return held(keys.pieces(total), geometry, LAYERS * WIDTH, 1)
+    return held(pieces(keys.keys_MF, total), geometry, LAYERS * WIDTH, 1)
 
 
-def layer_memory(keys: Keys, total: int, layer: int, read: int, search_dtype: str) -> Any:
-    geometry = make_geometry(
+def layer_memory(keys: StoredKeys, total: int, layer: int, read: int, search_dtype: str) -> Any:
+    geometry = Geometry(
         drop="per_layer", retrieval="per_layer", stm_tokens=2560, ltm_read_tokens=read, ltm_capacity=total, block_tokens=1,
         neighbour_blocks=0, ltm_dtype="bfloat16", ltm_search_dtype=search_dtype,
     )  # fmt: skip
-    own = (piece[:, layer * WIDTH : (layer + 1) * WIDTH] for piece in keys.pieces(total))
+    own = (piece[:, layer * WIDTH : (layer + 1) * WIDTH] for piece in pieces(keys.keys_MF, total))
     return held(own, geometry, WIDTH, 1)
 
 
@@ -141,12 +132,12 @@ def both(search: Any, rounds: int = 3) -> tuple[list[Any], list[float], list[flo
     return out, seconds[True], seconds[False]
 
 
-def measure_vote(keys: Keys, total: int, search_dtype: str) -> dict[str, Any]:
+def measure_vote(keys: StoredKeys, total: int, search_dtype: str) -> dict[str, Any]:
     """Shared retrieval at one size."""
     memory = vote_memory(keys, total, search_dtype)
-    attached = SimpleNamespace(retriever=StoredVote(tuple(range(LAYERS)), WIDTH, window=keys.window))
+    retriever = StoredQueries(tuple(range(LAYERS)), WIDTH, window=keys.window)
     start = time.perf_counter()
-    memory.long_term.summaries_of(0)
+    memory.long_term.index_of(0)
     built = time.perf_counter() - start
     kept: list[float] = []
     best: list[bool] = []
@@ -154,10 +145,9 @@ def measure_vote(keys: Keys, total: int, search_dtype: str) -> dict[str, Any]:
     times: dict[bool, list[float]] = {True: [], False: []}
     for (query, weight), (first, end) in zip(keys.queries, keys.spans, strict=True):
         text = torch.ones(1, query.shape[0], dtype=torch.bool)
-        features = [query[None], weight[None]]
-        search = lambda exact, f=features, t=text: find_by_vote(  # noqa: E731
-            cast(Any, attached), memory, f, t, exact=exact
-        )[0]
+        retriever.given = query[None], weight[None]
+        states = dict.fromkeys(retriever.layers, query[None])
+        search = lambda exact, s=states, t=text: retriever.search(memory, s, t, exact=exact)[0]  # noqa: E731
         (exact, fast), slow_s, fast_s = both(search, 1)
         for name, value in ((True, slow_s), (False, fast_s)):
             times[name] += value
@@ -178,39 +168,37 @@ def measure_vote(keys: Keys, total: int, search_dtype: str) -> dict[str, Any]:
         "exact_s": median(times[True]),
         "fast_s": median(times[False]),
         "ratio": median([slow / fast for slow, fast in zip(times[True], times[False], strict=True)]),
-        "index_bytes_per_token": memory.long_term.summaries[0].size_bytes / total,
+        "index_bytes_per_token": memory.long_term.indexes[0].size_bytes / total,
         "build_rows_per_s": total / max(built, 1e-9),
     }
 
 
 def measure_layer(
-    keys: Keys, total: int, read: int, layers: tuple[int, ...], search_dtype: str, candidates: int | None
+    keys: StoredKeys, total: int, read: int, layers: tuple[int, ...], search_dtype: str, candidates: int | None
 ) -> dict[str, Any]:
     """Retrieval of single layers at one size."""
-    KeyLevels.candidates_per_token = candidates or KeyLevels.candidates_per_token
+    Int8Keys.candidates_per_token = candidates or Int8Keys.candidates_per_token
     kept: list[float] = []
     times: dict[bool, list[float]] = {True: [], False: []}
     size = 0.0
     for layer in layers:
         memory = layer_memory(keys, total, layer, read, search_dtype)
-        attached = SimpleNamespace(retriever=StoredLayer(1, WIDTH, WIDTH), engine=SimpleNamespace(scores_in_pieces=True))
-        memory.long_term.summaries_of(0)
+        retriever = StoredLayer(1, WIDTH, WIDTH)
+        memory.long_term.index_of(0)
         for query, _ in keys.queries[:: max(1, len(keys.queries) // 12)]:
             normed = query[None, :, layer * WIDTH : (layer + 1) * WIDTH].float()
             text = torch.ones(1, query.shape[0], dtype=torch.bool)
-            search = lambda exact, n=normed, t=text, a=attached, m=memory: find_in_layer(  # noqa: E731
-                cast(Any, a), m, 0, n, t, exact=exact
-            )[0]
+            search = lambda exact, n=normed, t=text, r=retriever, m=memory: r.search(m, {0: n}, t, exact=exact)[0]  # noqa: E731
             (exact, fast), slow_s, fast_s = both(search, 1)
             wanted, got = set(exact.indices.tolist()), set(fast.indices.tolist())
             kept.append(len(wanted & got) / len(wanted))
             times[True] += slow_s
             times[False] += fast_s
-        size = memory.long_term.summaries[0].size_bytes / total
+        size = memory.long_term.indexes[0].size_bytes / total
     return {
         "tokens": total,
         "read": read,
-        "candidates": KeyLevels.candidates_per_token,
+        "candidates": Int8Keys.candidates_per_token,
         "kept": sum(kept) / len(kept),
         "worst": min(kept),
         "exact_s": median(times[True]),
@@ -231,7 +219,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=None, help="of the search of one layer, if not the default")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
-    keys, console = Keys(options.keys, options.questions), Console()
+    keys, console = StoredKeys.read(options.keys, options.questions), Console()
     votes = []
     for size in filter(None, options.sizes.split(",")):
         votes.append(measure_vote(keys, int(size) // BLOCK * BLOCK, options.search_dtype))

@@ -49,7 +49,7 @@ def first_token(fixture: Fixture) -> dict[str, Any]:
 
 def after_write(fixture: Fixture) -> dict[str, Any]:
     """Seconds to the first token when the memory has changed since the last prompt, so that nothing kept can be used."""
-    tokens, chunk = fixture.plan.working_ltm, fixture.model.geometry.chunk_tokens
+    tokens, chunk = fixture.plan.working_ltm, fixture.model.geometry.sizes.chunk_tokens
     both = fixture.pair(tokens)
     fixture.tell(f"first token right after a write, at {tokens:,} long-term tokens")
 
@@ -65,7 +65,7 @@ def decode(fixture: Fixture) -> dict[str, Any]:
     """Seconds to decode, beside plain transformers with a static and with a growing cache of the same length."""
     tokens, count = fixture.plan.working_ltm, fixture.plan.new_tokens
     both, geometry = fixture.pair(tokens), fixture.model.geometry
-    prefix = 1 + geometry.stm_tokens + min(tokens, geometry.ltm_read_tokens)
+    prefix = 1 + geometry.sizes.stm_tokens + min(tokens, geometry.sizes.ltm_read_tokens)
     prefix = min(prefix, fixture.model.attached.decoder.positions - fixture.plan.query_tokens - count - 1)
     context = FullContext(fixture.plain, fixture.text(prefix))
     fixture.tell(f"decoding {count} tokens behind {prefix:,}")
@@ -81,7 +81,7 @@ def decode(fixture: Fixture) -> dict[str, Any]:
 
 def ingest(fixture: Fixture) -> dict[str, Any]:
     """Seconds to read text into a full memory; ours also on bfloat16 weights."""
-    tokens = fixture.plan.chunks * fixture.model.geometry.chunk_tokens
+    tokens = fixture.plan.chunks * fixture.model.geometry.sizes.chunk_tokens
     fixture.tell(f"writing {tokens:,} tokens: ours, literal, ours in bfloat16")
     half = open_size(fixture.plan.model, dtype="bfloat16", layers=fixture.plan.layers)
     systems = {"ours": fixture.ours(), "literal": fixture.literal(), "ours_bf16": ours(half, fixture.capacity)}
@@ -91,7 +91,7 @@ def ingest(fixture: Fixture) -> dict[str, Any]:
 
 def ingest_batch(fixture: Fixture) -> dict[str, Any]:
     """Seconds for one chunk into each of eight memories: in one pass, and one after the other."""
-    chunk, system = fixture.model.geometry.chunk_tokens, fixture.ours()
+    chunk, system = fixture.model.geometry.sizes.chunk_tokens, fixture.ours()
     memories = [system.memory.fork() for _ in range(BATCH)]
     fixture.tell(f"writing one chunk into each of {BATCH} memories")
 

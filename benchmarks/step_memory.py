@@ -1,4 +1,4 @@
-"""What one training step keeps for its backward pass, by chunk length and by document length: ``python benchmarks/step_memory.py``.
+"""What one training step keeps for its backward pass, by chunk length and by document length: ``python -m benchmarks.step_memory``.
 
 Counts the bytes of all tensors that autograd saves (each storage once, parameters left out) on a small random decoder. The count
 depends on shapes alone, so it is the same on every machine. ``--json FILE`` stores the rows.
@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mplus import MPlusModel
-from mplus.config import make_geometry
+from mplus.settings import Geometry
 from mplus.training.data.text_sources import Corpus
 from mplus.training.objectives.language import LanguageTask, Settings
 
@@ -51,7 +51,7 @@ def step_bytes(kind: str, chunk: int, chunks: int, *, checkpointing: bool = Fals
         vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=8192,
     )  # fmt: skip
-    geometry = make_geometry(new_tokens=chunk, chunk_tokens=chunk, stm_tokens=stm, ltm_read_tokens=64, drop_tokens=16)
+    geometry = Geometry(new_tokens=chunk, chunk_tokens=chunk, stm_tokens=stm, ltm_read_tokens=64, drop_tokens=16)
     lora: dict[str, Any] = {"r": 8, "lora_alpha": 16}
     model = MPlusModel.from_base(
         LlamaForCausalLM(config), geometry=geometry, attn_implementation="sdpa", read_lora=lora, write_lora=lora, key_width=16

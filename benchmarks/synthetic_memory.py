@@ -3,7 +3,7 @@
 Legend: M long-term rows, n rows of one piece, L layers.
 
 A random row costs what a written one costs; writing 2,560 tokens on two busy cores takes a minute for each memory. Long-term rows
-go through the store's own append, so their form on the shelf is the real one.
+go through the store's own append, so their form in the store is the real one.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def random_ids(count: int, vocabulary: int, seed: int = 0) -> Tensor:
 
 def fill_short(memory: Memory) -> None:
     """Fill short-term memory to the brim: random rows first, the newest ones by a real write, which also makes the tail."""
-    written = min(memory.geometry.new_tokens, memory.geometry.chunk_tokens)
-    older = memory.geometry.stm_tokens - len(memory.short_term) - written
+    written = min(memory.geometry.sizes.new_tokens, memory.geometry.sizes.chunk_tokens)
+    older = memory.geometry.sizes.stm_tokens - len(memory.short_term) - written
     generator = torch.Generator().manual_seed(2)
     layout = memory.layout
     rows = {
@@ -39,9 +39,9 @@ def fill_short(memory: Memory) -> None:
     }
     memory.short_term.append(rows, torch.arange(memory.now, memory.now + older))
     if layout.format == "hidden":  # as writes leave it
-        memory.tail = rows["hidden"][:, -memory.geometry.new_tokens :].clone()
+        memory.tail = rows["hidden"][:, -memory.geometry.sizes.new_tokens :].clone()
     memory.now += older
-    memory.write(random_ids(memory.geometry.chunk_tokens, memory.encoder.vocabulary))
+    memory.write(random_ids(memory.geometry.sizes.chunk_tokens, memory.encoder.vocabulary))
 
 
 def grow_long(memory: Memory, tokens: int) -> None:

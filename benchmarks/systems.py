@@ -21,10 +21,10 @@ from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.synthetic_memory import fill_short
 from benchmarks.timing import timed
 from mplus.attach.cache import passed
-from mplus.config import Geometry, MemoryFormat
-from mplus.evaluation.systems.clock import Clock
+from mplus.evaluation.systems.clock import TokenClock
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
+from mplus.settings import MemoryFormat, RowType, SearchType
 
 OURS_ROW_TYPE: Final = "bfloat16"
 """Half the bytes of numbers that attention sees; every other type is counted beside it."""
@@ -36,13 +36,13 @@ LITERAL_FIELDS: Final[dict[str, Any]] = {"ltm_dtype": "model", "ltm_search_dtype
 
 def row_types() -> list[str]:
     """Number types in which long-term rows can be kept, as ``Geometry`` knows them."""
-    return list(get_args(Geometry.model_fields["ltm_dtype"].annotation))
+    return list(get_args(RowType))
 
 
 def storage_fields(row_type: str) -> dict[str, Any]:
     """Geometry fields that keep rows and, where that can be chosen, search keys in `row_type`; whatever a model keeps by itself."""
     search_type = SEARCH_TYPES.get(row_type, row_type)
-    possible = get_args(Geometry.model_fields["ltm_search_dtype"].annotation)
+    possible = get_args(SearchType)
     return {"ltm_dtype": row_type, "ltm_search_dtype": search_type if search_type in possible else "model"}
 
 
@@ -148,9 +148,9 @@ class FullContext:
         return self._kept
 
 
-def decoding_s(generate: Callable[[Clock], Any]) -> float:
+def decoding_s(generate: Callable[[TokenClock], Any]) -> float:
     """Seconds from the first new token to the last."""
-    clock = Clock()
+    clock = TokenClock()
     generate(clock)
     return clock.seconds[-1] - clock.first_token_s
 

@@ -30,16 +30,16 @@ class RegressionThresholds:
             InputError: missing, not JSON, or of another form.
         """
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"'{file}' cannot be read ({error.strerror}); give the file of bounds with --check") from None
         except ValueError:
             raise InputError(f"'{file}' is not JSON; expected bounds like benchmarks/thresholds.json") from None
         try:
-            if found["schema"] != 1:
-                raise InputError(f"'{file}' has schema {found['schema']!r}, expected 1")
-            floors, ceilings = ({name: float(value) for name, value in found[key].items()} for key in ("at_least", "at_most"))
-            model = str(found["model"])
+            if content["schema"] != 1:
+                raise InputError(f"'{file}' has schema {content['schema']!r}, expected 1")
+            floors, ceilings = ({name: float(value) for name, value in content[key].items()} for key in ("at_least", "at_most"))
+            model = str(content["model"])
         except (KeyError, TypeError, AttributeError, ValueError):
             raise InputError(f"'{file}' holds no bounds; expected the keys schema, model, at_least and at_most") from None
         for name, value in {**floors, **ceilings}.items():

@@ -1,4 +1,4 @@
-"""What turns before the question cost: ``python benchmarks/turns.py --json FILE``.
+"""What turns before the question cost: ``python -m benchmarks.turns --json FILE``.
 
 A model reads texts with generated facts (names held out from training), then is asked about them: the question alone, behind a system
 prompt, and behind 1, 4 and 12 earlier exchanges of small talk. Each time once as it was before decision 0025 (the whole prompt searches)
@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mplus import Memory, MPlusModel
-from mplus.attach.read import Reading
+from mplus.attach.read_pass import Reading
 from mplus.corpus.python_docs import python_text
-from mplus.corpus.stream import Planted, build_stream
+from mplus.corpus.stream import PlantedFact, build_stream
 from mplus.evaluation.schedule.stream import Question
+from mplus.evaluation.scoring.retrieval_recall import ChunkBirths, reads
 from mplus.evaluation.scoring.text_match import wilson_interval
-from mplus.evaluation.systems.retrieval_recall import ChunkBirths, reads
 from mplus.runtime.environment import environment_of
 
 BATCH: Final = 8
@@ -85,7 +85,7 @@ def memory_first(wanted: bool) -> Iterator[None]:
 
 def read_text(
     model: MPlusModel, seed: int, options: argparse.Namespace
-) -> tuple[Memory, ChunkBirths, list[tuple[Planted, Question]]]:
+) -> tuple[Memory, ChunkBirths, list[tuple[PlantedFact, Question]]]:
     """A memory of one text, where its tokens went, and the facts to ask about."""
     encode = model.tokenizer
     count = lambda text: len(encode(text, add_special_tokens=False, verbose=False)["input_ids"])  # noqa: E731
@@ -119,7 +119,13 @@ def read_text(
 
 
 def ask(
-    model: MPlusModel, memory: Memory, births: ChunkBirths, asked: list[tuple[Planted, Question]], turns: Messages, *, whole: bool
+    model: MPlusModel,
+    memory: Memory,
+    births: ChunkBirths,
+    asked: list[tuple[PlantedFact, Question]],
+    turns: Messages,
+    *,
+    whole: bool,
 ) -> list[dict[str, Any]]:
     """One line per question: its answer, whether that is right and whether the statement was read."""
     out: list[dict[str, Any]] = []

@@ -33,11 +33,11 @@ def page() -> str:
 def _commands(group: typer.Typer, path: str) -> Iterator[str]:
     """A section for each command of a group, groups below it included."""
     if group.registered_callback and group.registered_callback.callback and path == "mplus":
-        yield _section(path, str(group.info.help), group.registered_callback.callback)
+        yield _section(path, str(group.info.help), group.registered_callback.callback, str(group.info.epilog))
     for command in group.registered_commands:
         assert command.callback is not None
         name = command.name or command.callback.__name__.replace("_", "-")
-        yield _section(f"{path} {name}", command.help or inspect.getdoc(command.callback) or "", command.callback)
+        yield _section(f"{path} {name}", command.help or inspect.getdoc(command.callback) or "", command.callback, command.epilog)
     for below in group.registered_groups:
         assert below.typer_instance is not None
         help_text = below.help if isinstance(below.help, str) else str(below.typer_instance.info.help)
@@ -45,7 +45,7 @@ def _commands(group: typer.Typer, path: str) -> Iterator[str]:
         yield from _commands(below.typer_instance, f"{path} {below.name}")
 
 
-def _section(path: str, help_text: str, callback: Callable[..., Any]) -> str:
+def _section(path: str, help_text: str, callback: Callable[..., Any], epilog: str | None) -> str:
     rows = list(_rows(callback))
     arguments = [row for row in rows if not row[0].startswith("`-")]
     options = [row for row in rows if row[0].startswith("`-")]
@@ -53,6 +53,8 @@ def _section(path: str, help_text: str, callback: Callable[..., Any]) -> str:
     for title, found in (("argument", arguments), ("option", options)):
         if found:
             parts.append("\n".join([f"| {title} | default | |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in found)]))
+    if epilog:
+        parts.append(epilog.replace("Example: ", "Example: `") + "`")
     return "\n\n".join(parts)
 
 

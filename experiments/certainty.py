@@ -12,25 +12,25 @@ from pathlib import Path
 import torch
 
 from mplus import Memory, MPlusModel
-from mplus.attach.find import prompt_features
-from mplus.attach.places import Places
-from mplus.attach.vote import vote
+from mplus.attach.query_pass import prompt_features
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
-from mplus.retriever import VoteRetriever
+from mplus.retrieval.block_scores import of_all
+from mplus.retrieval.blocks import BlockTable
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.text.prompts import Prompts
-from mplus.training.bank.chunk_encoder import chat_ids
+from mplus.training.bank.question_states import chat_ids
 
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)
 
 
 def best(model: MPlusModel, memory: Memory, ids: list[int]) -> float:
     """The score of the best window."""
-    assert isinstance(model.attached.retriever, VoteRetriever)
+    assert isinstance(model.attached.retriever, LateInteractionRetriever)
     prompts = Prompts.from_rows([ids], 2, model.device)
     features = prompt_features(model.attached, prompts.ids, prompts.mask)
-    places = Places.of(memory, with_short_term=True)
-    return float(vote(model.attached.retriever, memory, places, features, prompts.mask).amax())
+    places = BlockTable.of(memory, with_short_term=True)
+    return float(of_all(model.attached.retriever, memory, places, features, prompts.mask).amax())
 
 
 def main() -> None:

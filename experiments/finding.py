@@ -6,16 +6,16 @@ import argparse
 import time
 
 from mplus import MPlusModel
-from mplus.attach.find import find_by_vote, prompt_features
-from mplus.attach.places import Places
-from mplus.attach.vote import vote
+from mplus.attach.query_pass import prompt_features
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
-from mplus.demo.job import DEFAULT_DISTANCES
-from mplus.retriever import VoteRetriever
+from mplus.evaluation.tasks.facts.builder import DEFAULT_DISTANCES
+from mplus.retrieval.block_scores import of_all
+from mplus.retrieval.blocks import BlockTable
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.text.files import read_text
 from mplus.text.prompts import Prompts
-from mplus.training.bank.chunk_encoder import chat_ids
+from mplus.training.bank.question_states import chat_ids
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     model = MPlusModel.from_pretrained(options.model)
     retriever = model.attached.retriever
-    assert isinstance(retriever, VoteRetriever)
+    assert isinstance(retriever, LateInteractionRetriever)
     retriever.window = options.window or retriever.window
     text = python_text() if options.haystack is None else read_text(options.haystack)
     count = lambda part: len(model.tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"])  # noqa: E731
@@ -42,21 +42,21 @@ def main() -> None:
         for ids in model.cut(piece):
             memory.update(model.encode(ids, memory))
     print(f"read {stream.tokens} tokens in {time.time() - start:.0f} s ({stream.tokens / (time.time() - start):.0f} tokens/s)")
-    block = model.geometry.block_tokens
+    block = model.geometry.read.block_tokens
     in_stm = set(memory.short_term.births[0].tolist())
-    places = Places.of(memory, with_short_term=True)
+    places = BlockTable.of(memory, with_short_term=True)
     by_distance: dict[int, list[tuple[bool, bool, int]]] = {}
     start = time.time()
     for planted in stream.planted:
         prompts = Prompts.from_rows([chat_ids(model.tokenizer, planted.fact.question)], 2, model.device)
         features = prompt_features(model.attached, prompts.ids, prompts.mask)
-        found = find_by_vote(model.attached, memory, features, prompts.mask)[0]
+        found = retriever.search(memory, dict(zip(retriever.layers, features, strict=True)), prompts.mask)[0]
         length = count(" " + planted.fact.statement)
         end = memory.now - planted.tokens_back
         wanted = set(range(end - length, end))
         read = set(places.births[found.indices].tolist()) | in_stm
-        scores = vote(retriever, memory, places, features, prompts.mask)[0]
-        best = places.ids[scores.argsort(descending=True)[:200]]
+        scores = of_all(retriever, memory, places, features, prompts.mask)[0]
+        best = places.positions[scores.argsort(descending=True)[:200]]
         windows = [set(range(first, first + retriever.window * block)) for first in (best * block).tolist()]
         rank = next((place for place, window in enumerate(windows) if len(wanted & window) >= 0.5 * length), 999)
         by_distance.setdefault(planted.distance, []).append(

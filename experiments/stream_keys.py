@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mplus import MPlusModel
-from mplus.attach.find import prompt_features
+from mplus.attach.query_pass import prompt_features
 from mplus.corpus.python_docs import python_text
 from mplus.corpus.stream import build_stream
 from mplus.memory.rows import EncodedChunk
-from mplus.retriever import VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.text.prompts import Prompts
-from mplus.training.bank.chunk_encoder import chat_ids
+from mplus.training.bank.question_states import chat_ids
 
 PART_TOKENS = 50_000
 
@@ -39,7 +39,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     model = MPlusModel.from_pretrained(options.model)
     retriever = model.attached.retriever
-    assert isinstance(retriever, VoteRetriever)
+    assert isinstance(retriever, LateInteractionRetriever)
     count = lambda part: len(model.tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"])  # noqa: E731
     shares = [0.002, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95]
     distances = [int(share * options.tokens) for share in shares]
@@ -59,7 +59,7 @@ def main() -> None:
         facts.append({"distance": planted.distance, "first": end - count(" " + planted.fact.statement), "end": end})
     save_file(queries, options.out / "queries.safetensors")
     (options.out / "facts.json").write_text(json.dumps({"tokens": total, "window": retriever.window, "facts": facts}, indent=1))
-    memory = model.new_memory(ltm_capacity=model.geometry.ltm_read_tokens)
+    memory = model.new_memory(ltm_capacity=model.geometry.sizes.ltm_read_tokens)
     held: list[Tensor] = []
     tail: EncodedChunk | None = None
     done, part, start = 0, 0, time.time()

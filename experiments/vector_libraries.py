@@ -26,9 +26,9 @@ from rich.table import Table
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mplus.memory.index.levels import SAMPLE_ROWS, KeyLevels, stand_in
-from mplus.memory.index.sketch import BlockSketch
-from mplus.retriever import choose_blocks
+from mplus.index.int8_keys import SAMPLE_ROWS, Int8Keys, linear_surrogate
+from mplus.index.pca_sketch import PcaSketch
+from mplus.retrieval.read_plan import choose_blocks
 
 BLOCK, BUDGET, WINDOW, LOUDEST, LAYERS, WIDTH = 16, 16, 2, 8, 6, 64
 Rows = Callable[[Tensor], Tensor]
@@ -122,7 +122,7 @@ def votes(keys: Tensor, queries: list[tuple[Tensor, Tensor]], faiss: Any, hnswli
 
         return search
 
-    sketch, start = BlockSketch(BLOCK), time.perf_counter()
+    sketch, start = PcaSketch(BLOCK), time.perf_counter()
     for group in keys.split(sketch.group_rows):
         sketch.add(group)
     built = time.perf_counter() - start
@@ -132,12 +132,12 @@ def votes(keys: Tensor, queries: list[tuple[Tensor, Tensor]], faiss: Any, hnswli
         loud = weight.topk(min(LOUDEST, weight.shape[0])).indices
 
         def act() -> set[int]:
-            about = weight[loud] @ windows(sketch.matches(query[loud]))
+            about = weight[loud] @ windows(sketch.maxsim(query[loud]))
             return reranked(keys, query, weight, about.topk(BUDGET * 32 // WINDOW).indices)
 
         return timed(act)
 
-    out.append(measure("BlockSketch (ours)", built, sketch.size_bytes, count, by_sketch, wanted))
+    out.append(measure("PcaSketch (ours)", built, sketch.size_bytes, count, by_sketch, wanted))
     table = keys.numpy()
     lists = 1024
     flat = faiss.IndexFlatIP(keys.shape[1])
@@ -192,7 +192,7 @@ def layers(keys: Tensor, queries: list[tuple[Tensor, Tensor]], read: int, faiss:
         rows = rows[rows >= 0]
         return set(rows[score(query, own[rows]).topk(min(read, rows.shape[0])).indices].tolist())
 
-    levels, start = KeyLevels(), time.perf_counter()
+    levels, start = Int8Keys(), time.perf_counter()
     for group in own[: count // levels.group_rows * levels.group_rows].split(levels.group_rows):
         levels.add(group)
     built = time.perf_counter() - start
@@ -200,7 +200,7 @@ def layers(keys: Tensor, queries: list[tuple[Tensor, Tensor]], read: int, faiss:
     ours = lambda number: timed(  # noqa: E731
         lambda: best_of(asked[number], torch.cat([levels.candidates(lambda part: score(asked[number], part), 12 * read), fresh]))
     )
-    out.append(measure("KeyLevels (ours)", built, levels.size_bytes, count, ours, wanted))
+    out.append(measure("Int8Keys (ours)", built, levels.size_bytes, count, ours, wanted))
     table = own.numpy()
     lists = 1024
     inverted = faiss.IndexIVFFlat(faiss.IndexFlatIP(WIDTH), WIDTH, lists, faiss.METRIC_INNER_PRODUCT)
@@ -226,7 +226,7 @@ def layers(keys: Tensor, queries: list[tuple[Tensor, Tensor]], read: int, faiss:
         query = asked[number]
 
         def act() -> set[int]:
-            weights, _ = stand_in(sampled, score(query, sampled))
+            weights, _ = linear_surrogate(sampled, score(query, sampled))
             return best_of(query, torch.from_numpy(eight.search(weights[None].numpy(), 12 * read)[1][0]))
 
         return timed(act)

@@ -12,8 +12,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mplus.config import make_geometry
 from mplus.evaluation.schedule.stream import EvalStream
+from mplus.evaluation.systems.shared_context import SharedContext
+from mplus.settings import Geometry
 
 CHAT = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
@@ -100,7 +101,7 @@ class FakeModel:
 
     def __init__(self) -> None:
         self.encode_text = Words()
-        self.geometry = make_geometry(
+        self.geometry = Geometry(
             new_tokens=32, chunk_tokens=32, stm_tokens=256, ltm_read_tokens=64, min_write_tokens=4, block_tokens=16
         )
         self.tokenizer = PreTrainedTokenizerFast(
@@ -142,3 +143,14 @@ def _plain_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel({"<unk>": 0, "<eos>": 1}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return tokenizer
+
+
+def answer_from_window(
+    hf_model: Any, tokenizer: Any, text: str, questions: Sequence[str], *, max_new_tokens: int = 10, group_questions: int = 48
+) -> tuple[list[list[int]], int]:
+    """Answers behind one shared context, some questions at a time, and how many tokens of the text they saw."""
+    context = SharedContext(hf_model, tokenizer, text, questions, max_new_tokens=max_new_tokens)
+    answers: list[list[int]] = []
+    for start in range(0, len(questions), group_questions):
+        answers += context.answer(hf_model, questions[start : start + group_questions])
+    return answers, context.seen_tokens

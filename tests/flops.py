@@ -6,7 +6,7 @@ Legend: T prompt or text tokens, N short-term tokens, k long-term tokens read, M
 from __future__ import annotations
 
 from benchmarks.cost_model import Shape
-from mplus.config import Geometry
+from mplus.settings import Geometry
 
 
 def key_flops(shape: Shape, tokens: int) -> int:
@@ -41,7 +41,7 @@ def write_flops(shape: Shape, geometry: Geometry, *, text: int, tail: int, hidde
         hidden: rows stay hidden states; else the K new ones are projected once, for every later read.
         short: the last layer's rows that are no memory are left out and there are no logits; else all T logits are made.
     """
-    new, rank, seen = min(geometry.new_tokens, text), shape.write_rank, 1 + tail + text
+    new, rank, seen = min(geometry.sizes.new_tokens, text), shape.write_rank, 1 + tail + text
     full = shape.kv_flops(seen, rank) + shape.rest_flops(text, rank) + shape.attention_flops(text, seen)
     last = shape.kv_flops(seen, rank) + shape.rest_flops(new, rank) + shape.attention_flops(new, seen)
     rows = key_flops(shape, new) + (0 if hidden else shape.kv_flops(new, _memory_rank(shape, geometry)))
@@ -50,4 +50,4 @@ def write_flops(shape: Shape, geometry: Geometry, *, text: int, tail: int, hidde
 
 
 def _memory_rank(shape: Shape, geometry: Geometry) -> int:
-    return shape.read_rank if geometry.memory_projection == "read" else shape.write_rank
+    return shape.read_rank if geometry.read.memory_projection == "read" else shape.write_rank

@@ -1,4 +1,5 @@
-"""``python -m tests.launched ...`` is ``mplus ...`` with the toy task among the tasks, for tests that start processes.
+"""``python -m tests.launched ... + ...`` is ``mplus ...``, once for each part, with the toy task among the tasks, for tests that
+start processes.
 
 With ``MPLUS_TEST_SHARDED`` in the environment the task is cut into pieces over the processes as accelerate does it for FSDP 2;
 accelerate itself refuses that on CPUs.
@@ -7,6 +8,8 @@ accelerate itself refuses that on CPUs.
 from __future__ import annotations
 
 import os
+import sys
+from itertools import pairwise
 from typing import Any
 
 from accelerate import Accelerator
@@ -35,4 +38,8 @@ if os.environ.get("MPLUS_TEST_SHARDED"):
     setattr(Accelerator, "prepare", prepare_sharded)  # noqa: B010
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    words = sys.argv[1:]
+    cuts = [-1, *(place for place, word in enumerate(words) if word == "+"), len(words)]
+    for before, behind in pairwise(cuts):
+        if code := main(words[before + 1 : behind]):
+            raise SystemExit(code)

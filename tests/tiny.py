@@ -28,9 +28,8 @@ from transformers import (
 )
 
 from mplus import Geometry, Memory, MPlusModel
-from mplus.config import make_geometry
-from mplus.memory.index.levels import KeyLevels
-from mplus.memory.index.sketch import BlockSketch
+from mplus.index.int8_keys import Int8Keys
+from mplus.index.pca_sketch import PcaSketch
 
 VOCABULARY = 101
 FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
@@ -85,7 +84,7 @@ def tiny_geometry(**changed: Any) -> Geometry:
         "block_tokens": 4,
         "neighbour_blocks": 0,
     }
-    return make_geometry(**{**fields, **changed})
+    return Geometry(**{**fields, **changed})
 
 
 SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -172,7 +171,7 @@ def filled(model: MPlusModel, tokens: int = 61, *, seed: int = 3, text_seed: int
 
 def search_from(monkeypatch: pytest.MonkeyPatch, rows: int, *, candidates: int = 1) -> None:
     """Have first-stage indexes from so many rows on, which are taken in so many at a time."""
-    for kind in (KeyLevels, BlockSketch):
+    for kind in (Int8Keys, PcaSketch):
         monkeypatch.setattr(kind, "group_rows", rows)
         monkeypatch.setattr(kind, "exact_below", rows)
         monkeypatch.setattr(kind, "candidates_per_token", candidates)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from mplus.errors import MPlusError
 
 if TYPE_CHECKING:
-    from mplus.config import Geometry
     from mplus.inference.reader import MPlusOutput
     from mplus.memory.memory import Memory, MemoryStats
     from mplus.model import MPlusModel
+    from mplus.settings import Geometry
 
 __version__ = "0.1.0"
 __all__ = ["Geometry", "MPlusError", "MPlusModel", "MPlusOutput", "Memory", "MemoryStats", "__version__"]
 
 _ROOMS = {
-    "Geometry": "mplus.config",
+    "Geometry": "mplus.settings",
     "Memory": "mplus.memory.memory",
     "MemoryStats": "mplus.memory.memory",
     "MPlusModel": "mplus.model",

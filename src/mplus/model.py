@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from mplus.checkpoints.arguments import OpenSettings
     from mplus.checkpoints.load_report import LoadReport
     from mplus.checkpoints.loaded_model import LoadedModel
-    from mplus.config import Geometry, GeometrySettings, MemoryFormat
-    from mplus.inference.reader import MPlusOutput, Readable
+    from mplus.inference.reader import MPlusOutput
+    from mplus.inference.request import Readable
     from mplus.memory.arguments import Text
     from mplus.memory.memory import Memory
     from mplus.memory.rows import EncodedChunk
     from mplus.memory.stores.protocol import Storage
+    from mplus.settings import Geometry, GeometrySettings, MemoryFormat
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -54,7 +55,7 @@ class MPlusModel:
         self.reader = Reader(self.writer)
 
     def __repr__(self) -> str:
-        sizes, base = self.geometry, self.attached.decoder.config.model_type
+        sizes, base = self.geometry.sizes, self.attached.decoder.config.model_type
         memory = f"K={sizes.new_tokens}, N={sizes.stm_tokens}, K0={sizes.ltm_read_tokens}, M={sizes.ltm_capacity}"
         return f"MPlusModel({self.name!r}, base={base}, {memory}, dtype={self.dtype}, device={self.device})"
 
@@ -184,7 +185,7 @@ class MPlusModel:
 
         What was there is replaced whole or not at all.
         """
-        from mplus.checkpoints.storing import save_delta
+        from mplus.checkpoints.delta import save_delta
 
         save_delta(self.checkpoint, Path(directory), include_base=include_base)
 
@@ -225,7 +226,7 @@ class MPlusModel:
         """Run one chunk through the write pass without changing `memory`.
 
         Args:
-            ids: [T] token ids, T at most ``geometry.chunk_tokens``.
+            ids: [T] token ids, T at most ``geometry.sizes.chunk_tokens``.
             memory: whose newest tokens the chunk sees; None: a new one's.
             tail: an earlier chunk to be seen instead, as if it had just been written.
             logits: also keep logits and layer inputs.

@@ -180,7 +180,7 @@ def mixed(random: Random, place: Path, whole: Whole) -> str:
 
 
 def spots(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Places of all values in JSON."""
+    """BlockTable of all values in JSON."""
     out = [path] if path else []
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:

@@ -180,8 +180,8 @@ class Writing:
         self.model, self.place, self.number = model, this.place, 0
         self.on_disk = this.random.random() < 0.4
         self.seed = this.random.randrange(1000)
-        self.first = ids(model.geometry.chunk_tokens * this.random.randint(0, 5) or 8, this.random.randrange(1 << 30))
-        text = ids(model.geometry.chunk_tokens * this.random.randint(1, 4), this.random.randrange(1 << 30))
+        self.first = ids(model.geometry.sizes.chunk_tokens * this.random.randint(0, 5) or 8, this.random.randrange(1 << 30))
+        text = ids(model.geometry.sizes.chunk_tokens * this.random.randint(1, 4), this.random.randrange(1 << 30))
         memory = model.new_memory(seed=self.seed)
         memory.write(self.first)
         self.course = Course(model, memory, text)

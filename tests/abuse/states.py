@@ -84,7 +84,7 @@ class Course:
     def __init__(self, model: MPlusModel, start: Memory, text: list[int], source: str = "a") -> None:
         self.model, self.text, self.source = model, text, source
         self.before = start.stats().tokens_read
-        size = start.geometry.chunk_tokens
+        size = start.geometry.sizes.chunk_tokens
         twin = start.fork()
         self.memories = {0: start.fork()}
         for at in range(0, len(text), size):

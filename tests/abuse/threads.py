@@ -127,7 +127,7 @@ def one_memory_written_and_read(this: Round) -> None:
     row = "one memory, written and read"
     model = models.model_of("shared")
     memory, prompt = memory_of(model, this.random), ids(4, this.random.randrange(1 << 30))
-    course = Course(model, memory, ids(4 * model.geometry.chunk_tokens, this.random.randrange(1 << 30)))
+    course = Course(model, memory, ids(4 * model.geometry.sizes.chunk_tokens, this.random.randrange(1 << 30)))
     allowed = [answer(model, one, prompt) for one in course.memories.values()]
     got = together(lambda: memory.write(course.text, source="a"), lambda: answer(model, memory, prompt))
     judge_memory(this, f"{row}: the memory", model, got[0], memory, course.memories[len(course.text)])
@@ -139,7 +139,7 @@ def fork_save_stats(this: Round) -> None:
     row = "fork, save, stats during a write"
     model = models.model_of("shared")
     memory = memory_of(model, this.random)
-    course = Course(model, memory, ids(5 * model.geometry.chunk_tokens, this.random.randrange(1 << 30)))
+    course = Course(model, memory, ids(5 * model.geometry.sizes.chunk_tokens, this.random.randrange(1 << 30)))
     place = this.place / "saved"
 
     def save() -> None:
@@ -284,7 +284,7 @@ def progress_calls(this: Round) -> None:
     """What is told of the progress of a write asks and copies: refused in one sentence, or right; the write goes on."""
     model = models.model_of("shared")
     memory, other = memory_of(model, this.random), memory_of(model, this.random)
-    course = Course(model, memory, ids(3 * model.geometry.chunk_tokens, this.random.randrange(1 << 30)))
+    course = Course(model, memory, ids(3 * model.geometry.sizes.chunk_tokens, this.random.randrange(1 << 30)))
     prompt = ids(4, this.random.randrange(1 << 30))
     alone = answer(model, other, prompt)
     allowed = [answer(model, one, prompt) for one in course.memories.values()]

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from mplus import Memory, MPlusModel
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 
 
 @dataclass
@@ -85,9 +86,9 @@ class Plain:
     def write(self, ids: Tensor, tail: Tensor) -> Tensor:
         """New memory [L, n, D] of a chunk [T] that sees the newest memory tokens `tail` [L, m, D]."""
         geometry, adapter = self.model.geometry, self.attached.adapters.write
-        output = geometry.write_tap == "output"
+        output = geometry.write.tap == "output"
         text, tokens = self.embed(ids), ids.shape[0]
-        new = min(geometry.new_tokens, tokens + (tail.shape[1] if output else 0))
+        new = min(geometry.sizes.new_tokens, tokens + (tail.shape[1] if output else 0))
         refreshed = max(0, new - tokens)
         found = []
         for number in range(len(self.layers)):
@@ -107,9 +108,9 @@ class Plain:
     def read(self, ids: Tensor, memory: Memory) -> PlainRead:
         """A prompt [T] that reads a memory which keeps hidden states."""
         adapters = self.attached.adapters
-        memory_adapter = adapters.named(self.model.geometry.memory_projection)
+        memory_adapter = adapters.named(self.model.geometry.read.memory_projection)
         short = memory.short_term.at_slots(memory.short_term.order)["hidden"]
-        shared = self.vote(ids, memory) if memory.geometry.retrieval == "shared" else None
+        shared = self.vote(ids, memory) if memory.geometry.read.is_shared else None
         text, hidden, chosen = self.embed(ids), [], []
         for number in range(len(self.layers)):
             picked = self.search(number, text, memory) if shared is None else shared
@@ -119,7 +120,7 @@ class Plain:
             hidden.append(text)
             chosen.append(picked)
             rows = [long, left]
-            if memory.geometry.read_order == "score":
+            if memory.geometry.read.best_last is not None:
                 behind = len(left) - self.behind
                 rows = [left[:behind], long, left[behind:]]
             prefix = torch.cat([self.attached.bos[number][None], *rows])
@@ -129,7 +130,7 @@ class Plain:
 
     def recent(self, memory: Memory) -> int:
         """Short-term tokens that may stay beside the prompt: all but the whole blocks that are older than ``recent_tokens``."""
-        size, wanted = memory.geometry.block_tokens, memory.geometry.recent_tokens
+        size, wanted = memory.geometry.read.block_tokens, memory.geometry.read.recency_tail
         births = memory.short_term.births[0].tolist()
         older = [birth for birth in births if birth < memory.now - wanted] if wanted else births
         return len(births) - len(older) // size * size if wanted else 0
@@ -138,31 +139,31 @@ class Plain:
         """Indices of the best rows of one layer, oldest first, scored one by one (paper section 3.2)."""
         retriever, geometry = self.attached.retriever, memory.geometry
         store = memory.long_term.stores[number]
-        if not geometry.reads_ltm or not len(store):
+        if not geometry.sizes.reads_ltm or not len(store):
             return []
-        assert isinstance(retriever, LayerRetriever)
+        assert isinstance(retriever, PerLayerRetriever)
         queries = retriever.query_proj[number](self.layers[number].input_layernorm(text))
         rows = longterm_hidden(memory, number)
         keys = [retriever.key_proj[number](self.layers[number].input_layernorm(row)) for row in rows]
         scores = [sum(float(torch.sigmoid(query @ key)) for query in queries) / len(queries) for key in keys]
-        best = sorted(range(len(scores)), key=lambda row: -scores[row])[: geometry.ltm_read_tokens]
+        best = sorted(range(len(scores)), key=lambda row: -scores[row])[: geometry.sizes.ltm_read_tokens]
         births = store.column("birth").tolist()
         return sorted(best, key=lambda row: (births[row], -row))  # oldest first; of equal ages the later row first
 
     def vote(self, ids: Tensor, memory: Memory) -> list[int]:
         """Indices of the best blocks' rows in reading order, scored block by block over a pass without memory."""
         retriever, geometry, store = self.attached.retriever, memory.geometry, memory.long_term.stores[0]
-        assert isinstance(retriever, VoteRetriever)
+        assert isinstance(retriever, LateInteractionRetriever)
         text, features = self.embed(ids), {}
         for number, block in enumerate(self.layers):
             features[number] = block.input_layernorm(text)
             text = self.layer(number, self.attached.bos[number][None], text, None, None)
         query = torch.cat(
-            [unit(features[number] - mean) for number, mean in zip(retriever.voting, retriever.get_buffer("mean"), strict=True)],
+            [unit(features[number] - mean) for number, mean in zip(retriever.layers, retriever.get_buffer("mean"), strict=True)],
             -1,
         )
-        size, keys, births = geometry.block_tokens, store.column("search"), store.column("birth").tolist()
-        if geometry.read_order == "score":  # short-term memory is searched too; its rows are numbered behind the store's
+        size, keys, births = geometry.read.block_tokens, store.column("search"), store.column("birth").tolist()
+        if geometry.read.best_last is not None:  # short-term memory is searched too; its rows are numbered behind the store's
             pool = memory.short_term.at_slots(memory.short_term.order)["search"][0]
             keys, births = torch.cat([keys, pool]), births + memory.short_term.births[0].tolist()
         row_of = {birth: row for row, birth in enumerate(births)}
@@ -173,7 +174,7 @@ class Plain:
             inside = window[: next((step for step, other in enumerate(window) if other not in places), len(window))]
             rows = [row_of[birth] for birth in range(inside[0] * size, (inside[-1] + 1) * size) if birth in row_of]
             score[place] = float((query @ keys[rows].T).amax(1).mean())
-        certain = geometry.certain_score is None or max(score.values()) >= geometry.certain_score
+        certain = geometry.read.min_confidence is None or max(score.values()) >= geometry.read.min_confidence
         recent = self.recent(memory)
         first = memory.short_term.births[0].tolist()[-recent] // size if recent else 0
         self.behind = recent if recent and max(places, key=lambda place: score[place]) >= first else 0
@@ -182,18 +183,20 @@ class Plain:
         if not certain:
             self.behind = len(memory.short_term)
             places = [place for place in places if place * size in store.column("birth")]
-        budget, wanted = geometry.ltm_read_tokens // size, list[int]()
+        budget, wanted = geometry.sizes.ltm_read_tokens // size, list[int]()
         for place in sorted(places, key=lambda place: -score[place]):
             near = [place + step for step in range(retriever.window)]
             near += [
-                near[side] + sign * step for step in range(1, geometry.neighbour_blocks + 1) for side, sign in ((0, -1), (-1, 1))
+                near[side] + sign * step
+                for step in range(1, geometry.read.neighbour_blocks + 1)
+                for side, sign in ((0, -1), (-1, 1))
             ]
             wanted += [other for other in near if other in places and other not in wanted]
-        wanted = places if geometry.read_order == "age" and len(places) <= budget else wanted[:budget]
+        wanted = places if geometry.read.best_last is None and len(places) <= budget else wanted[:budget]
         spans: list[list[int]] = []
         for place in sorted(wanted):
             spans = [*spans[:-1], [*spans[-1], place]] if spans and spans[-1][-1] == place - 1 else [*spans, [place]]
-        if geometry.read_order == "score":
+        if geometry.read.best_last is not None:
             spans.sort(key=lambda span: max(score[place] for place in span))
         found = [place for span in spans for place in span]
         return [row_of[birth] for place in found for birth in range(place * size, (place + 1) * size) if birth in row_of]
@@ -202,7 +205,7 @@ class Plain:
 def longterm_hidden(memory: Memory, number: int) -> Tensor:
     """[M, D] hidden states of one layer's long-term rows."""
     stores = memory.long_term.stores
-    shared = memory.geometry.retrieval == "shared"
+    shared = memory.geometry.read.is_shared
     rows: Tensor = stores[0].column("hidden")[:, number] if shared else stores[number].column("hidden")
     return rows
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import mplus
 from mplus import Memory, MPlusModel
-from mplus.config import make_geometry
-from mplus.errors import GeometryError
-from mplus.memory.manifest import MANIFEST
+from mplus.evaluation.unscored import UnscoredRetriever
 from tests.conftest import TinyModel
 from tests.contract.plain import Plain
-from tests.tiny import SETUPS, contents, filled, ids, same_contents, tiny_geometry
+from tests.tiny import SETUPS, contents, filled, ids, same_contents
 
 PROMPT = 7
 
@@ -32,6 +28,14 @@ def drawn(model: MPlusModel, memory: Memory, seed: int = 23) -> list[list[int]]:
     found = model(ids(PROMPT, seed)[None], memory=memory, return_retrieved=True).retrieved
     assert found is not None
     return found[0].indices
+
+
+def unscored(model: MPlusModel, choice: str, tokens: int = 61, **options: Any) -> Memory:
+    """A filled memory of which the newest or random tokens are read; "best": those of the model's own retriever."""
+    memory = filled(model, tokens, **options)
+    if choice != "best":
+        memory.retriever = UnscoredRetriever(model.attached.retriever, choice)
+    return memory
 
 
 def births(memory: Memory, indices: list[list[int]]) -> list[list[int]]:
@@ -56,14 +60,14 @@ class GivenRows(Plain):
 
 def newest(memory: Memory) -> list[list[int]]:
     """Rows of the K0 greatest births of every store, oldest first; drops are whole blocks where blocks are read."""
-    count = memory.geometry.ltm_read_tokens
+    count = memory.geometry.sizes.ltm_read_tokens
     tables = [store.column("birth").tolist() for store in memory.long_term.stores]
     return [sorted(range(len(table)), key=lambda row: (table[row], -row))[-count:] for table in tables]
 
 
 def test_recent_reads_the_newest_oldest_first_as_plain_concatenation_does(model: MPlusModel) -> None:
-    memory = filled(model, tokens=60, choice="recent", memory_format="hidden")
-    assert len(memory.long_term) > model.geometry.ltm_read_tokens
+    memory = unscored(model, "recent", tokens=60, memory_format="hidden")
+    assert len(memory.long_term) > model.geometry.sizes.ltm_read_tokens
     before = contents(memory)
     assert drawn(model, memory) == newest(memory)
     got = model(ids(PROMPT, 23)[None], memory=memory).logits[0]
@@ -73,14 +77,14 @@ def test_recent_reads_the_newest_oldest_first_as_plain_concatenation_does(model:
 
 
 def test_random_reads_k0_tokens_in_order_as_plain_concatenation_does(model: MPlusModel) -> None:
-    memory = filled(model, tokens=60, choice="random", memory_format="hidden")
+    memory = unscored(model, "random", tokens=60, memory_format="hidden")
     before, found = contents(memory), drawn(model, memory)
     assert drawn(model, memory) == found
     for table in births(memory, found):
-        assert table == sorted(table) and len(table) == model.geometry.ltm_read_tokens
+        assert table == sorted(table) and len(table) == model.geometry.sizes.ltm_read_tokens
     assert all(len(set(rows)) == len(rows) for rows in found)
-    if model.geometry.retrieval == "shared":
-        block = model.geometry.block_tokens
+    if model.geometry.read.is_shared:
+        block = model.geometry.read.block_tokens
         starts = torch.tensor(found[0]).view(-1, block)
         assert torch.equal(starts - starts[:, :1], torch.arange(block).expand_as(starts)) and not (starts[:, 0] % block).any()
     else:
@@ -91,26 +95,26 @@ def test_random_reads_k0_tokens_in_order_as_plain_concatenation_does(model: MPlu
 
 
 def test_random_depends_on_seed_and_place_and_on_nothing_else(model: MPlusModel) -> None:
-    memory = filled(model, tokens=200, choice="random")
+    memory = unscored(model, "random", tokens=200)
     found = drawn(model, memory)
     torch.manual_seed(99)
-    assert drawn(model, memory, seed=24) == found == drawn(model, filled(model, tokens=200, choice="random"))
+    assert drawn(model, memory, seed=24) == found == drawn(model, unscored(model, "random", tokens=200))
     assert drawn(model, memory.fork()) == found
     later = memory.fork()
     later.write(ids(8, 5))
     assert births(later, drawn(model, later)) != births(memory, found)
-    other = filled(model, tokens=200, choice="random")
+    other = unscored(model, "random", tokens=200)
     other.seed += 1
     assert drawn(model, other) != found
 
 
 def test_random_reads_all_parts_of_the_memory_alike(model: MPlusModel) -> None:
-    memory = filled(model, tokens=200, choice="random")
+    memory = unscored(model, "random", tokens=200)
     hits = torch.zeros(4)
     for seed in range(300):
         memory.seed = seed
         hits += torch.tensor(drawn(model, memory)[0]).mul(4).div(len(memory.long_term)).long().bincount(minlength=4)
-    assert hits.sum() == 300 * model.geometry.ltm_read_tokens
+    assert hits.sum() == 300 * model.geometry.sizes.ltm_read_tokens
     assert (hits / hits.sum() - 0.25).abs().max() < 0.05
 
 
@@ -118,14 +122,14 @@ def test_few_long_term_tokens_are_all_read_whatever_the_choice(tiny_model: TinyM
     model = tiny_model("llama", "shared")
     texts = []
     for choice in ("best", "recent", "random"):
-        memory = filled(model, tokens=24, choice=choice)
-        assert 0 < len(memory.long_term) <= model.geometry.ltm_read_tokens
+        memory = unscored(model, choice, tokens=24)
+        assert 0 < len(memory.long_term) <= model.geometry.sizes.ltm_read_tokens
         texts.append(model(ids(PROMPT, 23)[None], memory=memory).logits)
     assert torch.equal(texts[0], texts[1]) and torch.equal(texts[0], texts[2])
 
 
 def test_choices_in_one_batch_equal_one_by_one(model: MPlusModel) -> None:
-    memories = [filled(model, choice=choice) for choice in ("recent", "best", "random")]
+    memories = [unscored(model, choice) for choice in ("recent", "best", "random")]
     prompts = torch.stack([ids(PROMPT, seed) for seed in (1, 2, 3)])
     together = model(prompts, memory=memories).logits
     alone = [model(row[None], memory=one).logits for row, one in zip(prompts, memories, strict=True)]
@@ -134,7 +138,7 @@ def test_choices_in_one_batch_equal_one_by_one(model: MPlusModel) -> None:
 
 @pytest.mark.parametrize("choice", ["recent", "random"])
 def test_generation_without_cache_reads_the_same(model: MPlusModel, choice: str) -> None:
-    memory = filled(model, choice=choice)
+    memory = unscored(model, choice)
     options: dict[str, Any] = {"memory": memory, "max_new_tokens": 5, "do_sample": False}
     first, second = (model.generate(ids(PROMPT, 4), use_cache=use_cache, **options) for use_cache in (True, False))
     assert first.tolist() == second.tolist()
@@ -142,33 +146,17 @@ def test_generation_without_cache_reads_the_same(model: MPlusModel, choice: str)
 
 def test_an_empty_memory_reads_nothing(model: MPlusModel) -> None:
     for choice in ("recent", "random"):
-        memory = filled(model, tokens=5, choice=choice)
+        memory = unscored(model, choice, tokens=5)
         assert not len(memory.long_term)
         plain = model(ids(PROMPT, 23)[None], memory=filled(model, tokens=5, ltm=False)).logits
         torch.testing.assert_close(model(ids(PROMPT, 23)[None], memory=memory).logits, plain)
 
 
-def test_choice_is_stored_and_a_memory_from_before_it_reads_the_best(model: MPlusModel, tmp_path: Path) -> None:
-    memory = filled(model, choice="random")
+@pytest.mark.parametrize("choice", ["recent", "random"])
+def test_another_retriever_is_not_stored_and_is_shared_by_a_fork(model: MPlusModel, tmp_path: Path, choice: str) -> None:
+    memory = unscored(model, choice)
+    assert drawn(model, memory.fork()) == drawn(model, memory)
     memory.save(tmp_path / "m")
     opened = Memory.load(tmp_path / "m", model)
-    assert opened.geometry.choice == "random" and drawn(model, opened) == drawn(model, memory)
-    filled(model).save(tmp_path / "old")
-    path = tmp_path / "old" / MANIFEST
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    del manifest["checksum"]
-    assert manifest["geometry"].pop("choice") == "best"
-    path.write_text(json.dumps(manifest), encoding="utf-8")
-    assert Memory.load(tmp_path / "old", model).geometry == model.geometry
-
-
-def test_an_unknown_choice_is_one_sentence() -> None:
-    with pytest.raises(GeometryError, match="choice"):
-        tiny_geometry(choice="newest")
-
-
-def test_a_model_stored_before_there_was_a_choice_reads_the_best() -> None:
-    path = Path(mplus.__file__).parent / "assets" / "smollm2-135m" / "mplus.json"
-    stored = json.loads(path.read_text(encoding="utf-8"))["geometry"]
-    stored.pop("choice", None)
-    assert make_geometry(**stored).choice == "best"
+    assert opened.retriever is None
+    assert drawn(model, opened) == drawn(model, filled(model))

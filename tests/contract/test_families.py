@@ -12,8 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from mplus import Memory, MPlusModel
 from mplus.attach.families import SUPPORTED
-from mplus.attach.find import find_by_vote
 from mplus.errors import GeometryError, PromptTooLongError, UnsupportedModelError
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from tests.conftest import TinyModel
 from tests.contract.plain import Plain
 from tests.tiny import FAMILIES, SETUPS, contents, filled, ids, same_contents, tiny_decoder, tiny_geometry
@@ -51,7 +51,7 @@ def model(tiny_model: TinyModel, family: str, setup: str) -> Iterator[MPlusModel
 def memory(model: MPlusModel) -> Iterator[Memory]:
     """A memory with long-term rows, which no test of this file changes."""
     found = filled(model)
-    assert len(found.long_term) > model.geometry.ltm_read_tokens
+    assert len(found.long_term) > model.geometry.sizes.ltm_read_tokens
     before = contents(found)
     yield found
     assert same_contents(before, contents(found)), "reading changed the memory"
@@ -79,10 +79,10 @@ def padded(rows: list[Tensor], pad: int = 0) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("tokens", [1, 5, 8, "longest"])
 def test_write_equals_plain_concatenation(model: MPlusModel, tokens: int | str) -> None:
-    chunk = ids(model.geometry.chunk_tokens if tokens == "longest" else int(tokens), seed=21)
+    chunk = ids(model.geometry.sizes.chunk_tokens if tokens == "longest" else int(tokens), seed=21)
     memory = filled(model, memory_format="hidden")
-    tail = memory.short_term.newest(model.geometry.new_tokens)["hidden"]
-    assert tail.shape[1] == model.geometry.new_tokens
+    tail = memory.short_term.newest(model.geometry.sizes.new_tokens)["hidden"]
+    assert tail.shape[1] == model.geometry.sizes.new_tokens
     written = model.encode(chunk, memory)
     assert written.hidden is not None
     close(written.hidden, Plain(model).write(chunk, tail))
@@ -111,7 +111,7 @@ def test_read_equals_plain_concatenation(model: MPlusModel) -> None:
 
 def test_read_of_a_memory_that_still_grows_equals_plain_concatenation(model: MPlusModel) -> None:
     memory, prompt = filled(model, tokens=10, memory_format="hidden"), ids(5, seed=24)
-    assert len(memory.short_term) < model.geometry.stm_tokens and not len(memory.long_term)
+    assert len(memory.short_term) < model.geometry.sizes.stm_tokens and not len(memory.long_term)
     close(model(prompt[None], memory=memory).logits[0], Plain(model).read(prompt, memory).logits)
 
 
@@ -254,13 +254,15 @@ def test_greedy_generation_equals_repeated_argmax(model: MPlusModel, monkeypatch
     memory = filled(model, tokens=24)
     first: list[Any] = []
 
+    search = LateInteractionRetriever.search
+
     def found_once(*arguments: Any, **options: Any) -> Any:
         if not first:
-            first.append(find_by_vote(*arguments, **options))
+            first.append(search(*arguments, **options))
         return first[0]
 
-    monkeypatch.setattr("mplus.attach.read.find_by_vote", found_once)
-    assert len(memory.long_term) <= model.geometry.ltm_read_tokens
+    monkeypatch.setattr(LateInteractionRetriever, "search", found_once)
+    assert len(memory.long_term) <= model.geometry.sizes.ltm_read_tokens
     text = ids(5, 84)[None]
     got = model.generate(text, memory=memory, max_new_tokens=5, do_sample=False)
     for _ in range(5):
@@ -419,7 +421,7 @@ def test_sliding_window_is_the_limit_and_inside_it_nothing_changes(sliding: str)
     model = MPlusModel.from_base(tiny_decoder(sliding, **SLIDING[sliding]), geometry=tiny_geometry())
     assert model.attached.decoder.positions == 64
     memory = filled(model, tokens=64, memory_format="hidden")
-    room = 64 - 1 - len(memory.short_term) - model.geometry.ltm_read_tokens
+    room = 64 - 1 - len(memory.short_term) - model.geometry.sizes.ltm_read_tokens
     prompt = ids(room, 94)
     close(model(prompt[None], memory=memory).logits[0], Plain(model).read(prompt, memory).logits)
     got = model.generate(prompt[: room - 6], memory=memory, max_new_tokens=6, do_sample=False)

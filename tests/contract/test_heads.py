@@ -58,7 +58,7 @@ def test_searched_memory_equals_plain_concatenation(family: str, setup: str, kv_
     model = tiny_model(family, setup, config={"num_key_value_heads": kv_heads}, min_write_tokens=1)
     memory, prompt = filled(model, tokens=60, memory_format="hidden"), ids(6, 23)
     close(model(prompt[None], memory=memory).logits[0], Plain(model).read(prompt, memory).logits)
-    tail = memory.short_term.newest(model.geometry.new_tokens)["hidden"]
+    tail = memory.short_term.newest(model.geometry.sizes.new_tokens)["hidden"]
     for count in (1, 2, 5):
         chunk = ids(count, 24)
         written = model.encode(chunk, memory)

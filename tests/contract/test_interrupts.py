@@ -14,8 +14,8 @@ import torch
 
 from mplus import MPlusModel
 from mplus.attach.attention import STOCK
+from mplus.attach.checkpointing import recomputed
 from mplus.attach.hooks import Hooks
-from mplus.attach.recompute import recomputed
 from mplus.attach.sweep import sweep
 from tests.contract.test_families import hooks_of
 from tests.tiny import filled, ids, tiny_model

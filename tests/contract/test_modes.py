@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from mplus import Memory, MPlusModel
-from mplus.attach.prefix import Shelf
+from mplus.attach.prefix_buffers import Shelf
 from mplus.errors import UnsupportedModelError
-from mplus.memory.index.levels import KeyLevels
-from mplus.memory.index.sketch import BlockSketch
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.index.int8_keys import Int8Keys
+from mplus.index.pca_sketch import PcaSketch
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 from tests.tiny import SETUPS, contents, filled, ids, same_contents, search_from, tiny_decoder, tiny_geometry, tiny_model
 
 MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
@@ -103,7 +104,7 @@ def test_torchs_defaults_change_no_read(model: MPlusModel, kind: str, search: An
     prompt = ids(6, 5)[None]
     wanted = model(prompt, memory=memory).logits
     model.attached.bos, model.attached.shelf = model.attached.bos, Shelf()
-    memory.long_term.derived.clear()
+    memory.long_term.cache.clear()
     with defaults(kind):
         got = model(prompt, memory=memory).logits
     assert got.dtype == torch.float32
@@ -139,18 +140,18 @@ def test_torchs_defaults_change_no_index_and_no_new_part(kind: str) -> None:
     score, query = (lambda rows: rows.sum(1)), keys[:3]
 
     def made() -> list[Tensor]:
-        levels, sketch = KeyLevels(group_rows=128), BlockSketch(4, group_rows=128)
+        levels, sketch = Int8Keys(group_rows=128), PcaSketch(4, group_rows=128)
         for part in keys.split(128):
             levels.add(part)
             sketch.add(part)
-        again = KeyLevels(group_rows=128)
+        again = Int8Keys(group_rows=128)
         again.restore(levels.state(), [keys])
-        return [levels.candidates(score, 20), again.candidates(score, 20), sketch.matches(query), *sketch.state().values()]
+        return [levels.candidates(score, 20), again.candidates(score, 20), sketch.maxsim(query), *sketch.state().values()]
 
     wanted = made()
     with defaults(kind):
         got = made()
-        made_new = [LayerRetriever(1, 8, 4), VoteRetriever((0,), 8, 4), VoteRetriever((0,), 8)]
+        made_new = [PerLayerRetriever(1, 8, 4), LateInteractionRetriever((0,), 8, 4), LateInteractionRetriever((0,), 8)]
     parts = [part for one in made_new for part in (*one.parameters(), *one.buffers())]
     assert all(torch.equal(one, other) for one, other in zip(got, wanted, strict=True))
     assert {(part.dtype, part.device.type) for part in parts} == {(torch.float32, "cpu")}

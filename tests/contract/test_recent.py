@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mplus import Memory, MPlusModel
-from mplus.attach.find import prompt_features
-from mplus.attach.places import Places
-from mplus.attach.vote import vote
-from mplus.retriever import VoteRetriever
+from mplus.attach.query_pass import prompt_features
+from mplus.retrieval.block_scores import of_all
+from mplus.retrieval.blocks import BlockTable
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from tests.contract.plain import Plain
 from tests.tiny import filled, ids, tiny_model
 
@@ -35,7 +35,9 @@ def test_newest_tokens_stay_whole_where_the_prompt_is_about_them() -> None:
     memory = filled(model, tokens=TEXT, memory_format="hidden")
     text = ids(TEXT, 1)
     about_the_newest = behind(model, memory, text[-6:])
-    assert model.geometry.recent_tokens <= about_the_newest < model.geometry.recent_tokens + model.geometry.block_tokens
+    assert (
+        model.geometry.read.recency_tail <= about_the_newest < model.geometry.read.recency_tail + model.geometry.read.block_tokens
+    )
     assert behind(model, memory, text[8:14]) == 0
 
 
@@ -87,8 +89,10 @@ def test_certain_and_uncertain_prompts_in_one_batch_equal_one_by_one() -> None:
     for prompt in prompts:
         memory, mask = filled(model, tokens=TEXT), torch.ones(1, len(prompt), dtype=torch.bool)
         features = prompt_features(model.attached, prompt[None], mask)
-        assert isinstance(model.attached.retriever, VoteRetriever)
-        best.append(float(vote(model.attached.retriever, memory, Places.of(memory, with_short_term=True), features, mask).amax()))
+        assert isinstance(model.attached.retriever, LateInteractionRetriever)
+        best.append(
+            float(of_all(model.attached.retriever, memory, BlockTable.of(memory, with_short_term=True), features, mask).amax())
+        )
     model = tiny_model("llama", "recent", certain_score=sum(best) / 2)
     memory = filled(model, tokens=TEXT)
     out = model(prompts, memory=memory, return_retrieved=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from mplus import Memory, MPlusModel
 from mplus.attach.attention import NAME, grouped, grouped_on_cpu
-from mplus.attach.prefix import Shelf
+from mplus.attach.prefix_buffers import Shelf
 from mplus.memory.rows import EncodedChunk
 from tests.conftest import TinyModel
 from tests.tiny import FAMILIES, SETUPS, filled, ids
@@ -157,7 +157,7 @@ def test_changed_weights_are_seen(model: MPlusModel, replaced: bool) -> None:
 
 def test_a_write_that_computes_only_what_it_keeps_writes_the_same(model: MPlusModel) -> None:
     memory = filled(model)
-    for tokens in {1, model.geometry.new_tokens, model.geometry.chunk_tokens}:
+    for tokens in {1, model.geometry.sizes.new_tokens, model.geometry.sizes.chunk_tokens}:
         passes: dict[bool, EncodedChunk] = {}
         for short, parts in ((False, ["short_writes"]), (True, [])):
             with PublishedProcedure(model, parts):
@@ -171,9 +171,9 @@ def test_the_decoder_has_its_own_attention_again_after_every_pass(model: MPlusMo
     memory: Memory = filled(model)
     answer(model, memory, ids(6, 59)[None])
     assert model.attached.decoder.config._attn_implementation == before
-    with torch.no_grad(), grouped_on_cpu(model.attached.decoder, True):
+    with torch.no_grad(), grouped_on_cpu(model.attached.decoder):
         assert model.attached.decoder.config._attn_implementation == NAME
-    with grouped_on_cpu(model.attached.decoder, True):  # with gradient the fused kernel may be the slower one
+    with grouped_on_cpu(model.attached.decoder):  # with gradient the fused kernel may be the slower one
         assert model.attached.decoder.config._attn_implementation == before
 
 

@@ -122,7 +122,7 @@ def test_reads_and_writes_equal_plain_concatenation(model: MPlusModel) -> None:
     chunk = ids(5, seed=21)
     written = model.encode(chunk, memory)
     assert written.hidden is not None
-    close(written.hidden, Plain(model).write(chunk, memory.short_term.newest(model.geometry.new_tokens)["hidden"]))
+    close(written.hidden, Plain(model).write(chunk, memory.short_term.newest(model.geometry.sizes.new_tokens)["hidden"]))
 
 
 @pytest.mark.parametrize("name", SCALING)

@@ -14,7 +14,8 @@ from torch import Tensor
 from mplus import Memory, MPlusModel
 from mplus.errors import SnapshotError
 from mplus.memory.long_term import LongTerm
-from mplus.retriever import VoteRetriever, best_places, choose_blocks
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.read_plan import best_places, choose_blocks
 from tests.contract.test_families import padded
 from tests.tiny import SETUPS, filled, ids, search_from, tiny_model
 
@@ -44,10 +45,12 @@ def prompts(seed: int) -> list[Tensor]:
 
 
 def memory_that_forgot(model: MPlusModel, seed: int) -> Memory:
-    tokens = 1300 if model.geometry.chunk_tokens > model.geometry.new_tokens else 900  # the same number of memory tokens
+    tokens = (
+        1300 if model.geometry.sizes.chunk_tokens > model.geometry.sizes.new_tokens else 900
+    )  # the same number of memory tokens
     memory = filled(model, tokens, seed=seed, text_seed=seed)
     assert memory.now - len(memory.short_term) - len(memory.long_term) > GROUP, "nothing was forgotten"
-    assert (len(memory.long_term.summaries[0]) > 0) == (model.geometry.search == "auto")
+    assert (len(memory.long_term.indexes[0]) > 0) == (model.geometry.read.search == "auto")
     return memory
 
 
@@ -90,8 +93,8 @@ def test_what_summaries_follow_from_is_not_only_the_rows_held(
     monkeypatch.setattr(LongTerm, "restore_index", lambda self, tensors: None)
     other = Memory.load(tmp_path / "with", model)
     for one in (same, other):
-        one.long_term.summaries_of(0)
-    kept, again, made_anew = (one.long_term.summaries[0].state() for one in (memory, same, other))
+        one.long_term.index_of(0)
+    kept, again, made_anew = (one.long_term.indexes[0].state() for one in (memory, same, other))
     assert all(torch.equal(value, again[name]) for name, value in kept.items())
     assert any(value.shape != made_anew[name].shape or not torch.equal(value, made_anew[name]) for name, value in kept.items())
 
@@ -142,7 +145,7 @@ def test_equal_windows_are_chosen_from_the_oldest_on() -> None:
 
 def test_padding_changes_neither_the_loudest_tokens_nor_their_order() -> None:
     """Of a prompt whose tokens weigh the same, the first are the loudest, with padding before them or without."""
-    retriever = VoteRetriever((0,), 8)
+    retriever = LateInteractionRetriever((0,), 8)
     features = torch.randn(1, 20, 8, generator=torch.Generator().manual_seed(1))
     text = torch.arange(20)[None] >= 6
     _, alone = retriever.queries([features[:, 6:]], text[:, 6:])

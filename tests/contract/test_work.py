@@ -16,9 +16,9 @@ from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from benchmarks.synthetic_memory import fill_short, grow_long, random_ids
 from benchmarks.work import Work, work_of
 from mplus import Memory, MPlusModel
-from mplus.config import make_geometry
-from mplus.memory.index.levels import KeyLevels
-from mplus.memory.index.sketch import BlockSketch
+from mplus.index.int8_keys import Int8Keys
+from mplus.index.pca_sketch import PcaSketch
+from mplus.settings import Geometry
 from tests.flops import read_flops, write_flops
 
 PUBLISHED = {
@@ -36,7 +36,7 @@ def model_of(geometry: dict[str, Any], *, vocabulary: int = 256, key_width: int 
         num_key_value_heads=2, max_position_embeddings=8192, bos_token_id=1, eos_token_id=None, pad_token_id=None,
     )  # fmt: skip
     parts: dict[str, Any] = {"read_lora": LORA, "write_lora": LORA} if geometry is PUBLISHED else {"read_lora": LORA}
-    rules = make_geometry(**{**geometry, **changed})
+    rules = Geometry(**{**geometry, **changed})
     model = MPlusModel.from_base(LlamaForCausalLM(config).eval(), geometry=rules, key_width=key_width, **parts)
     if geometry is PUBLISHED:
         model.attached.position = torch.zeros(64)
@@ -203,7 +203,7 @@ def test_a_search_of_summaries_scores_a_bounded_number_of_keys_exactly(
     rules: dict[str, Any], key_width: int, sizes: tuple[int, int], a_key: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it computes grows with the long-term memory by the summaries' products alone, so exact scores do not grow."""
-    for kind in (KeyLevels, BlockSketch):
+    for kind in (Int8Keys, PcaSketch):
         monkeypatch.setattr(kind, "exact_below", 1024)
         monkeypatch.setattr(kind, "candidates_per_token", 4)
     model = model_of(rules, key_width=key_width)

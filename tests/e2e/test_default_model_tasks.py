@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from mplus import Geometry, MPlusModel
 from mplus.training.objectives import reading as read
@@ -16,6 +19,8 @@ from mplus.training.objectives.retrievers import LateInteractionObjective, Loss
 from mplus.training.objectives.task import StepOutput, Task
 
 pytestmark = pytest.mark.e2e
+Make = Callable[..., Any]
+Prepare = Callable[[Any, str], None]
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 GEOMETRY = Geometry().changed(stm_tokens=512, ltm_read_tokens=256, read_order="score")
@@ -30,45 +35,63 @@ def data() -> str:
     return str(DATA)
 
 
-def fresh(base_name: str, **adapters: Any) -> MPlusModel:
-    torch.manual_seed(3)
-    return MPlusModel.from_base(base_name, geometry=GEOMETRY, key_width=16, voting=(2, 5), **adapters)
+@pytest.fixture(scope="module")
+def make(base_name: str, data: str) -> Make:
+    """``make(kind, loss, **settings)``: a task on the one model of its kind, whose parameters are those of the first time again."""
+    models: dict[str, tuple[MPlusModel, dict[str, Tensor]]] = {}
+
+    def opened(kind: str) -> MPlusModel:
+        if kind not in models:
+            torch.manual_seed(3)
+            if kind == "layer":
+                geometry = GEOMETRY.changed(read_order="age", drop="per_layer", retrieval="per_layer")
+                model = MPlusModel.from_base(base_name, geometry=geometry, key_width=16)
+            else:
+                lora: dict[str, Any] = {"read_lora": {"r": 4, "lora_alpha": 8}} if kind == "read" else {}
+                model = MPlusModel.from_base(base_name, geometry=GEOMETRY, key_width=16, voting=(2, 5), **lora)
+            models[kind] = (model, {name: value.clone() for name, value in learning(model)})
+        model, first = models[kind]
+        with torch.no_grad():
+            for name, value in learning(model):
+                value.data = first[name].clone()
+        return model
+
+    def build(kind: str, loss: Loss = "contrastive", chunks: int = 12, bank_steps: int = 60, **changes: Any) -> Any:
+        if kind == "read":
+            own = {"fresh_chunks": 4, "fresh_every": 2, "questions": 4, "text_rows": 2, "text_share": 0.3, **changes}
+            return read.build(opened(kind), read.Settings.model_validate({"data": data, "chunks": chunks, **own}), 1)
+        own = {"chunks": chunks, "banks": 2, "bank_steps": bank_steps, "step_chunks": 12, "questions": 12, "step_layers": 4}
+        return vote.build(opened(kind), vote.Settings.model_validate({"data": data, "loss": loss, **own}), 1)
+
+    return build
 
 
-def vote_settings(data: str, loss: Loss, bank_steps: int) -> vote.Settings:
-    return vote.Settings(
-        data=data, loss=loss, chunks=12, banks=2, bank_steps=bank_steps, step_chunks=12, questions=12, step_layers=4
-    )
+def learning(model: MPlusModel) -> list[tuple[str, torch.nn.Parameter]]:
+    """What some task trains: the search and the read adapter."""
+    assert model.attached.retriever is not None
+    adapter = [(name, value) for name, value in model.attached.decoder.model.named_parameters() if ".lora_" in name]
+    return [*adapter, *model.attached.retriever.named_parameters()]
 
 
-def vote_task(base_name: str, data: str, loss: Loss = "contrastive", bank_steps: int = 60) -> vote.RetrievalTask:
-    return vote.build(fresh(base_name), vote_settings(data, loss, bank_steps), 1)
+@pytest.fixture(scope="module")
+def prepared() -> Prepare:
+    """``prepared(task, kind)``: what ``task.prepare()`` does, once for tasks that differ in what they learn only."""
+    held: dict[str, Any] = {}
 
+    def prepare(task: Any, kind: str) -> None:
+        if kind not in held:
+            task.prepare()
+            state = (task.random.getstate(), task.makers.state())
+            held[kind] = copy.deepcopy(task.state()) if kind == "read" else (list(task.banks), list(task.origins), *state)
+        elif kind == "read":
+            task.load_state(copy.deepcopy(held[kind]))
+        else:
+            banks, origins, randomness, makers = held[kind]
+            task.banks, task.origins = list(banks), list(origins)
+            task.random.setstate(randomness)
+            task.makers.load_state(makers)
 
-def layer_task(base_name: str, data: str, loss: Loss = "contrastive", bank_steps: int = 60) -> vote.RetrievalTask:
-    torch.manual_seed(3)
-    geometry = GEOMETRY.changed(read_order="age", drop="per_layer", retrieval="per_layer")
-    model = MPlusModel.from_base(base_name, geometry=geometry, key_width=16)
-    return vote.build(model, vote_settings(data, loss, bank_steps), 1)
-
-
-SEARCHES = {"vote": vote_task, "layer": layer_task}
-
-
-def read_task(base_name: str, data: str, **changes: object) -> read.ReadTask:
-    settings = read.Settings.model_validate(
-        {
-            "data": data,
-            "chunks": 12,
-            "fresh_chunks": 4,
-            "fresh_every": 2,
-            "questions": 4,
-            "text_rows": 2,
-            "text_share": 0.3,
-            **changes,
-        }
-    )
-    return read.build(fresh(base_name, read_lora={"r": 4, "lora_alpha": 8}), settings, 1)
+    return prepare
 
 
 def steps(task: Task, count: int, rate: float = 2e-3) -> list[StepOutput]:
@@ -88,15 +111,15 @@ def steps(task: Task, count: int, rate: float = 2e-3) -> list[StepOutput]:
 
 
 @pytest.mark.parametrize("loss", ["contrastive", "paper"])
-@pytest.mark.parametrize("search", SEARCHES)
-def test_a_search_learns_a_bank_and_nothing_else_moves(base_name: str, data: str, search: str, loss: Loss) -> None:
+@pytest.mark.parametrize("search", ["vote", "layer"])
+def test_a_search_learns_a_bank_and_nothing_else_moves(make: Make, prepared: Prepare, search: str, loss: Loss) -> None:
     """One bank; the paper's loss falls for the vote without the right place being found: its means say nothing of the best."""
-    task = SEARCHES[search](base_name, data, loss, 1000)
+    task = make(search, loss, bank_steps=1000)
     before = {name: value.clone() for name, value in task.model.attached.decoder.model.state_dict().items()}
     assert {id(value) for group in task.groups() for _, value in group.parameters} == {
         id(value) for value in task.retriever.parameters()
     }
-    task.prepare()
+    prepared(task, search)
     outcomes = steps(task, 60, 5e-3)
     losses = [outcome.loss.item() for outcome in outcomes]
     found = [outcome.metrics["found facts"][0] / outcome.metrics["found facts"][1] for outcome in outcomes]
@@ -107,17 +130,17 @@ def test_a_search_learns_a_bank_and_nothing_else_moves(base_name: str, data: str
         assert torch.equal(value, before[name]), name
 
 
-def test_a_right_window_covers_the_statement(base_name: str, data: str) -> None:
-    task = vote_task(base_name, data)
-    task.prepare()
+def test_a_right_window_covers_the_statement(make: Make, prepared: Prepare) -> None:
+    task = make("vote")
+    prepared(task, "vote")
     batch = task.draw()
     assert isinstance(task.finding, LateInteractionObjective)
     right, known = task.finding.targets(task.banks[0], batch)
     assert bool((right & known).any(1).all()) and bool((~right & known).any(1).all())
     for row, number in enumerate(batch.questions):
-        one = task.banks[0].asked[number]
-        first, last = one.question.span
-        chunk = batch.chunks.tolist().index(one.chunk)
+        place, question = task.banks[0].questions[number]
+        first, last = question.span
+        chunk = batch.chunks.tolist().index(place)
         for window in right[row].nonzero()[:, 0].tolist():
             assert window // 16 == chunk
             start = window % 16 * 16
@@ -126,27 +149,22 @@ def test_a_right_window_covers_the_statement(base_name: str, data: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["vote", "short_term", "prompt"])
-def test_a_reading_task_gives_losses_and_only_the_adapter_learns(base_name: str, data: str, source: str) -> None:
-    task = read_task(base_name, data, source=source)
+def test_a_reading_task_gives_losses_and_only_the_adapter_learns(make: Make, prepared: Prepare, source: str) -> None:
+    task = make("read", source=source)
     assert {name for group in task.groups() for name, _ in group.parameters} == {
         name for name, _ in task.net.named_parameters() if ".lora_" in name
     }
-    task.prepare()
+    prepared(task, "read")
     outcomes = steps(task, 3, 1e-4)
     assert all(bool(torch.isfinite(outcome.loss)) and outcome.samples > 0 for outcome in outcomes)
 
 
-def resumable(base_name: str, data: str, kind: str) -> Task:
-    """Where the search learns: stored with two banks, the older of which goes two steps later."""
-    if kind == "read":
-        return read_task(base_name, data)
-    search, _, loss = kind.partition(" ")
-    return SEARCHES[search](base_name, data, "paper" if loss else "contrastive", 4)
-
-
 @pytest.mark.parametrize("kind", ["vote", "vote paper", "layer paper", "read"])
-def test_a_task_goes_on_bit_for_bit(base_name: str, data: str, kind: str) -> None:
-    task, twin = (resumable(base_name, data, kind) for _ in range(2))
+def test_a_task_goes_on_bit_for_bit(make: Make, kind: str) -> None:
+    """Where the search learns: stored with two banks, the older of which goes two steps later. Nothing is trained, so that both
+    tasks may have one model."""
+    search, _, loss = kind.partition(" ")
+    task, twin = (make(search, loss or "contrastive", 8 if search == "read" else 6, 4) for _ in range(2))
     task.prepare()
     for number in range(3):
         task(task.shard(task.draw(), 0, 1))

@@ -11,7 +11,8 @@ from tests import tiny
 from tests.evaluating import squad_file
 
 from mplus import MPlusModel
-from mplus.cli import eval_run, main
+from mplus.cli import eval as command
+from mplus.cli import main
 from mplus.evaluation.scoring.text_match import contains_answer
 from mplus.evaluation.tasks.task_file import known_tasks
 
@@ -81,7 +82,7 @@ def model() -> MPlusModel:
 def place(tmp_path: Path, model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Data of every form."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(eval_run, "open_model", lambda name, **_: model)
+    monkeypatch.setattr(command, "open_model", lambda name, **_: model)
     squad_file(tmp_path / "squad.json", articles=4, paragraphs=2)
     (tmp_path / "book.txt").write_text(book(), encoding="utf-8")
     lines(tmp_path / "nq.jsonl", *map(open_question, range(6)))
@@ -129,6 +130,7 @@ OPTIONS: dict[str, list[str]] = {
     "retention-squad": ["--data", "squad.json", "--distances", "0,400", "--max-answer-tokens", "9"],
     "retention-nq": ["--data", "nq.jsonl", "--distances", "0,400", "--max-answer-tokens", "9", "--nq-half", "all"],
     "facts": ["--haystack", "book.txt", "--distances", "400,1k"],
+    "demo": ["--haystack", "book.txt", "--tokens", "2000", "--distances", "1k"],
     "retrieval": ["--haystack", "book.txt", "--distances", "400,1k"],
     "needle": ["--haystack", "book.txt", "--lengths", "2k"],
     "ruler": ["--haystack", "book.txt", "--lengths", "4k", "--set", "families=[niah_single, vt]"],

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mplus import Geometry, MPlusModel
-from mplus.training.bank.chunk_encoder import RawStates, Writer
-from mplus.training.data.documents import DocumentMaker
+from mplus.training.bank.chunk_encoder import ChunkEncoder
+from mplus.training.data.document_generator import DocumentGenerator
 
 pytestmark = pytest.mark.e2e
 
@@ -32,26 +32,26 @@ def model(base_name: str) -> MPlusModel:
 
 
 @pytest.fixture(scope="module")
-def makers(model: MPlusModel, data: Path) -> DocumentMaker:
-    return DocumentMaker(model.tokenizer, data, 256, seed=1)
+def makers(model: MPlusModel, data: Path) -> DocumentGenerator:
+    return DocumentGenerator(model.tokenizer, data, 256, seed=1)
 
 
-def test_every_answer_stands_in_its_span_of_its_chunk(model: MPlusModel, makers: DocumentMaker) -> None:
+def test_every_answer_stands_in_its_span_of_its_chunk(model: MPlusModel, makers: DocumentGenerator) -> None:
     for document in makers.make(60):
-        assert len(document.ids) == 256
+        assert len(document.chunks[0]) == 256
         for question in document.questions:
             first, last = question.span
             assert 0 <= first < last <= 256
-            assert question.answer in model.tokenizer.decode(document.ids[first:last])
+            assert question.answer in model.tokenizer.decode(document.chunks[0][first:last])
 
 
-def test_writing_a_bank_gives_the_rows_that_a_memory_would_get(model: MPlusModel, makers: DocumentMaker) -> None:
+def test_writing_a_bank_gives_the_rows_that_a_memory_would_get(model: MPlusModel, makers: DocumentGenerator) -> None:
     documents = makers.make(2)
-    writer = Writer(model, RawStates((2, 5), model.attached.decoder.width))
-    first, second = (writer.write([document])[0] for document in documents)
+    encoder = ChunkEncoder(model, (2, 5), "kv")
+    first, second = (next(encoder.stream([document.chunks[0]])) for document in documents)
     memory = model.new_memory()
     for document, mine in zip(documents, (first, second), strict=True):
-        written = model.encode(document.ids, memory)
+        written = model.encode(document.chunks[0], memory)
         memory.update(written)
         for name in ("keys", "values"):
-            torch.testing.assert_close(mine.rows[name], written.rows[name])
+            torch.testing.assert_close(mine[name][0], written.rows[name])

@@ -42,7 +42,7 @@ def completed(model: MPlusModel, fact: Fact, memory: Memory | None) -> bool:
 
 
 def test_untrained_model_completes_facts_from_long_term_memory(model: MPlusModel, memory: Memory, facts: list[Fact]) -> None:
-    assert memory.stats().ltm_tokens > 8 * model.geometry.ltm_read_tokens
+    assert memory.stats().ltm_tokens > 8 * model.geometry.sizes.ltm_read_tokens
     assert sum(completed(model, fact, memory) for fact in facts) >= 4
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.checkpoints.published_memory import bookkeeping_of, memory_from_state, state_of, written_from_hidden
-from mplus.config import MemoryFormat
 from mplus.memory.rows import EncodedChunk
+from mplus.settings import MemoryFormat
 from tests.parity.conftest import OpenModel
 from tests.parity.recorded import Case, CaseRef, Check, Deviations, data_is_required, parity_dir
 
@@ -184,7 +184,7 @@ def check_state(memory: Memory, case: Case, prefix: str, check: Check) -> None:
 def check_counters(memory: Memory, meta: dict[str, Any], where: str) -> None:
     longterm = memory.long_term
     if "update_step" in meta:
-        assert longterm.writes_since_merge * memory.geometry.new_tokens == meta["update_step"], where
+        assert longterm.writes_since_merge * memory.geometry.sizes.new_tokens == meta["update_step"], where
     if "ltm_len_after" in meta:
         assert [longterm.merged(layer) for layer in range(longterm.groups)] == meta["ltm_len_after"], where
     if "cached_present" in meta:

@@ -17,9 +17,9 @@ ORDER: list[set[str]] = [
     {"errors"},
     {"runtime"},
     {"text"},
-    {"config", "corpus"},
+    {"settings", "corpus", "index"},
     {"memory"},
-    {"retriever"},
+    {"retrieval"},
     {"attach"},
     {"checkpoints"},
     {"inference"},
@@ -39,8 +39,8 @@ ALLOWED = {("memory", "mplus.__version__")}
 WITHOUT = {
     "memory": {"transformers", "peft"},
     "text": {"transformers", "peft"},
-    "retriever": {"transformers", "peft"},
-    "config": {"torch"},
+    "retrieval": {"transformers", "peft"},
+    "settings": {"torch"},
     "errors": {"torch"},
 }
 """Rooms to packages they do not know."""

@@ -34,11 +34,9 @@ class FusedLinear(Linear):
     Has no state of its own: layers become one by their class alone.
     """
 
-    fused = True
-
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         name = self._active_adapter[0] if len(self._active_adapter) == 1 else ""
-        plain = self.fused and not (self._disable_adapters or self.merged or args or kwargs or torch.is_grad_enabled())
+        plain = not (self._disable_adapters or self.merged or args or kwargs or torch.is_grad_enabled())
         if plain and name in self.lora_A and name not in self.lora_variant and self.lora_A[name].weight.dtype == x.dtype:
             first, second = (cast(Tensor, part[name].weight) for part in (self.lora_A, self.lora_B))
             result = cast(Tensor, self.base_layer(x))
@@ -76,21 +74,8 @@ class Adapters:
             own: Any = layer
             if own.__class__ is Linear:  # layers over quantised weights have forms of their own
                 own.__class__ = FusedLinear
-        self.fused = True
         self._weights = [weight for layer in self._layers for name, weight in layer.named_parameters() if "lora_" in name]
         self.keep_on(None)
-
-    @property
-    def fused(self) -> bool:
-        """Whether layers without gradient run as ``FusedLinear`` says; False: as PEFT does."""
-        return self._fused
-
-    @fused.setter
-    def fused(self, value: bool) -> None:
-        self._fused = value
-        for layer in self._layers:
-            if isinstance(layer, FusedLinear):
-                layer.fused = value
 
     def weights(self) -> Sequence[Tensor]:
         """All LoRA weights of all sets."""

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 
 from mplus.attach.families import Decoder
 
 NAME = "mplus_sdpa"
 STOCK = "sdpa"
+TRAINING = "mplus_grouped"
 
 
 def grouped(
@@ -54,10 +55,10 @@ def additive_mask(*args: Any, dtype: torch.dtype = torch.float32, **kwargs: Any)
 
 
 @contextmanager
-def grouped_on_cpu(decoder: Decoder, wanted: bool) -> Iterator[None]:
+def grouped_on_cpu(decoder: Decoder) -> Iterator[None]:
     """Have a decoder that computes on a CPU with stock ``sdpa`` attend this way; any other choice of its owner stays."""
     config = decoder.config
-    if not wanted or config._attn_implementation != STOCK or decoder.device.type != "cpu" or torch.is_grad_enabled():
+    if config._attn_implementation != STOCK or decoder.device.type != "cpu" or torch.is_grad_enabled():
         yield
         return
     AttentionInterface.register(NAME, grouped)
@@ -79,3 +80,29 @@ def owners_attention(decoder: Decoder) -> bool:
         return False
     decoder.config._attn_implementation = STOCK
     return True
+
+
+def register_training() -> str:
+    """Make ``matmul_attention`` known to transformers; returns its name for ``set_attn_implementation``."""
+    AttentionInterface.register(TRAINING, matmul_attention)
+    AttentionMaskInterface.register(TRAINING, eager_mask)
+    return TRAINING
+
+
+def matmul_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **unused: Any
+) -> tuple[Tensor, None]:
+    """Training attention for CPUs: queries [B, H, T, E] over keys and values [B, G, S, E], by grouped matmuls in their number type.
+
+    The fused CPU kernel's backward is several times slower at small heads (measured, DESIGN section 2 and RECIPE section 5), and
+    transformers' eager form copies K and V once per query head.
+    """
+    rows, heads, tokens, width = query.shape
+    groups, seen = key.shape[1], key.shape[2]
+    per_group = heads // groups
+    scores = torch.matmul((query * scaling).reshape(rows, groups, per_group * tokens, width), key.transpose(-1, -2))
+    scores = scores.view(rows, groups, per_group, tokens, seen)
+    if attention_mask is not None:
+        scores = scores + attention_mask[:, :, None, :, :seen].to(scores.dtype)
+    chance = scores.softmax(-1).view(rows, groups, per_group * tokens, seen)
+    return torch.matmul(chance, value).view(rows, heads, tokens, width).transpose(1, 2), None

@@ -35,17 +35,15 @@ class PrefixLayer(DynamicLayer):
         room: tokens to reserve behind the prefix.
         storing: False keeps nothing of what passes (training with checkpointing, generation without cache): each
             forward sees the prefix and its own tokens only.
-        in_place: False copies everything for each call, as transformers' growing cache does.
     """
 
     is_compileable = False
 
-    def __init__(self, prefix: int, room: int, storing: bool, in_place: bool = True) -> None:
+    def __init__(self, prefix: int, room: int, storing: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.prefix = prefix
         self.room = room
         self.storing = storing
-        self.in_place = in_place
         self.filled = False
         self.used = prefix
         self.buffered = False
@@ -74,7 +72,7 @@ class PrefixLayer(DynamicLayer):
         self.filled = True
 
     def _may_buffer(self) -> bool:
-        return self.storing and self.in_place and not torch.is_grad_enabled()
+        return self.storing and not torch.is_grad_enabled()
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.filled or self.keys is None or self.values is None:
@@ -146,10 +144,8 @@ class PrefixCache(Cache):
 
     _can_checkpoint_with_cache = True  # a layer that stores nothing gives the same result when recomputed
 
-    def __init__(
-        self, depth: int, prefix: int, *, room: int = GROWTH_TOKENS, storing: bool = True, in_place: bool = True
-    ) -> None:
-        super().__init__(layers=[PrefixLayer(prefix, room, storing, in_place) for _ in range(depth)])
+    def __init__(self, depth: int, prefix: int, *, room: int = GROWTH_TOKENS, storing: bool = True) -> None:
+        super().__init__(layers=[PrefixLayer(prefix, room, storing) for _ in range(depth)])
         self.prefix = prefix
 
     def at(self, layer: int) -> PrefixLayer:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mplus.attach.adapters import Adapters
-from mplus.attach.engine import Engine
 from mplus.attach.families import Decoder, rotate
-from mplus.attach.prefix import Shelf
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.attach.prefix_buffers import Shelf
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
 
 
 @dataclass
@@ -23,7 +23,6 @@ class Attached:
         bos: [L, D], the vector that stands before all memory in each layer.
         position: [D], added to the new memory's rows before every layer of a write (paper section 3.1); None where not trained.
         retriever: None when there is no long-term memory to search.
-        engine: how it is computed; never what.
         shelf: buffers of the last read.
     """
 
@@ -31,16 +30,13 @@ class Attached:
     adapters: Adapters
     bos: Tensor
     position: Tensor | None
-    retriever: LayerRetriever | VoteRetriever | None
-    engine: Engine = field(default_factory=Engine)
+    retriever: PerLayerRetriever | LateInteractionRetriever | None
     shelf: Shelf = field(default_factory=Shelf)
     _bos_kv: dict[str | None, tuple[int, list[tuple[Tensor, Tensor]]]] = field(default_factory=dict)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "engine":
-            self.adapters.fused = value.fused_adapters
-        elif name == "bos":  # another tensor, as in training: its version says nothing
+        if name == "bos":  # another tensor, as in training: its version says nothing
             self._bos_kv, self.shelf = {}, Shelf()
 
     def weights_version(self) -> int:

@@ -16,9 +16,9 @@ from transformers import AttentionInterface
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available, is_torch_flex_attn_available
 
 from mplus.checkpoints.base_models.hub import HubArguments
-from mplus.config import GeometrySettings
 from mplus.errors import InputError
 from mplus.runtime.dtypes import named_dtype, resolve_dtype
+from mplus.settings import GeometrySettings
 
 
 class OpenSettings(GeometrySettings, total=False):
@@ -109,6 +109,11 @@ class OpenArguments:
     hub: HubArguments
     base: str | None
     allow_download: bool
+
+    @property
+    def placement(self) -> dict[str, Any]:
+        """What ``load_decoder`` wants to know."""
+        return {"dtype": self.dtype, "device": self.device, "attention": self.attention, "quantization": self.quantization}
 
 
 def open_arguments(

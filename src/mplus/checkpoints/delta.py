@@ -1,35 +1,36 @@
-"""A stock decoder given memory parts: fresh ones, or those of our own delta format. Knows our file names.
+"""The delta: memory parts stored without their base, or with it, and opened again. Knows our file names, no arithmetic.
 
-Our format is a directory with ``mplus.json`` and ``delta.safetensors`` (adapters, BOS, position, retriever), plus, when the base
-is included, an ordinary transformers checkpoint beside them. Only safetensors and JSON are read.
+A delta is a directory with ``mplus.json`` and ``delta.safetensors`` (adapters, BOS, position, retriever), plus, when the base is included, an
+ordinary transformers checkpoint beside them. Only safetensors and JSON are read; a delta is stored whole or not at all.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from mplus.attach.adapters import Adapters, adapter_names, inject, load_adapter
-from mplus.attach.families import Decoder, round_rotary_to_bfloat16
-from mplus.attach.hooks import Hooks
-from mplus.attach.parts import Attached
-from mplus.checkpoints.base_models.stock import in_one_sentence, load_decoder
-from mplus.checkpoints.fingerprint import decoder_settings, differing, fingerprint, tokenizer_print
-from mplus.checkpoints.load_report import LoadReport
+from mplus.attach.adapters import load_adapter
+from mplus.checkpoints.arguments import OpenArguments
+from mplus.checkpoints.base_models.stock import has_tied_head, in_one_sentence, load_decoder, save_generation_config
+from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
+from mplus.checkpoints.load_report import CheckedTensors
 from mplus.checkpoints.loaded_model import LoadedModel
-from mplus.checkpoints.memory_parts import check_parts
+from mplus.checkpoints.memory_parts import attach_fresh, check_parts
 from mplus.checkpoints.tensors import check_bounds, read_json, read_shapes, read_tensors
-from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError, InputError
-from mplus.retriever import LayerRetriever, VoteRetriever
+from mplus.runtime.atomic import replace_directory, restored
+from mplus.runtime.differences import differing
+from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -37,114 +38,6 @@ FORMAT_VERSION = 1
 RETIRED_ROLE = "look"
 """An adapter that deltas of earlier versions may have; nothing uses it."""
 MANIFEST, DELTA = "mplus.json", "delta.safetensors"
-TRAINING_FREE_VOTE = (0.8, 0.87, 0.94)  # depths whose centred states find best untrained (RECIPE section 4: layers 24-29 of 30)
-WINDOW_BLOCKS = 2
-CALIBRATION = (
-    "The harbour town had two markets. Every Tuesday the fishermen sold their catch before sunrise, and by nine o'clock only the "
-    "bakers were still calling out prices. A function returns the value of its last expression unless a statement says otherwise; "
-    "the caller must check the type of the argument. In 1912 the railway reached the valley, and the population grew from four "
-    "hundred to nearly three thousand within ten years. Water boils at a lower temperature on a mountain because the pressure of "
-    "the air is lower there. 'I did not expect you so early,' she said, and put the letter back into the drawer."
-)
-
-
-def attach_fresh(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    geometry: Geometry | None,
-    *,
-    name: str,
-    key_width: int | None = None,
-    voting: tuple[int, ...] | None = None,
-    window: int = WINDOW_BLOCKS,
-    read_lora: dict[str, Any] | None = None,
-    write_lora: dict[str, Any] | None = None,
-) -> LoadedModel:
-    """Fresh memory parts on a stock decoder.
-
-    Args:
-        key_width: R of a trainable retriever; None for the training-free search (shared retrieval only).
-        voting: layers that vote (shared retrieval); default: three late ones.
-        window: neighbouring blocks the vote judges together.
-        read_lora, write_lora: ``{"r": ..., "lora_alpha": ...}`` of fresh adapters; None for none.
-    """
-    decoder = Decoder(model)
-    if adapter_names(model):
-        raise InputError("the base model carries LoRA adapters already; load it afresh, or merge them first (merge_and_unload)")
-    geometry = geometry or Geometry()
-    check_fits(geometry, decoder)
-    base_print = fingerprint(model.state_dict())
-    model.eval().requires_grad_(False)
-    if geometry.inv_freq_dtype == "bfloat16":
-        round_rotary_to_bfloat16(decoder)
-    bos = bos_vectors(decoder, tokenizer)
-    retriever: LayerRetriever | VoteRetriever | None = None
-    if geometry.reads_ltm and geometry.retrieval == "shared":
-        layers = voting or tuple(sorted({min(decoder.depth - 1, int(share * decoder.depth)) for share in TRAINING_FREE_VOTE}))
-        retriever = VoteRetriever(layers, decoder.width, key_width, window)
-        if key_width is None:
-            retriever.get_buffer("mean").copy_(mean_states(decoder, tokenizer, layers))
-    elif geometry.reads_ltm:
-        retriever = LayerRetriever(decoder.depth, decoder.width, key_width or max(8, decoder.width // 16))
-    if retriever is not None:
-        retriever = retriever.to(device=decoder.device, dtype=decoder.dtype).eval().requires_grad_(False)
-    wanted = {"read": read_lora, "write": write_lora}
-    configs = {role: config for role, config in wanted.items() if config is not None}
-    adapters = add_adapters(model, configs)
-    attached = Attached(decoder, adapters, bos, None, retriever)
-    report = LoadReport(name, used=set(model.state_dict()))
-    return LoadedModel(attached, geometry, tokenizer, name, name, base_print, report, adapter_configs=configs)
-
-
-def add_adapters(model: PreTrainedModel, configs: dict[str, dict[str, Any]]) -> Adapters:
-    """Fresh LoRA sets for the roles in `configs`."""
-    for role, config in configs.items():
-        inject(model, role, config)
-    model.requires_grad_(False)
-    return Adapters(model, **{role: role for role in configs})
-
-
-def check_fits(geometry: Geometry, decoder: Decoder) -> None:
-    """Raise ``GeometryError`` when memory alone fills the decoder's positions."""
-    slots = 1 + geometry.stm_tokens + (geometry.ltm_read_tokens if geometry.ltm else 0)
-    if slots + geometry.chunk_tokens > decoder.positions:
-        limit, why = decoder.limit
-        raise GeometryError(
-            f"memory needs {slots} positions (1 + N + K0) and a chunk {geometry.chunk_tokens}, the model has {limit} ({why}); "
-            "lower stm_tokens, ltm_read_tokens or chunk_tokens"
-        )
-
-
-def bos_vectors(decoder: Decoder, tokenizer: Any) -> Tensor:
-    """[L, D] hidden states that enter each layer at the beginning-of-text token, alone: what attention rests on."""
-    token = getattr(tokenizer, "bos_token_id", None)
-    token = decoder.config.bos_token_id if token is None else token
-    token = decoder.config.eos_token_id if token is None else token
-    token = token[0] if isinstance(token, list) else token
-    return torch.stack([states[0, 0] for states in _entering(decoder, torch.tensor([[token or 0]]))])
-
-
-def mean_states(decoder: Decoder, tokenizer: Any, layers: tuple[int, ...]) -> Tensor:
-    """[V, D] mean normalised hidden states entering `layers`, over a short built-in text (random tokens without a tokenizer)."""
-    if tokenizer is not None:
-        ids = torch.tensor([tokenizer(CALIBRATION, add_special_tokens=False)["input_ids"]])
-    else:
-        ids = torch.randint(0, decoder.config.vocab_size, (1, 128), generator=torch.Generator().manual_seed(0))
-    states = _entering(decoder, ids)
-    return torch.stack([decoder.normed(layer, states[layer])[0].float().mean(0) for layer in layers])
-
-
-def _entering(decoder: Decoder, ids: Tensor) -> list[Tensor]:
-    taken: dict[int, Tensor] = {}
-
-    def keep(layer: int, hidden: Tensor) -> None:
-        taken[layer] = hidden.clone()
-
-    with torch.no_grad(), Hooks() as hooks:
-        for layer in range(decoder.depth):
-            hooks.before_layer(decoder, layer, partial(keep, layer))
-        decoder.body(input_ids=ids.to(decoder.device), use_cache=False)
-    return [taken[layer] for layer in range(decoder.depth)]
 
 
 def is_delta(directory: Path) -> bool:
@@ -153,26 +46,23 @@ def is_delta(directory: Path) -> bool:
 
 
 def load_delta(
-    directory: Path,
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-    attention: str | None,
-    quantization: Any = None,
-    overrides: dict[str, Any],
-    locate_base: Callable[[str], Path],
+    directory: Path, asked: OpenArguments, *, overrides: dict[str, Any], locate_base: Callable[[str], Path]
 ) -> LoadedModel:
-    """Open a delta and the base it names, or a directory that holds both."""
+    """Open a delta and the base it names, or a directory that holds both.
+
+    Args:
+        overrides: fields of the geometry to replace.
+    """
     manifest = read_json(directory / MANIFEST)
     if manifest.get("format") != FORMAT_VERSION:
         raise CheckpointError(
             f"{directory} has delta format {manifest.get('format')!r:.60}, this version of mplus reads {FORMAT_VERSION}; update mplus"
         )
-    stated = _Stated.of(manifest, directory, overrides)
+    stated = _DeltaManifest.of(manifest, directory, overrides)
     _check_bounds(stated, directory)
     base_path = directory if stated.base_name == "." else locate_base(stated.base_name)
-    model, tokenizer = load_decoder(str(base_path), dtype=dtype, device=device, attention=attention, quantization=quantization)
-    if quantization is None:  # else the weights are others by intention
+    model, tokenizer = load_decoder(str(base_path), **asked.placement)
+    if asked.quantization is None:  # else the weights are others by intention
         _check_same_base(stated, fingerprint(model.state_dict()))
     _check_prints(stated, model.config, tokenizer, base_path)
     try:
@@ -188,7 +78,7 @@ def load_delta(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stated:
+class _DeltaManifest:
     """The manifest of a delta, its types checked."""
 
     name: str
@@ -201,14 +91,12 @@ class _Stated:
     chat_template: str | None
 
     @classmethod
-    def of(cls, manifest: dict[str, Any], directory: Path, overrides: dict[str, Any]) -> _Stated:
+    def of(cls, manifest: dict[str, Any], directory: Path, overrides: dict[str, Any]) -> _DeltaManifest:
         try:
             base, configs, vote = manifest["base"], manifest["adapters"], manifest["retriever"]
             texts = (base["name"], base["fingerprint"], manifest["name"])
-            optional = (base.get("tokenizer"), manifest.get("chat_template"))
-            if not all(isinstance(text, str) for text in texts) or not all(
-                isinstance(text, (str, type(None))) for text in optional
-            ):
+            texts += tuple(text for text in (base.get("tokenizer"), manifest.get("chat_template")) if text is not None)
+            if not all(isinstance(text, str) for text in texts):
                 raise TypeError("texts where there are other values")
             if not set(configs) <= {"read", "write", RETIRED_ROLE} or not isinstance(base.get("settings"), (dict, type(None))):
                 raise TypeError("adapters and settings as mplus writes them")
@@ -220,7 +108,7 @@ class _Stated:
             if vote is not None and vote["kind"] not in ("vote", "per_layer"):
                 raise TypeError(f"a retriever of kind vote or per_layer, has {vote['kind']!r:.40}")
             parts["voting"] = vote["voting"] if vote is not None and vote["kind"] == "vote" else None
-            geometry = make_geometry(**manifest["geometry"])
+            geometry = Geometry(**manifest["geometry"])
         except (KeyError, TypeError, AttributeError, GeometryError) as error:
             raise CheckpointError(f"{directory / MANIFEST} lacks {error}; get an undamaged copy") from None
         return cls(
@@ -235,7 +123,7 @@ class _Stated:
         )
 
 
-def _check_bounds(stated: _Stated, directory: Path) -> None:
+def _check_bounds(stated: _DeltaManifest, directory: Path) -> None:
     """Raise ``CheckpointError`` where a rank or width is larger than the tensors beside it."""
     sizes: dict[str, Any] = {"key_width": stated.parts["key_width"]}
     sizes |= {f"{name}.r": part.get("r") for name, part in stated.parts.items() if isinstance(part, dict)}
@@ -245,7 +133,7 @@ def _check_bounds(stated: _Stated, directory: Path) -> None:
         raise CheckpointError(f"{directory / MANIFEST} does not fit its tensors: {error}; get an undamaged copy") from None
 
 
-def _check_same_base(stated: _Stated, found: str) -> None:
+def _check_same_base(stated: _DeltaManifest, found: str) -> None:
     if found != stated.base_print:
         raise CheckpointError(
             f"delta {stated.name!r:.80} was trained on other weights of {stated.base_name!r:.200} (fingerprint {stated.base_print[:12]}, "
@@ -254,15 +142,15 @@ def _check_same_base(stated: _Stated, found: str) -> None:
         )
 
 
-def _check_prints(stated: _Stated, config: Any, tokenizer: Any, base: Path) -> None:
+def _check_prints(stated: _DeltaManifest, config: Any, tokenizer: Any, base: Path) -> None:
     """Compare what weights do not show: settings and tokenizer of the base."""
     if stated.settings is None:
         log.warning("delta %r notes only the weights of its base; store it again to note settings and tokenizer too", stated.name)
         return
-    told = differing(stated.settings, decoder_settings(config))
-    if told is not None:
+    difference = differing(stated.settings, decoder_settings(config))
+    if difference is not None:
         raise CheckpointError(
-            f"delta {stated.name!r:.80} belongs to another configuration of its base: in {base / 'config.json'} {told}; "
+            f"delta {stated.name!r:.80} belongs to another configuration of its base: in {base / 'config.json'} {difference}; "
             "undo that change or train a delta for this base"
         )
     if stated.tokenizer_print is not None and stated.tokenizer_print != tokenizer_print(tokenizer):
@@ -273,41 +161,30 @@ def _check_prints(stated: _Stated, config: Any, tokenizer: Any, base: Path) -> N
         )
 
 
-def _fill_delta(loaded: LoadedModel, tensors: dict[str, Tensor], directory: Path) -> None:
-    attached, report = loaded.attached, LoadReport(str(directory))
+def _fill_delta(loaded: LoadedModel, stored: dict[str, Tensor], directory: Path) -> None:
+    attached, tensors = loaded.attached, CheckedTensors(str(directory), stored)
     targets = delta_tensors(loaded)
     for name, target in targets.items():
-        if name not in tensors:
-            report.missing.append(name)
-        else:
-            report.check_tensor(name, tensors[name], tuple(target.shape))
-    position = tensors.get("position")
-    if position is not None:
-        report.check_tensor("position", position, (attached.decoder.width,))
-    report.unused = dict.fromkeys(
-        (name for name in tensors if name.startswith(f"adapter.{RETIRED_ROLE}.")), "there is no second look any more"
-    )
-    if not loaded.geometry.reads_ltm:
-        report.unused |= dict.fromkeys(
-            (name for name in tensors if name.startswith("retriever.")), "long-term memory is switched off"
-        )
-    report.extra = sorted(set(tensors) - report.used - set(report.unused))
-    report.raise_if_bad()
+        tensors.take(name, tuple(target.shape))
+    position = tensors.take("position", (attached.decoder.width,)) if "position" in stored else None
+    tensors.leave((f"adapter.{RETIRED_ROLE}.",), "there is no second look any more")
+    if not loaded.geometry.sizes.reads_ltm:
+        tensors.leave(("retriever.",), "long-term memory is switched off")
+    loaded.report = tensors.finished()
     for role in loaded.adapter_configs:
         prefix = f"adapter.{role}."
-        load_adapter(
-            attached.decoder.model, role, {key.removeprefix(prefix): tensors[key] for key in targets if key.startswith(prefix)}
-        )
-    attached.bos.copy_(tensors["bos"])
+        own = {key.removeprefix(prefix): stored[key] for key in targets if key.startswith(prefix)}
+        load_adapter(attached.decoder.model, role, own)
+    attached.bos.copy_(stored["bos"])
     attached.position = None if position is None else position.to(attached.bos)
     if attached.retriever is not None:
         prefix = "retriever."
-        state = {key.removeprefix(prefix): value.to(attached.bos) for key, value in tensors.items() if key.startswith(prefix)}
+        state = {key.removeprefix(prefix): value.to(attached.bos) for key, value in stored.items() if key.startswith(prefix)}
         attached.retriever.load_state_dict(state, strict=True)
-    loaded.report = report
 
 
 def delta_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
+    """The memory parts of a model by their names in a delta; the tensors themselves."""
     attached = loaded.attached
     out = {"bos": attached.bos}
     if attached.position is not None:
@@ -318,3 +195,96 @@ def delta_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
     for role in loaded.adapter_configs:
         out.update({f"adapter.{role}.{name}": value for name, value in own.items() if ".lora_" in name and f".{role}." in name})
     return out
+
+
+def save_delta(loaded: LoadedModel, directory: Path, *, include_base: bool, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Store the memory parts, atomically; with `include_base` everything needed to open them.
+
+    Raises:
+        InputError: `directory` holds something that is not a delta, or the model is a published one, which has no delta.
+        CheckpointError: it cannot be written; what was there is unchanged.
+    """
+    if loaded.initial is not None:
+        raise InputError(
+            f"{loaded.name!r} is a published model, whose files are the only form it has; copy its directory instead"
+        )
+    if include_base and getattr(loaded.attached.decoder.model, "is_quantized", False):
+        raise InputError(
+            "the base is quantised, which only its own files can express; store the memory parts alone (include_base=False)"
+        )
+    directory = place_for_model(directory)
+    restored(directory)
+    if directory.exists() and any(directory.iterdir()) and not is_delta(directory):
+        raise InputError(f"{directory} holds files but no delta; choose an empty or new directory")
+    if not include_base and _is_same(Path(loaded.base_name), directory):
+        raise InputError(
+            f"{directory} holds the base that these memory parts need, and would lose it; choose another directory or include_base=True"
+        )
+    try:
+        with replace_directory(directory) as aside:
+            tensors = {name: value.detach().to(dtype).cpu().contiguous().clone() for name, value in delta_tensors(loaded).items()}
+            save_file(tensors, aside / DELTA)
+            if include_base:
+                _save_base(loaded, aside)
+            text = json.dumps(_manifest(loaded, include_base), indent=1)
+            (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"model not stored in {directory}: {error}; what was there is unchanged") from None
+
+
+def _is_same(base: Path, directory: Path) -> bool:
+    try:
+        return base.samefile(directory)
+    except (OSError, ValueError):  # a name or hub id, or nothing there yet
+        return False
+
+
+def place_for_model(directory: Path) -> Path:
+    """Where a model is really stored: with ``~`` and a link followed.
+
+    Raises:
+        InputError: a file is there.
+    """
+    try:
+        directory = directory.expanduser()
+        directory = directory.resolve() if directory.is_symlink() else directory
+        is_file = directory.exists() and not directory.is_dir()
+    except (OSError, RuntimeError, ValueError):
+        raise InputError(f"{str(directory)!r:.200} cannot be the path of a directory; choose another") from None
+    if is_file:
+        raise InputError(f"{directory} is a file, a model needs a directory of its own; choose another path")
+    return directory
+
+
+def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
+    retriever = loaded.attached.retriever
+    return {
+        "format": FORMAT_VERSION,
+        "name": loaded.name,
+        "base": {
+            "name": "." if include_base else loaded.base_name,
+            "fingerprint": loaded.base_fingerprint,
+            "settings": decoder_settings(loaded.attached.decoder.config),
+            "tokenizer": tokenizer_print(loaded.tokenizer),
+        },
+        "geometry": loaded.geometry.flat(),
+        "adapters": loaded.adapter_configs,
+        "retriever": None if retriever is None else retriever.spec,
+        **({} if loaded.chat_template is None else {"chat_template": loaded.chat_template}),
+    }
+
+
+def _save_base(loaded: LoadedModel, directory: Path) -> None:
+    model = loaded.attached.decoder.model
+    plain = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items() if ".lora_" not in name}
+    config = copy.deepcopy(model.config)
+    config.tie_word_embeddings = has_tied_head(model)  # what is, whatever the base's own config says
+    if config.tie_word_embeddings:
+        plain.pop("lm_head.weight", None)
+    save_file(
+        {name: value.contiguous() for name, value in plain.items()}, directory / "model.safetensors", metadata={"format": "pt"}
+    )
+    config.save_pretrained(directory)
+    save_generation_config(model, directory)
+    if loaded.tokenizer is not None:
+        loaded.tokenizer.save_pretrained(directory)

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from mplus.attach.adapters import TARGETS
 from mplus.checkpoints.base_models.stock import has_tied_head, save_generation_config
-from mplus.checkpoints.directories import replace_directory
+from mplus.checkpoints.delta import place_for_model
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.published import READ, WRITE, geometry_of, is_published
-from mplus.checkpoints.storing import place_for_model
 from mplus.checkpoints.tensors import read_json, read_tensors
-from mplus.config import Geometry
 from mplus.errors import CheckpointError, InputError
-from mplus.retriever import LayerRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.runtime.atomic import replace_directory
+from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -79,31 +79,31 @@ def published_config(loaded: LoadedModel) -> dict[str, Any]:
     """
     geometry, source = loaded.geometry, _source(loaded)
     config = dict(source) if source is not None else _plain_config(loaded)
-    new = geometry.new_tokens
-    read = geometry.ltm_read_tokens if geometry.ltm else 0
-    if geometry.stm_tokens % new or read % new:
+    new = geometry.sizes.new_tokens
+    read = geometry.sizes.ltm_read_tokens if geometry.sizes.ltm else 0
+    if geometry.sizes.stm_tokens % new or read % new:
         raise InputError(
-            f"the published form counts memory in blocks of K = {new}; N ({geometry.stm_tokens}) and K0 ({read}) must be multiples"
+            f"the published form counts memory in blocks of K = {new}; N ({geometry.sizes.stm_tokens}) and K0 ({read}) must be multiples"
         )
     lora = loaded.adapter_configs[_write_name(loaded)]
     config |= {
         "num_tokens": new,
-        "num_blocks": (geometry.stm_tokens + read) // new,
+        "num_blocks": (geometry.sizes.stm_tokens + read) // new,
         "num_ltm_blocks": read // new,
         "add_bos_embedding": True,
         "add_decoder_lora": loaded.attached.adapters.read != loaded.attached.adapters.write,
-        "drop_memory_per_layer": geometry.drop == "per_layer",
+        "drop_memory_per_layer": geometry.write.drop == "per_layer",
         "lora_config": {"lora_dropout": 0.0, "target_modules": list(TARGETS), **config.get("lora_config", {}), **lora},
     }
     retriever = loaded.attached.retriever
-    if isinstance(retriever, LayerRetriever):
+    if isinstance(retriever, PerLayerRetriever):
         depth = 2 if isinstance(retriever.key_proj[0], nn.Sequential) else 1
         config |= {"selector_hidden_dim": retriever.key_width, "num_selector_layers": depth}
-    if geometry.eviction == "countdown":
+    if geometry.quirks.eviction == "countdown":
         config |= {
-            "update_ltm_frequency": geometry.merge_every_writes,
-            "initial_rf_when_moving_stm_to_ltm": geometry.initial_recall_frequency,
-            "decay_frequency": geometry.recall_decay,
+            "update_ltm_frequency": geometry.quirks.merge_every_writes,
+            "initial_rf_when_moving_stm_to_ltm": geometry.quirks.initial_recall_frequency,
+            "decay_frequency": geometry.quirks.recall_decay,
         }
     _check(geometry, geometry_of(config))
     return config
@@ -123,7 +123,7 @@ def published_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
     out["bos_embedding"] = attached.bos[:, None]
     position = torch.zeros_like(attached.bos[0]) if attached.position is None else attached.position
     out["new_memory_positional_emb"] = position[None, None]
-    if isinstance(attached.retriever, LayerRetriever):
+    if isinstance(attached.retriever, PerLayerRetriever):
         for name, value in attached.retriever.state_dict().items():
             kind, layer, rest = name.split(".", 2)
             out[f"model.layers.{layer}.self_attn.{kind}.{rest}"] = value
@@ -138,11 +138,11 @@ def _memory(loaded: LoadedModel) -> dict[str, Tensor]:
         parts = (initial.ltm, initial.ltm_keys, initial.ltm_ages, initial.ltm_frequencies)
     else:
         out = {
-            "memory": torch.zeros(decoder.depth, geometry.stm_tokens, decoder.width, dtype=decoder.dtype),
+            "memory": torch.zeros(decoder.depth, geometry.sizes.stm_tokens, decoder.width, dtype=decoder.dtype),
             "initialized": torch.tensor(0, dtype=torch.uint8),
         }
         retriever = loaded.attached.retriever
-        width = retriever.key_width if isinstance(retriever, LayerRetriever) else 0
+        width = retriever.key_width if isinstance(retriever, PerLayerRetriever) else 0
         each: list[list[Tensor]] = [
             [torch.zeros(0, decoder.width, dtype=decoder.dtype)] * decoder.depth,
             [torch.zeros(0, width, dtype=decoder.dtype)] * decoder.depth,
@@ -150,7 +150,7 @@ def _memory(loaded: LoadedModel) -> dict[str, Tensor]:
             [torch.zeros(0)] * decoder.depth,
         ]
         parts = (each[0], each[1], each[2], each[3])
-    if geometry.ltm:
+    if geometry.sizes.ltm:
         for name, values in zip(("ltm", "ltm_keys", "ltm_ages", "ltm_recall_frequencies"), parts, strict=True):
             out |= {f"{name}.{layer}": value for layer, value in enumerate(values)}
     return out
@@ -159,7 +159,7 @@ def _memory(loaded: LoadedModel) -> dict[str, Tensor]:
 def _unused(loaded: LoadedModel) -> dict[str, Tensor]:
     """What the model's own published checkpoint holds beside what is used here (``encoder_query_proj``), if it is still there."""
     names = [name for name in loaded.report.unused if ".encoder_query_proj." in name]
-    if not names or not loaded.geometry.ltm or _source(loaded) is None:
+    if not names or not loaded.geometry.sizes.ltm or _source(loaded) is None:
         return {}
     tensors = read_tensors(Path(loaded.base_name))
     return {name: tensors[name] for name in names if name in tensors}
@@ -184,7 +184,7 @@ def _plain_config(loaded: LoadedModel) -> dict[str, Any]:
     rotary = config.get("rope_parameters") or {}
     if "rope_theta" in rotary:
         config["rope_theta"] = rotary["rope_theta"]
-    config["architectures"] = ["MPlus" if loaded.geometry.ltm else "MemoryLLM"]
+    config["architectures"] = ["MPlus" if loaded.geometry.sizes.ltm else "MemoryLLM"]
     return config
 
 
@@ -201,10 +201,10 @@ def _write_name(loaded: LoadedModel) -> str:
 
 
 def _check(own: Geometry, published: Geometry) -> None:
-    for name, value in own.model_dump().items():
-        there = getattr(published, name)
-        unused = name == "neighbour_blocks" and own.retrieval == "per_layer"  # there every token is found alone
-        if name in NOT_STORED or value == there or unused or (not own.ltm and name.startswith(("ltm_", "neighbour"))):
+    for name, value in own.flat().items():
+        there = published.flat()[name]
+        unused = name == "neighbour_blocks" and not own.read.is_shared  # there every token is found alone
+        if name in NOT_STORED or value == there or unused or (not own.sizes.ltm and name.startswith(("ltm_", "neighbour"))):
             continue
         if name in POLICIES:
             log.warning("%s is %r here; whoever opens the published form gets %r", name, value, there)

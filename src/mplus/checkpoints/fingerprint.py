@@ -104,10 +104,3 @@ def _tokenizer_parts(tokenizer: Any) -> dict[str, Any]:
             parts["normaliser"] = rules["normalizer"]
         parts["merges"] = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
     return parts
-
-
-def differing(stored: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """The settings that differ, as words ("rms_norm_eps was 1e-05, is 1e-06"), or None. A setting that one side lacks counts."""
-    names = sorted(name for name in {*stored, *here} if stored.get(name) != here.get(name))
-    told = [f"{name} was {stored.get(name)!r:.60}, is {here.get(name)!r:.60}" for name in names]
-    return None if not told else "; ".join(told[:4]) + (f" and {len(told) - 4} more" if len(told) > 4 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -61,6 +62,51 @@ class LoadReport:
                 f"checkpoint {self.source} cannot be loaded; {found}; get an undamaged copy of the whole checkpoint"
             )
         log.info("%s: %d tensors used, %d deliberately unused", self.source, len(self.used), len(self.unused))
+
+
+class CheckedTensors:
+    """Tensors of a checkpoint by name; each is noted in a report when it is taken.
+
+    Args:
+        source: where they came from.
+        dtype, device: what they are brought to unless told otherwise; None: as they are.
+    """
+
+    def __init__(
+        self, source: str, tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = None, device: torch.device | None = None
+    ) -> None:
+        self.report = LoadReport(source)
+        self._tensors, self.dtype, self.device = tensors, dtype, device
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def take(
+        self, name: str, shape: tuple[int, ...] | None, *, dtype: torch.dtype | None = None, device: torch.device | None = None
+    ) -> Tensor | None:
+        """A tensor of this shape (None: any); None where it is missing. Faults wait in the report."""
+        if name not in self._tensors:
+            self.report.missing.append(name)
+            return None
+        self.report.check_tensor(name, self._tensors[name], shape)
+        return self._tensors[name].to(device=device or self.device, dtype=dtype or self.dtype)
+
+    def leave(self, prefixes: tuple[str, ...], reason: str) -> None:
+        """Note tensors that are not needed."""
+        self.report.unused |= dict.fromkeys((name for name in self._tensors if name.startswith(prefixes)), reason)
+
+    def finished(self) -> LoadReport:
+        """The report, when everything was taken or left.
+
+        Raises:
+            CheckpointError: a tensor is missing, unknown, misshapen or not finite.
+        """
+        self.report.extra = sorted(set(self._tensors) - self.report.used - set(self.report.unused))
+        self.report.raise_if_bad()
+        return self.report
 
 
 def _listed(kind: str, names: list[str], *, between: str = ", ") -> str:

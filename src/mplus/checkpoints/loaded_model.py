@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mplus.attach.parts import Attached
 from mplus.checkpoints.load_report import LoadReport
-from mplus.config import Geometry
+from mplus.settings import Geometry
 
 
 @dataclass

@@ -14,13 +14,13 @@ from mplus.checkpoints.arguments import OpenArguments, open_arguments, without_t
 from mplus.checkpoints.base_models.base import BASES, locate
 from mplus.checkpoints.base_models.loaded_base import check_unchanged, is_loaded, note_user, place, plain_decoder
 from mplus.checkpoints.base_models.stock import check_files, load_decoder
-from mplus.checkpoints.delta import attach_fresh, is_delta, load_delta
+from mplus.checkpoints.delta import is_delta, load_delta
 from mplus.checkpoints.loaded_model import LoadedModel
-from mplus.checkpoints.memory_parts import check_parts
+from mplus.checkpoints.memory_parts import attach_fresh, check_parts
 from mplus.checkpoints.published import is_published, load_published
 from mplus.checkpoints.tensors import read_json
-from mplus.config import Geometry
 from mplus.errors import BaseModelMissingError, CheckpointError, InputError
+from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +48,7 @@ def open_checkpoint(path_or_id: str | Path, *, settings: dict[str, Any], **argum
     known = name in BASES and is_delta(ASSETS / name)
     directory = ASSETS / name if known else locate(name, asked.hub)
     if is_delta(directory):
-        return load_delta(
-            directory,
-            dtype=asked.dtype,
-            device=asked.device,
-            attention=asked.attention,
-            quantization=asked.quantization,
-            overrides=overrides,
-            locate_base=lambda base: _locate_base(base, directory, asked),
-        )
+        return load_delta(directory, asked, overrides=overrides, locate_base=lambda base: _locate_base(base, directory, asked))
     check_files(directory)
     config = read_json(directory / "config.json")
     if is_published(config):
@@ -64,7 +56,7 @@ def open_checkpoint(path_or_id: str | Path, *, settings: dict[str, Any], **argum
             raise InputError(
                 "quantization_config is for stock decoders, this is a published model; leave it out and choose a dtype"
             )
-        return load_published(directory, dtype=asked.dtype, device=asked.device, attention=asked.attention, overrides=overrides)
+        return load_published(directory, asked, overrides=overrides)
     raise CheckpointError(
         f"{name} is a plain {str(config.get('model_type', 'unknown'))[:60]!r} model without memory parts; "
         "use MPlusModel.from_base to give it fresh ones"
@@ -87,13 +79,11 @@ def open_base(
         path = locate(str(base), asked.hub)
         if is_delta(path):
             raise InputError(f"{base} has memory parts already; open it with MPlusModel.from_pretrained")
-        model, found = load_decoder(
-            str(path), dtype=asked.dtype, device=asked.device, attention=asked.attention, quantization=asked.quantization
-        )
+        model, found = load_decoder(str(path), **asked.placement)
         tokenizer, name = tokenizer or found, str(base)
     checked = check_parts(parts, int(model.config.num_hidden_layers))
     changes = [part for part in ("read_lora", "write_lora") if checked.get(part) is not None]
-    changes += ["inv_freq_dtype"] if geometry is not None and geometry.inv_freq_dtype == "bfloat16" else []
+    changes += ["inv_freq_dtype"] if geometry is not None and geometry.quirks.inv_freq_dtype == "bfloat16" else []
     if not adapter_names(model):  # else the next line says so
         check_unchanged(model, changes)
     loaded = attach_fresh(model, tokenizer, geometry, name=name, **checked)

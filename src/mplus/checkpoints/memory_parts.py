@@ -1,19 +1,140 @@
-"""Settings of memory parts, checked before anything is built: who votes, key width, LoRA. Knows no tensors and no files."""
+"""Memory parts of a stock decoder: their settings, checked before anything is built, and fresh ones. Knows no files."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from mplus.attach.adapters import TARGETS
-from mplus.config import Geometry
-from mplus.errors import InputError
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from mplus.attach.adapters import TARGETS, Adapters, adapter_names, inject
+from mplus.attach.families import Decoder, round_rotary_to_bfloat16
+from mplus.attach.hooks import Hooks
+from mplus.attach.parts import Attached
+from mplus.checkpoints.fingerprint import fingerprint
+from mplus.checkpoints.load_report import LoadReport
+from mplus.checkpoints.loaded_model import LoadedModel
+from mplus.errors import GeometryError, InputError
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.runtime.suggest import nearest
+from mplus.settings import PATHS, Geometry
 
 NAMES = ("key_width", "voting", "window", "read_lora", "write_lora")
 WIDEST_WINDOW = 1024
 LORA = ("r", "lora_alpha", "target_modules")
+TRAINING_FREE_VOTE = (0.8, 0.87, 0.94)  # depths whose centred states find best untrained (RECIPE section 4: layers 24-29 of 30)
+WINDOW_BLOCKS = 2
+CALIBRATION = (
+    "The harbour town had two markets. Every Tuesday the fishermen sold their catch before sunrise, and by nine o'clock only the "
+    "bakers were still calling out prices. A function returns the value of its last expression unless a statement says otherwise; "
+    "the caller must check the type of the argument. In 1912 the railway reached the valley, and the population grew from four "
+    "hundred to nearly three thousand within ten years. Water boils at a lower temperature on a mountain because the pressure of "
+    "the air is lower there. 'I did not expect you so early,' she said, and put the letter back into the drawer."
+)
+
+
+def attach_fresh(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    geometry: Geometry | None,
+    *,
+    name: str,
+    key_width: int | None = None,
+    voting: tuple[int, ...] | None = None,
+    window: int = WINDOW_BLOCKS,
+    read_lora: dict[str, Any] | None = None,
+    write_lora: dict[str, Any] | None = None,
+) -> LoadedModel:
+    """Fresh memory parts on a stock decoder.
+
+    Args:
+        key_width: R of a trainable retriever; None for the training-free search (shared retrieval only).
+        voting: layers that vote (shared retrieval); default: three late ones.
+        window: neighbouring blocks the vote judges together.
+        read_lora, write_lora: ``{"r": ..., "lora_alpha": ...}`` of fresh adapters; None for none.
+    """
+    decoder = Decoder(model)
+    if adapter_names(model):
+        raise InputError("the base model carries LoRA adapters already; load it afresh, or merge them first (merge_and_unload)")
+    geometry = geometry or Geometry()
+    check_fits(geometry, decoder)
+    base_print = fingerprint(model.state_dict())
+    model.eval().requires_grad_(False)
+    if geometry.quirks.inv_freq_dtype == "bfloat16":
+        round_rotary_to_bfloat16(decoder)
+    bos = bos_vectors(decoder, tokenizer)
+    retriever: PerLayerRetriever | LateInteractionRetriever | None = None
+    if geometry.sizes.reads_ltm and geometry.read.is_shared:
+        layers = voting or tuple(sorted({min(decoder.depth - 1, int(share * decoder.depth)) for share in TRAINING_FREE_VOTE}))
+        retriever = LateInteractionRetriever(layers, decoder.width, key_width, window)
+        if key_width is None:
+            retriever.get_buffer("mean").copy_(mean_states(decoder, tokenizer, layers))
+    elif geometry.sizes.reads_ltm:
+        retriever = PerLayerRetriever(decoder.depth, decoder.width, key_width or max(8, decoder.width // 16))
+    if retriever is not None:
+        retriever = retriever.to(device=decoder.device, dtype=decoder.dtype).eval().requires_grad_(False)
+    wanted = {"read": read_lora, "write": write_lora}
+    configs = {role: config for role, config in wanted.items() if config is not None}
+    adapters = add_adapters(model, configs)
+    attached = Attached(decoder, adapters, bos, None, retriever)
+    report = LoadReport(name, used=set(model.state_dict()))
+    return LoadedModel(attached, geometry, tokenizer, name, name, base_print, report, adapter_configs=configs)
+
+
+def add_adapters(model: PreTrainedModel, configs: dict[str, dict[str, Any]]) -> Adapters:
+    """Fresh LoRA sets for the roles in `configs`."""
+    for role, config in configs.items():
+        inject(model, role, config)
+    model.requires_grad_(False)
+    return Adapters(model, **{role: role for role in configs})
+
+
+def check_fits(geometry: Geometry, decoder: Decoder) -> None:
+    """Raise ``GeometryError`` when memory alone fills the decoder's positions."""
+    slots = 1 + geometry.sizes.stm_tokens + (geometry.sizes.ltm_read_tokens if geometry.sizes.ltm else 0)
+    if slots + geometry.sizes.chunk_tokens > decoder.positions:
+        limit, why = decoder.limit
+        raise GeometryError(
+            f"memory needs {slots} positions (1 + N + K0) and a chunk {geometry.sizes.chunk_tokens}, the model has {limit} ({why}); "
+            "lower stm_tokens, ltm_read_tokens or chunk_tokens"
+        )
+
+
+def bos_vectors(decoder: Decoder, tokenizer: Any) -> Tensor:
+    """[L, D] hidden states that enter each layer at the beginning-of-text token, alone: what attention rests on."""
+    token = getattr(tokenizer, "bos_token_id", None)
+    token = decoder.config.bos_token_id if token is None else token
+    token = decoder.config.eos_token_id if token is None else token
+    token = token[0] if isinstance(token, list) else token
+    return torch.stack([states[0, 0] for states in _entering(decoder, torch.tensor([[token or 0]]))])
+
+
+def mean_states(decoder: Decoder, tokenizer: Any, layers: tuple[int, ...]) -> Tensor:
+    """[V, D] mean normalised hidden states entering `layers`, over a short built-in text (random tokens without a tokenizer)."""
+    if tokenizer is not None:
+        ids = torch.tensor([tokenizer(CALIBRATION, add_special_tokens=False)["input_ids"]])
+    else:
+        ids = torch.randint(0, decoder.config.vocab_size, (1, 128), generator=torch.Generator().manual_seed(0))
+    states = _entering(decoder, ids)
+    return torch.stack([decoder.normed(layer, states[layer])[0].float().mean(0) for layer in layers])
+
+
+def _entering(decoder: Decoder, ids: Tensor) -> list[Tensor]:
+    taken: dict[int, Tensor] = {}
+
+    def keep(layer: int, hidden: Tensor) -> None:
+        taken[layer] = hidden.clone()
+
+    with torch.no_grad(), Hooks() as hooks:
+        for layer in range(decoder.depth):
+            hooks.before_layer(decoder, layer, partial(keep, layer))
+        decoder.body(input_ids=ids.to(decoder.device), use_cache=False)
+    return [taken[layer] for layer in range(decoder.depth)]
 
 
 def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
@@ -26,11 +147,11 @@ def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
         InputError: an unknown part, or a value that no such part can have.
     """
     for name in parts:
-        if name in Geometry.model_fields:
+        if name in PATHS:
             raise InputError(f"{name} is a size or rule of the memory; give geometry=Geometry({name}={parts[name]!r:.40})")
         if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            near = nearest(name, NAMES, cutoff=0.6)
+            hint = f"did you mean {near}? " if near else ""
             raise InputError(f"there is no memory part {name!r:.60}; {hint}known: {', '.join(NAMES)}")
     checked = dict(parts)
     for name in ("key_width", "window"):

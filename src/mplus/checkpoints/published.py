@@ -6,25 +6,27 @@ Arithmetic and names as recorded from the reference (K = ``num_tokens``; S and K
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mplus.attach.adapters import Adapters, inject
 from mplus.attach.families import Decoder, round_rotary_to_bfloat16
 from mplus.attach.parts import Attached
+from mplus.checkpoints.arguments import OpenArguments
 from mplus.checkpoints.base_models.stock import in_one_sentence, load_generation_config, load_tokenizer
 from mplus.checkpoints.fingerprint import fingerprint
-from mplus.checkpoints.load_report import LoadReport
+from mplus.checkpoints.load_report import CheckedTensors
 from mplus.checkpoints.loaded_model import InitialMemory, LoadedModel
 from mplus.checkpoints.tensors import check_bounds, read_json, read_tensors
-from mplus.config import Geometry, make_geometry
 from mplus.errors import CheckpointError, GeometryError
-from mplus.retriever import LayerRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.settings import Geometry
 
 WRITE, READ = "default", "decoder_adapter"
 OWN_KEYS = (
@@ -59,7 +61,7 @@ def geometry_of(config: dict[str, Any]) -> Geometry:
     read_blocks = int(config.get("num_ltm_blocks", 0) or 0)
     has_ltm = read_blocks > 0
     rounded = has_ltm and int(config["hidden_size"]) == TRAINED_ROTARY_BF16_WIDTH
-    return make_geometry(
+    return Geometry(
         new_tokens=new,
         stm_tokens=new * (int(config["num_blocks"]) - read_blocks),
         ltm_read_tokens=new * read_blocks,
@@ -83,9 +85,7 @@ def geometry_of(config: dict[str, Any]) -> Geometry:
     )
 
 
-def load_published(
-    directory: Path, *, dtype: torch.dtype, device: torch.device, overrides: dict[str, Any], attention: str | None = None
-) -> LoadedModel:
+def load_published(directory: Path, asked: OpenArguments, *, overrides: dict[str, Any]) -> LoadedModel:
     """Open a published checkpoint directory.
 
     Args:
@@ -95,13 +95,11 @@ def load_published(
         CheckpointError: any tensor missing, unknown, misshapen or not finite (the first of each kind are named, the rest counted).
     """
     config = read_json(directory / "config.json")
-    tensors = read_tensors(directory)
-    report = LoadReport(str(directory))
+    stored = read_tensors(directory)
     try:
         own = geometry_of(config)
-        model = _empty_model(config, tensors)
-        depth, width = model.config.num_hidden_layers, model.config.hidden_size
-        retriever = _empty_retriever(config, depth, width) if own.ltm else None
+        model = _empty_model(config, stored)
+        retriever = _empty_retriever(config, model) if own.sizes.ltm else None
     except SENSELESS as error:
         first = (str(error).strip().splitlines() or [""])[0][:240]
         raise CheckpointError(
@@ -110,52 +108,50 @@ def load_published(
     geometry = own.changed(**overrides)
     tokenizer = load_tokenizer(directory)
     with in_one_sentence(f"the published model in {directory}"):
-        return _filled(directory, config, tensors, model, tokenizer, geometry, retriever, report, dtype, device, attention)
+        if model.config.tie_word_embeddings and "model.embed_tokens.weight" in stored:
+            stored.setdefault("lm_head.weight", stored["model.embed_tokens.weight"])
+        tensors = CheckedTensors(str(directory), stored, dtype=asked.dtype, device=asked.device)
+        attached, initial = _filled(tensors, config, model, geometry, retriever if geometry.sizes.ltm else None)
+        model.set_attn_implementation(asked.attention or "sdpa")
+        load_generation_config(directory, model)
+        if geometry.quirks.inv_freq_dtype == "bfloat16":
+            round_rotary_to_bfloat16(attached.decoder)
+        lora = {"r": config["lora_config"]["r"], "lora_alpha": config["lora_config"]["lora_alpha"]}
+        return LoadedModel(
+            attached,
+            geometry,
+            tokenizer,
+            name=directory.name if directory.name != "checkpoint" else directory.parent.name,
+            base_name=str(directory),
+            base_fingerprint=fingerprint(model.state_dict()),
+            report=tensors.report,
+            initial=initial,
+            adapter_configs={WRITE: lora, READ: lora},
+        )
 
 
 def _filled(
-    directory: Path,
+    tensors: CheckedTensors,
     config: dict[str, Any],
-    tensors: dict[str, Tensor],
     model: LlamaForCausalLM,
-    tokenizer: Any,
     geometry: Geometry,
-    retriever: LayerRetriever | None,
-    report: LoadReport,
-    dtype: torch.dtype,
-    device: torch.device,
-    attention: str | None,
-) -> LoadedModel:
+    retriever: PerLayerRetriever | None,
+) -> tuple[Attached, InitialMemory]:
+    """The model's parts and its initial memory, every tensor of the checkpoint in its place."""
     depth, width = model.config.num_hidden_layers, model.config.hidden_size
-    retriever = retriever if geometry.ltm else None
-    _fill_model(model, tensors, report, dtype, device)
+    _fill(model, tensors, lambda name: name)
+    if not tensors.report.missing and not tensors.report.misshapen:
+        model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config).to(tensors.device)
     if retriever is not None:
-        _fill_retriever(retriever, tensors, report, dtype, device)
-    bos = _take(tensors, report, "bos_embedding", (depth, 1, width), dtype, device)
-    position = _take(tensors, report, "new_memory_positional_emb", (1, 1, width), dtype, device)
-    initial = _initial_memory(tensors, report, geometry, depth, width, config, dtype)
-    _name_unused(tensors, report, geometry.ltm)
-    report.raise_if_bad()
+        _fill(retriever, tensors, _published_name)
+    bos = tensors.take("bos_embedding", (depth, 1, width))
+    position = tensors.take("new_memory_positional_emb", (1, 1, width))
+    initial = _initial_memory(tensors, geometry, depth, width, config)
+    _leave_unused(tensors, geometry.sizes.ltm)
+    tensors.finished()
     assert bos is not None and position is not None and initial is not None
     read = READ if any(f".{READ}." in name for name in tensors) else WRITE
-    model.set_attn_implementation(attention or "sdpa")
-    load_generation_config(directory, model)
-    decoder = Decoder(model)
-    if geometry.inv_freq_dtype == "bfloat16":
-        round_rotary_to_bfloat16(decoder)
-    attached = Attached(decoder, Adapters(model, write=WRITE, read=read), bos[:, 0], position[0, 0], retriever)
-    lora = {"r": config["lora_config"]["r"], "lora_alpha": config["lora_config"]["lora_alpha"]}
-    return LoadedModel(
-        attached,
-        geometry,
-        tokenizer,
-        name=directory.name if directory.name != "checkpoint" else directory.parent.name,
-        base_name=str(directory),
-        base_fingerprint=fingerprint(model.state_dict()),
-        report=report,
-        initial=initial,
-        adapter_configs={WRITE: lora, READ: lora},
-    )
+    return Attached(Decoder(model), Adapters(model, write=WRITE, read=read), bos[:, 0], position[0, 0], retriever), initial
 
 
 def _empty_model(config: dict[str, Any], tensors: dict[str, Tensor]) -> LlamaForCausalLM:
@@ -186,67 +182,46 @@ def _is_tied(tensors: dict[str, Tensor]) -> bool:
     return head is None or (table is not None and torch.equal(head, table))
 
 
-def _empty_retriever(config: dict[str, Any], depth: int, width: int) -> LayerRetriever:
+def _empty_retriever(config: dict[str, Any], model: LlamaForCausalLM) -> PerLayerRetriever:
+    depth, width = model.config.num_hidden_layers, model.config.hidden_size
     with torch.device("meta"):
-        return LayerRetriever(depth, width, int(config["selector_hidden_dim"]), int(config.get("num_selector_layers", 2)))
+        return PerLayerRetriever(depth, width, int(config["selector_hidden_dim"]), int(config.get("num_selector_layers", 2)))
 
 
-def _fill_model(
-    model: LlamaForCausalLM, tensors: dict[str, Tensor], report: LoadReport, dtype: torch.dtype, device: torch.device
-) -> None:
-    state = {}
-    if model.config.tie_word_embeddings and "model.embed_tokens.weight" in tensors:
-        tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])
-    for name, empty in model.state_dict().items():
-        value = _take(tensors, report, name, tuple(empty.shape), dtype, device)
-        if value is not None:
-            state[name] = value
-    if not report.missing and not report.misshapen:
-        model.load_state_dict(state, assign=True, strict=True)
-        model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config).to(device)
-        model.eval().requires_grad_(False)
+def _fill(module: nn.Module, tensors: CheckedTensors, published: Callable[[str], str]) -> None:
+    """Give an empty module its weights, each from its published name."""
+    found = {name: tensors.take(published(name), tuple(empty.shape)) for name, empty in module.state_dict().items()}
+    if not tensors.report.missing and not tensors.report.misshapen:
+        module.load_state_dict(found, assign=True, strict=True)
+        module.eval().requires_grad_(False)
 
 
-def _fill_retriever(
-    retriever: LayerRetriever, tensors: dict[str, Tensor], report: LoadReport, dtype: torch.dtype, device: torch.device
-) -> None:
-    state = {}
-    for name, empty in retriever.state_dict().items():  # query_proj.<layer>.<rest>
-        kind, layer, rest = name.split(".", 2)
-        value = _take(tensors, report, f"model.layers.{layer}.self_attn.{kind}.{rest}", tuple(empty.shape), dtype, device)
-        if value is not None:
-            state[name] = value
-    if not report.missing and not report.misshapen:
-        retriever.load_state_dict(state, assign=True, strict=True)
-        retriever.eval().requires_grad_(False)
+def _published_name(name: str) -> str:
+    """Of a retriever's ``query_proj.<layer>.<rest>``."""
+    kind, layer, rest = name.split(".", 2)
+    return f"model.layers.{layer}.self_attn.{kind}.{rest}"
 
 
 def _initial_memory(
-    tensors: dict[str, Tensor],
-    report: LoadReport,
-    geometry: Geometry,
-    depth: int,
-    width: int,
-    config: dict[str, Any],
-    dtype: torch.dtype,
+    tensors: CheckedTensors, geometry: Geometry, depth: int, width: int, config: dict[str, Any]
 ) -> InitialMemory | None:
-    cpu = torch.device("cpu")
-    stm = _take(tensors, report, "memory", (depth, geometry.stm_tokens, width), dtype, cpu)
+    cpu, report = torch.device("cpu"), tensors.report
+    stm = tensors.take("memory", (depth, geometry.sizes.stm_tokens, width), device=cpu)
     if stm is None:
         return None
     initial = InitialMemory(stm)
     if "initialized" in tensors:
-        report.check_tensor("initialized", tensors["initialized"], ())
-        initial.initialised = bool(tensors["initialized"].any())
-    if not geometry.ltm:
+        flag = tensors.take("initialized", (), dtype=torch.float32, device=cpu)
+        initial.initialised = flag is not None and bool(flag.any())
+    if not geometry.sizes.ltm:
         return initial
     for layer in range(depth):
-        rows = _take(tensors, report, f"ltm.{layer}", None, dtype, cpu)
+        rows = tensors.take(f"ltm.{layer}", None, device=cpu)
         count = rows.shape[0] if rows is not None and rows.dim() else 0
         key_width = int(config["selector_hidden_dim"])
-        keys = _take(tensors, report, f"ltm_keys.{layer}", (count, key_width), dtype, cpu)
-        ages = _take(tensors, report, f"ltm_ages.{layer}", (count,), torch.int64, cpu)
-        frequency = _take(tensors, report, f"ltm_recall_frequencies.{layer}", (count,), torch.float32, cpu)
+        keys = tensors.take(f"ltm_keys.{layer}", (count, key_width), device=cpu)
+        ages = tensors.take(f"ltm_ages.{layer}", (count,), dtype=torch.int64, device=cpu)
+        frequency = tensors.take(f"ltm_recall_frequencies.{layer}", (count,), dtype=torch.float32, device=cpu)
         if rows is None or keys is None or ages is None or frequency is None:
             continue
         if rows.dim() != 2 or rows.shape[1] != width:
@@ -259,29 +234,12 @@ def _initial_memory(
     return initial
 
 
-def _take(
-    tensors: dict[str, Tensor],
-    report: LoadReport,
-    name: str,
-    shape: tuple[int, ...] | None,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor | None:
-    if name not in tensors:
-        report.missing.append(name)
-        return None
-    report.check_tensor(name, tensors[name], shape)
-    return tensors[name].to(device=device, dtype=dtype)
-
-
-def _name_unused(tensors: dict[str, Tensor], report: LoadReport, ltm: bool) -> None:
+def _leave_unused(tensors: CheckedTensors, ltm: bool) -> None:
     long_term = ("ltm.", "ltm_keys.", "ltm_ages.", "ltm_recall_frequencies.")
-    for name in set(tensors) - report.used:
+    for name in set(tensors) - tensors.report.used:
         if not ltm and (name.startswith(long_term) or ".query_proj." in name or ".key_proj." in name):
-            report.unused[name] = "long-term memory is switched off"
+            tensors.leave((name,), "long-term memory is switched off")
         elif ".encoder_query_proj." in name:
-            report.unused[name] = "the reference loads it but does not use it at inference"
+            tensors.leave((name,), "the reference loads it but does not use it at inference")
         elif name.endswith("rotary_emb.inv_freq"):
-            report.unused[name] = "computed from the configuration"
-        else:
-            report.extra.append(name)
+            tensors.leave((name,), "computed from the configuration")

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor
 
 from mplus.attach.parts import Attached
-from mplus.attach.write import project_rows, search_keys
+from mplus.attach.write_pass import project_rows
 from mplus.checkpoints.load_report import LoadReport
-from mplus.config import MemoryFormat
 from mplus.errors import InputError
 from mplus.memory.long_term import LongTerm
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk, Rows
 from mplus.memory.short_term import ShortTerm
-from mplus.retriever import VoteRetriever
+from mplus.settings import MemoryFormat
 
 CACHED = ("cached_memories", "cached_keys", "cached_ages")
 
@@ -50,7 +49,7 @@ def memory_from_state(
         CheckpointError: a tensor is missing, unknown, misshapen or not finite (the first of each kind are named, the rest counted).
     """
     memory = model.new_memory(seed=seed, memory_format=memory_format)
-    if memory.geometry.retrieval != "per_layer":
+    if memory.geometry.read.is_shared:
         raise InputError(
             "published states name long-term rows per layer; this model's layers share them, use Memory.save and load"
         )
@@ -62,12 +61,12 @@ def memory_from_state(
         if "memory_ages" in tensors
         else memory.short_term.births[:1].expand(layers, -1)
     )
-    memory.short_term = ShortTerm(memory.layout, memory.geometry.stm_tokens, groups := memory.short_term.drop_groups)
+    memory.short_term = ShortTerm(memory.layout, memory.geometry.sizes.stm_tokens, groups := memory.short_term.drop_groups)
     memory.short_term.append(rows, births[0])
     memory.short_term.births = births[:groups].clone()
     memory.long_term = LongTerm(memory.layout, memory.geometry)
-    if memory.geometry.ltm:
-        memory.long_term.writes_since_merge = update_step // memory.geometry.new_tokens
+    if memory.geometry.sizes.ltm:
+        memory.long_term.writes_since_merge = update_step // memory.geometry.sizes.new_tokens
         for layer in range(layers):
             _restore_layer(model.attached, memory, tensors, layer)
     return memory
@@ -86,10 +85,10 @@ def state_of(memory: Memory) -> dict[str, Tensor]:
     out = bookkeeping_of(memory)
     out["memory"] = memory.short_term.at_slots(memory.short_term.order)["hidden"].cpu().clone()
     waiting = memory.long_term.waiting
-    for layer, store in enumerate(memory.long_term.stores if memory.geometry.ltm else []):
+    for layer, store in enumerate(memory.long_term.stores if memory.geometry.sizes.ltm else []):
         merged = memory.long_term.merged(layer)
         out[f"ltm.{layer}"] = store.column("hidden")[:merged].clone()
-    if memory.geometry.ltm and any(waiting):
+    if memory.geometry.sizes.ltm and any(waiting):
         out["cached_memories"] = torch.stack(
             [store.column("hidden")[-count:] for store, count in zip(memory.long_term.stores, waiting, strict=True)]
         )
@@ -100,9 +99,9 @@ def bookkeeping_of(memory: Memory) -> dict[str, Tensor]:
     """The part of ``state_of`` that both memory formats hold: ages, retriever keys, recall frequencies."""
     layers, long_term = memory.layout.layers, memory.long_term
     out = {"memory_ages": memory.ages(memory.short_term.births).expand(layers, -1).clone()}
-    if not memory.geometry.ltm:
+    if not memory.geometry.sizes.ltm:
         return out
-    if memory.geometry.retrieval != "per_layer":
+    if memory.geometry.read.is_shared:
         raise InputError("published states name long-term rows per layer; this memory's layers share them")
     names = {"ltm_ages": "birth", "ltm_keys": "search", "ltm_recall_frequencies": "frequency"}
     for layer, store in enumerate(long_term.stores):
@@ -140,10 +139,10 @@ def rows_of_hidden(attached: Attached, hidden: Tensor, memory: Memory) -> tuple[
             rows = {name: value[0] for name, value in project_rows(attached, memory.geometry, hidden[None]).items()}
         if "search" in memory.layout.fields:
             retriever = attached.retriever
-            layers = retriever.voting if isinstance(retriever, VoteRetriever) else tuple(range(hidden.shape[0]))
-            normed = {layer: attached.decoder.normed(layer, hidden[layer][None]) for layer in layers}
-            rows["search"] = search_keys(attached, normed)[0]
-    return rows, hidden[:, -memory.geometry.new_tokens :].clone()
+            assert retriever is not None
+            normed = {layer: attached.decoder.normed(layer, hidden[layer][None]) for layer in retriever.layers}
+            rows["search"] = retriever.search_keys(normed)[0]
+    return rows, hidden[:, -memory.geometry.sizes.new_tokens :].clone()
 
 
 def longterm_rows(attached: Attached, layer: int, hidden: Tensor, keys: Tensor, memory: Memory) -> Rows:
@@ -152,7 +151,7 @@ def longterm_rows(attached: Attached, layer: int, hidden: Tensor, keys: Tensor, 
     if memory.format == "hidden":
         rows["hidden"] = hidden
         return rows
-    role = memory.geometry.memory_projection
+    role = memory.geometry.read.memory_projection
     with torch.no_grad(), attached.adapters.on(attached.adapters.named(role)):
         rows["keys"], rows["values"] = attached.decoder.project(layer, hidden.to(memory.layout.device))
     return rows
@@ -165,7 +164,7 @@ def _restore_layer(attached: Attached, memory: Memory, tensors: Mapping[str, Ten
         hidden, keys = torch.cat([hidden, tensors["cached_memories"][layer]]), torch.cat([keys, tensors["cached_keys"][layer]])
         ages = torch.cat([ages, tensors["cached_ages"][layer].long()])
         waiting = tensors["cached_ages"].shape[1]
-        frequency = torch.cat([frequency, torch.full((waiting,), memory.geometry.initial_recall_frequency)])
+        frequency = torch.cat([frequency, torch.full((waiting,), memory.geometry.quirks.initial_recall_frequency)])
     dtype = memory.layout.dtype
     rows = longterm_rows(attached, layer, hidden.to(dtype), keys.to(dtype), memory)
     memory.long_term.restore(layer, rows, memory.now - 1 - ages, frequency, waiting=waiting)
@@ -180,13 +179,13 @@ def _check(tensors: Mapping[str, Tensor], memory: Memory, width: int) -> None:
         else:
             report.missing.append(name)
 
-    size = memory.geometry.stm_tokens
+    size = memory.geometry.sizes.stm_tokens
     need("memory", layers, size, width)
     if "memory_ages" in tensors:
         need("memory_ages", layers, size)
         if memory.short_term.drop_groups == 1 and not bool((tensors["memory_ages"] == tensors["memory_ages"][:1]).all()):
             report.misshapen.append("memory_ages differ between layers, but this model drops the same tokens in all of them")
-    if memory.geometry.ltm:
+    if memory.geometry.sizes.ltm:
         key_width = memory.layout.fields["search"][0] if "search" in memory.layout.fields else 0
         for layer in range(layers):
             count = tensors[f"ltm.{layer}"].shape[0] if tensors.get(f"ltm.{layer}", torch.empty(())).dim() else 0

@@ -13,7 +13,7 @@ import typer
 
 from mplus.cli import ask, bench, demo, export, fetch, info, terminal, train, write
 from mplus.cli import eval as evaluation
-from mplus.cli.options import Verbose
+from mplus.cli.options import Verbose, example
 from mplus.errors import MPlusError
 
 MISTAKE, INTERRUPTED = 2, 130
@@ -27,16 +27,17 @@ app = typer.Typer(
     help="A language model with a long-term memory: it reads far more text than its context window and answers from memory.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    epilog=example("mplus write notes book.txt && mplus ask notes 'Who wrote it?'"),
 )
-app.command("fetch")(fetch.fetch)
-app.command("write")(write.write)
-app.command("ask")(ask.ask)
-app.command("info")(info.info)
-app.command("demo")(demo.demo)
-app.add_typer(evaluation.app, name="eval")
-app.command("bench", context_settings=bench.FORWARDED, add_help_option=False)(bench.bench)
-app.command("train")(train.train)
-app.command("export")(export.export)
+app.command("fetch", epilog=example("mplus fetch smollm2-135m"))(fetch.fetch)
+app.command("write", epilog=example("mplus write notes chapter1.txt chapter2.txt"))(write.write)
+app.command("ask", epilog=example('mplus ask notes "Where does Ana live?"'))(ask.ask)
+app.command("info", epilog=example("mplus info notes"))(info.info)
+app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)
+app.add_typer(evaluation.app, name="eval", epilog=example("mplus eval needle,facts --out runs/eval"))
+app.command("bench", epilog=example("mplus bench quick"), context_settings=bench.FORWARDED, add_help_option=False)(bench.bench)
+app.command("train", epilog=example("mplus train adapt/memory --out runs/memory"))(train.train)
+app.command("export", epilog=example("mplus export runs/memory/delta --out published"))(export.export)
 
 
 def _show_version(value: bool) -> None:
@@ -63,7 +64,7 @@ def root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Never lets a user's mistake become a traceback."""
     with terminal.streams() as (out, _):
-        code = _told(list(sys.argv[1:] if argv is None else argv))
+        code = _run_to_exit_code(list(sys.argv[1:] if argv is None else argv))
         out.flush()
         if out.error is None or code or isinstance(out.error, BrokenPipeError):  # whoever read our stdout has enough
             return code
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end(f"stdout cannot be written ({reason}); nothing else was to be done", MISTAKE)
 
 
-def _told(arguments: list[str]) -> int:
+def _run_to_exit_code(arguments: list[str]) -> int:
     """Run one command; every mistake ends in one line and an exit code."""
     try:
         return _run(arguments)

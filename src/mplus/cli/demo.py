@@ -1,8 +1,7 @@
-"""`mplus demo`: read a long text, ask about facts near and far back, show and store how many answers were right."""
+"""`mplus demo`: read a long text, ask about facts near and far back, show and store how many answers were right. The task `demo`."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,18 +13,19 @@ from mplus.cli import terminal
 from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, LARGEST_SEED, MOST_TOKENS, Device, DType, ModelName, NumberType, Verbose, a_path
 from mplus.errors import InputError
-from mplus.runtime.input_file import expanded
 
 if TYPE_CHECKING:
-    from mplus.demo.result import Answered, RetentionResult
+    from mplus.evaluation.report.result_log import Sample
+    from mplus.evaluation.report.retention import Retention
+    from mplus.evaluation.report.summary import Summary
+    from mplus.evaluation.task_run import TaskRun
 
 MOST_QUESTIONS = 10_000
 NAMES = {"mplus": "M+", "memoryllm": "MemoryLLM", "window": "window"}
 STAGES = {
-    "read": ("reading", "tokens"),
     "mplus": ("asking M+", "questions"),
     "memoryllm": ("asking MemoryLLM", "questions"),
-    "window": ("asking the window", "tokens"),
+    "window": ("asking the window", "questions"),
 }
 
 
@@ -34,8 +34,8 @@ def demo(
         Path, typer.Option("--out", metavar="DIR", parser=a_path, help="Where retention.json and retention.png go.")
     ] = Path("demo"),
     haystack: Annotated[
-        str | None,
-        typer.Option("--haystack", metavar="FILE", help="UTF-8 text to read.", show_default="what every Python carries"),
+        Path | None,
+        typer.Option("--haystack", metavar="FILE", parser=a_path, help="UTF-8 text to read.", show_default="what every Python carries"),
     ] = None,
     tokens: Annotated[
         int | None, typer.Option("--tokens", min=1, max=MOST_TOKENS, help="How much to read.", show_default="164000")
@@ -46,53 +46,91 @@ def demo(
     dtype: DType = NumberType.auto,
     device: Device = None,
     verbose: Verbose = False,
-) -> None:
-    """Let the model read 160,000 tokens once and answer from memory, beside MemoryLLM and the plain context window."""
-    started = time.perf_counter()
-    check_place(out)
-    text = read_haystack(haystack)
-    from mplus.demo import job
+) -> None:  # fmt: skip
+    """Let the model read 160,000 tokens once and answer from memory, beside MemoryLLM and the plain context window.
 
-    length = job.DEFAULT_TOKENS if tokens is None else tokens
-    distances = job.distances_within(length, questions)  # tells a text that is too short before the model is opened
+    A demo that was stopped goes on when it is run again.
+    """
+    started = time.perf_counter()
+    from mplus.evaluation.evaluate import Options, check, plan
+    from mplus.evaluation.report.retention import Retention
+    from mplus.evaluation.tasks.facts.builder import distances_within
+    from mplus.evaluation.tasks.task_file import open_task
+
+    task = open_task("demo")
+    options = Options(
+        out=out,
+        haystack=() if haystack is None else (haystack,),
+        limit=questions,
+        seed=seed,
+        settings={} if tokens is None else {"tokens": tokens},
+        if_exists="overwrite",
+    )
+    check(task, options)
+    distances_within(tokens or task.settings["tokens"], questions)  # tells a text that is too short before the model is opened
     opened = open_model(model, dtype=dtype, device=device)
-    with terminal.stage_bar(STAGES) as show:
-        result = job.run_retention(
-            opened, haystack=text, tokens=length, distances=distances, questions=questions, seed=seed, progress=show
-        )
-    paths = _store(result, out)
+    with terminal.waiting("collecting the text, and facts for it"):
+        planned = plan(task, opened, options)
+    result = Retention(_run(planned, out))
+    paths = store(result, out)
     terminal.mark_stored(out)
     _show_table(result)
     _show_examples(result)
     _show_end(result, paths, time.perf_counter() - started)
 
 
-def read_haystack(file: str | None) -> str:
-    from mplus.corpus.python_docs import python_text
-    from mplus.text.files import read_text
+def _run(planned: TaskRun, out: Path) -> Summary:
+    """Read and ask, a line a system as soon as it has answered; what a stopped run stored is not asked again."""
+    from mplus.evaluation.schedule.stream_run import Hooks
 
-    if file is not None:
-        return read_text(expanded(file))
-    with terminal.waiting("collecting the text that Python carries"):
-        return python_text()
+    name = planned.streams[0].name
+    with terminal.stage_bar({name: ("reading", "tokens"), **STAGES}) as bar:
 
+        def answered(system: str, done: int, total: int, samples: list[Sample]) -> None:
+            if system in STAGES:
+                bar(system, done, total)
+            if done == total and samples:
+                terminal.note(_row(system, samples))
 
-def check_place(out: Path) -> None:
-    """Refuse a place where results cannot be stored before minutes of computing are spent on them."""
-    nearest = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
-    if not nearest.is_dir():
-        raise InputError(f"results cannot be stored in '{out}': {nearest} is a file; give another directory with --out")
-    if not os.access(nearest, os.W_OK):
-        raise InputError(f"results cannot be stored in '{out}': {nearest} may not be written; give another directory with --out")
+        return planned.run(out, Hooks(progress=bar, answered=answered), resume=_goes_on(planned, out))
 
 
-def _store(result: RetentionResult, out: Path) -> list[Path]:
-    """Replace both files together; returns their paths."""
-    from mplus.demo.picture import draw_retention
-    from mplus.memory.files import replace_files
+def _goes_on(planned: TaskRun, out: Path) -> bool:
+    """Whether there is a run of the same settings that was stopped."""
+    if not (out / "samples.jsonl").exists() or (out / "summary.json").exists():
+        return False
+    try:
+        planned.check_same(out)
+    except InputError:
+        return False
+    terminal.note(f"going on with the run in '{out}' that was stopped")
+    return True
+
+
+def _row(system: str, samples: list[Sample]) -> str:
+    """Right answers of a system at each distance, on one line."""
+    from mplus.evaluation.schedule.distances import short
+
+    parts = []
+    for distance in sorted({sample.distance for sample in samples}):
+        group = [sample.right for sample in samples if sample.distance == distance]
+        parts.append(f"{short(distance)} {sum(group)}/{len(group)}")
+    return f"{_columns()[system]}: {', '.join(parts)} right"
+
+
+def _columns() -> dict[str, str]:
+    from mplus.evaluation.report.retention import WINDOW_LONG
+    from mplus.evaluation.systems.protocol import LONG_ANSWER_TOKENS
+
+    return {**NAMES, WINDOW_LONG: f"window, {LONG_ANSWER_TOKENS} tokens"}
+
+
+def store(result: Retention, out: Path) -> list[Path]:
+    """Replace retention.json and its picture together; returns their paths."""
+    from mplus.evaluation.report.retention_picture import draw_retention
+    from mplus.runtime.atomic import replace_files
     from mplus.runtime.extras import can_draw
 
-    out.mkdir(parents=True, exist_ok=True)
     writers: dict[Path, Callable[[Path], object]] = {
         out / "retention.json": lambda path: path.write_text(result.to_text(), encoding="utf-8")
     }
@@ -101,40 +139,35 @@ def _store(result: RetentionResult, out: Path) -> list[Path]:
     return replace_files(writers)
 
 
-def _show_table(result: RetentionResult) -> None:
+def _show_table(result: Retention) -> None:
     """Share of right answers at every distance; the last column lets the untrained window model talk longer."""
-    from mplus.demo.result import LONG_ANSWER_TOKENS, WINDOW_LONG
-
-    columns = {**NAMES, WINDOW_LONG: f"window, {LONG_ANSWER_TOKENS} tokens"}
-    table = terminal.table("tokens back", *columns.values(), title=f"{result.model}: questions answered right")
+    columns = _columns()
+    table = terminal.table("tokens back", *columns.values(), title=f"{result.summary.model}: questions answered right")
     counts = [result.right_and_asked(system) for system in columns]
     for distance, *row in zip(result.distances, *counts, strict=True):
         table.add_row(f"{distance:,}", *(f"{right / max(1, asked):.2f} ({right}/{asked})" for right, asked in row))
     terminal.results().print(table)
 
 
-def _show_examples(result: RetentionResult) -> None:
+def _show_examples(result: Retention) -> None:
     """The first question of each distance, right or wrong, with every answer as it was given."""
     terminal.say("", "The first question of each distance, answers verbatim")
     for distance in result.distances:
-        example = next((one for one in result.answered if one.planted.distance == distance), None)
-        if example is not None:
-            fact = example.planted.fact
-            terminal.say(f"{distance:,} tokens back: {fact.question} ({fact.value})")
-            terminal.say("    " + "   ".join(_answer(example, system) for system in NAMES))
+        example = next(given for given in result.answers.values() if given["mplus"].distance == distance)
+        asked = example["mplus"]
+        terminal.say(f"{distance:,} tokens back: {asked.question} ({asked.answers[0]})")
+        terminal.say("    " + "   ".join(_answer(name, example[system]) for system, name in NAMES.items()))
 
 
-def _answer(example: Answered, system: str) -> str:
-    mark = "✓" if example.is_right(system) else "✗"
-    return f"{NAMES[system]} {mark} “{' '.join(example.answers[system].split())}”"
+def _answer(name: str, sample: Sample) -> str:
+    return f"{name} {'✓' if sample.right else '✗'} “{' '.join(sample.given.split())}”"
 
 
-def _show_end(result: RetentionResult, paths: list[Path], seconds: float) -> None:
+def _show_end(result: Retention, paths: list[Path], seconds: float) -> None:
     read_s = result.seconds["read"]
-    asked = len(result.answered) * len(NAMES)
     terminal.say(
         "",
         f"read {result.tokens_read:,} tokens in {read_s:.0f} s ({result.tokens_read / max(read_s, 1e-9):,.0f} tokens/s), "
-        f"asked {asked:,} questions in {sum(result.seconds.values()) - read_s:.0f} s; {seconds:.0f} s in all",
+        f"asked {len(result.answers) * len(NAMES):,} questions in {sum(result.seconds.values()) - read_s:.0f} s; {seconds:.0f} s in all",
         *paths,
     )

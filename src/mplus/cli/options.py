@@ -24,6 +24,7 @@ __all__ = [
     "NumberType",
     "Verbose",
     "a_path",
+    "example",
 ]
 
 MOST_TOKENS = 10_000_000
@@ -52,6 +53,11 @@ def a_path(given: str | Path) -> Path:
     if "\0" in text:
         raise typer.BadParameter("it holds a null character; expected a path")
     return expanded(text)
+
+
+def example(command: str) -> str:
+    """The last line of a command's help."""
+    return f"Example: {command}"
 
 
 def _start_logging(value: bool) -> bool:

@@ -67,8 +67,8 @@ def train(
     _quiet()
     from mplus.training.run.session import run
 
-    with _watching(settings) as watch:
-        ended = run(settings, resume=resume, watch=watch if main else None)
+    with _watching(settings) as callback:
+        ended = run(settings, resume=resume, callback=callback if main else None)
     terminal.mark_stored(ended.delta if ended.reason == "done" else ended.checkpoint)
     if main:
         _show_end(ended)
@@ -143,24 +143,24 @@ def _watching(settings: Recipe) -> Iterator[Callback]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=16),
-        TextColumn("{task.percentage:>3.0f}% {task.fields[told]}", markup=False),
+        TextColumn("{task.percentage:>3.0f}% {task.fields[status]}", markup=False),
     )
     with Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not shown) as progress:
-        bar = progress.add_task(terminal.shown(settings.name), total=1.0, told="")
+        bar = progress.add_task(terminal.shown(settings.name), total=1.0, status="")
 
         class Show(Callback):
             """A bar on a terminal, else a line for each logged step."""
 
-            def began(self, text: str) -> None:
+            def on_begin(self, text: str) -> None:
                 if shown:
-                    progress.update(bar, told=text)
+                    progress.update(bar, status=text)
                 else:
                     terminal.note(text)
 
-            def stepped(self, line: LogRecord) -> None:
-                progress.update(bar, completed=line.progress, told=_short(line))
+            def on_step(self, line: LogRecord) -> None:
+                progress.update(bar, completed=line.progress, status=_short(line))
 
-            def logged(self, line: LogRecord) -> None:
+            def on_log(self, line: LogRecord) -> None:
                 if not shown:
                     terminal.note(str(line))
 

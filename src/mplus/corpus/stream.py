@@ -1,4 +1,4 @@
-"""A long text with facts planted at chosen distances from its end. Knows nothing of models, counts tokens as it is told."""
+"""A long text with held-out facts at chosen distances from its end. Knows no models and no tokenizer, only a function that counts tokens."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ CountTokens = Callable[[str], int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planted:
-    """A fact that will be asked about, and where it stands."""
+class PlantedFact:
+    """A fact that will be asked about, with its distance from the end."""
 
     fact: Fact
     distance: int  # tokens back from the end, as asked for
@@ -44,7 +44,7 @@ class Stream:
     """Text in pieces that end where sentences end; joined, they are the whole text."""
 
     pieces: list[str]
-    planted: list[Planted]
+    planted: list[PlantedFact]
     tokens: int
 
 
@@ -227,20 +227,20 @@ def _pieces(items: list[_Item]) -> list[list[_Item]]:
 def _measured(pieces: list[list[_Item]], count_tokens: CountTokens) -> Stream:
     """The stream, every distance counted on the text as it will be read."""
     texts = ["".join(item.text for item in piece) for piece in pieces]
-    planted: list[Planted] = []
+    planted: list[PlantedFact] = []
     behind = 0
     for piece, text in zip(reversed(pieces), reversed(texts), strict=True):
         rest = ""
         for item in reversed(piece):
             if item.plant is not None and item.plant.distance is not None:
                 tokens_back = behind + (count_tokens(rest) if rest.strip() else 0)
-                planted.append(Planted(fact=item.plant.fact, distance=item.plant.distance, tokens_back=tokens_back))
+                planted.append(PlantedFact(fact=item.plant.fact, distance=item.plant.distance, tokens_back=tokens_back))
             rest = item.text + rest
         behind += count_tokens(text)
     return Stream(texts, planted, behind)
 
 
-def _is_astray(planted: Planted) -> bool:
+def _is_astray(planted: PlantedFact) -> bool:
     tolerance = _NEAR_TOLERANCE if planted.distance <= _NEAR_TOKENS else _TOLERANCE
     return abs(planted.tokens_back - planted.distance) > tolerance * planted.distance
 

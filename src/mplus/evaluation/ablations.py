@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,14 @@ from typing import Any, Final
 
 import yaml
 
-from mplus.config import SYMBOLS, Geometry
 from mplus.errors import GeometryError, InputError
 from mplus.evaluation.systems.protocol import SYSTEMS
+from mplus.evaluation.unscored import CHOICES, UnscoredRetriever
+from mplus.runtime.suggest import did_you_mean
+from mplus.settings import PATHS, SYMBOLS
+
+CHOICE: Final = "choice"
+"""Which K0 long-term tokens a prompt reads: a change of the retriever, not of the geometry; see ``mplus.evaluation.unscored``."""
 
 OF_A_READ: Final = frozenset(
     {
@@ -21,13 +25,13 @@ OF_A_READ: Final = frozenset(
         "recent_tokens",
         "certain_score",
         "neighbour_blocks",
-        "choice",
+        CHOICE,
     }
 )
-"""What changes a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
+"""Settings that change a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
 
 OF_A_WRITE: Final = frozenset({"new_tokens", "chunk_tokens", "min_write_tokens", "write_tap"})
-"""What changes the write pass that all memories of a run share."""
+"""Settings that change the write pass that all memories of a run share."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _RESERVED: Final = (*SYSTEMS, "read")
@@ -39,11 +43,21 @@ class Ablation:
 
     Attributes:
         name: of the system in the results.
-        changes: fields of ``Geometry`` that differ from the measured memory's.
+        changes: fields of ``Geometry`` that differ from the measured memory's, and ``choice``: who chooses what is read.
     """
 
     name: str
     changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def of_geometry(self) -> dict[str, Any]:
+        """The changes without ``choice``."""
+        return {name: value for name, value in self.changes.items() if name != CHOICE}
+
+    def retriever(self, own: Any) -> Any:
+        """What searches in place of the model's `own` retriever; None: that one."""
+        choice = self.changes.get(CHOICE, CHOICES[0])
+        return None if choice == CHOICES[0] or own is None else UnscoredRetriever(own, choice)
 
     def geometry(self, base: Any) -> Any:
         """The base geometry with the changes.
@@ -52,7 +66,7 @@ class Ablation:
             GeometryError: they contradict it; the variant is named.
         """
         try:
-            return base.changed(**self.changes)
+            return base.changed(**self.of_geometry)
         except GeometryError as error:
             raise GeometryError(f"variant '{self.name}': {error}") from None
 
@@ -61,7 +75,7 @@ class Ablation:
 
         The published countdown looks at K0 before it forgets, and without long-term reads no search keys are kept.
         """
-        return base.reads_ltm and self.changes.keys() <= OF_A_READ and base.eviction == "oldest"
+        return base.sizes.reads_ltm and self.changes.keys() <= OF_A_READ and base.quirks.eviction == "oldest"
 
 
 def parse_ablations(entries: Sequence[str]) -> list[Ablation]:
@@ -81,7 +95,11 @@ def parse_ablations(entries: Sequence[str]) -> list[Ablation]:
         if name in made or name in _RESERVED:
             taken = "given twice" if name in made else "the name of something else in the results"
             raise InputError(f"variant '{name}' is {taken}; choose another name")
-        changes = parse_sizes(rest.split(","))
+        changes = parse_sizes(rest.split(","), more=(CHOICE,))
+        if changes.get(CHOICE, CHOICES[0]) not in CHOICES:
+            raise InputError(
+                f"variant '{name}': choice is {changes[CHOICE]!r:.60}, expected {', '.join(CHOICES[:-1])} or {CHOICES[-1]}"
+            )
         shared = sorted(changes.keys() & OF_A_WRITE)
         if shared:
             raise InputError(
@@ -92,8 +110,8 @@ def parse_ablations(entries: Sequence[str]) -> list[Ablation]:
     return list(made.values())
 
 
-def parse_sizes(entries: Sequence[str]) -> dict[str, Any]:
-    """Fields of ``Geometry`` from entries like "K0=512" or "choice=random"; values are read as YAML.
+def parse_sizes(entries: Sequence[str], more: Sequence[str] = ()) -> dict[str, Any]:
+    """Fields of ``Geometry``, and settings in `more`, from entries like "K0=512"; values are read as YAML.
 
     Raises:
         InputError: no key or no value, or a key that is no field; the nearest is named.
@@ -104,9 +122,9 @@ def parse_sizes(entries: Sequence[str]) -> dict[str, Any]:
         if not equals or not key or not value:
             raise InputError(f"'{entry.strip()}' is no setting of the memory; expected KEY=VALUE like K0=512")
         name = SYMBOLS.get(key, key)
-        if name not in Geometry.model_fields:
-            near = difflib.get_close_matches(name, [*Geometry.model_fields, *SYMBOLS], n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(SYMBOLS)} and the fields of Geometry"
+        if name not in (*PATHS, *more):
+            known = f"known: {', '.join(SYMBOLS)} and the fields of Geometry"
+            hint = did_you_mean(name, [*PATHS, *SYMBOLS, *more], otherwise=known)
             raise InputError(f"the memory has no setting '{key}'; {hint}")
         if name in sizes:
             raise InputError(f"{name} is given twice; give it once")

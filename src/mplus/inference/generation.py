@@ -8,7 +8,6 @@ do is left out.
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 import logging
 from collections.abc import Mapping
@@ -18,8 +17,11 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from mplus.attach.families import Decoder
 from mplus.errors import InputError
 from mplus.inference.own_view import refusals
+from mplus.inference.request import Request
+from mplus.runtime.suggest import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -78,42 +80,24 @@ class Settings:
     storing: bool = True
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Bounds that the settings of a call have to fit.
-
-    Attributes:
-        prompt_tokens: columns of the prompt, as the caller counts them.
-        earlier_tokens: columns of waiting text before it.
-        room: positions left for new tokens.
-        reads: whether memory is read.
-        per_layer: whether every layer retrieves for itself, with the first tokens it sees.
-        pad_id: of finished rows, where the caller names none.
-    """
-
-    prompt_tokens: int
-    earlier_tokens: int
-    room: int
-    reads: bool
-    per_layer: bool
-    pad_id: int
-    vocabulary: int
-    tokenizer: Any = None
-    default_tokens: int = DEFAULT_TOKENS
-
-
-def resolve(given: Mapping[str, Any], model: Any, frame: Frame) -> Settings:
+def resolve(
+    given: Mapping[str, Any], request: Request, decoder: Decoder, *, per_layer: bool, default_tokens: int = DEFAULT_TOKENS
+) -> Settings:
     """Resolve all settings of one call.
 
     Args:
         given: the caller's arguments, ``generation_config`` among them.
-        model: a decoder of transformers, with a generation config of its own.
+        decoder: has a generation config of its own.
+        per_layer: every layer retrieves for itself, with the first tokens it sees.
+        default_tokens: new tokens where neither caller nor model files say it.
 
     Raises:
         InputError: a setting is unknown, contradicts another or cannot be used with a memory; it is named.
     """
+    model: Any = decoder.model
     given = dict(given)
     own, files = given.pop("generation_config", None), model.generation_config
+    reads = bool(request.memories)
     if own is not None and not isinstance(own, GenerationConfig):
         raise InputError(f"generation_config must be a transformers.GenerationConfig, got {type(own).__name__}")
     config = GenerationConfig() if own is None else copy.deepcopy(own)
@@ -122,57 +106,56 @@ def resolve(given: Mapping[str, Any], model: Any, frame: Frame) -> Settings:
     wanted = {name: value for name, value in vars(config).items() if value is not None} if own is not None else {}
     wanted |= {name: value for name, value in given.items() if name in names}
     others = {name: value for name, value in given.items() if name not in names}
-    _check_known(others, names, model, frame)
-    _check_usable({**wanted, **others}, model, frame)
-    new_tokens, least = _lengths(own, given, files, frame)
+    _check_known(others, names, model, reads)
+    _check_usable({**wanted, **others}, model, reads, per_layer)
+    room = decoder.limit[0] - request.slots - request.tokens
+    new_tokens, least = _lengths(own, given, files, request.own_tokens, room, default_tokens)
     with refusals():
         config.update(**files.to_dict(), defaults_only=True, allow_custom_entries=True)
         config.update(**{name: value for name, value in wanted.items() if name not in LENGTHS})
     config.max_new_tokens, config.max_length, config.min_new_tokens = new_tokens, None, None
-    config.min_length = frame.earlier_tokens + frame.prompt_tokens + least if least else 0
-    config.pad_token_id = _pad(wanted, frame)
+    config.min_length = request.tokens + least if least else 0
+    config.pad_token_id = _pad(wanted, request.pad_id, decoder.vocabulary)
     storing = wanted.get("use_cache") is not False
-    _leave_out(config, wanted, names, storing, frame)
+    for name in HUB_MODES:
+        setattr(config, name, None)
+    if reads:
+        _leave_out(config, wanted, names, storing)
     if config.stop_strings is not None and others.get("tokenizer") is None:
-        if frame.tokenizer is None:
+        if request.tokenizer is None:
             raise InputError("stop_strings needs a tokenizer, and this model was opened without one; give tokenizer=...")
-        others["tokenizer"] = frame.tokenizer
+        others["tokenizer"] = request.tokenizer
     # transformers fills what is None from the model's own config again, unless it is an argument
     unset = {name: None for name in names if getattr(config, name, None) is None and getattr(files, name, None) is not None}
     unset.pop("transformers_version", None)
     return Settings(new_tokens, {**others, **unset, "generation_config": config}, storing)
 
 
-def _leave_out(config: Any, wanted: dict[str, Any], names: set[str], storing: bool, frame: Frame) -> None:
-    """Unset what the model's files ask for and cannot be done here."""
-    for name in HUB_MODES:
+def _leave_out(config: Any, wanted: dict[str, Any], names: set[str], storing: bool) -> None:
+    """Unset what the model's files ask for and a read of memory cannot do."""
+    config.use_cache = storing
+    for name in names & set(NOT_WITH_MEMORY):
         setattr(config, name, None)
-    if frame.reads:
-        config.use_cache = storing
-        for name in names & set(NOT_WITH_MEMORY):
-            setattr(config, name, None)
-        if "prefill_chunk_size" not in wanted:
-            config.prefill_chunk_size = None
+    if "prefill_chunk_size" not in wanted:
+        config.prefill_chunk_size = None
 
 
-def _check_known(others: dict[str, Any], names: set[str], model: Any, frame: Frame) -> None:
+def _check_known(others: dict[str, Any], names: set[str], model: Any, reads: bool) -> None:
     """Refuse arguments that nobody would read."""
     known = {*inspect.signature(model.generate).parameters, *MODE_ARGUMENTS, *NOT_WITH_MEMORY, "logits_to_keep"}
-    if not frame.reads:
+    if not reads:
         known |= set(inspect.signature(model.forward).parameters)
     known -= {"kwargs", "inputs"}
     for name in list(others):
         if name == "token_type_ids" and not torch.as_tensor(others[name], device="cpu").any():
             del others[name]  # what many tokenizers add of their own accord, and says nothing
         elif name not in known:
-            nearest = difflib.get_close_matches(name, sorted(known | names), 1, 0.8)
-            hint = (
-                f"did you mean {nearest[0]!r}?" if nearest else "what a chat template is told goes into chat(..., template={...})"
-            )
+            elsewhere = "what a chat template is told goes into chat(..., template={...})"
+            hint = did_you_mean(name, sorted(known | names), otherwise=elsewhere, cutoff=0.8)
             raise InputError(f"generate has no setting {name!r}; {hint}")
 
 
-def _check_usable(wanted: dict[str, Any], model: Any, frame: Frame) -> None:
+def _check_usable(wanted: dict[str, Any], model: Any, reads: bool, per_layer: bool) -> None:
     """Refuse settings that are known but cannot be done here."""
     said = {name for name, value in wanted.items() if value is not None and not _neutral(name, value)}
     for name in HUB_MODES:
@@ -188,7 +171,7 @@ def _check_usable(wanted: dict[str, Any], model: Any, frame: Frame) -> None:
     assistant = wanted.get("assistant_model")
     if assistant is not None and not isinstance(assistant, torch.nn.Module):
         raise InputError(f"assistant_model must be a model of transformers, got {type(assistant).__name__}")
-    if not frame.reads:
+    if not reads:
         return
     for name, why in NOT_WITH_MEMORY.items():
         if name in said and not (name == "custom_generate" and callable(wanted[name])):
@@ -197,10 +180,8 @@ def _check_usable(wanted: dict[str, Any], model: Any, frame: Frame) -> None:
         raise InputError(
             "assistant_model cannot be this model's own base, whose layers are reading memory; give a copy or another"
         )
-    if "prefill_chunk_size" in said and (frame.per_layer or wanted.get("use_cache") is False):
-        why = (
-            "each layer chooses what it reads by the whole prompt" if frame.per_layer else "nothing is kept with use_cache=False"
-        )
+    if "prefill_chunk_size" in said and (per_layer or wanted.get("use_cache") is False):
+        why = "each layer chooses what it reads by the whole prompt" if per_layer else "nothing is kept with use_cache=False"
         raise InputError(f"prefill_chunk_size cannot be used here: {why}; leave it out")
 
 
@@ -208,53 +189,52 @@ def _neutral(name: str, value: Any) -> bool:
     return name in NEUTRAL and isinstance(value, (int, float, str)) and value in NEUTRAL[name]
 
 
-def _pad(wanted: dict[str, Any], frame: Frame) -> int:
+def _pad(wanted: dict[str, Any], default: int, vocabulary: int) -> int:
     pad = wanted.get("pad_token_id")
     if pad is None:
-        return frame.pad_id
-    if not _is_whole(pad) or not 0 <= pad < frame.vocabulary:
-        raise InputError(f"pad_token_id must lie in 0..{frame.vocabulary - 1}, as it is looked up; got {pad!r}")
+        return default
+    if not _is_whole(pad) or not 0 <= pad < vocabulary:
+        raise InputError(f"pad_token_id must lie in 0..{vocabulary - 1}, as it is looked up; got {pad!r}")
     return int(pad)
 
 
 # -- lengths -----------------------------------------------------------------------------------------------------------
 
 
-def _lengths(own: Any, given: dict[str, Any], files: Any, frame: Frame) -> tuple[int, int]:
+def _lengths(own: Any, given: dict[str, Any], files: Any, prompt_tokens: int, room: int, default: int) -> tuple[int, int]:
     """New tokens at most and at least."""
     caller = [given, {} if own is None else vars(own)]
     for source in caller:
         for name in LENGTHS:
             if source.get(name) is not None and not _is_whole(source[name]):
                 raise InputError(f"{name} must be a whole number, got {source[name]!r}")
-    most = next((count for source in caller if (count := _count(source, "max", frame)) is not None), None)
+    most = next((count for source in caller if (count := _count(source, "max", prompt_tokens)) is not None), None)
     if most is not None and most < 1:
         raise InputError(
-            f"nothing to generate: {frame.prompt_tokens} prompt tokens leave room for {most} new ones; raise max_new_tokens or max_length"
+            f"nothing to generate: {prompt_tokens} prompt tokens leave room for {most} new ones; raise max_new_tokens or max_length"
         )
     if most is None:
-        most = _default_length(files, frame)
-    least = next((count for source in (*caller, vars(files)) if (count := _count(source, "min", frame)) is not None), 0)
+        most = _default_length(_count(vars(files), "max", prompt_tokens), room, default)
+    least = next((count for source in (*caller, vars(files)) if (count := _count(source, "min", prompt_tokens)) is not None), 0)
     if least > most:
         log.warning("at least %d new tokens were asked for, at most %d are made", least, most)
     return most, max(0, min(least, most))
 
 
-def _default_length(files: Any, frame: Frame) -> int:
-    """A length that no caller gave: what the model's files say, else the default; as much of it as there is room for."""
-    count = _count(vars(files), "max", frame)
-    count = frame.default_tokens if count is None or count < 1 else count
-    if count > frame.room:
-        log.info("%d new tokens do not fit the model's positions: at most %d are made", count, frame.room)
-    return max(1, min(count, frame.room))
+def _default_length(stated: int | None, room: int, default: int) -> int:
+    """A length that no caller gave: what the model's files state, else the default; as much of it as there is room for."""
+    count = default if stated is None or stated < 1 else stated
+    if count > room:
+        log.info("%d new tokens do not fit the model's positions: at most %d are made", count, room)
+    return max(1, min(count, room))
 
 
-def _count(source: Mapping[str, Any], end: str, frame: Frame) -> int | None:
+def _count(source: Mapping[str, Any], end: str, prompt_tokens: int) -> int | None:
     """New tokens that one source asks for."""
     if source.get(f"{end}_new_tokens") is not None:
         return int(source[f"{end}_new_tokens"])
     whole = source.get(f"{end}_length")
-    return None if whole is None else int(whole) - frame.prompt_tokens
+    return None if whole is None else int(whole) - prompt_tokens
 
 
 def _is_whole(value: Any) -> bool:

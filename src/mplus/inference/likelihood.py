@@ -18,7 +18,7 @@ from transformers import DynamicCache
 
 from mplus.attach.cache import passed
 from mplus.attach.families import Decoder
-from mplus.attach.read import Reading
+from mplus.attach.read_pass import Reading
 from mplus.text.prompts import Prompts
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,24 +15,22 @@ from torch import Tensor
 
 from mplus.attach.attention import grouped_on_cpu
 from mplus.attach.cache import passed
-from mplus.attach.find import planned_tokens
 from mplus.attach.hooks import Hooks
-from mplus.attach.read import Reading, Retrieved
+from mplus.attach.read_pass import Reading
 from mplus.attach.sweep import sweep
-from mplus.errors import EmptyTextError, InputError, PromptTooLongError
-from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, Frame, resolve
+from mplus.errors import EmptyTextError, InputError
+from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOKENS, resolve
 from mplus.inference.likelihood import log_likelihood
 from mplus.inference.own_view import OwnView, refusals
+from mplus.inference.request import Request, memories_of
 from mplus.inference.writer import Writer
 from mplus.memory.budget import MemoryBudget, explain_out_of_memory
 from mplus.memory.memory import Memory
-from mplus.memory.rows import EncodedChunk
+from mplus.retrieval.result import Retrieved
 from mplus.runtime.turns import in_order
 from mplus.text.chat_template import conversations_of, templated
 from mplus.text.prompts import Prompts, check_ids, encode, ids_of, separator, texts_of, without_bos
 from mplus.text.search_query import Query, last_user_messages
-
-Readable = Memory | EncodedChunk
 
 
 @dataclass
@@ -49,28 +46,6 @@ class MPlusOutput:
     logits: Tensor
     retrieved: list[Retrieved] | None = None
     hidden_states: tuple[Tensor, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Request:
-    """Prompts and the memories they read.
-
-    Attributes:
-        memories: one per prompt; none for the bare base.
-        prompts: as they are read: text that waits in a memory stands before its prompt.
-        own: ids [B, T] of the prompts alone.
-        query: what searches the memories.
-    """
-
-    memories: list[Readable]
-    prompts: Prompts
-    own: Tensor
-    query: Query | None
-
-    @property
-    def slots(self) -> int:
-        """Slots before the prompts: memory's BOS and what the fullest memory gives."""
-        return 1 + max(map(_slots, self.memories)) if self.memories else 0
 
 
 class Reader:
@@ -90,7 +65,7 @@ class Reader:
             query: see ``Query.of``.
             separate: text that waits is set apart from the prompts.
         """
-        memories, tokenizer = self._memories(memory, len(prompts)), self.checkpoint.tokenizer
+        memories, tokenizer = memories_of(memory, len(prompts), self.writer), self.checkpoint.tokenizer
         if len(memories) > len(prompts):
             prompts = prompts.repeated(len(memories))
         with in_order(memory.turn for memory in memories if isinstance(memory, Memory)), self.writer.turn.held():
@@ -102,7 +77,7 @@ class Reader:
             waiting = [memory.pending_ids if isinstance(memory, Memory) else [] for memory in memories]
             if separate and any(waiting):
                 waiting = [[*part, *separator(tokenizer, part, row)] for part, row in zip(waiting, prompts.rows(), strict=True)]
-            yield Request(memories, prompts.after(waiting, self._pad_id), own, searching)
+            yield Request(memories, prompts.after(waiting, self._pad_id), own, searching, tokenizer, self._pad_id)
 
     @contextmanager
     def open(
@@ -117,17 +92,17 @@ class Reader:
         Raises:
             PromptTooLongError: the model has not as many positions.
         """
-        self._check_positions(request, new_tokens)
+        request.check_positions(new_tokens, self.parts.decoder)
         parts, memories, prompts = self.parts, request.memories, request.prompts
         if not memories:
             with parts.adapters.on(None):
                 yield None, {"attention_mask": prompts.mask.long()}
             return
-        room = prompts.ids.shape[1] + min(new_tokens, RESERVED_TOKENS)
+        room = request.tokens + min(new_tokens, RESERVED_TOKENS)
         with (
-            explain_out_of_memory(lambda free: self._no_room(memories, room, free), self.writer.device),
+            explain_out_of_memory(lambda free: self._no_room(request, room, free), self.writer.device),
             torch.no_grad(),
-            grouped_on_cpu(parts.decoder, parts.engine.grouped_attention),
+            grouped_on_cpu(parts.decoder),
         ):
             reading = Reading(
                 parts,
@@ -164,7 +139,7 @@ class Reader:
             out = decoder.model(input_ids=request.prompts.ids, use_cache=reading is not None, **kwargs)
             if reading is not None:
                 reading.release()
-        own = slice(-request.own.shape[1], None)
+        own = slice(-request.own_tokens, None)
         return MPlusOutput(
             out.logits[:, own],
             reading.retrieved() if reading is not None and return_retrieved else None,
@@ -210,7 +185,7 @@ class Reader:
         if tokenizer is None or (tokenizer.chat_template is None and not (template and "chat_template" in template)):
             raise InputError(f"model {self.writer.name!r} has no chat template; use generate with a prompt of your own")
         texts = [templated(tokenizer, conversation, template) for conversation in conversations]
-        if self.checkpoint.geometry.retrieval == "shared" and kwargs.get("query") is None:  # else tokens of the prompt search
+        if self.checkpoint.geometry.read.is_shared and kwargs.get("query") is None:  # else tokens of the prompt search
             kwargs["query"] = last_user_messages(tokenizer, conversations)
         answers = [answer.strip() for answer in self._answers(texts, memory, kwargs, of_template=True)]
         return answers if several or len(answers) != 1 else answers[0]
@@ -251,34 +226,18 @@ class Reader:
         exact, query = bool(kwargs.pop("exact", False)), kwargs.pop("query", None)
         decoder: Any = self.parts.decoder.model
         with self.request(prompts, memory, query=query, separate=texts) as request:
-            ids = request.prompts.ids
-            settings = resolve(kwargs, decoder, self._frame(request, default_tokens))
-            view = OwnView(request.own, ids.shape[1])
-            waits = ids.shape[1] > request.own.shape[1]
+            per_layer = not self.checkpoint.geometry.read.is_shared
+            settings = resolve(kwargs, request, self.parts.decoder, per_layer=per_layer, default_tokens=default_tokens)
+            view, waits = OwnView(request.own, request.tokens), request.tokens > request.own_tokens
             arguments = view.applied(settings.arguments) if waits else settings.arguments
             with self.open(request, new_tokens=settings.new_tokens, exact=exact, storing=settings.storing) as (reading, own):
                 with refusals():
-                    result = decoder.generate(ids, **own, **arguments)
+                    result = decoder.generate(request.prompts.ids, **own, **arguments)
                 if reading is not None and isinstance(result, Tensor):  # else the caller may hold the cache
                     reading.release()
             if retrieved is not None and reading is not None:
                 retrieved += reading.retrieved()
             return view.of_result(result) if waits else result
-
-    def _frame(self, request: Request, default_tokens: int) -> Frame:
-        columns, own = request.prompts.ids.shape[1], request.own.shape[1]
-        reads = bool(request.memories)
-        return Frame(
-            prompt_tokens=own,
-            earlier_tokens=columns - own,
-            room=self.parts.decoder.limit[0] - request.slots - columns,
-            reads=reads,
-            per_layer=reads and self.checkpoint.geometry.retrieval == "per_layer",
-            pad_id=self._pad_id,
-            vocabulary=self.writer.vocabulary,
-            tokenizer=self.checkpoint.tokenizer,
-            default_tokens=default_tokens,
-        )
 
     # -- arguments -------------------------------------------------------------------------------------------------
 
@@ -303,38 +262,14 @@ class Reader:
         check_ids(row, self.writer.vocabulary, self.checkpoint.tokenizer)
         return row
 
-    def _memories(self, memory: Any, prompts: int) -> list[Readable]:
-        """One memory per prompt, or several for one; none for the bare base."""
-        if memory is None:
-            return []
-        if isinstance(memory, (Memory, EncodedChunk)):
-            found: list[Readable] = [memory] * prompts
-        else:
-            found = _list_of_memories(memory, prompts)
-        for one in found:
-            if isinstance(one, Memory) and not self.writer.wrote(one):
-                raise InputError(
-                    f"this memory was written by model {one.encoder.name!r}, this is {self.writer.name!r}; read it with the model that wrote it"
-                )
-        return found
-
-    def _check_positions(self, request: Request, new_tokens: int) -> None:
-        tokens, slots, (limit, why) = request.prompts.ids.shape[1], request.slots, self.parts.decoder.limit
-        needed = slots + tokens + new_tokens
-        if needed > limit:
-            raise PromptTooLongError(
-                f"the prompt has {tokens} tokens; with {slots} memory slots and {new_tokens} new tokens that is {needed}, "
-                f"the model has {limit} positions ({why}); shorten the prompt, or write the long text into memory and ask about it"
-            )
-
-    def _no_room(self, memories: list[Readable], tokens: int, free: int | None) -> str:
+    def _no_room(self, request: Request, tokens: int, free: int | None) -> str:
         """The sentence for keys and values of prompts that find no memory."""
         decoder = self.parts.decoder
-        held = next((memory for memory in memories if isinstance(memory, Memory)), None)
+        held = next((memory for memory in request.memories if isinstance(memory, Memory)), None)
         geometry = self.checkpoint.geometry if held is None else held.geometry
         layout = self.writer.layout(self.writer.memory_format, geometry) if held is None else held.layout
         return MemoryBudget.of(layout, geometry, 2 * decoder.kv_heads * decoder.head_width).for_prompts(
-            len(memories), free, tokens
+            len(request.memories), free, tokens
         )
 
     @property
@@ -351,28 +286,3 @@ class Reader:
         bos = getattr(holder, "bos_token_id", None)
         first = bos[0] if isinstance(bos, list) else bos
         return None if first is None else int(first)
-
-
-def _list_of_memories(given: Any, prompts: int) -> list[Readable]:
-    if isinstance(given, (str, bytes, Path)) or not isinstance(given, Sequence):
-        raise InputError(
-            f"memory must be a Memory or a list of them, got {type(given).__name__} {given!r:.80}; "
-            "a stored one is opened with Memory.load(directory, model)"
-        )
-    strange = [one for one in given if not isinstance(one, (Memory, EncodedChunk))]
-    if strange:
-        raise InputError(
-            f"memory must be a Memory or a list of them, the list holds {type(strange[0]).__name__} {strange[0]!r:.80}"
-        )
-    if len(given) != prompts and prompts != 1:
-        raise InputError(f"{len(given)} memories for {prompts} prompts; give one memory, or one for each prompt")
-    if not given:
-        raise InputError("the list of memories is empty; give one memory, one for each prompt, or None for the bare model")
-    if len({isinstance(one, EncodedChunk) for one in given}) > 1:
-        raise InputError("a chunk is read alone with another adapter than a memory; read them in two batches")
-    return list(given)
-
-
-def _slots(memory: Readable) -> int:
-    """Memory tokens a prompt will see."""
-    return len(memory.short_term) + planned_tokens(memory) if isinstance(memory, Memory) else memory.tokens

@@ -12,17 +12,16 @@ import torch
 from torch import Tensor
 
 from mplus.attach.sweep import sweep
-from mplus.attach.write import Tail, joined, keeps_write_kv, write_pass
+from mplus.attach.write_pass import Tail, joined, keeps_write_kv, write_pass
 from mplus.checkpoints.fingerprint import decoder_settings, fingerprint, tokenizer_print
 from mplus.checkpoints.loaded_model import LoadedModel
 from mplus.checkpoints.published_memory import longterm_rows, rows_of_hidden
-from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory.budget import explain_out_of_memory, no_room_for_chunks
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk, RowLayout, Rows
-from mplus.retriever import VoteRetriever
 from mplus.runtime.turns import TurnLock, turn_of
+from mplus.settings import Geometry, MemoryFormat
 from mplus.text import chunking
 from mplus.text.prompts import check_ids
 
@@ -65,7 +64,7 @@ class Writer:
                 tensors["mplus.position"] = self.parts.position
             if self.parts.retriever is not None:
                 tensors.update({f"mplus.retriever.{name}": value for name, value in self.parts.retriever.state_dict().items()})
-            rules = self.checkpoint.geometry.model_dump(include=set(RULES_OF_A_READ))
+            rules = {name: value for name, value in self.checkpoint.geometry.flat().items() if name in RULES_OF_A_READ}
             self._fingerprint = fingerprint(tensors, note=repr(sorted(rules.items())))
         return self._fingerprint
 
@@ -167,7 +166,7 @@ class Writer:
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
         if self.checkpoint.tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give token ids instead of text")
-        return chunking.cut(self.checkpoint.tokenizer, text, self.checkpoint.geometry.chunk_tokens)
+        return chunking.cut(self.checkpoint.tokenizer, text, self.checkpoint.geometry.sizes.chunk_tokens)
 
     def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout:
         """Fields of one memory token.
@@ -183,10 +182,9 @@ class Writer:
             {"hidden": (decoder.width,)} if memory_format == "hidden" else {"keys": heads, "values": heads}
         )
         groups = 0
-        if geometry.reads_ltm and retriever is not None:
-            vote = isinstance(retriever, VoteRetriever)
-            fields["search"] = (retriever.total_width if isinstance(retriever, VoteRetriever) else retriever.key_width,)
-            groups = 1 if vote else decoder.depth
+        if geometry.sizes.reads_ltm and retriever is not None:
+            fields["search"] = (retriever.search_width,)
+            groups = len(retriever.layers) if retriever.in_each_layer else 1
         return RowLayout(
             format=memory_format,
             layers=decoder.depth,
@@ -200,12 +198,12 @@ class Writer:
         if memory_format not in get_args(MemoryFormat):
             raise InputError(f"memory_format {memory_format!r} is not known; choose {' or '.join(get_args(MemoryFormat))}")
         for name in RULES_OF_A_READ:
-            own, asked = getattr(self.checkpoint.geometry, name), getattr(geometry, name)
+            own, asked = self.checkpoint.geometry.flat()[name], geometry.flat()[name]
             if own != asked:
                 raise GeometryError(
                     f"{name} belongs to the model ({own!r}), a memory cannot have {asked!r}; open the model with it"
                 )
-        if geometry.reads_ltm and self.parts.retriever is None:
+        if geometry.sizes.reads_ltm and self.parts.retriever is None:
             raise GeometryError(
                 "this model was opened without long-term memory (ltm), so nothing can be found; open it with ltm=True"
             )
@@ -220,13 +218,13 @@ class Writer:
             with self.turn.held():
                 self._initial[key] = rows_of_hidden(self.parts, initial.stm.to(self.device), memory)
         rows, tail = self._initial[key]
-        held = memory.geometry.stm_tokens  # a pool smaller than the published one keeps the newest
+        held = memory.geometry.sizes.stm_tokens  # a pool smaller than the published one keeps the newest
         return {name: value[:, -held:].clone() for name, value in rows.items()}, tail
 
     def initial_longterm(self, memory: Memory) -> list[tuple[Rows, Tensor, Tensor | None]] | None:
         """Rows, ages and recall frequencies per layer of the long-term memory a published model starts with."""
         initial = self.checkpoint.initial
-        if initial is None or not initial.ltm or not memory.geometry.ltm or not memory.initialised:
+        if initial is None or not initial.ltm or not memory.geometry.sizes.ltm or not memory.initialised:
             return None
         with self.turn.held():
             return [
@@ -239,7 +237,7 @@ class Writer:
             return Tail(hidden=memory.tail[None])
         if not memory.initialised or not len(memory.short_term) or not keeps_write_kv(memory.geometry):
             return Tail()
-        newest = memory.short_term.newest(memory.geometry.new_tokens)
+        newest = memory.short_term.newest(memory.geometry.sizes.new_tokens)
         return Tail(keys=newest["keys"][None], values=newest["values"][None])
 
     def _tail_of(self, written: EncodedChunk) -> Tail:
@@ -259,7 +257,7 @@ def _passes(requests: Sequence[tuple[Sequence[int], Memory]], tails: list[Tail],
     groups: dict[object, list[int]] = {}
     for number, (ids, memory) in enumerate(requests):
         tail = tails[number]
-        padded = memory.geometry.write_tap == "input" or len(ids) >= memory.geometry.new_tokens
+        padded = memory.geometry.write.tap == "input" or len(ids) >= memory.geometry.sizes.new_tokens
         kind = (memory.geometry, memory.format, memory.initialised, tail.tokens, tail.hidden is None, padded or len(ids))
         groups.setdefault(kind, []).append(number)
     for numbers in groups.values():

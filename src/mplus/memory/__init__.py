@@ -1,1 +1,1 @@
-"""What a memory is made of: short-term pool, long-term store, sources, files. Knows torch, not transformers."""
+"""A memory: short-term rows, long-term store, sources, files. Knows torch, not transformers."""

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from mplus.config import Geometry, MemoryFormat
 from mplus.errors import CapacityError
 from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
+from mplus.settings import Geometry, MemoryFormat
 
 REFUSALS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 """What torch says, on every device and system, when a tensor cannot be made (lower case)."""
@@ -53,25 +53,24 @@ class MemoryBudget:
             geometry=geometry,
             memory_format=layout.format,
             stm_token_bytes=layout.bytes_per_token,
-            ltm_token_bytes=bytes_per_row(RowCodec(layout, geometry).fields)
-            * (1 if geometry.retrieval == "shared" else layout.layers),
+            ltm_token_bytes=bytes_per_row(RowCodec(layout, geometry).fields) * (1 if geometry.read.is_shared else layout.layers),
             slot_bytes=layout.layers * kv_numbers * layout.dtype.itemsize,
         )
 
     @property
     def stm_bytes(self) -> int:
         """A full short-term memory."""
-        return self.geometry.stm_tokens * self.stm_token_bytes
+        return self.geometry.sizes.stm_tokens * self.stm_token_bytes
 
     @property
     def ltm_bytes(self) -> int:
         """Long-term memory at its capacity M."""
-        return self.geometry.ltm_capacity * self.ltm_token_bytes if self.geometry.ltm else 0
+        return self.geometry.sizes.ltm_capacity * self.ltm_token_bytes if self.geometry.sizes.ltm else 0
 
     def prompt_bytes(self, tokens: int = 0) -> int:
         """What one prompt reads, [BOS | K0 | N], and `tokens` slots for the prompt and its answer."""
-        read = self.geometry.ltm_read_tokens if self.geometry.reads_ltm else 0
-        return (1 + read + self.geometry.stm_tokens + tokens) * self.slot_bytes
+        read = self.geometry.sizes.ltm_read_tokens if self.geometry.sizes.reads_ltm else 0
+        return (1 + read + self.geometry.sizes.stm_tokens + tokens) * self.slot_bytes
 
     # -- sentences -------------------------------------------------------------------------------------------------
 
@@ -79,18 +78,20 @@ class MemoryBudget:
         """Long-term memory holds `held` tokens and cannot take `more`."""
         rows = f"{more:,} more long-term tokens need {_size(more * self.ltm_token_bytes)}{_free(free)}"
         fits = held if free is None else held + free // self.ltm_token_bytes
-        advice = [f"lower ltm_capacity (M) to {fits:,}"] if fits >= max(1, self.geometry.ltm_read_tokens) else []
+        advice = [f"lower ltm_capacity (M) to {fits:,}"] if fits >= max(1, self.geometry.sizes.ltm_read_tokens) else []
         advice += ["keep rows on disk (store=DIRECTORY)"]
-        if self.geometry.ltm_dtype != "int8" and self.memory_format == "kv":
+        if self.geometry.storage.ltm_dtype != "int8" and self.memory_format == "kv":
             advice += ["keep them in fewer bytes (ltm_dtype='int8')"]
         return f"{rows}; the {held:,} that are held stay and nothing is lost: {', or '.join(advice)}"
 
     def for_memory(self, free: int | None) -> str:
         """A new short-term memory cannot be made."""
-        need = f"a short-term memory of {self.geometry.stm_tokens:,} tokens needs {_size(self.stm_bytes)}{_free(free)}"
+        need = f"a short-term memory of {self.geometry.sizes.stm_tokens:,} tokens needs {_size(self.stm_bytes)}{_free(free)}"
         fits = None if free is None else free // self.stm_token_bytes
         advice = (
-            "lower stm_tokens (N)" if not fits else f"lower stm_tokens (N) to {min(fits, self.geometry.stm_tokens):,} or less"
+            "lower stm_tokens (N)"
+            if not fits
+            else f"lower stm_tokens (N) to {min(fits, self.geometry.sizes.stm_tokens):,} or less"
         )
         return f"{need}; nothing was made: {advice}, or let go of memories that are not needed"
 

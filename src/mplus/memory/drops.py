@@ -1,4 +1,4 @@
-"""Which short-term tokens leave at a write. Knows the pool, nothing of models.
+"""The short-term tokens that leave at a write. Knows the short-term rows, nothing of models.
 
 Per layer: k independent random ranks in each layer (paper section 3.1). Shared: whole blocks of neighbouring tokens, the
 same in all layers, so that what stays and what leaves are legible spans (measured: a 1:1 memory does not survive
@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.memory.short_term import ShortTerm
+from mplus.settings import Geometry
 
 
 def choose(short_term: ShortTerm, geometry: Geometry, generator: torch.Generator, new_tokens: int) -> Tensor:
@@ -20,13 +20,13 @@ def choose(short_term: ShortTerm, geometry: Geometry, generator: torch.Generator
     excess = len(short_term) + new_tokens - short_term.capacity_tokens
     if excess <= 0:
         return torch.empty(short_term.drop_groups, 0, dtype=torch.int64)
-    if geometry.drop == "shared" and geometry.drop_span > 1:
+    if geometry.write.drop == "shared" and geometry.drop_span > 1:
         return _spans(short_term, geometry.drop_span, generator, excess)
     draws = [torch.randperm(len(short_term), generator=generator)[:excess].sort().values for _ in range(short_term.drop_groups)]
     return torch.stack(draws)
 
 
-def given(short_term: ShortTerm, dropped: Tensor, block: int = 1) -> Tensor:
+def checked_ranks(short_term: ShortTerm, dropped: Tensor, block: int = 1) -> Tensor:
     """Check ranks chosen by the caller and bring them to [G, k], ascending.
 
     Args:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from mplus.config import Geometry, MemoryFormat
 from mplus.memory.rows import EncodedChunk, RowLayout, Rows
+from mplus.settings import Geometry, MemoryFormat
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mplus.errors import WrongModelError
+from mplus.runtime.differences import differing
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +31,7 @@ def difference(stored: Mapping[str, Any], host: Any) -> str | None:
     """What tells the model of a memory from `host`, in words; None where it is the same model, as far as is noted."""
     settings, here = stored.get("decoder_settings"), getattr(host, "decoder_settings", None)
     if isinstance(settings, Mapping) and here is not None and dict(settings) != here:
-        names = sorted(name for name in {*settings, *here} if settings.get(name) != here.get(name))
-        told = [f"{name} was {settings.get(name)!r:.60}, is {here.get(name)!r:.60}" for name in names[:4]]
-        return f"its settings differ: {'; '.join(told)}"
+        return f"its settings differ: {differing(settings, here)}"
     tokenizer, own = stored.get("tokenizer_print"), getattr(host, "tokenizer_print", None)
     if tokenizer is not None and own is not None and tokenizer != own:
         return "its tokenizer differs (vocabulary, merges, normaliser or added tokens)"

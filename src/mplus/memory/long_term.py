@@ -13,15 +13,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
+from mplus.index.first_stage import FirstStageIndex
+from mplus.index.int8_keys import Int8Keys
+from mplus.index.pca_sketch import PcaSketch
 from mplus.memory import budget
-from mplus.memory.index.levels import KeyLevels
-from mplus.memory.index.sketch import BlockSketch
-from mplus.memory.index.summaries import catch_up
 from mplus.memory.row_codec import SCALE, RowCodec
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.protocol import Storage, Store
 from mplus.memory.stores.ram import RamStorage
+from mplus.settings import Geometry
 
 KEEP_ABOVE = 0.01  # published: a row stays while its recall frequency minus the decay exceeds this
 
@@ -42,15 +42,15 @@ class LongTerm:
         self.storage = storage or RamStorage()
         self.groups = groups = layout.layers if self._per_layer else 1
         self.codec = RowCodec(layout, geometry)
-        self.block = 1 if self._per_layer else geometry.block_tokens
+        self.block = 1 if self._per_layer else geometry.read.block_tokens
         self.stores: list[Store] = [self.storage.new_store(self.codec.fields, self.block) for _ in range(groups)]
         self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
         self.writes_since_merge = 0
-        self.summaries: list[KeyLevels | BlockSketch] = [self._no_summaries() for _ in range(groups)]
+        self.indexes: list[FirstStageIndex] = [self._empty_index() for _ in range(groups)]
         self.stored_index: dict[int, dict[str, Tensor]] = {}
-        """States of summaries that were read from a file, until the rows are summarised again."""
-        self.derived: dict[str, object] = {}
-        """What readers worked out from all rows and want to find again; emptied by every change."""
+        """States of indexes that were read from a file, until the rows are indexed again."""
+        self.cache: dict[str, object] = {}
+        """What readers worked out from all rows, by name; emptied by every change."""
 
     def __len__(self) -> int:
         return max((len(store) for store in self.stores), default=0)
@@ -64,24 +64,24 @@ class LongTerm:
         """Rows of a group that a merge has taken in (all of them unless eviction is `countdown`)."""
         return len(self.stores[group]) - self.waiting[group]
 
-    def is_searched_by_summaries(self, group: int) -> bool:
+    def is_indexed(self, group: int) -> bool:
         """Whether a group is so large that not every row is scored; see ``Geometry.search``."""
         geometry = self.geometry
-        allowed = geometry.search == "auto" and geometry.eviction == "oldest" and geometry.choice == "best" and geometry.reads_ltm
-        return allowed and len(self.stores[group]) >= self.summaries[group].exact_below
+        allowed = geometry.read.search == "auto" and geometry.quirks.eviction == "oldest" and geometry.sizes.reads_ltm
+        return allowed and len(self.stores[group]) >= self.indexes[group].exact_below
 
-    def summaries_of(self, group: int) -> KeyLevels | BlockSketch | None:
-        """The summaries of a group's rows, all but the newest; None where every row is to be scored.
+    def index_of(self, group: int) -> FirstStageIndex | None:
+        """The first-stage index of a group's rows, all but the newest; None where every row is to be scored.
 
-        A store that was opened from files is summarised here, at its first search; later rows are when they are taken in.
+        A store that was opened from files is indexed here, at its first search; later rows are when they are taken in.
         """
-        if not self.is_searched_by_summaries(group):
+        if not self.is_indexed(group):
             return None
         self._restore_index(group)
-        summaries = self.summaries[group]
-        if len(self.stores[group]) - len(summaries) >= summaries.group_rows:
-            catch_up(summaries, self.search_parts(group, len(summaries)))
-        return summaries
+        index = self.indexes[group]
+        if len(self.stores[group]) - len(index) >= index.group_rows:
+            index.refresh(self.search_parts(group, len(index)))
+        return index
 
     def reserve(self, rows: int = 0) -> None:
         """Make room, so that taking `rows` rows next cannot fail for want of it.
@@ -98,28 +98,28 @@ class LongTerm:
         """Let go of all rows and of the files that hold them."""
         for store in self.stores:
             store.close()
-        self.summaries = [self._no_summaries() for _ in self.stores]
+        self.indexes = [self._empty_index() for _ in self.stores]
         self.stored_index.clear()
-        self.derived.clear()
+        self.cache.clear()
 
     def index_state(self) -> dict[str, Tensor]:
         """What a search follows from beside the rows held, to be stored with them: small tensors by name."""
-        states = {group: summaries.state() for group, summaries in enumerate(self.summaries)} | self.stored_index
+        states = {group: index.state() for group, index in enumerate(self.indexes)} | self.stored_index
         return {f"index.{group}.{name}": value for group, state in states.items() for name, value in state.items()}
 
     def restore_index(self, tensors: dict[str, Tensor]) -> None:
-        """Take ``index_state`` out of the tensors of a file, after the rows; the rows are summarised at the first search."""
+        """Take ``index_state`` out of the tensors of a file, after the rows; the rows are indexed at the first search."""
         for group in range(self.groups):
             prefix = f"index.{group}."
             state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             if state:
-                self.summaries[group].check(state, len(self.stores[group]), torch.Size(self.layout.fields["search"]).numel())
+                self.indexes[group].check(state, len(self.stores[group]), torch.Size(self.layout.fields["search"]).numel())
                 self.stored_index[group] = state
 
     def _restore_index(self, group: int) -> None:
         state = self.stored_index.get(group)
         if state is not None:
-            self.summaries[group].restore(state, self.search_parts(group))
+            self.indexes[group].restore(state, self.search_parts(group))
             del self.stored_index[group]
 
     def append(self, dropped: Rows, births: Tensor) -> None:
@@ -130,24 +130,26 @@ class LongTerm:
         """
         births = births.expand(self.groups, -1)
         self.reserve(births.shape[1])
-        self.derived.clear()
+        self.cache.clear()
         for group, store in enumerate(self.stores):
             rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
             rows["birth"] = births[group]
-            if self.geometry.eviction == "countdown":
-                rows["frequency"] = torch.full((births.shape[1],), self.geometry.initial_recall_frequency, dtype=torch.float32)
+            if self.geometry.quirks.eviction == "countdown":
+                rows["frequency"] = torch.full(
+                    (births.shape[1],), self.geometry.quirks.initial_recall_frequency, dtype=torch.float32
+                )
                 self.waiting[group] += births.shape[1]
             store.append(self.codec.encode(rows))
-        if self.geometry.eviction == "countdown":
+        if self.geometry.quirks.eviction == "countdown":
             self._count_down()
         else:
             for group, store in enumerate(self.stores):
-                excess = max(0, len(store) - self.geometry.ltm_capacity)
+                excess = max(0, len(store) - self.geometry.sizes.ltm_capacity)
                 forgotten = -(-excess // self.block) * self.block  # whole blocks, so that every block stays aligned
                 self._restore_index(group)
                 store.evict_oldest(forgotten)
-                self.summaries[group].forget(forgotten)
-                self.summaries_of(group)  # now, a group at a time, rather than all at once when a prompt waits
+                self.indexes[group].forget(forgotten)
+                self.index_of(group)  # now, a group at a time, rather than all at once when a prompt waits
 
     def gather(self, group: int, index: Tensor, fields: tuple[str, ...], device: torch.device | None = None) -> Rows:
         """Fields [k, ...] of the rows at `index` [k], in the layout's number type.
@@ -179,13 +181,13 @@ class LongTerm:
         """Fill an empty group with rows [M, ...] read from a file."""
         columns = self.codec.encode(rows)
         columns["birth"] = births
-        if self.geometry.eviction == "countdown":
+        if self.geometry.quirks.eviction == "countdown":
             columns["frequency"] = (
                 frequency
                 if frequency is not None
-                else torch.full(births.shape, self.geometry.initial_recall_frequency, dtype=torch.float32)
+                else torch.full(births.shape, self.geometry.quirks.initial_recall_frequency, dtype=torch.float32)
             )
-        self.derived.clear()
+        self.cache.clear()
         if births.shape[0]:
             with budget.explain_out_of_memory(lambda free: self._no_room(births.shape[0], free), torch.device("cpu")):
                 self.stores[group].append(columns)
@@ -195,7 +197,7 @@ class LongTerm:
         """A copy that shares nothing that can change."""
         twin = LongTerm(self.layout, self.geometry, self.storage)
         twin.stores = [store.fork() for store in self.stores]
-        twin.summaries = [summaries.fork() for summaries in self.summaries]
+        twin.indexes = [index.fork() for index in self.indexes]
         twin.stored_index = dict(self.stored_index)
         twin.waiting = list(self.waiting)
         twin.writes_since_merge = self.writes_since_merge
@@ -206,9 +208,9 @@ class LongTerm:
         twin = LongTerm.__new__(LongTerm)
         twin.__dict__.update(self.__dict__)
         twin.stores = [store.staged() for store in self.stores]
-        twin.summaries = [summaries.staged() for summaries in self.summaries]
+        twin.indexes = [index.staged() for index in self.indexes]
         twin.stored_index = dict(self.stored_index)
-        twin.waiting, twin.derived = list(self.waiting), {}
+        twin.waiting, twin.cache = list(self.waiting), {}
         return twin
 
     @property
@@ -218,9 +220,9 @@ class LongTerm:
 
     def _count_down(self) -> None:
         self.writes_since_merge += 1
-        if self.writes_since_merge < self.geometry.merge_every_writes:
+        if self.writes_since_merge < self.geometry.quirks.merge_every_writes:
             return
-        decay, floor = self.geometry.recall_decay, self.geometry.ltm_read_tokens
+        decay, floor = self.geometry.quirks.recall_decay, self.geometry.sizes.ltm_read_tokens
         for group, store in enumerate(self.stores):
             left = store.column("frequency") - decay
             keep = left > KEEP_ABOVE
@@ -235,12 +237,12 @@ class LongTerm:
         own = budget.MemoryBudget.of(self.layout, self.geometry, kv_numbers=0)  # what a prompt reads is not asked here
         return own.for_longterm(len(self), rows, free)
 
-    def _no_summaries(self) -> KeyLevels | BlockSketch:
-        return KeyLevels() if self._per_layer else BlockSketch(self.block)
+    def _empty_index(self) -> FirstStageIndex:
+        return Int8Keys() if self._per_layer else PcaSketch(self.block)
 
     @property
     def _per_layer(self) -> bool:
-        return self.geometry.retrieval == "per_layer"
+        return not self.geometry.read.is_shared
 
     def _is_common(self, name: str) -> bool:
         return name == "search" and self.layout.search_groups == 1

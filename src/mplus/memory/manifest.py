@@ -130,7 +130,7 @@ def check_rows_of(memory: Memory, manifest: dict[str, Any]) -> None:
 
     _check_counts(memory, manifest)
     births, now = memory.short_term.births, memory.now
-    ages = memory.geometry.stm_ages == "since_written"  # else births move along, and several rows may share one
+    ages = memory.geometry.quirks.stm_ages == "since_written"  # else births move along, and several rows may share one
     _check_born("short-term", births, now)
     if ages and any(bool((_written(own).diff() <= 0).any()) for own in births):
         raise SnapshotError("tokens of short-term memory are not in the order of their births; restore it from a backup")
@@ -154,7 +154,9 @@ def _check_counts(memory: Memory, manifest: dict[str, Any]) -> None:
             "restore it from a backup"
         )
     tail, layout = memory.tail, memory.layout
-    if tail is not None and (tail.dim() != 3 or tail.shape[0] != layout.layers or tail.shape[1] > memory.geometry.new_tokens):
+    if tail is not None and (
+        tail.dim() != 3 or tail.shape[0] != layout.layers or tail.shape[1] > memory.geometry.sizes.new_tokens
+    ):
         raise SnapshotError(f"the newest hidden states are {list(tail.shape)}, which no write leaves; restore it from a backup")
 
 

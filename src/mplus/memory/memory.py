@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry, MemoryFormat
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory import budget, drops
 from mplus.memory.arguments import Text, checked_seed, checked_source, checked_text, runs
@@ -25,11 +24,12 @@ from mplus.memory.long_term import LongTerm
 from mplus.memory.row_codec import check_row_types
 from mplus.memory.rows import EncodedChunk
 from mplus.memory.short_term import ShortTerm
-from mplus.memory.state import MemoryState, StateAttribute, Waiting, ordinary_tensors
+from mplus.memory.state import MemoryState, PendingText, StateAttribute, ordinary_tensors
 from mplus.memory.stats import MemoryStats
 from mplus.memory.stores.disk import storage_at
 from mplus.memory.stores.protocol import Storage
 from mplus.runtime.turns import TurnLock
+from mplus.settings import Geometry, MemoryFormat
 from mplus.text.prompts import SEPARATOR, check_ids
 
 __all__ = ["Encoder", "Memory", "MemoryStats"]
@@ -56,7 +56,7 @@ class Memory:
     tail = StateAttribute[Tensor | None]()
     now = StateAttribute[int]()
     tokens_read = StateAttribute[int]()
-    pending = StateAttribute[Waiting]()
+    pending = StateAttribute[PendingText]()
     initialised = StateAttribute[bool]()
 
     def __init__(
@@ -72,6 +72,8 @@ class Memory:
         self.turn = TurnLock(IN_USE)
         self.stored: dict[str, tuple[int, int]] = {}
         """Data files of the states this memory was opened from or saved as, with device and inode of their directories."""
+        self.retriever: Any = None
+        """What searches this memory in place of the model's retriever (``mplus.retrieval``), as in an ablation; not stored."""
         self.encoder = encoder
         self.geometry = geometry
         self.format: MemoryFormat = memory_format
@@ -85,9 +87,9 @@ class Memory:
     def _start(self) -> None:
         """Begin with the state of a new memory."""
         with ordinary_tensors():
-            groups = self.layout.layers if self.geometry.drop == "per_layer" else 1
+            groups = self.layout.layers if self.geometry.write.drop == "per_layer" else 1
             self._state = MemoryState(
-                short_term=ShortTerm(self.layout, self.geometry.stm_tokens, groups),
+                short_term=ShortTerm(self.layout, self.geometry.sizes.stm_tokens, groups),
                 long_term=LongTerm(self.layout, self.geometry, self.storage),
                 generator=torch.Generator().manual_seed(self.seed),
                 initialised=self.initialised_at_start,
@@ -97,19 +99,21 @@ class Memory:
                 rows, self.tail = initial
                 count = next(iter(rows.values())).shape[1]
                 oldest_first = torch.arange(count - 1, -1, -1)
-                ages = oldest_first if self.geometry.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
+                ages = oldest_first if self.geometry.quirks.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
                 self.short_term.append(rows, -1 - ages)
             for group, (rows, ages, frequency) in enumerate(self.encoder.initial_longterm(self) or []):
                 self.long_term.restore(group, rows, -1 - ages, frequency)
 
     def __repr__(self) -> str:
         held = self._state
-        long_term = f"LTM {len(held.long_term):,} of {self.geometry.ltm_capacity:,}" if self.geometry.ltm else "no LTM"
+        long_term = (
+            f"LTM {len(held.long_term):,} of {self.geometry.sizes.ltm_capacity:,}" if self.geometry.sizes.ltm else "no LTM"
+        )
         names = [name or "(no name)" for name in held.ledger.tokens_by_source()]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return (
             f"Memory(model {self.encoder.name!r}, {held.tokens_read + self.pending_tokens:,} tokens read, "
-            f"STM {len(held.short_term):,} of {self.geometry.stm_tokens:,}, {long_term}, sources: {shown or 'none'})"
+            f"STM {len(held.short_term):,} of {self.geometry.sizes.stm_tokens:,}, {long_term}, sources: {shown or 'none'})"
         )
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -170,7 +174,7 @@ class Memory:
         for ids in pieces:
             self.pending = [*self.pending, (source, ids)]
             self._state.ends_in_space = ends_in_space
-            if self.pending_tokens >= self.geometry.min_write_tokens:
+            if self.pending_tokens >= self.geometry.sizes.min_write_tokens:
                 yield from self._write_pending()
             done += len(ids)
             if progress is not None:
@@ -204,7 +208,7 @@ class Memory:
         dropped: Tensor | None,
         keep_dropped: bool,
         sources: tuple[tuple[str | None, int], ...],
-        pending: Waiting,
+        pending: PendingText,
     ) -> None:
         """Take a write pass in; `pending` waits afterwards."""
         missing = sorted(set(self.layout.fields) - set(written.rows))
@@ -220,17 +224,17 @@ class Memory:
             ranks = self._leaving(state.short_term, state.generator, written, dropped, keep_dropped)
             count = written.tokens
             births = torch.arange(state.now, state.now + count)
-            if self.geometry.stm_ages == "frozen":
+            if self.geometry.quirks.stm_ages == "frozen":
                 state.short_term.births = state.short_term.births + count
             state.now += count
             if ranks.shape[1]:
                 rows, dropped_births = state.short_term.remove(ranks)
-                if self.geometry.ltm and keep_dropped:
+                if self.geometry.sizes.ltm and keep_dropped:
                     state.long_term.append(rows, dropped_births)
             state.short_term.append(written.rows, births)
             if written.hidden is not None:
                 older = [] if state.tail is None else [state.tail]
-                state.tail = torch.cat([*older, written.hidden], 1)[:, -self.geometry.new_tokens :]
+                state.tail = torch.cat([*older, written.hidden], 1)[:, -self.geometry.sizes.new_tokens :]
             state.initialised = True
             state.tokens_read += written.text_tokens
             state.ledger.add(Chunk(int(births[0]), count, sources))
@@ -259,7 +263,7 @@ class Memory:
             short_term.reserve(new_tokens)
         excess = max(0, len(short_term) + new_tokens - short_term.capacity_tokens)
         rows = (excess and excess + self.geometry.drop_span - 1) if dropped is None else dropped.shape[-1]
-        state.long_term.reserve(rows if self.geometry.ltm else 0)
+        state.long_term.reserve(rows if self.geometry.sizes.ltm else 0)
 
     def _leaving(
         self, short_term: ShortTerm, generator: torch.Generator, written: EncodedChunk, dropped: Tensor | None, keep_dropped: bool
@@ -268,8 +272,8 @@ class Memory:
         if dropped is None:
             ranks = drops.choose(short_term, self.geometry, generator, written.tokens)
         else:
-            finds_blocks = keep_dropped and self.geometry.reads_ltm and self.geometry.retrieval == "shared"
-            ranks = drops.given(short_term, dropped, self.geometry.block_tokens if finds_blocks else 1)
+            finds_blocks = keep_dropped and self.geometry.sizes.reads_ltm and self.geometry.read.is_shared
+            ranks = drops.checked_ranks(short_term, dropped, self.geometry.read.block_tokens if finds_blocks else 1)
         places = short_term.capacity_tokens - len(short_term) + ranks.shape[1]
         if written.tokens > places:
             raise InputError(
@@ -279,7 +283,7 @@ class Memory:
 
     def _tiled(self, written: EncodedChunk) -> EncodedChunk:
         """The published first write: its m rows are copied until they fill the pool, the rest taken from their end."""
-        count, size = written.tokens, self.geometry.stm_tokens
+        count, size = written.tokens, self.geometry.sizes.stm_tokens
         rest = size % count
         index = torch.cat([torch.arange(count).repeat(size // count), torch.arange(count - rest, count)])
         rows = {name: value[:, index.to(value.device)] for name, value in written.rows.items()}
@@ -292,7 +296,7 @@ class Memory:
             pieces = self.encoder.cut(SEPARATOR + text if self._needs_separator(text, source) else text)
             ends_in_space = text[-1:].isspace()
         else:
-            size, ends_in_space = self.geometry.chunk_tokens, None
+            size, ends_in_space = self.geometry.sizes.chunk_tokens, None
             pieces = [text[start : start + size] for start in range(0, len(text), size)]
         check_ids((token for piece in pieces for token in piece), self.encoder.vocabulary)
         return pieces, ends_in_space
@@ -312,11 +316,11 @@ class Memory:
         What is not taken in yet goes on waiting, so nothing of what was read is lost when a pass fails.
         """
         labelled = [(source, token) for source, ids in self.pending for token in ids]
-        chunks = -(-len(labelled) // self.geometry.chunk_tokens)
+        chunks = -(-len(labelled) // self.geometry.sizes.chunk_tokens)
         size = -(-len(labelled) // chunks)
         for start in range(0, len(labelled), size):
             part, rest = labelled[start : start + size], labelled[start + size :]
-            self._make_room(self.geometry.new_tokens)
+            self._make_room(self.geometry.sizes.new_tokens)
             written = yield [token for _, token in part]
             sources = tuple((name, len(ids)) for name, ids in runs(part))
             self._update(written, None, True, sources, runs(rest))
@@ -368,9 +372,9 @@ class Memory:
             chunks=len(self.ledger.chunks),
             pending_tokens=self.pending_tokens,
             stm_tokens=len(self.short_term),
-            stm_capacity=self.geometry.stm_tokens,
+            stm_capacity=self.geometry.sizes.stm_tokens,
             ltm_tokens=len(self.long_term),
-            ltm_capacity=self.geometry.ltm_capacity if self.geometry.ltm else 0,
+            ltm_capacity=self.geometry.sizes.ltm_capacity if self.geometry.sizes.ltm else 0,
             size_bytes=pool_bytes + tail_bytes + self.long_term.size_bytes,
             memory_format=self.format,
             sources=self.ledger.tokens_by_source(),

@@ -36,7 +36,7 @@ def restore(
     from mplus.memory.short_term import ShortTerm
 
     groups = memory.short_term.drop_groups
-    memory.short_term = ShortTerm(memory.layout, memory.geometry.stm_tokens, groups)
+    memory.short_term = ShortTerm(memory.layout, memory.geometry.sizes.stm_tokens, groups)
     memory.long_term.close()
     memory.long_term = LongTerm(memory.layout, memory.geometry, memory.storage)
     births = tensors["stm.births"]

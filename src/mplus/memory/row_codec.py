@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
 from mplus.errors import GeometryError
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.protocol import FieldSpec
+from mplus.settings import Geometry
 
 LEVELS = 127  # on each side of 0; -128 stays unused, so that a number and its negative round alike
 SCALE_DTYPE = torch.bfloat16
@@ -42,13 +42,13 @@ class RowCodec:
         self._own_dims = {name: len(shape) for name, shape in layout.fields.items()}
         fields: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
         for name, shape in layout.fields.items():
-            alone = geometry.retrieval == "per_layer" or (name == "search" and layout.search_groups == 1)
+            alone = not geometry.read.is_shared or (name == "search" and layout.search_groups == 1)
             above = () if alone else (layout.layers,)
             fields[name] = ((*above, *shape), kept := _kept(layout, geometry, name))
             if kept is torch.int8:
                 fields[name + SCALE] = (above, SCALE_DTYPE)
         fields["birth"] = ((), torch.int64)
-        if geometry.eviction == "countdown":
+        if geometry.quirks.eviction == "countdown":
             fields["frequency"] = ((), torch.float32)
         self.fields: FieldSpec = fields
 
@@ -86,7 +86,7 @@ class RowCodec:
 
 def check_row_types(layout: RowLayout, geometry: Geometry) -> None:
     """Raise GeometryError unless rows of this layout can be kept as the geometry says."""
-    if geometry.ltm_dtype == "int8" and layout.format == "hidden":
+    if geometry.storage.ltm_dtype == "int8" and layout.format == "hidden":
         raise GeometryError(
             "ltm_dtype 'int8' was asked of a memory of format 'hidden', whose rows are normalised and projected again at every read, "
             "so that rounding them to int8 would spoil keys and values; choose memory_format='kv', or ltm_dtype='bfloat16'"
@@ -111,6 +111,6 @@ def dequantise(levels: Tensor, scale: Tensor, own_dims: int, dtype: torch.dtype)
 
 
 def _kept(layout: RowLayout, geometry: Geometry, name: str) -> torch.dtype:
-    kept = geometry.ltm_search_dtype if name == "search" else geometry.ltm_dtype
+    kept = geometry.storage.ltm_search_dtype if name == "search" else geometry.storage.ltm_dtype
     found: torch.dtype = layout.dtype if kept == "model" else getattr(torch, kept)
     return found

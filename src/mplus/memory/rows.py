@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mplus.config import MemoryFormat
+from mplus.settings import MemoryFormat
 
 Rows = dict[str, Tensor]
 """Field name to tensor [G, n, ...], where G is the number of layers (1 for a shared search key)."""

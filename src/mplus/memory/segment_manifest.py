@@ -30,7 +30,7 @@ class GroupSegments:
     start: int
 
 
-def sealed_of(store: Store) -> GroupSegments:
+def segments_of(store: Store) -> GroupSegments:
     """The part of a store that lies in segments; a store in RAM has none."""
     return GroupSegments(list(store.segments), store.start) if isinstance(store, DiskStore) else GroupSegments([], 0)
 

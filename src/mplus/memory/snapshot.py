@@ -19,11 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mplus.config import make_geometry
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
 from mplus.memory import segment_manifest
 from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, STATE, is_ours, is_segment
-from mplus.memory.files import absolute_directory, flush, flush_names, honour_umask, sha256, temporary_directory
 from mplus.memory.identity import check_model, identity_of
 from mplus.memory.manifest import (
     LARGEST_BYTES,
@@ -40,7 +38,10 @@ from mplus.memory.stores.lock import exclusive_change, identity
 from mplus.memory.stores.protocol import Storage
 from mplus.memory.stores.segment_directory import SegmentDirectory
 from mplus.memory.stores.segments import unmapped_in
+from mplus.runtime.atomic import flush, flush_names, honour_umask, sha256, temporary_directory
+from mplus.runtime.input_file import absolute_directory
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
+from mplus.settings import Geometry
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Encoder, Memory
@@ -98,66 +99,101 @@ def _check_place(directory: Path) -> None:
         raise SnapshotError(f"{directory} holds files but no memory ({MANIFEST} is missing); choose an empty or new directory")
 
 
-def _save(memory: Memory, directory: Path, segment_directory: SegmentDirectory | None, seen: str | None, overwrite: bool) -> None:
-    name = f"memory-{secrets.token_hex(8)}.safetensors"
-    groups = [segment_manifest.sealed_of(store) for store in memory.long_term.stores]
-    names = [segment.name for group in groups for segment in group.segments]
+def _save(memory: Memory, directory: Path, own_store: SegmentDirectory | None, seen: str | None, overwrite: bool) -> None:
     before = read_manifest(directory) if (directory / MANIFEST).exists() else None
     if before is not None:  # what is not a memory of this version is not replaced
         _check_not_newer(memory, directory, before, seen, overwrite)
-    claimed = [] if segment_directory is None else segment_directory.saved
-    linked: list[Path] = []
-    place, committing = identity(directory), False
+    save = _Save(memory, directory, own_store)
     try:
-        manifest = _manifest(memory, groups)
+        manifest = _manifest(memory, save.groups)
         check_numbers(manifest, memory.encoder.vocabulary)  # what is stored opens again
         with temporary_directory(directory, SAVING) as aside:
-            if segment_directory is None:
-                linked = segment_manifest.link_into(groups, directory)
-            else:
-                segment_directory.set_saved(
-                    [*claimed, *names]
-                )  # before the commit: an interrupt behind it must not cost these files
-            save_file(_tensors(memory), aside / name)
-            honour_umask(aside / name, aside)
-            flush(aside / name)
-            (aside / MANIFEST).write_bytes(as_file({**manifest, "data": _described(aside / name)}))
-            flush(aside / MANIFEST)
-            os.replace(aside / name, directory / name)
-            flush_names(directory)
-            committing = True
-            os.replace(aside / MANIFEST, directory / MANIFEST)  # the commit: what fails later takes nothing back
+            save.keep_segments()
+            save.write_aside(aside, manifest)
+            save.commit(aside)
     except BaseException as error:
-        stored = committing and _is_named(directory, name)
+        if not save.stands_despite(error):
+            raise
+    save.finish()
+
+
+class _Save:
+    """One save under way: its steps, and what to do where one fails.
+
+    Args:
+        own_store: the directory of the memory's segments, if it is saved into that very one.
+    """
+
+    def __init__(self, memory: Memory, directory: Path, own_store: SegmentDirectory | None) -> None:
+        self.memory, self.directory, self.own_store = memory, directory, own_store
+        self.name = f"memory-{secrets.token_hex(8)}.safetensors"
+        self.groups = [segment_manifest.segments_of(store) for store in memory.long_term.stores]
+        self.segments = [segment.name for group in self.groups for segment in group.segments]
+        self.place = identity(directory)
+        self._saved_before = [] if own_store is None else own_store.saved
+        self._linked: list[Path] = []
+        self._committing = False
+
+    def keep_segments(self) -> None:
+        """Have the segments in the directory; before the commit, so that an interrupt behind it does not cost these files."""
+        if self.own_store is None:
+            self._linked = segment_manifest.link_into(self.groups, self.directory)
+        else:
+            self.own_store.set_saved([*self._saved_before, *self.segments])
+
+    def write_aside(self, aside: Path, manifest: dict[str, Any]) -> None:
+        """Make the data file and the manifest, flushed."""
+        data = aside / self.name
+        save_file(_tensors(self.memory), data)
+        honour_umask(data, aside)
+        flush(data)
+        (aside / MANIFEST).write_bytes(as_file({**manifest, "data": _described(data)}))
+        flush(aside / MANIFEST)
+
+    def commit(self, aside: Path) -> None:
+        """Put the data file in place, then the manifest: what fails later takes nothing back."""
+        os.replace(aside / self.name, self.directory / self.name)
+        flush_names(self.directory)
+        self._committing = True
+        os.replace(aside / MANIFEST, self.directory / MANIFEST)
+
+    def stands_despite(self, error: BaseException) -> bool:
+        """Whether the save goes on although a step failed, because it is committed; else all is as before, and the error is to be raised.
+
+        Raises:
+            SnapshotError: it cannot be found out, or the memory cannot be stored.
+        """
+        stored = self._committing and _is_named(self.directory, self.name)
         if stored is None:
             if isinstance(error, Exception):
-                what = f"it is not known whether the memory is stored in {directory} ({error})"
+                what = f"it is not known whether the memory is stored in {self.directory} ({error})"
                 raise SnapshotError(f"{what}; open it to see, then save again") from None
-            raise
+            return False
         if stored:
-            log.warning("the memory is stored in %s, but what followed was interrupted", directory)
-            _note(memory, name, place)
-            if not isinstance(error, Exception):
-                raise
-        else:
-            for path in (directory / name, *linked):
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
-            if segment_directory is not None:
-                segment_directory.set_saved(claimed)
-            if isinstance(error, (TypeError, ValueError)):
-                raise SnapshotError(f"memory not stored in {directory}: {error}; the previous state is unchanged") from None
-            raise
-    _note(memory, name, place)
-    try:
-        flush_names(directory)
-    except OSError as error:  # the state before stays beside it: after a loss of power it may be the one that is named
-        log.warning("the memory is stored in %s, but not flushed to the disk (%s)", directory, error)
-        return
-    with contextlib.suppress(OSError):
-        _clear_up(directory, {name, *names}, own_store=segment_directory is not None)
-    if segment_directory is not None:
-        segment_directory.set_saved(names)
+            log.warning("the memory is stored in %s, but what followed was interrupted", self.directory)
+            _note(self.memory, self.name, self.place)
+            return isinstance(error, Exception)
+        for path in (self.directory / self.name, *self._linked):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        if self.own_store is not None:
+            self.own_store.set_saved(self._saved_before)
+        if isinstance(error, (TypeError, ValueError)):
+            raise SnapshotError(f"memory not stored in {self.directory}: {error}; the previous state is unchanged") from None
+        return False
+
+    def finish(self) -> None:
+        """Remember the state that is stored now and remove the one before."""
+        _note(self.memory, self.name, self.place)
+        try:
+            flush_names(self.directory)
+        except OSError as error:  # the state before stays beside it: after a loss of power it may be the one that is named
+            log.warning("the memory is stored in %s, but not flushed to the disk (%s)", self.directory, error)
+            return
+        with contextlib.suppress(OSError):
+            _clear_up(self.directory, {self.name, *self.segments}, own_store=self.own_store is not None)
+        if self.own_store is not None:
+            self.own_store.set_saved(self.segments)
 
 
 def _clear_up(directory: Path, wanted: set[str], *, own_store: bool) -> None:
@@ -267,7 +303,7 @@ def _load(
     try:
         check_model(manifest["model"], model, directory)
         check_numbers(manifest, model.vocabulary)
-        geometry = make_geometry(**manifest["geometry"])
+        geometry = Geometry(**manifest["geometry"])
         groups = segment_manifest.from_json(manifest["ltm_segments"], directory) if manifest["format"] == WITH_SEGMENTS else []
         if check_rows:
             for segment in (segment for group in groups for segment in group.segments):
@@ -317,7 +353,7 @@ def _manifest(memory: Memory, groups: list[segment_manifest.GroupSegments]) -> d
         "format": WITH_SEGMENTS if segments else PLAIN,
         "mplus": __version__,
         "model": identity_of(memory.encoder),
-        "geometry": memory.geometry.model_dump(),
+        "geometry": memory.geometry.flat(),
         "memory_format": memory.format,
         "seed": memory.seed,
         "now": memory.now,

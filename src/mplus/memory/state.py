@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mplus.memory.memory import Memory
 
 T = TypeVar("T")
-Waiting = list[tuple[str | None, list[int]]]
+PendingText = list[tuple[str | None, list[int]]]
 """Text tokens that wait for more text, with the names of their sources, in order."""
 
 
@@ -50,7 +50,7 @@ class MemoryState:
     tail: Tensor | None = None
     now: int = 0
     tokens_read: int = 0
-    pending: Waiting = field(default_factory=list)
+    pending: PendingText = field(default_factory=list)
     initialised: bool = True
     ends_in_space: bool | None = None
 

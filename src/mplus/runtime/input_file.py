@@ -27,6 +27,23 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def absolute_directory(path: str | os.PathLike[str]) -> Path:
+    """The absolute path that a user's word for a directory means, `~` expanded; the working directory may change afterwards.
+
+    Raises:
+        InputError: it is empty or no path.
+    """
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise InputError(f"a directory is a path as text, got {type(path).__name__}; give a str or a pathlib.Path")
+    if not text or "\0" in text:
+        raise InputError(f"{text!r} names no directory; give the path of one, for example 'my-memory'")
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:  # an unknown user's home, a working directory that is gone
+        raise InputError(f"the directory {text!r} cannot be found ({error}); give an absolute path") from None
+
+
 def read_input(path: str | Path, *, limit_bytes: int = LARGEST_TEXT_BYTES, what: str = "a UTF-8 text file") -> bytes:
     """All bytes of a regular file or a pipe.
 

@@ -67,7 +67,7 @@ class _Places(Protocol):
 
 @dataclass(frozen=True)
 class _Offsets:
-    """Places by the offsets of a fast tokenizer."""
+    """BlockTable by the offsets of a fast tokenizer."""
 
     text: str
     offsets: list[tuple[int, int]]
@@ -84,7 +84,7 @@ class _Offsets:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """Places of a tokenizer without offsets, by what the tokens around them say."""
+    """BlockTable of a tokenizer without offsets, by what the tokens around them say."""
 
     tokenizer: Any
     ids: list[int]

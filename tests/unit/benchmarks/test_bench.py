@@ -24,13 +24,13 @@ from benchmarks.synthetic_memory import bytes_of, grow_long, random_ids, shortag
 from benchmarks.thresholds import RegressionThresholds
 from benchmarks.timing import Spread, interleaved, ratio, spread
 from benchmarks.work import work_of
-from mplus.config import make_geometry
 from mplus.errors import InputError
 from mplus.memory import budget
 from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
 from mplus.model import MPlusModel
+from mplus.settings import Geometry
 
 THRESHOLDS = Path(__file__).parents[3] / "benchmarks" / "thresholds.json"
 
@@ -133,7 +133,7 @@ def test_bytes_of_a_row_at_the_measured_shape_meet_the_targets() -> None:
     published = 4 * 512 + 4 * 32 + 8 + 4
     sizes = {}
     for kind in systems.row_types():
-        geometry = make_geometry(
+        geometry = Geometry(
             drop="per_layer", retrieval="per_layer", block_tokens=1, neighbour_blocks=0, **systems.storage_fields(kind)
         )
         sizes[kind] = bytes_per_row(RowCodec(layout, geometry).fields)
@@ -148,7 +148,7 @@ def test_filled_memories_are_full_and_read_by_both_systems_alike(tiny: MPlusMode
     ours, literal = systems.ours(tiny, 1000, row_type="model"), systems.literal(tiny, 1000)
     for system in (ours, literal):
         grow_long(system.memory, 100)
-        assert len(system.memory.short_term) == tiny.geometry.stm_tokens
+        assert len(system.memory.short_term) == tiny.geometry.sizes.stm_tokens
         assert [len(store) for store in system.memory.long_term.stores] == [100, 100]
         births = system.memory.long_term.stores[0].column("birth")
         assert bool((births.diff() > 0).all()) and int(births[-1]) < 0
@@ -180,7 +180,7 @@ def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory
         ]
         costs.append([(work.flops, work.written_bytes) for work in map(work_of, acts)])
     assert forms[0] == forms[1]
-    found_bytes = tiny.geometry.ltm_read_tokens * tiny.writer.layout(memory_format, tiny.geometry).bytes_per_token
+    found_bytes = tiny.geometry.sizes.ltm_read_tokens * tiny.writer.layout(memory_format, tiny.geometry).bytes_per_token
     for (flops, bytes_written), (flops_filled, bytes_filled) in zip(*costs, strict=True):
         assert flops == flops_filled and abs(bytes_written - bytes_filled) <= found_bytes
 

@@ -127,6 +127,17 @@ def test_a_profile_is_a_text_of_the_three_hot_paths_and_replaces_an_earlier_one(
     assert "aten::" in text and not Path("bench.json").exists()
 
 
+def test_without_a_checkout_one_sentence_says_how_to_get_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = place / "lib" / "site-packages" / "mplus"
+    monkeypatch.setattr("mplus.__file__", str(package / "__init__.py"))
+    assert main(["bench", "speed"]) == 2
+    said = capsys.readouterr().err
+    assert str(package) in said and "clone the repository, run `make setup` there, then `.venv/bin/mplus bench`" in said
+    assert said.count("\n") == 1
+
+
 def test_a_broken_bound_is_a_sentence_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     bounds = {"schema": 1, "model": "tiny", "at_least": {}, "at_most": {"memory_bytes": 0.01}}
     Path("thresholds.json").write_text(json.dumps(bounds), encoding="utf-8")

@@ -24,10 +24,10 @@ from benchmarks.synthetic_memory import grow_long, random_ids
 from benchmarks.work import work_of
 from mplus import Memory, MPlusModel
 from mplus.attach.cache import passed
-from mplus.config import make_geometry
 from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.stores.protocol import bytes_per_row
+from mplus.settings import Geometry
 from tests.flops import decode_flops, read_flops, write_flops
 
 HELD, QUERY = 100, 5
@@ -114,17 +114,17 @@ def test_operations_of_a_read_and_a_write_are_exactly_those_of_the_formulas(
         shape,
         geometry,
         query=QUERY,
-        short=geometry.stm_tokens,
-        found=geometry.ltm_read_tokens,
+        short=geometry.sizes.stm_tokens,
+        found=geometry.sizes.ltm_read_tokens,
         held=HELD,
         hidden=hidden and not short,
     )
     if hidden and short:  # short-term rows are kept projected, found ones are not
-        read += shape.layers * shape.kv_flops(geometry.ltm_read_tokens, shape.read_rank)
+        read += shape.layers * shape.kv_flops(geometry.sizes.ltm_read_tokens, shape.read_rank)
     read += shape.head_flops(QUERY - 1)  # this forward pass makes all logits
     read -= shape.layers * shape.kv_flops(1, shape.read_rank)  # the beginning's keys and values are weights by now
     assert work_of(lambda: tiny(query(), memory=memory)).flops == read
-    write = write_flops(shape, geometry, text=16, tail=geometry.new_tokens, hidden=hidden, short=short)
+    write = write_flops(shape, geometry, text=16, tail=geometry.sizes.new_tokens, hidden=hidden, short=short)
     assert work_of(lambda: tiny.encode(random_ids(16, 128), memory)).flops == write
 
 
@@ -132,7 +132,7 @@ def test_operations_of_a_decoded_token_are_exactly_those_of_the_formula(tiny: MP
     memory = filled(tiny, "kv")
     answer = partial(tiny.generate, query(), memory, do_sample=False)
     two, three = (work_of(partial(answer, max_new_tokens=count)).flops for count in (2, 3))
-    before = 1 + tiny.geometry.stm_tokens + tiny.geometry.ltm_read_tokens + QUERY
+    before = 1 + tiny.geometry.sizes.stm_tokens + tiny.geometry.sizes.ltm_read_tokens + QUERY
     assert three - two == decode_flops(Shape.of(tiny), before + 2)
 
 
@@ -160,8 +160,13 @@ def test_the_least_bytes_are_each_thing_moved_once(tiny: MPlusModel) -> None:
     shape, one = Shape.of(tiny), Shape.of(tiny).prefix_bytes(1)
     assert shape.least_decode_bytes(50) == shape.weight_bytes + 50 * one
     keys = shape.layers * HELD * shape.key_width
-    assert shape.least_read_bytes(short=7, found=3, held=HELD, search_itemsize=1) == shape.weight_bytes + keys + (7 + 3 * 3) * one
-    assert shape.least_write_bytes(tiny.geometry.new_tokens) == shape.weight_bytes + 4 * tiny.geometry.new_tokens * one
+    assert (
+        shape.least_read_bytes(short=7, retrieved=3, held=HELD, search_itemsize=1)
+        == shape.weight_bytes + keys + (7 + 3 * 3) * one
+    )
+    assert (
+        shape.least_write_bytes(tiny.geometry.sizes.new_tokens) == shape.weight_bytes + 4 * tiny.geometry.sizes.new_tokens * one
+    )
 
 
 PER_LAYER = {"drop": "per_layer", "retrieval": "per_layer", "block_tokens": 1, "neighbour_blocks": 0}
@@ -186,7 +191,7 @@ def test_bytes_per_token_follow_from_the_shape_and_meet_the_targets(
             format=memory_format, layers=layers, fields={**content, "search": (searched,)}, search_groups=groups,
             dtype=torch.float32, device=torch.device("cpu"),
         )  # fmt: skip
-        return bytes_per_row(RowCodec(layout, make_geometry(**{**rules, **fields})).fields) * groups
+        return bytes_per_row(RowCodec(layout, Geometry(**{**rules, **fields})).fields) * groups
 
     literal = stored("hidden", {"hidden": (width,)}, eviction="countdown", **systems.LITERAL_FIELDS)
     content: dict[str, tuple[int, ...]] = {"keys": (kv_heads, 64), "values": (kv_heads, 64)}

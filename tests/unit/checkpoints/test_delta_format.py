@@ -176,8 +176,8 @@ def test_failing_save_leaves_the_previous_delta(base: Path, stored: Path, step: 
         replace(*args, **kwargs)
 
     if step.endswith("rename"):
-        monkeypatch.setattr("mplus.checkpoints.directories.exchanged", lambda first, second: False)
-    where = {"save_file": "mplus.checkpoints.storing.save_file", "exchange": "mplus.checkpoints.directories.exchanged"}
+        monkeypatch.setattr("mplus.runtime.atomic.exchanged", lambda first, second: False)
+    where = {"save_file": "mplus.checkpoints.delta.save_file", "exchange": "mplus.runtime.atomic.exchanged"}
     monkeypatch.setattr(where.get(step, "os.replace"), broken)
     with pytest.raises(CheckpointError, match="what was there is unchanged"):
         made(base).save_pretrained(stored)

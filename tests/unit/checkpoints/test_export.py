@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from mplus import Geometry, MPlusModel
 from mplus.checkpoints.export import published_tensors, save_published
 from mplus.cli import main
-from mplus.config import make_geometry
 from mplus.errors import CheckpointError, InputError
 from mplus.training.run.recipe_file import read_recipe
 from mplus.training.run.starting_model import _parts
@@ -90,9 +89,7 @@ def test_model_trained_here_with_the_output_tap_has_the_published_form(tmp_path:
     save_published(model.checkpoint, tmp_path / "out")
     second = opened(tmp_path / "out")
     assert (
-        make_geometry(
-            **{**second.geometry.model_dump(), "ltm_capacity": 400, "search": "auto", **({} if ltm else {"ltm_read_tokens": 8})}
-        )
+        Geometry(**{**second.geometry.flat(), "ltm_capacity": 400, "search": "auto", **({} if ltm else {"ltm_read_tokens": 8})})
         == geometry
     )
     ours, theirs = published_tensors(model.checkpoint), published_tensors(second.checkpoint)
@@ -181,7 +178,7 @@ def recipe_model(path: Path) -> MPlusModel:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_recipe_of_the_papers_form_exports_and_the_others_are_told(path: Path, tmp_path: Path) -> None:
     model = recipe_model(path)
-    if model.geometry.write_tap != "output" or model.geometry.retrieval == "shared":
+    if model.geometry.write.tap != "output" or model.geometry.read.is_shared:
         with pytest.raises(InputError, match="the published form has"):
             save_published(model.checkpoint, tmp_path / "out")
         return

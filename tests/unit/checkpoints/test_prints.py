@@ -12,9 +12,10 @@ from tokenizers import normalizers
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from mplus import Memory, MPlusModel
-from mplus.checkpoints.fingerprint import decoder_settings, differing, tokenizer_print
+from mplus.checkpoints.fingerprint import decoder_settings, tokenizer_print
 from mplus.checkpoints.loading import ASSETS
 from mplus.errors import CheckpointError, WrongModelError
+from mplus.runtime.differences import differing
 from tests.tiny import byte_tokenizer, tiny_decoder, tiny_geometry
 
 EDITS: dict[str, dict[str, Any]] = {

@@ -32,25 +32,39 @@ def written(model: MPlusModel, **options: Any) -> Memory:
 
 def test_mplus_is_recognised_with_its_rules(tmp_path: Path) -> None:
     geometry = opened(write_published(tmp_path)).geometry
-    assert (geometry.new_tokens, geometry.stm_tokens, geometry.ltm_read_tokens, geometry.ltm) == (NEW, 16, 8, True)
-    assert (geometry.write_tap, geometry.memory_projection, geometry.drop, geometry.retrieval) == (
+    assert (geometry.sizes.new_tokens, geometry.sizes.stm_tokens, geometry.sizes.ltm_read_tokens, geometry.sizes.ltm) == (
+        NEW,
+        16,
+        8,
+        True,
+    )
+    assert (geometry.write.tap, geometry.read.memory_projection, geometry.write.drop, geometry.read.retrieval.kind) == (
         "output",
         "read",
         "per_layer",
         "per_layer",
     )
-    assert (geometry.eviction, geometry.merge_every_writes, geometry.initial_recall_frequency, geometry.recall_decay) == (
+    assert (
+        geometry.quirks.eviction,
+        geometry.quirks.merge_every_writes,
+        geometry.quirks.initial_recall_frequency,
+        geometry.quirks.recall_decay,
+    ) == (
         "countdown",
         2,
         3,
         1,
     )
-    assert (geometry.stm_ages, geometry.small_ltm, geometry.inv_freq_dtype) == ("frozen", "repeat", "float32")
+    assert (geometry.quirks.stm_ages, geometry.quirks.small_ltm, geometry.quirks.inv_freq_dtype) == (
+        "frozen",
+        "repeat",
+        "float32",
+    )
 
 
 def test_memoryllm_is_recognised_and_has_no_long_term_memory(tmp_path: Path) -> None:
     model = opened(write_published(tmp_path, ltm=False))
-    assert (model.geometry.stm_tokens, model.geometry.ltm) == (24, False)
+    assert (model.geometry.sizes.stm_tokens, model.geometry.sizes.ltm) == (24, False)
     assert len(model.new_memory().short_term) == 24
     assert len(written(model).long_term) == 0
 
@@ -59,8 +73,8 @@ def test_rotary_frequencies_are_rounded_for_the_model_that_was_run_so() -> None:
     from mplus.checkpoints.published import geometry_of
     from tests.published import published_config
 
-    assert geometry_of(published_config(hidden_size=4096)).inv_freq_dtype == "bfloat16"
-    assert geometry_of(published_config(ltm=False, hidden_size=4096)).inv_freq_dtype == "float32"
+    assert geometry_of(published_config(hidden_size=4096)).quirks.inv_freq_dtype == "bfloat16"
+    assert geometry_of(published_config(ltm=False, hidden_size=4096)).quirks.inv_freq_dtype == "float32"
 
 
 def test_rounded_rotary_frequencies_change_the_numbers(tmp_path: Path) -> None:
@@ -100,7 +114,7 @@ def test_clear_brings_the_checkpoints_memory_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("drop_memory_per_layer", [True, False])
 def test_keys_and_values_equal_hidden_states(tmp_path: Path, ltm: bool, drop_memory_per_layer: bool) -> None:
     model = opened(write_published(tmp_path, ltm=ltm, drop_memory_per_layer=drop_memory_per_layer))
-    assert model.geometry.drop == ("per_layer" if drop_memory_per_layer else "shared")
+    assert model.geometry.write.drop == ("per_layer" if drop_memory_per_layer else "shared")
     hidden, kv = written(model, memory_format="hidden"), written(model, memory_format="kv")
     prompt = torch.arange(3, 11)[None]
     first, second = (model(prompt, memory=memory, return_retrieved=True) for memory in (hidden, kv))

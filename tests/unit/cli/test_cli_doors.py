@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 import typer
+from pydantic import TypeAdapter
 
 from mplus import Memory, MPlusModel
-from mplus.cli import eval_settings, main, terminal
+from mplus.cli import main, terminal
 from mplus.cli import write as write_command
 from mplus.cli.app import app
 from mplus.cli.sheet import Sheet
 from mplus.evaluation.ablations import parse_ablations
+from mplus.evaluation.schedule.distances import Seeds
 from mplus.memory.manifest import read_manifest
 from mplus.training.run.recipe_file import read_recipe, recipe_names
 from tests.tiny import text_model
@@ -286,7 +288,7 @@ def no_torch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[lis
     stored_memory(directory / "memory")
     code = (
         "import sys, json, contextlib, io\n"
-        "from mplus.checkpoints import base\n"
+        "from mplus.checkpoints.base_models import base\n"
         "base.fetch = lambda *given, **named: 'somewhere'\n"
         "from mplus.cli import main\n"
         "for line in sys.stdin:\n"
@@ -324,6 +326,7 @@ def helps() -> Iterator[str]:
         command = waiting.pop()
         waiting += getattr(command, "commands", {}).values()
         yield command.help or ""
+        yield command.epilog or ""
         yield from (getattr(option, "help", None) or "" for option in command.params)
 
 
@@ -339,10 +342,10 @@ def _is_hub_name(text: str) -> None:
 
 EXAMPLES: dict[str, Callable[[str], Any]] = {
     "adapt/memory": read_recipe,
-    "optimiser.rate=1e-3": lambda text: read_recipe("adapt/memory", [text]),
+    "optimiser.lr=1e-3": lambda text: read_recipe("adapt/memory", [text]),
     "0,4k,16k,160k": _is_distances,
     "4k,64k": _is_distances,
-    "0,1,2": eval_settings.seed_list,
+    "0,1,2": TypeAdapter(Seeds).validate_python,
     "k0-128:K0=128": lambda text: parse_ablations([text]),
     "'org/model'": _is_hub_name,
 }

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,10 @@ import pytest
 
 from mplus.cli import demo as demo_command
 from mplus.cli import main, terminal
-from mplus.corpus.facts import Fact
-from mplus.corpus.stream import Planted
-from mplus.demo.result import Answered, RetentionResult
 from mplus.errors import CheckpointError
+from mplus.evaluation.report.result_log import Sample
+from mplus.evaluation.report.retention import Retention
+from mplus.evaluation.report.summary import Summary
 
 SOURCES = Path(__file__).resolve().parents[3] / "src"
 
@@ -267,52 +268,66 @@ def test_demo_tells_a_haystack_that_is_not_there(capsys: pytest.CaptureFixture[s
     assert "there is no file 'none.txt'" in mistake(capsys, "demo", "--haystack", "none.txt")
 
 
-def small_result() -> RetentionResult:
+def small_result() -> Summary:
     """Two distances, one question each: M+ knows both, the others one or none."""
-    answered = []
-    for distance, window in ((1000, "It is Seville."), (32_000, "I do not know [1].")):
-        fact = Fact(
-            subject="Ana",
-            relation="town",
-            value="Seville",
-            statement="Ana lives in Seville.",
-            question=f"Where did Ana live {distance} tokens ago?",
-        )
-        answers = {"mplus": "Seville", "memoryllm": "Porto", "window": window, "window_long": window}
-        answered.append(Answered(planted=Planted(fact=fact, distance=distance, tokens_back=distance + 7), answers=answers))
-    return RetentionResult(
-        model="tiny",
-        tokens_read=33_000,
-        distances=[1000, 32_000],
-        answered=answered,
-        ltm_tokens=31_000,
-        read_budget_tokens=1536,
-        window_tokens=8000,
-        seed=0,
-        seconds={"read": 20.0, "mplus": 5.0, "memoryllm": 4.0, "window": 3.0},
-    )
+    samples = []
+    for number, (distance, window) in enumerate(((1000, "It is Seville."), (32_000, "I do not know [1]."))):
+        for system, given in {"mplus": "Seville", "memoryllm": "Porto", "window": window, "window_long": window}.items():
+            samples.append(
+                Sample(
+                    stream="seed 5", id=str(number), cluster=str(number), system=system, distance=distance, tokens_back=distance + 7,
+                    position=33_000, ltm_tokens=31_000, question=f"Where did Ana live {distance} tokens ago?", answers=("Seville",),
+                    given=given, right="Seville" in given, seen_tokens=8000 if "window" in system else 0,
+                )
+            )  # fmt: skip
+    context = {
+        "read_budget_tokens": 1536,
+        "settings": {"limit": 2, "seed": 5, "tokens": 40_000},
+        "seconds_of": {"read": 20.0, "mplus": 5.0, "memoryllm": 4.0, "window": 3.0, "window_long": 0.0},
+        "max_new_tokens": 10, "geometry": {}, "versions": {}, "hardware": {},
+    }  # fmt: skip
+    about = {"seed 5": {"tokens": 33_000, "statements": {"0": "Ana lives in Seville.", "1": "Ana lives in Seville."}}}
+    return Summary(task="demo", model="tiny", samples=samples, context=context, streams_about=about)
+
+
+class Planned:
+    """Instead of a run: tells what it reads, and that M+ has answered."""
+
+    streams = (SimpleNamespace(name="seed 5"),)
+
+    def run(self, out: Path, hooks: Any, *, resume: bool) -> Summary:
+        assert not resume
+        out.mkdir(parents=True)
+        hooks.progress("seed 5", 0, 40_000)
+        samples = [one for one in small_result().samples if one.system == "mplus"]
+        hooks.answered("mplus", 2, 2, samples)
+        return small_result()
 
 
 def test_demo_shows_table_and_answers_and_stores_both_files(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:
-    asked: dict[str, Any] = {}
+    asked: list[Any] = []
 
-    def run_retention(model: str, **options: Any) -> RetentionResult:
-        asked.update(options, model=model)
-        options["progress"]("read", 0, options["tokens"])
-        return small_result()
+    def plan(*given: Any) -> Planned:
+        asked.extend(given)
+        return Planned()
 
     monkeypatch.setattr("mplus.cli.demo.open_model", lambda name, **_: f"opened {name}")
-    monkeypatch.setattr("mplus.demo.job.run_retention", run_retention)
+    monkeypatch.setattr(import_module("mplus.evaluation.evaluate"), "plan", plan)
     (place / "book.txt").write_text("A long book.", encoding="utf-8")
     options = ["--out", "results/here", "--haystack", "book.txt", "--tokens", "40000", "--questions", "2", "--seed", "5"]
     assert main(["demo", *options, "--model", "tiny"]) == 0
-    assert (asked["model"], asked["haystack"], asked["tokens"]) == ("opened tiny", "A long book.", 40_000)
-    assert (asked["questions"], asked["seed"], asked["distances"][:2]) == (2, 5, [1000, 2000])
+    task, model, given = asked
+    assert (task.task, model, given.haystack, given.settings) == ("demo", "opened tiny", (Path("book.txt"),), {"tokens": 40_000})
+    assert (given.limit, given.seed, given.systems) == (2, 5, None)
 
     out, err = capsys.readouterr()
-    assert err == "reading: 40,000 tokens\n"
+    assert err.splitlines() == [
+        "reading: 40,000 tokens",
+        "asking M+: 2 questions",
+        "M+: 1k 1/1, 32k 1/1 right",
+    ]
     rows = [line.split() for line in out.splitlines()]
     assert ["1,000", "1.00", "(1/1)", "0.00", "(0/1)", "1.00", "(1/1)", "1.00", "(1/1)"] in rows
     assert ["32,000", "1.00", "(1/1)", "0.00", "(0/1)", "0.00", "(0/1)", "0.00", "(0/1)"] in rows
@@ -327,13 +342,13 @@ def test_demo_shows_table_and_answers_and_stores_both_files(
 
 
 def test_demo_that_cannot_draw_leaves_the_earlier_results(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    def refuse(result: RetentionResult, path: Path) -> None:
+    def refuse(result: Retention, path: Path) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("mplus.demo.picture.draw_retention", refuse)
+    monkeypatch.setattr("mplus.evaluation.report.retention_picture.draw_retention", refuse)
     (place / "retention.json").write_text("earlier", encoding="utf-8")
     with pytest.raises(OSError, match="No space left"):
-        demo_command._store(small_result(), place)
+        demo_command.store(Retention(small_result()), place)
     assert [path.name for path in place.iterdir()] == ["retention.json"]
     assert (place / "retention.json").read_text(encoding="utf-8") == "earlier"
 
@@ -491,3 +506,13 @@ def test_ctrl_c_while_a_file_is_read_ends_with_130(place: Path) -> None:
         process.wait(60)
     assert process.returncode == 130
     assert not (place / "memory").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], *([name] for name in ("fetch", "write", "ask", "info", "demo", "bench", "train", "export", "eval"))]
+    + [["eval", name] for name in ("run", "list", "report", "judge")],
+)
+def test_every_help_ends_with_an_example(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
+    assert f"Example: {' '.join(['mplus', *words[:1]])}" in " ".join(capsys.readouterr().out.split())

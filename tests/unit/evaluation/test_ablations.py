@@ -1,4 +1,4 @@
-"""Laws of variants: each is what a memory of its own would be, all are filled by one write pass per chunk."""
+"""Laws of ablations: each is what a memory of its own would be, all are filled by one write pass per chunk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mplus.errors import GeometryError, InputError
 from mplus.evaluation.ablations import Ablation, parse_ablations, parse_sizes
 from mplus.evaluation.schedule.stream import Question, ScheduledQuestion
 from mplus.evaluation.systems.factory import SystemFactory
-from mplus.evaluation.systems.memory import MemorySystem, OtherReading
+from mplus.evaluation.systems.memory import MemorySystem
 from tests import tiny
 
 
@@ -34,10 +34,10 @@ def due() -> list[ScheduledQuestion]:
     return [ScheduledQuestion(one, 0) for one in asked]
 
 
-def filled(model: MPlusModel, bench: SystemFactory, tokens: int = 400) -> dict[str, Any]:
-    readers, systems = bench.make(seed=3, nearest=0, label="seed-3")
+def filled(model: MPlusModel, factory: SystemFactory, tokens: int = 400) -> dict[str, Any]:
+    readers, systems = factory.make(seed=3, questions=(), label="seed-3")
     text = torch.randint(97, 122, (tokens,), generator=torch.Generator().manual_seed(1)).tolist()
-    size = model.geometry.chunk_tokens
+    size = model.geometry.sizes.chunk_tokens
     for start in range(0, tokens, size):
         for reader in readers:
             reader.read(text[start : start + size], start)
@@ -46,13 +46,15 @@ def filled(model: MPlusModel, bench: SystemFactory, tokens: int = 400) -> dict[s
 
 def alone(model: MPlusModel, **changes: Any) -> MemorySystem:
     """A memory that took the same write passes: those of the measured one."""
-    bench = SystemFactory(model=model, systems=["mplus"])
-    made = filled(model, bench)["mplus"]
-    own = MemorySystem("own", model, model.new_memory(seed=3, **changes))
+    factory = SystemFactory(model=model, systems=["mplus"])
+    made = filled(model, factory)["mplus"]
+    ablation = Ablation(name="own", changes=changes)
+    own = MemorySystem("own", model, model.new_memory(seed=3, **ablation.of_geometry))
+    own.memory.retriever = ablation.retriever(model.attached.retriever)
     other = model.new_memory(seed=3)
     text = torch.randint(97, 122, (400,), generator=torch.Generator().manual_seed(1)).tolist()
-    for start in range(0, 400, model.geometry.chunk_tokens):
-        written = model.encode(text[start : start + model.geometry.chunk_tokens], other)
+    for start in range(0, 400, model.geometry.sizes.chunk_tokens):
+        written = model.encode(text[start : start + model.geometry.sizes.chunk_tokens], other)
         other.update(written)
         own.memory.update(written)
     own.births = made.births
@@ -74,8 +76,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def together(model: MPlusModel) -> dict[str, Any]:
     """All of them beside the measured memory, filled at once."""
-    variants = [Ablation(name=name, changes=changes) for name, changes in CHANGES.items()]
-    return filled(model, SystemFactory(model=model, systems=["mplus", "memoryllm"], variants=variants))
+    ablations = [Ablation(name=name, changes=changes) for name, changes in CHANGES.items()]
+    return filled(model, SystemFactory(model=model, systems=["mplus", "memoryllm"], ablations=ablations))
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -85,7 +87,7 @@ def test_a_variant_answers_as_a_memory_of_its_own(model: MPlusModel, together: d
 
 
 def test_what_only_reads_differently_shares_the_memory_and_what_does_not_has_its_own(together: dict[str, Any]) -> None:
-    shares = {name for name, system in together.items() if isinstance(system, OtherReading)}
+    shares = {name for name, system in together.items() if system.geometry is not None}
     assert shares == {"k0", "none", "random", "recent", "last"}
     assert list(together) == ["mplus", "memoryllm", *CHANGES]
 
@@ -117,35 +119,35 @@ def test_every_chunk_is_encoded_once_for_all(model: MPlusModel, monkeypatch: pyt
         return encode(ids, memory)
 
     monkeypatch.setattr(model, "encode", counted)
-    variants = [Ablation(name="gone", changes={"ltm": False}), Ablation(name="n", changes={"stm_tokens": 96})]
-    made = filled(model, SystemFactory(model=model, systems=["mplus"], variants=variants))
+    ablations = [Ablation(name="gone", changes={"ltm": False}), Ablation(name="n", changes={"stm_tokens": 96})]
+    made = filled(model, SystemFactory(model=model, systems=["mplus"], ablations=ablations))
     assert len(calls) == 13 and all(memory is made["mplus"].memory for memory in calls)
 
 
 def test_without_the_measured_memory_chunks_are_encoded_for_one_that_searches(model: MPlusModel) -> None:
-    variants = [Ablation(name="gone", changes={"ltm": False}), Ablation(name="random", changes={"choice": "random"})]
-    made = filled(model, SystemFactory(model=model, systems=["memoryllm"], variants=variants))
+    ablations = [Ablation(name="gone", changes={"ltm": False}), Ablation(name="random", changes={"choice": "random"})]
+    made = filled(model, SystemFactory(model=model, systems=["memoryllm"], ablations=ablations))
     assert len(made["random"].memory.long_term) and "search" not in made["gone"].memory.layout.fields
 
 
 def test_changes_come_on_top_of_the_measured_sizes(model: MPlusModel) -> None:
-    bench = SystemFactory(
+    factory = SystemFactory(
         model=model,
         systems=["mplus", "memoryllm"],
         geometry={"stm_tokens": 96},
-        variants=[Ablation(name="k0", changes={"ltm_read_tokens": 16})],
+        ablations=[Ablation(name="k0", changes={"ltm_read_tokens": 16})],
     )
-    found = bench.geometries
+    found = factory.geometries
     assert (found["mplus"].stm_tokens, found["mplus"].ltm_read_tokens) == (96, 32)
     assert (found["k0"].stm_tokens, found["k0"].ltm_read_tokens) == (96, 16)
     assert (found["memoryllm"].stm_tokens, found["memoryllm"].ltm) == (128, False)
-    assert filled(model, bench)["k0"].of.memory.geometry.stm_tokens == 96
+    assert filled(model, factory)["k0"].memory.geometry.sizes.stm_tokens == 96
 
 
 def test_variants_on_disk_live_in_places_of_their_own(model: MPlusModel, tmp_path: Path) -> None:
-    variants = [Ablation(name="n", changes={"stm_tokens": 96}), Ablation(name="k0", changes={"ltm_read_tokens": 16})]
-    bench = SystemFactory(model=model, systems=["mplus"], variants=variants)
-    in_ram, on_disk = filled(model, bench), filled(model, replace(bench, store=tmp_path / "ltm"))
+    ablations = [Ablation(name="n", changes={"stm_tokens": 96}), Ablation(name="k0", changes={"ltm_read_tokens": 16})]
+    factory = SystemFactory(model=model, systems=["mplus"], ablations=ablations)
+    in_ram, on_disk = filled(model, factory), filled(model, replace(factory, store=tmp_path / "ltm"))
     assert {path.name for path in (tmp_path / "ltm").iterdir()} == {"seed-3", "seed-3-n"}
     for name in ("mplus", "n", "k0"):
         assert in_ram[name].answer(due(), 4) == on_disk[name].answer(due(), 4)
@@ -178,6 +180,7 @@ def test_entries_are_read_as_typed() -> None:
         (["read:K0=3"], "choose another name"),
         (["a:ltm_read_token=3"], "did you mean 'ltm_read_tokens'"),
         (["a:choise=best"], "did you mean 'choice'"),
+        (["a:choice=newest"], "variant 'a': choice is 'newest', expected best, recent or random"),
         (["a:xyzzy=1"], "known: K, N, K0, M"),
         (["a:K0"], "expected KEY=VALUE"),
         (["a:K0="], "expected KEY=VALUE"),
@@ -194,6 +197,6 @@ def test_a_mistake_is_one_sentence(entries: list[str], told: str) -> None:
 
 
 def test_a_contradiction_names_the_variant(model: MPlusModel) -> None:
-    bench = SystemFactory(model=model, systems=["mplus"], variants=[Ablation(name="odd", changes={"ltm_read_tokens": 7})])
+    factory = SystemFactory(model=model, systems=["mplus"], ablations=[Ablation(name="odd", changes={"ltm_read_tokens": 7})])
     with pytest.raises(GeometryError, match="variant 'odd': geometry: .*multiple of block_tokens"):
-        _ = bench.geometries
+        _ = factory.geometries

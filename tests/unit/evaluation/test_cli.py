@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mplus import MPlusModel
-from mplus.cli import eval_run as command
+from mplus.cli import eval as command
 from mplus.cli import main
 from tests import tiny
 from tests.evaluating import squad_file
@@ -85,7 +85,7 @@ def test_variants_stand_beside_the_others_everywhere(capsys: pytest.CaptureFixtu
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert list(summary["systems"]) == ["mplus", "k0-8", "random", "n-128"]
     assert summary["variants"]["random"] == {"choice": "random", "neighbour_blocks": 0}
-    assert summary["variants"]["n-128"] == {"stm_tokens": 128} and summary["geometry"]["choice"] == "best"
+    assert summary["variants"]["n-128"] == {"stm_tokens": 128} and "choice" not in summary["geometry"]
     assert all(one["asked"] == [2, 2] for one in summary["systems"].values())
     at = summary["retrieval"]["mplus"]["distances"].index(400)
     assert summary["retrieval"]["k0-8"]["chance"][at][0] == pytest.approx(
@@ -158,7 +158,7 @@ def test_a_run_that_ends_early_does_not_look_finished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mplus.evaluation.job.run_script", stop)
+        patch.setattr("mplus.evaluation.task_run.run_stream", stop)
         assert main([*usual, "--overwrite"]) == 130
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"samples.jsonl", "run.json", "sessions.jsonl"}
     assert main(usual) == 0  # there was no sample: nothing has to be said to begin again

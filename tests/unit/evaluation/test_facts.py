@@ -101,4 +101,4 @@ def test_bad_input_is_told(changes: Any, kind: type[InputError], words: str) -> 
 
 def test_the_longest_stream_has_names_enough_for_its_facts() -> None:
     _, script = planned(distances=DEFAULT_DISTANCES[:1] + DEFAULT_DISTANCES[-1:], questions=4)
-    assert script.tokens > 1_000_000 and script.facts["facts"] > 5000
+    assert script.tokens > 1_000_000 and script.about["facts"] > 5000

@@ -227,7 +227,7 @@ def test_whole_texts_are_scored_once_per_token(text_model: MPlusModel) -> None:
 
 def test_whole_texts_read_what_came_before_from_memory(text_model: MPlusModel) -> None:
     model, text = text_model, context_of(DOCUMENTS[0])
-    ids, size = ids_of(model, text), model.geometry.chunk_tokens
+    ids, size = ids_of(model, text), model.geometry.sizes.chunk_tokens
     [found] = adapter(model, context="memory", keep_tokens=8).loglikelihood_rolling([Request((text,))])
     parts = [plainly(model, [1], ids[:size])[0]]
     memory, done = model.new_memory(), 0

@@ -11,14 +11,15 @@ import pytest
 
 from mplus import MPlusModel
 from mplus.errors import InputError
-from mplus.evaluation.job import TaskRun, first_difference
 from mplus.evaluation.report.result_log import stored_samples
 from mplus.evaluation.report.sessions import Sessions
 from mplus.evaluation.schedule.stream import Question
 from mplus.evaluation.scoring.metrics import METRICS
 from mplus.evaluation.systems.factory import SystemFactory
+from mplus.evaluation.task_run import TaskRun
 from mplus.evaluation.tasks.context import StreamSource, TaskContext, file_digests
 from mplus.evaluation.tasks.task_file import open_task
+from mplus.runtime.differences import first_difference
 from tests import tiny
 
 TIMES = ("seconds", "seconds_of", "seconds_per_1000_answers", "sessions", "finished", "versions", "hardware")
@@ -57,9 +58,9 @@ def texts(model: MPlusModel, order: list[int]) -> list[StreamSource]:
 
 
 def job(model: MPlusModel, order: list[int] | None = None, **changes: Any) -> TaskRun:
-    bench = SystemFactory(model=model, systems=changes.pop("systems", ["mplus", "memoryllm", "full", "window"]))
+    factory = SystemFactory(model=model, systems=changes.pop("systems", ["mplus", "memoryllm", "full", "window"]))
     streams = texts(model, order or [0, 1, 2])
-    return TaskRun(task="made", bench=bench, streams=streams, metric=METRICS["contained"], max_new_tokens=4, settings=changes)
+    return TaskRun(task="made", factory=factory, streams=streams, metric=METRICS["contained"], max_new_tokens=4, settings=changes)
 
 
 def content(directory: Path) -> dict[str, Any]:
@@ -98,6 +99,11 @@ def test_nothing_is_asked_twice_and_finished_texts_are_not_read_again(
     monkeypatch.setattr(model, "encode", counted)
     lines = (tmp_path / "samples.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "samples.jsonl").write_bytes(b"".join(lines[:-1]))
+    job(model).run(tmp_path, resume=True)
+    assert not encoded  # a plain system lacked an answer, no memory did
+    (tmp_path / "samples.jsonl").write_bytes(
+        b"".join(line for line in lines if b'"2-0", "cluster": "text", "system": "mplus"' not in line)
+    )
     job(model).run(tmp_path, resume=True)
     assert len(encoded) == len(job(model).streams[2].opened().chunks)
     keys = [sample.key for sample in stored_samples(tmp_path)]
@@ -147,7 +153,7 @@ def test_the_first_difference_is_named_with_both_values() -> None:
 
 
 def test_the_time_of_a_thousand_answers_is_told_for_every_system(model: MPlusModel, tmp_path: Path) -> None:
-    summary, _ = job(model, systems=["mplus", "window"]).run(tmp_path)
+    summary = job(model, systems=["mplus", "window"]).run(tmp_path)
     told, spent = summary.context["seconds_per_1000_answers"], summary.context["seconds_of"]
     assert list(told) == ["mplus", "window"] and spent["read"] >= 0
     assert told == {name: round(1000 * spent[name] / 9) for name in told}  # nine questions each
@@ -190,3 +196,45 @@ def test_other_content_of_a_file_is_another_setting(tmp_path: Path) -> None:
     assert after[str(file)] != before[str(file)] and after[str(folder)] == before[str(folder)]
     (folder / "b.txt").rename(folder / "c.txt")  # read in another order
     assert file_digests([folder])[str(folder)] != before[str(folder)]
+
+
+DIGESTS = {
+    "babilong": "800107c7390c4a79",
+    "efficiency": "97fa3999695222de",
+    "event-qa": "7d3395b8858736f3",
+    "facts": "ac5f61ffeb2befb9",
+    "locomo": "f09613b38d568218",
+    "longbench": "b6f3df34ea291dc3",
+    "longbook-qa": "ca049d4b6ea3267f",
+    "longmemeval": "2195bbf6ce019918",
+    "memory-agent-bench": "d09fd9c8a128b319",
+    "narrativeqa": "441deb2790f962af",
+    "needle": "047bceb31205fbe4",
+    "perplexity": "0b4dbffa9c167ea8",
+    "retention": "39c6109a2d060897",
+    "retention-nq": "0b542209d9394dff",
+    "retention-squad": "0155c05ec59d5f07",
+    "retrieval": "b7d4fc792097f6f7",
+    "ruler": "56e3cae11562b0db",
+    "squality": "e5567b42203ce522",
+}
+"""Of the task files as runs of commit c48067e stored them."""
+
+
+@pytest.mark.parametrize("task", DIGESTS)
+def test_a_task_file_has_the_digest_that_stored_runs_have(task: str) -> None:
+    assert open_task(task).digest == DIGESTS[task]
+
+
+def test_a_run_that_was_stored_with_settings_now_retired_goes_on(model: MPlusModel, tmp_path: Path) -> None:
+    job(model).run(tmp_path)
+    path = tmp_path / "run.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    retired = {"second_look": 0, "look_weight": 4.0, "exact_below": 65_536, "candidates": 0}
+    path.write_text(json.dumps({**stored, "geometry": {**stored["geometry"], **retired}}), encoding="utf-8")
+    before = (tmp_path / "samples.jsonl").read_bytes()
+    job(model).run(tmp_path, resume=True)
+    assert (tmp_path / "samples.jsonl").read_bytes() == before
+    path.write_text(json.dumps({**stored, "geometry": {**stored["geometry"], "second_look": 2}}), encoding="utf-8")
+    with pytest.raises(InputError, match="geometry.second_look 2, now it is None"):
+        job(model).run(tmp_path, resume=True)

@@ -17,19 +17,20 @@ from PIL import Image
 from mplus import MPlusModel
 from mplus.corpus.passages import read_passages
 from mplus.errors import CheckpointError, InputError
-from mplus.evaluation.job import TaskRun
 from mplus.evaluation.report.result_log import Sample
 from mplus.evaluation.report.summary import Summary
 from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQuestion
-from mplus.evaluation.schedule.stream_run import batches
+from mplus.evaluation.schedule.stream_run import Hooks, batches
 from mplus.evaluation.scoring.metrics import METRICS
-from mplus.evaluation.scoring.text_match import clustered_interval, contains_answer, squad_normalised, wilson_interval
+from mplus.evaluation.scoring.retrieval_recall import ChunkBirths, RetrievalRecall, reads
+from mplus.evaluation.scoring.text_match import contains_answer, squad_normalised
 from mplus.evaluation.systems.adapted import open_adapted
-from mplus.evaluation.systems.factory import SystemFactory, known_systems
+from mplus.evaluation.systems.factory import SystemFactory
 from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
 from mplus.evaluation.systems.plain_model import PlainModel
-from mplus.evaluation.systems.retrieval_recall import ChunkBirths, RetrievalRecall, reads
+from mplus.evaluation.systems.protocol import known_systems
 from mplus.evaluation.systems.text import PassageSystem, TextRead, WindowSystem
+from mplus.evaluation.task_run import TaskRun
 from mplus.evaluation.tasks.context import StreamSource
 from mplus.evaluation.tasks.retention.builder import RetentionTask
 from tests import tiny
@@ -69,18 +70,6 @@ def test_squad_normalisation_by_hand() -> None:
     assert squad_normalised(" The  Quick, an' a Brown-Fox’s ") == "quick brownfoxs"
 
 
-def test_interval_of_independent_answers_is_wilsons_and_of_repeated_ones_that_of_fewer() -> None:
-    single = {str(number): [number < 6] for number in range(16)}
-    assert clustered_interval(single) == wilson_interval(6, 16)
-    repeated = {name: cluster * 4 for name, cluster in single.items()}
-    low, high = clustered_interval(repeated)
-    assert (low, high) == pytest.approx(wilson_interval(6 * 15 / 16, 15), abs=1e-9)  # n / 4, less one for the estimate
-    assert high - low > wilson_interval(24, 64)[1] - wilson_interval(24, 64)[0]
-    mixed = {str(number): [True, False] for number in range(8)}
-    assert clustered_interval(mixed) == wilson_interval(8, 16)  # never narrower than independent ones
-    assert clustered_interval({"a": [False, False], "b": [False]}) == wilson_interval(0, 3)
-
-
 # --- a run with a fake model
 
 
@@ -98,8 +87,8 @@ def job(fake: FakeModel, tmp_path: Path) -> TaskRun:
         for due in script.due.values():
             due[:] = [ScheduledQuestion(named(one.question), one.distance) for one in due]
     streams = [StreamSource(name=f"pass {number}", seed=5, script=script) for number, script in enumerate(scripts)]
-    bench = SystemFactory(model=fake, systems=["memoryllm", "mplus"])
-    return TaskRun(task="retention", bench=bench, streams=streams, metric=METRICS["contained"], settings={"limit": 6})
+    factory = SystemFactory(model=fake, systems=["memoryllm", "mplus"])
+    return TaskRun(task="retention", factory=factory, streams=streams, metric=METRICS["contained"], settings={"limit": 6})
 
 
 def named(one: Question) -> Question:
@@ -108,7 +97,8 @@ def named(one: Question) -> Question:
 
 def test_a_run_gives_the_promised_files_and_hand_counted_shares(job: TaskRun, fake: FakeModel, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    summary, paths = job.run(tmp_path / "out", lambda *state: seen.append(state))
+    summary = job.run(tmp_path / "out", Hooks(progress=lambda *state: seen.append(state)))
+    paths = summary.paths
     assert [path.name for path in paths] == ["samples.jsonl", "summary.json", "table.md", "retention.png"]
     lines = [json.loads(line) for line in paths[0].read_text(encoding="utf-8").splitlines()]
     data = json.loads(paths[1].read_text(encoding="utf-8"))
@@ -149,7 +139,7 @@ def test_every_chunk_is_encoded_once_for_all_memories_and_every_stream_has_fresh
 
 def test_several_streams_give_their_mean_and_spread(job: TaskRun, tmp_path: Path) -> None:
     assert len(job.streams) == 2
-    data = job.run(tmp_path / "out")[0].to_json()["systems"]["mplus"]
+    data = job.run(tmp_path / "out").to_json()["systems"]["mplus"]
     assert data["streams"] == {"pass 0": [1.0, 1.0], "pass 1": [1.0, 1.0]}
     assert data["mean"] == [1.0, 1.0] and data["spread"] == [0.0, 0.0]
 
@@ -173,13 +163,13 @@ def test_samples_are_on_disk_before_the_run_ends(
 
 def test_a_separate_memoryllm_reads_for_itself_with_the_same_budget(job: TaskRun, tmp_path: Path) -> None:
     other = FakeModel()
-    other.encode_text = job.bench.model.encode_text  # type: ignore[attr-defined]
-    bench = SystemFactory(
-        model=job.bench.model, systems=["mplus", "memoryllm"], memoryllm_model=other, geometry={"ltm_read_tokens": 96}
+    other.encode_text = job.factory.model.encode_text  # type: ignore[attr-defined]
+    factory = SystemFactory(
+        model=job.factory.model, systems=["mplus", "memoryllm"], memoryllm_model=other, geometry={"ltm_read_tokens": 96}
     )
-    TaskRun(task="retention", bench=bench, streams=job.streams, metric=METRICS["contained"]).run(tmp_path / "out")
+    TaskRun(task="retention", factory=factory, streams=job.streams, metric=METRICS["contained"]).run(tmp_path / "out")
     chunks = sum(map(chunks_read, job.streams))
-    assert other.encoded == chunks and job.bench.model.encoded == chunks  # type: ignore[attr-defined]
+    assert other.encoded == chunks and job.factory.model.encoded == chunks  # type: ignore[attr-defined]
     assert other.new_memories[0] == {"seed": 5, "stm_tokens": 352, "ltm": False, "ltm_read_tokens": 96}
 
 
@@ -205,7 +195,7 @@ def test_unknown_systems_name_the_nearest() -> None:
 def read_text(model: MPlusModel, system: MemorySystem, tokens: int) -> None:
     reader = MemoryReader(model, [system])
     ids = torch.randint(97, 122, (tokens,), generator=torch.Generator().manual_seed(1)).tolist()
-    size = model.geometry.chunk_tokens
+    size = model.geometry.sizes.chunk_tokens
     for start in range(0, tokens, size):
         reader.read(ids[start : start + size], start)
 
@@ -323,8 +313,8 @@ def test_births_of_a_span_follow_the_chunks_it_lies_in() -> None:
 
 
 def test_memory_without_long_term_part_traces_nothing(text_model: MPlusModel) -> None:
-    bench = SystemFactory(model=text_model, systems=["memoryllm"])
-    readers, systems = bench.make(seed=0, nearest=0, label="x")
+    factory = SystemFactory(model=text_model, systems=["memoryllm"])
+    readers, systems = factory.make(seed=0, questions=(), label="x")
     readers[0].read(list(range(97, 117)), 0)
     given = systems[0].answer([ScheduledQuestion(question(0, (0, 9)), 0)], 2)
     assert given[0].read is None and given[0].ltm_tokens == 0
@@ -333,8 +323,8 @@ def test_memory_without_long_term_part_traces_nothing(text_model: MPlusModel) ->
 def test_disk_and_ram_give_the_same_answers(text_model: MPlusModel, tmp_path: Path) -> None:
     texts = []
     for store in (None, tmp_path / "ltm"):
-        bench = SystemFactory(model=text_model, systems=["mplus"], store=store)
-        _, systems = bench.make(seed=3, nearest=0, label="seed-0")
+        factory = SystemFactory(model=text_model, systems=["mplus"], store=store)
+        _, systems = factory.make(seed=3, questions=(), label="seed-0")
         assert isinstance(systems[0], MemorySystem)
         read_text(text_model, systems[0], 300)
         texts.append(

@@ -13,11 +13,11 @@ from torch.nn import functional
 from mplus import MPlusModel
 from mplus.evaluation.schedule.stream import Question, ScheduledQuestion
 from mplus.evaluation.systems.bm25 import Bm25System
-from mplus.evaluation.systems.clock import Clock
+from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
 from mplus.evaluation.systems.plain_model import PlainModel
 from mplus.evaluation.systems.protocol import System
-from mplus.evaluation.systems.shared_context import answer_from_window
+from mplus.evaluation.systems.shared_context import SharedContext
 from mplus.evaluation.systems.text import FullSystem, TextRead, WindowSystem
 from tests import tiny
 
@@ -90,7 +90,7 @@ def test_a_clock_is_told_every_token_of_an_answer_that_does_not_end_before(model
         "window": WindowSystem(plain, text),
         "bm25": Bm25System(plain, text, budget=20),
     }
-    clock = Clock()
+    clock = TokenClock()
     systems[name].answer([due("Who is it?")], 7, clock=clock)
     assert len(clock.seconds) == 7 and clock.seconds == sorted(clock.seconds)
     assert clock.first_token_s == clock.seconds[0] > 0
@@ -105,15 +105,15 @@ def test_what_two_systems_ask_alike_is_computed_once_unless_it_is_timed(
 
     def counted(hf_model: Any, tokenizer: Any, text: str, questions: Sequence[str], **how: Any) -> Any:
         calls.append(text)
-        return answer_from_window(hf_model, tokenizer, text, questions, **how)
+        return SharedContext(hf_model, tokenizer, text, questions, **how)
 
-    monkeypatch.setattr("mplus.evaluation.systems.plain_model.answer_from_window", counted)
+    monkeypatch.setattr("mplus.evaluation.systems.plain_model.SharedContext", counted)
     full, window = FullSystem(plain, text), WindowSystem(plain, text)
     first, second = full.answer(asked, 5)[0], window.answer(asked, 5)[0]
     assert first.text == second.text and len(calls) == 1
     assert first.spared_s == 0 < second.spared_s  # whoever is asked first must not stand there as the slow one
-    full.answer(asked, 5, clock=Clock())
-    window.answer(asked, 5, clock=Clock())
+    full.answer(asked, 5, clock=TokenClock())
+    window.answer(asked, 5, clock=TokenClock())
     assert len(calls) == 3
     window.budget = 4
     window.answer(asked, 5)

@@ -215,13 +215,13 @@ def test_the_own_base_as_assistant_is_refused_and_a_copy_is_not(own: MPlusModel,
     base: Any = own.attached.decoder.model
     with pytest.raises(InputError, match="assistant_model"):
         greedy(own, memory, max_new_tokens=4, assistant_model=base)
-    if own.geometry.retrieval == "shared":
+    if own.geometry.read.is_shared:
         twin = tiny_model(setup="shared").attached.decoder.model
         assert greedy(own, memory, max_new_tokens=8, assistant_model=twin) == greedy(own, memory, max_new_tokens=8)
 
 
 def test_prefill_in_chunks_is_the_same_or_refused(own: MPlusModel, memory: Memory) -> None:
-    if own.geometry.retrieval == "per_layer":
+    if not own.geometry.read.is_shared:
         with pytest.raises(InputError, match="prefill_chunk_size"):
             greedy(own, memory, max_new_tokens=6, prefill_chunk_size=2)
     else:

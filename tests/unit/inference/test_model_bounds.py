@@ -63,7 +63,7 @@ def test_published_model_makes_nothing_larger_than_its_tensors(
 ) -> None:
     write_published(tmp_path)
     edit(tmp_path / "config.json", lambda data: (data["lora_config"] if name == "r" else data).update({name: 10**9}))
-    monkeypatch.setattr("mplus.checkpoints.published.LayerRetriever", lambda *_, **__: pytest.fail("a retriever was made"))
+    monkeypatch.setattr("mplus.checkpoints.published.PerLayerRetriever", lambda *_, **__: pytest.fail("a retriever was made"))
     with pytest.raises(CheckpointError, match=f"{name} is 1000000000"):
         MPlusModel.from_pretrained(tmp_path, dtype="float32", device="cpu")
 

@@ -65,8 +65,8 @@ def test_chunks_of_any_lengths_together_equal_each_alone(
     name = setup.split()[0] if setup != "narrow" else "per_layer"
     model = tiny_model("llama", name, min_write_tokens=1, **fields.get(setup, {}))
     dice = random.Random(seed)
-    lowest = dice.choice([1, model.geometry.new_tokens + 1])  # also: every one has more than K
-    lengths = [dice.randint(min(lowest, model.geometry.chunk_tokens), model.geometry.chunk_tokens) for _ in range(5)]
+    lowest = dice.choice([1, model.geometry.sizes.new_tokens + 1])  # also: every one has more than K
+    lengths = [dice.randint(min(lowest, model.geometry.sizes.chunk_tokens), model.geometry.sizes.chunk_tokens) for _ in range(5)]
     texts = [ids(length, 90 + 10 * seed + number) for number, length in enumerate(lengths)]
     held = [filled(model, tokens=dice.choice([0, 24, 60]) or 1, seed=number, memory_format=memory_format) for number in range(5)]
     alone, together = [memory.fork() for memory in held], [memory.fork() for memory in held]
@@ -90,7 +90,7 @@ def test_chunks_of_one_turn_share_passes(tiny_model: TinyModel, setup: str, monk
 
     monkeypatch.setattr(model.attached.decoder.body, "forward", counted)
     model.write_many(held, [ids(16, seed) for seed in range(5)], batch=4)
-    assert sorted(passes) == sorted([4, 1] * -(-16 // model.geometry.chunk_tokens))
+    assert sorted(passes) == sorted([4, 1] * -(-16 // model.geometry.sizes.chunk_tokens))
 
 
 def test_compressed_chunks_of_different_length_keep_their_own_rows(tiny_model: TinyModel) -> None:

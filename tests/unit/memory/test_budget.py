@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mplus import MPlusModel
-from mplus.attach.read import Reading
+from mplus.attach.read_pass import Reading
 from mplus.errors import CapacityError
 from mplus.memory import budget
 from mplus.memory.budget import MemoryBudget, explain_out_of_memory, free_bytes, is_out_of_memory
@@ -35,9 +35,9 @@ def test_sizes_are_those_of_a_real_memory(tiny_model: TinyModel, setup: str, ltm
     memory = filled(model, memory_format="kv", ltm_dtype=ltm_dtype)
     found = room_of(model, ltm_dtype=ltm_dtype)
     assert found.ltm_token_bytes * len(memory.long_term) == memory.long_term.size_bytes
-    assert found.stm_bytes == memory.geometry.stm_tokens * found.stm_token_bytes
+    assert found.stm_bytes == memory.geometry.sizes.stm_tokens * found.stm_token_bytes
     assert found.stm_bytes == sum(value.nbytes for value in memory.short_term.at_slots(torch.arange(16)[None]).values())
-    assert found.ltm_bytes == memory.geometry.ltm_capacity * found.ltm_token_bytes
+    assert found.ltm_bytes == memory.geometry.sizes.ltm_capacity * found.ltm_token_bytes
 
 
 def test_prompt_takes_the_keys_and_values_of_its_prefix(tiny_model: TinyModel) -> None:
@@ -169,7 +169,7 @@ def test_prompts_without_room_get_one_sentence_and_change_nothing(model: MPlusMo
 
     with monkeypatch.context() as patch:
         patch.setattr(budget, "free_bytes", lambda device: 2 * each)
-        patch.setattr("mplus.attach.read.Prefix", refused)
+        patch.setattr("mplus.attach.read_pass.Prefix", refused)
         with pytest.raises(CapacityError, match="2 of them fit at once: ask no more than that together"):
             model.generate(prompt.repeat(4, 1), memory, max_new_tokens=4)
     assert same_contents(before, contents(memory))

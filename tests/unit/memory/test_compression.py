@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mplus.config import MemoryFormat
+from mplus.settings import MemoryFormat
 from tests import tiny
 
 
@@ -20,7 +20,7 @@ from tests import tiny
 ])  # fmt: skip
 def test_the_last_of_each_group_is_kept(kept: int, chunk: int, text: int, expected: list[int]) -> None:
     geometry = tiny.tiny_geometry(new_tokens=kept, chunk_tokens=chunk, stm_tokens=32)
-    assert geometry.kept_positions(text) == expected
+    assert geometry.sizes.kept_positions(text) == expected
     if kept < chunk:
         assert len(expected) == -(-text * kept // chunk)
 

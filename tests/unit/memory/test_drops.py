@@ -80,11 +80,11 @@ def test_blocks_of_one_token_are_single_tokens() -> None:
 
 
 def test_given_ranks_are_sorted() -> None:
-    assert drops.given(pool(8, 3), torch.tensor([[3, 1], [0, 7], [2, 5]])).tolist() == [[1, 3], [0, 7], [2, 5]]
+    assert drops.checked_ranks(pool(8, 3), torch.tensor([[3, 1], [0, 7], [2, 5]])).tolist() == [[1, 3], [0, 7], [2, 5]]
 
 
 def test_equal_ranks_of_all_layers_are_taken_for_a_pool_that_drops_in_common() -> None:
-    assert drops.given(pool(8, 1), torch.tensor([[1, 3]] * 3)).tolist() == [[1, 3]]
+    assert drops.checked_ranks(pool(8, 1), torch.tensor([[1, 3]] * 3)).tolist() == [[1, 3]]
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_equal_ranks_of_all_layers_are_taken_for_a_pool_that_drops_in_common() -
 )
 def test_impossible_ranks_are_refused(ranks: list[list[int]], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        drops.given(pool(8, 3), torch.tensor(ranks))
+        drops.checked_ranks(pool(8, 3), torch.tensor(ranks))
 
 
 def test_differing_ranks_are_refused_by_a_pool_that_drops_in_common() -> None:
     with pytest.raises(InputError, match="groups"):
-        drops.given(pool(8, 1), torch.tensor([[0, 1], [0, 2], [0, 1]]))
+        drops.checked_ranks(pool(8, 1), torch.tensor([[0, 1], [0, 2], [0, 1]]))

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
 from mplus.memory.long_term import LongTerm
 from mplus.memory.rows import RowLayout
+from mplus.settings import Geometry
 from tests.tiny import tiny_geometry
 
 LAYERS = 2
@@ -29,7 +29,7 @@ def layout(search_groups: int) -> RowLayout:
 
 def longterm(**changed: Any) -> LongTerm:
     geometry: Geometry = tiny_geometry(**changed)
-    return LongTerm(layout(1 if geometry.retrieval == "shared" else LAYERS), geometry)
+    return LongTerm(layout(1 if geometry.read.is_shared else LAYERS), geometry)
 
 
 def per_layer(**changed: Any) -> LongTerm:

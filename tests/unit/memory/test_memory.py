@@ -46,13 +46,13 @@ def test_short_chunk_gives_k_memory_tokens_with_the_output_tap(tiny_model: TinyM
 
 
 def test_pool_grows_to_n_and_stays_there(each: MPlusModel) -> None:
-    memory, size = each.new_memory(), each.geometry.stm_tokens
+    memory, size = each.new_memory(), each.geometry.sizes.stm_tokens
     sizes = []
     for step in range(12):
-        memory.write(ids(each.geometry.chunk_tokens, step))
+        memory.write(ids(each.geometry.sizes.chunk_tokens, step))
         sizes.append(len(memory.short_term))
-    assert max(sizes) == size and sizes[-1] > size - each.geometry.block_tokens
-    assert sizes == sorted(sizes) or each.geometry.drop == "shared"
+    assert max(sizes) == size and sizes[-1] > size - each.geometry.read.block_tokens
+    assert sizes == sorted(sizes) or each.geometry.write.drop == "shared"
 
 
 def test_no_token_is_lost_below_the_capacity_of_long_term_memory(each: MPlusModel) -> None:
@@ -60,7 +60,7 @@ def test_no_token_is_lost_below_the_capacity_of_long_term_memory(each: MPlusMode
     for group, store in enumerate(memory.long_term.stores):
         births = memory.short_term.births[group % memory.short_term.drop_groups].tolist() + store.column("birth").tolist()
         assert len(births) == memory.now
-        if each.geometry.stm_ages == "since_written":  # else births are moved so that ages stand still
+        if each.geometry.quirks.stm_ages == "since_written":  # else births are moved so that ages stand still
             assert sorted(births) == list(range(memory.now))
 
 
@@ -270,7 +270,7 @@ def test_chunk_of_another_form_is_refused_and_nothing_changes(each: MPlusModel) 
 
 
 def test_too_few_dropped_ranks_are_refused_and_nothing_changes(each: MPlusModel) -> None:
-    memory = filled(each, tokens=each.geometry.chunk_tokens * 6)
+    memory = filled(each, tokens=each.geometry.sizes.chunk_tokens * 6)
     before = contents(memory)
     with pytest.raises(InputError, match="do not fit"):
         memory.update(each.encode(ids(8, 1), memory), dropped=torch.empty(memory.short_term.drop_groups, 0, dtype=torch.int64))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from mplus import Memory, MPlusModel
 from mplus.errors import InputError, SnapshotError, WrongModelError
 from mplus.memory import snapshot
-from mplus.memory.files import sha256
+from mplus.runtime.atomic import sha256
 from tests.conftest import TinyModel
 from tests.published import write_published
 from tests.tiny import SETUPS, contents, filled, ids, same_contents, tiny_decoder

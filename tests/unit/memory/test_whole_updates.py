@@ -19,14 +19,15 @@ import mplus.memory
 from mplus import Memory, MPlusModel
 from mplus.errors import CapacityError, InputError, ReentryError
 from mplus.memory.stores.disk import DiskStorage
+from mplus.runtime import atomic
 from tests.conftest import TinyModel
 from tests.tiny import contents, filled, ids, same_contents
 
-ROOM = str(Path(mplus.memory.__file__).parent)
+ROOM = (str(Path(mplus.memory.__file__).parent), str(Path(atomic.__file__)))
 POSITIONS = 12  # of each kind; ``python -m tests.abuse`` tries thousands
 
 
-def interrupted(act: Callable[[], object], line: int, where: str = ROOM) -> int:
+def interrupted(act: Callable[[], object], line: int, where: tuple[str, ...] | str = ROOM) -> int:
     """Run `act` and raise KeyboardInterrupt at the `line`-th line of code below `where`; gives the lines that ran."""
     seen = 0
 
@@ -65,7 +66,7 @@ def test_interrupt_at_any_line_leaves_whole_chunks(tiny_model: TinyModel, setup:
     model = tiny_model("llama", setup)
     where: Any = "ram" if store == "ram" else DiskStorage(tmp_path / "store", segment_rows=8)
     base = filled(model, store=where, ltm_capacity=24)
-    chunk = model.geometry.chunk_tokens
+    chunk = model.geometry.sizes.chunk_tokens
     text = ids(2 * chunk, 5)
     twin = base.fork()
     states, waits = {twin.tokens_read: held_by(twin)}, twin.pending_tokens

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from mplus.checkpoints import directories
-from mplus.checkpoints.directories import replace_directory, restored
+from mplus.runtime import atomic
+from mplus.runtime.atomic import replace_directory, restored
 
 STEPS = ("replace", "mkdir", "fsync", "open", "unlink", "rmdir", "chmod")
 KILLED = 9
@@ -56,7 +56,7 @@ def killed_at(number: int, directory: Path, *, exchange: bool) -> bool:
     def work() -> None:
         for name in STEPS:
             setattr(os, name, counted(getattr(os, name)))
-        directories.exchanged = counted(directories.exchanged if exchange else lambda first, second: False)
+        atomic.exchanged = counted(atomic.exchanged if exchange else lambda first, second: False)
         fill(directory, "new")
 
     return in_child(work) == KILLED
@@ -103,7 +103,7 @@ def test_save_that_fails_at_any_call_leaves_the_old_one(
         return real(*arguments, **named)
 
     if not exchange:
-        monkeypatch.setattr(directories, "exchanged", lambda first, second: False)
+        monkeypatch.setattr(atomic, "exchanged", lambda first, second: False)
     monkeypatch.setattr(os, step, broken)
     while True:
         failing, calls = failing + 1, 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 
 NAMES = ("a.json", "b.png", "c.md")
 

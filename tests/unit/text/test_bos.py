@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from mplus import MPlusModel
 from mplus.evaluation.systems.plain_model import PlainModel
 from mplus.text.prompts import bos_opens_turns, encode, tokens_in_front, without_bos
-from mplus.training.bank.chunk_encoder import chat_ids
+from mplus.training.bank.question_states import chat_ids
 from tests.tiny import byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 
 TURNS = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"

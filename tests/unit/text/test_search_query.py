@@ -14,15 +14,17 @@ from transformers import DynamicCache
 
 from mplus import Memory, MPlusModel
 from mplus.attach.families import rotate
-from mplus.attach.read import Reading, Retrieved, _stm_rows
+from mplus.attach.read_pass import Reading, _stm_rows
 from mplus.errors import InputError
 from mplus.evaluation.integrations.lm_eval import HarnessModel
 from mplus.evaluation.schedule.stream import Question, ScheduledQuestion
 from mplus.evaluation.systems.memory import MemorySystem
-from mplus.retriever import LayerRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.retrieval.result import Retrieved
 from mplus.text.prompts import Prompts
 from mplus.text.search_query import Query, last_user_messages, last_user_turn, turn_markers
-from mplus.training.bank.question_bank import Asked, Form, QuestionBank
+from mplus.training.bank.question_bank import PreparedQuestion, QuestionBank
+from mplus.training.bank.question_states import Form
 from tests.tiny import FAMILIES, byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 
 LLAMA_3 = (
@@ -152,13 +154,13 @@ def one(drawn: list[Retrieved] | None) -> Any:
 def queries(monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
     """Token ids that every reading searched with."""
     seen: list[list[list[int]]] = []
-    own = Reading._vote
+    own = Reading._search_before
 
     def noted(self: Reading, ids: Tensor, text: Tensor) -> None:
         seen.append([row[known].tolist() for row, known in zip(ids, text, strict=True)])
         own(self, ids, text)
 
-    monkeypatch.setattr(Reading, "_vote", noted)
+    monkeypatch.setattr(Reading, "_search_before", noted)
     return seen
 
 
@@ -210,7 +212,7 @@ def filled(model: MPlusModel) -> Memory:
 def test_per_layer_only_tokens_of_the_last_user_turn_search() -> None:
     model = per_layer()
     memory, retriever = filled(model), model.attached.retriever
-    assert isinstance(retriever, LayerRetriever)
+    assert isinstance(retriever, PerLayerRetriever)
     prompt = ids_of(model.tokenizer, asked("Who has 7 keys?", TALK))
     alone = len(ids_of(model.tokenizer, asked("Who has 7 keys?")))
     ids = torch.tensor([prompt])
@@ -286,10 +288,10 @@ def test_generation_with_and_without_cache_and_beside_others_says_the_same(model
 
 def test_training_searches_behind_a_system_prompt_as_with_the_question_alone(model: MPlusModel) -> None:
     question: Any = SimpleNamespace(text="Who has 7 keys?", answer="Ana", span=(0, 3), kind="fact", is_fact=True)
-    found: dict[Form, Asked] = {}
+    found: dict[Form, PreparedQuestion] = {}
     for form in get_args(Form):
-        makers: Any = SimpleNamespace(tokens=32)
-        found[form] = QuestionBank(model, makers, 1, 1, {form: 1.0}, random.Random(0))._asked([question])[0]
+        bank = QuestionBank(model, 1, 32, per_chunk=1, forms={form: 1.0}, randomness=random.Random(0))
+        found[form] = bank.prepare([question])[0]
     assert len(found["system"].prompt) > len(found["chat"].prompt) == found["chat"].states.shape[1]
     assert torch.equal(found["system"].states, found["chat"].states)
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mplus import Memory, MPlusModel
-from mplus.attach.find import find_by_vote, prompt_features
-from mplus.training.objectives.answer_loss import Answered, answer_loss, by_length, joined, padded, read_states
+from mplus.attach.query_pass import query_states
+from mplus.training.objectives.answer_loss import AnswerLoss, answer_loss, by_length, joined, padded, read_states
 from tests.tiny import filled, ids, tiny_model
 
 
@@ -21,7 +21,9 @@ def model() -> MPlusModel:
 def rows_read(model: MPlusModel, memory: Memory, prompt: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values [L, P, H, E] of what a prompt [T] reads, in reading order, put together by hand."""
     text = torch.ones(1, len(prompt), dtype=torch.bool)
-    found = find_by_vote(model.attached, memory, prompt_features(model.attached, prompt[None], text), text)[0]
+    retriever = model.attached.retriever
+    assert retriever is not None
+    found = retriever.search(memory, query_states(model.attached, retriever.layers, prompt[None], text), text)[0]
     names, pool = ("keys", "values"), memory.short_term.at_slots(memory.short_term.order)
     long = memory.long_term.stores[0].gather(found.indices, names)
     left = [rank for rank in range(len(memory.short_term)) if rank not in found.short.tolist()]
@@ -74,7 +76,7 @@ def test_groups_hold_every_row_once_in_the_order_of_lengths() -> None:
     groups = by_length(prompts, answers, 2)
     assert groups == [[1, 3], [4, 2], [0]]
     exact = torch.tensor([True, False, True, False, True])
-    parts = [Answered(torch.tensor(1.0), exact[rows], 0, len(rows)) for rows in groups]
+    parts = [AnswerLoss(torch.tensor(1.0), exact[rows], 0, len(rows)) for rows in groups]
     assert joined(parts, groups).exact.tolist() == exact.tolist()
 
 

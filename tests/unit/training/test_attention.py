@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from mplus.training import attention
+from mplus.attach.attention import register_training
 
 
 def test_grouped_attention_equals_eager_in_values_and_gradients() -> None:
@@ -17,7 +17,7 @@ def test_grouped_attention_equals_eager_in_values_and_gradients() -> None:
     ids, mask = torch.randint(0, 50, (3, 9)), torch.ones(3, 9, dtype=torch.long)
     mask[0, :4] = 0
     results = []
-    for name in ("eager", attention.register()):
+    for name in ("eager", register_training()):
         model.set_attn_implementation(name)
         model.zero_grad()
         logits = model(input_ids=ids, attention_mask=mask).logits[:, 4:]

@@ -12,16 +12,19 @@ import torch
 from torch import Tensor
 
 from mplus import MPlusModel
-from mplus.config import Geometry
+from mplus.attach.write_pass import keeps_write_kv
 from mplus.errors import GeometryError, InputError
 from mplus.memory.memory import Memory
+from mplus.settings import Geometry
 from mplus.text.prompts import Prompts
-from mplus.training.bank.memory_bank import ChunkEncoder, Document, MemoryBank
-from mplus.training.bank.step_table import StepTable
+from mplus.training.bank.chunk_encoder import ChunkEncoder
+from mplus.training.bank.memory_bank import MemoryBank
+from mplus.training.bank.step_rows import StepRows
+from mplus.training.data.document import Document
 from mplus.training.data.text_sources import Corpus, Source
 from mplus.training.objectives.language import LanguageTask, Settings
 from mplus.training.objectives.prefix_read import PrefixRead
-from mplus.training.objectives.selection import Selection
+from mplus.training.objectives.selection import Selection, searched_layers
 from mplus.training.run.recipe_file import read_recipe
 from mplus.training.sampling.memory_view import MemoryView
 from mplus.training.sampling.samples import KINDS, Batch
@@ -69,10 +72,10 @@ def streamed(model: MPlusModel, chunks: list[Tensor]) -> tuple[Memory, MemoryBan
     memory = model.new_memory(seed=5)
     for chunk in chunks:
         memory.update(model.encode(chunk, memory))
-    scribe = ChunkEncoder(model, searches=model.geometry.reads_ltm)
-    older = MemoryBank(scribe, len(chunks), model.device)
-    older.add([Document(tuple(tuple(chunk.tolist()) for chunk in chunks), ())])
-    return memory, older
+    kept = searched_layers(model) if model.geometry.sizes.reads_ltm and keeps_write_kv(model.geometry) else ()
+    bank = MemoryBank(ChunkEncoder(model, kept), len(chunks), model.device)
+    bank.add([Document(tuple(tuple(chunk.tolist()) for chunk in chunks))])
+    return memory, bank
 
 
 def view_of_memory(memory: Memory) -> MemoryView:
@@ -94,16 +97,16 @@ def test_training_reads_what_inference_reads(setup: str) -> None:
     if setup == "uncertain":
         setup, changed = "recent", {"certain_score": 1e9}
     model = fresh(setup, **changed)
-    memory, older = streamed(model, [tiny.ids(model.geometry.chunk_tokens, seed) for seed in range(CHUNKS)])
-    assert len(memory.long_term) > model.geometry.ltm_read_tokens, "the search must have something to choose from"
+    memory, bank = streamed(model, [tiny.ids(model.geometry.sizes.chunk_tokens, seed) for seed in range(CHUNKS)])
+    assert len(memory.long_term) > model.geometry.sizes.ltm_read_tokens, "the search must have something to choose from"
     # equal tokens have equal keys in layer 0; with these prompts no tie decides who is read
     prompts = Prompts.from_rows([tiny.ids(7, 52).tolist(), tiny.ids(4, 53).tolist()], 0, model.device)
     expected = model(prompts.ids, prompts.mask, memory).logits
-    table = StepTable(older, None, None, model.device)
+    rows = StepRows(bank, searched_layers(model))
     views = [view_of_memory(memory)] * 2
-    search = Selection(model, table, views, prompts.ids, prompts.mask, choice="retriever", put_in=[False, False], seed=0)
+    search = Selection(model, rows, views, prompts.ids, prompts.mask, choice="retriever", put_in=[False, False], seed=0)
     with torch.no_grad():
-        got = PrefixRead(model, table, views, search, prompts.ids, prompts.mask).forward(prompts.mask)
+        got = PrefixRead(model, rows, views, search, prompts.ids, prompts.mask).forward(prompts.mask)
     torch.testing.assert_close(got, expected[prompts.mask], rtol=1e-4, atol=2e-4)
 
 
@@ -184,7 +187,7 @@ def test_revisit_asks_for_a_document_written_earlier(tmp_path: Path) -> None:
     task = task_of(trainable("shared"), tmp_path, subtasks={"revisit": 1.0}, aged_share=1.0)
     batch = task.draw()
     for sample in batch.samples:
-        document = task.older.documents[sample.asked[0]]
+        document = task.bank.documents[sample.asked[0]]
         assert not sample.chunks and sample.text == document.rest
         assert not set(sample.asked) & set(sample.others), "what is asked must not also stand elsewhere in memory"
 
@@ -255,7 +258,7 @@ def test_a_resumed_task_goes_on_bit_for_bit(tmp_path: Path) -> None:
     losses(first, 3)
     state = {**first.state()}
     state = json.loads(json.dumps({**state, "older": {**state["older"], "fields": {}}})) | {"fields": None}
-    state["older"]["fields"] = {name: value.clone() for name, value in first.older.fields.items()}
+    state["older"]["fields"] = {name: value.clone() for name, value in first.bank.fields.items()}
     expected = losses(first, 4)
     second = task_of(trainable("per_layer"), tmp_path, **settings)
     second.load_state(state)

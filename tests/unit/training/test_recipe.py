@@ -291,3 +291,31 @@ def test_letters_of_the_paper_are_names_in_recipes_too() -> None:
         read_recipe("plain.yaml", ["model.geometry.stm_tokns=96"])
     with pytest.raises(RecipeError, match="greater than or equal to 1"):
         read_recipe("plain.yaml", ["model.geometry.N=-1"])
+
+
+# --- recipes of earlier versions
+
+STORED = Path(__file__).parents[2] / "formats" / "recipes"
+
+
+@pytest.mark.parametrize("name", sorted(str(path.relative_to(STORED)) for path in STORED.rglob("*.yaml")))
+def test_recipes_of_the_first_version_open_with_the_settings_of_today(name: str) -> None:
+    if name.endswith("4-look.yaml"):
+        assert "the second look (task look, " in complaint(STORED / name) and "was removed" in complaint(STORED / name)
+        return
+    stored, now = (read_recipe(place / name).resolved() for place in (STORED, RECIPES.parent))
+    assert stored == now
+
+
+@pytest.mark.parametrize(
+    "change", ["model.look_adapter={rank: 16}", "model.geometry.second_look=6", "task={kind: look, data: x}"]
+)
+def test_the_second_look_is_refused_in_one_sentence(change: str) -> None:
+    assert "was removed" in complaint("plain.yaml", change)
+
+
+def test_old_keys_that_say_nothing_are_left_out() -> None:
+    changes = ["model.look_adapter=null", "model.geometry.second_look=0", "model.geometry.look_weight=4.0", "optimiser.rate=3e-4"]
+    recipe = read_recipe("plain.yaml", [*changes, "schedule.kind=hold_then_linear"])
+    assert recipe.optimiser.lr == 3e-4 and recipe.schedule.kind == "warmup_stable_decay"
+    assert "look_adapter" not in recipe.resolved()["model"] and "second_look" not in recipe.model.geometry

@@ -14,12 +14,21 @@ import torch
 from torch import Tensor
 
 from mplus.errors import TrainingError
-from mplus.retriever import LayerRetriever, VoteRetriever
-from mplus.training.bank.chunk_encoder import Asked, RawStates, Writer, question_states, reading_states
-from mplus.training.bank.state_bank import Batch, StateBank
-from mplus.training.data.documents import Document, Question
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.training.bank.chunk_encoder import ChunkEncoder
+from mplus.training.bank.question_states import question_states, reading_states
+from mplus.training.bank.state_bank import StateBank
+from mplus.training.data.document import Question
 from mplus.training.objectives import retrieval as vote
-from mplus.training.objectives.retrievers import READ_SHARE, LateInteractionObjective, Loss, PerLayerObjective, RetrieverObjective
+from mplus.training.objectives.retrievers import (
+    READ_SHARE,
+    Batch,
+    LateInteractionObjective,
+    Loss,
+    PerLayerObjective,
+    RetrieverObjective,
+)
 from tests.tiny import filled, ids, tiny_geometry, tiny_model
 
 LAYERS, CHUNKS, TOKENS, WIDTH, ASKED = 3, 8, 16, 12, 10
@@ -34,7 +43,7 @@ def bank(*, is_fact: bool = True) -> StateBank:
     prompts = torch.randn(LAYERS, ASKED, 4, WIDTH, generator=generator)
     mask = torch.ones(ASKED, 4, dtype=torch.bool)
     mask[0, :2] = False
-    asked = [Asked(number % CHUNKS, Question("q", "a", SPAN, is_fact)) for number in range(ASKED)]
+    asked = [(number % CHUNKS, Question("q", "a", SPAN, is_fact)) for number in range(ASKED)]
     for number in range(CHUNKS):
         states[:, number, slice(*SPAN)] = prompts[:, number, -1:]
     return StateBank(states, prompts, mask, asked, TOKENS)
@@ -47,12 +56,12 @@ def batch(layers: list[int], questions: int = ASKED) -> Batch:
 def by_vote(loss: Loss) -> LateInteractionObjective:
     torch.manual_seed(4)
     geometry = tiny_geometry(block_tokens=4, chunk_tokens=TOKENS, new_tokens=TOKENS, stm_tokens=32)
-    return LateInteractionObjective(VoteRetriever(tuple(range(LAYERS)), WIDTH, 6, window=2), geometry, loss, 1.0)
+    return LateInteractionObjective(LateInteractionRetriever(tuple(range(LAYERS)), WIDTH, 6, window=2), geometry, loss, 1.0)
 
 
 def per_layer(loss: Loss, step_layers: int = LAYERS) -> PerLayerObjective:
     torch.manual_seed(4)
-    return PerLayerObjective(LayerRetriever(LAYERS, WIDTH, 6), loss, step_layers)
+    return PerLayerObjective(PerLayerRetriever(LAYERS, WIDTH, 6), loss, step_layers)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -107,7 +116,7 @@ def test_right_tokens_are_the_place_and_the_rest_of_a_passage_is_neither() -> No
             assert bool(known[row, : own.start].all()) and bool(known[row, own.stop :].all())
 
 
-class Known(LayerRetriever):
+class Known(PerLayerRetriever):
     """Scores as given."""
 
     table: Tensor
@@ -159,7 +168,7 @@ def test_a_place_in_a_compressed_memory_is_that_of_the_tokens_which_stand_for_it
     held = bank()
     held.chunk_tokens = 4 * TOKENS  # one memory token for four of the text
     assert held.span(0) == (1, 2)
-    held.asked[0] = Asked(0, Question("q", "a", (8, 17), True))
+    held.questions[0] = (0, Question("q", "a", (8, 17), True))
     assert held.span(0) == (2, 5)
 
 
@@ -186,13 +195,12 @@ def test_the_writer_gives_states_of_any_layers() -> None:
     model = tiny_model(setup="per_layer")
     decoder = model.attached.decoder
     text = ids(8, 5)
-    documents = [Document(text.tolist(), []) for _ in range(2)]
-    rows = Writer(model, RawStates((0, 1), decoder.width)).write(documents)
+    (rows,) = ChunkEncoder(model, (0, 1), "kv").stream([text.tolist()] * 2)
     with torch.no_grad():
         wanted = decoder.normed(0, decoder.body.embed_tokens(text))
-    for written in rows:
-        torch.testing.assert_close(written.rows["search"][0, :, : decoder.width], wanted)
-    states, _ = question_states(model, RawStates((0, 1), decoder.width), [text.tolist()])
+    for states in rows["states"][:, 0]:
+        torch.testing.assert_close(states, wanted)
+    states, _ = question_states(model, (0, 1), [text.tolist()])
     torch.testing.assert_close(states[0, 0], wanted)
 
 

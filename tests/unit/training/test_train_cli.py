@@ -40,7 +40,7 @@ def place(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "name": "toy",
         "model": {
             "base": str(base),
-            "geometry": tiny_geometry().model_dump(exclude_defaults=True),
+            "geometry": tiny_geometry().flat(),
             "read_adapter": {"rank": 2, "alpha": 4},
             "dtype": "float32",
             "device": "cpu",

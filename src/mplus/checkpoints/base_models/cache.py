@@ -14,8 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mplus.checkpoints.base_models.wheel import sha256_of
 from mplus.errors import BaseModelMissingError
+from mplus.runtime.atomic import sha256
 from mplus.runtime.json_file import read_json_object
 
 SOURCE_FILE = "source.json"
@@ -39,7 +39,7 @@ def base_dir(name: str) -> Path:
 
 def describe(model: Path, **about: Any) -> None:
     """Write `source.json` into a model directory: what is told, plus versions and the size and SHA-256 of every file."""
-    files = {path.name: {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(model.iterdir())}
+    files = {path.name: {"size_bytes": path.stat().st_size, "sha256": sha256(path)} for path in sorted(model.iterdir())}
     versions = {package: _version(package) for package in RECORDED_VERSIONS}
     record = {"format": SOURCE_FORMAT, **about, "files": files, "versions": versions}
     (model / SOURCE_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -120,7 +120,7 @@ def require_space(directory: Path, needed_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def storage_told(where: Path) -> Iterator[None]:
+def explain_storage_trouble(where: Path) -> Iterator[None]:
     """Tell trouble with the disk (full, not allowed, not a directory) in one sentence."""
     from safetensors import SafetensorError
 

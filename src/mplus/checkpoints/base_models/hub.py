@@ -40,10 +40,10 @@ class HubArguments:
             raise InputError("token is neither a text nor True, False or None; give the hub's token")
 
 
-NOTHING_SAID = HubArguments()
+HUB_DEFAULTS = HubArguments()
 
 
-def cached(hub_id: str, asked: HubArguments = NOTHING_SAID) -> Path | None:
+def cached(hub_id: str, asked: HubArguments = HUB_DEFAULTS) -> Path | None:
     """The complete copy of a model that lies in the hub's own cache on this machine, or None. Asks no network."""
     from huggingface_hub import snapshot_download
 
@@ -63,7 +63,7 @@ def cached(hub_id: str, asked: HubArguments = NOTHING_SAID) -> Path | None:
     return found if is_complete(found) else None
 
 
-def download(hub_id: str, asked: HubArguments = NOTHING_SAID) -> Path:
+def download(hub_id: str, asked: HubArguments = HUB_DEFAULTS) -> Path:
     """Download a model into the hub's own cache; returns its directory.
 
     Raises:
@@ -85,7 +85,7 @@ def download(hub_id: str, asked: HubArguments = NOTHING_SAID) -> Path:
             )
         )
     except Exception as error:
-        raise _told(hub_id, error, asked.revision) from error
+        raise _error_for(hub_id, error, asked.revision) from error
 
 
 def export(hub_id: str, into: Path) -> str:
@@ -104,7 +104,7 @@ def export(hub_id: str, into: Path) -> str:
             hub_id, revision=commit, local_dir=into, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=bars
         )
     except Exception as error:
-        raise _told(hub_id, error) from error
+        raise _error_for(hub_id, error) from error
     shutil.rmtree(into / ".cache", ignore_errors=True)
     return commit
 
@@ -123,7 +123,7 @@ def is_complete(model: Path) -> bool:
         return False
 
 
-def _told(hub_id: str, error: Exception, revision: str | None = None) -> Exception:
+def _error_for(hub_id: str, error: Exception, revision: str | None = None) -> Exception:
     """What to raise for a failed download: storage trouble as it is, all else as one sentence."""
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 

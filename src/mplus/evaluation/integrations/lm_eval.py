@@ -225,7 +225,7 @@ class HarnessModel:
     def _read_tokens(self) -> int:
         """Most tokens that stand before a prompt which reads a memory."""
         geometry = self.model.geometry
-        return 1 + geometry.stm_tokens + geometry.ltm_read_tokens + geometry.min_write_tokens
+        return int(1 + geometry.sizes.stm_tokens + geometry.sizes.ltm_read_tokens + geometry.sizes.min_write_tokens)
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -299,7 +299,7 @@ class HarnessModel:
 
     def _rolling_memory(self, ids: list[int]) -> Iterator[float]:
         """Pieces of one chunk behind ``keep_tokens`` (default: a chunk) in the prompt and everything earlier in memory."""
-        size = self.model.geometry.chunk_tokens
+        size = self.model.geometry.sizes.chunk_tokens
         keep, memory, done = self.keep_tokens or size, self.model.new_memory(), 0
         for start in range(0, len(ids), size):
             cut = max(0, start - keep)

@@ -1,4 +1,4 @@
-"""When an answer ends, as lm-evaluation-harness asks for it: lengths, sampling, texts to stop at. Knows requests, no models."""
+"""Stopping rules of lm-evaluation-harness: lengths, sampling, texts to stop at. Knows requests, no models."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from mplus.errors import InputError
 from mplus.evaluation.report.curves import Line, draw_lines
 from mplus.evaluation.report.pictures import draw_bars, score_of
+from mplus.evaluation.report.result_log import without_retired
 from mplus.evaluation.report.summary import NAMES, SCHEMA, SUMMARY, markdown_table
 from mplus.evaluation.systems.protocol import PLAIN
 
@@ -58,7 +59,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What several runs of one task say together."""
+    """The joined scores of several runs of one task."""
 
     task: str
     score: str
@@ -204,7 +205,7 @@ def _seeds(own: dict[str, Any], data: dict[str, Any]) -> dict[str, dict[str, flo
 def _key(system: str, data: dict[str, Any]) -> str:
     """Everything that two runs of a system must share to be joined, in one text."""
     settings = {name: value for name, value in data["settings"].items() if name not in _NOT_COMPARED}
-    geometry = dict(data["geometry"])
+    geometry = without_retired(data["geometry"])
     if geometry["ltm_capacity"] >= max(data["tokens_read"].values()):
         del geometry["ltm_capacity"]  # never reached; `facts` raises it to the length of the longest stream
     alike = {

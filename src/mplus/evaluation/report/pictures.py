@@ -57,7 +57,7 @@ def lines_of(summary: Summary) -> list[Line]:
 
 
 def score_of(measure: str, metric: str | None) -> str:
-    """What the scores of a run are, for an axis."""
+    """The name of a run's score, for an axis."""
     if measure in _OTHER:
         return _OTHER[measure]
     return SHARE if metric in (None, "contained", "value", "exact") else f"score ({metric})"

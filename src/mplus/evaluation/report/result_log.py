@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mplus.errors import InputError
-from mplus.evaluation.systems.retrieval_recall import RetrievalRecall
+from mplus.evaluation.scoring.retrieval_recall import RetrievalRecall
+from mplus.settings import RETIRED
 
 SAMPLES: Final = "samples.jsonl"
 SETTINGS: Final = "run.json"
-"""What the run was begun with; one that goes on must have the same."""
+"""The settings a run was begun with; one that goes on must have the same."""
 
 Key = tuple[str, str, str, int]
 """Stream, system, question and distance: what makes a sample the one it is."""
@@ -79,7 +80,7 @@ class ResultLog:
         self._whole_bytes = 0
         if resume and path.exists():
             self._take_over()
-        self.keys = {sample.key for sample in self.samples}
+        self.keys = {sample.key: sample for sample in self.samples}
         self.taken_over = len(self.samples)
 
     def __enter__(self) -> Self:
@@ -98,7 +99,7 @@ class ResultLog:
         self._file.write("".join(json.dumps(dataclasses.asdict(sample), ensure_ascii=False) + "\n" for sample in new))
         self._file.flush()
         self.samples += new
-        self.keys |= {sample.key for sample in new}
+        self.keys |= {sample.key: sample for sample in new}
 
     def _take_over(self) -> None:
         for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True), 1):
@@ -129,3 +130,10 @@ def sample_of(data: dict[str, Any]) -> Sample:
 def stored_samples(directory: Path) -> list[Sample]:
     """All samples of a run."""
     return ResultLog(directory / SAMPLES, resume=True).samples
+
+
+def without_retired(geometry: Any) -> Any:
+    """A stored geometry without the settings that have one value only by now."""
+    if not isinstance(geometry, dict):
+        return geometry
+    return {name: value for name, value in geometry.items() if name not in RETIRED or value != RETIRED[name]}

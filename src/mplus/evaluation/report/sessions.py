@@ -1,4 +1,4 @@
-"""When a run was worked on, and how long each system took: on disk soon enough that a killed run is counted too. Knows no models."""
+"""Sessions of a run, and the seconds of each system: on disk soon enough that a killed run is counted too. Knows no models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 
 SESSIONS: Final = "sessions.jsonl"
 """A line for each time the run was begun or gone on with."""

@@ -1,4 +1,4 @@
-"""What the samples of a run add up to: mean scores with intervals, what was retrieved, the table. Computes nothing with models.
+"""The summary of a run's samples: mean scores with intervals, what was retrieved, the table. Computes nothing with models.
 
 ``summary.json``, schema 2: ``systems`` has for each system lists of one length, an entry per row of the table: ``rows`` (labels),
 ``accuracy`` (mean score; for a likelihood perplexity, where smaller is better), ``low`` and ``high`` (95 %, bootstrap over clusters),
@@ -21,7 +21,7 @@ from typing import Any
 from mplus.evaluation.report.result_log import Sample
 from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.scoring.interval import mean_interval
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 
 SCHEMA = 2
 SUMMARY, TABLE = "summary.json", "table.md"
@@ -31,6 +31,7 @@ NAMES = {
     "memoryllm": "MemoryLLM",
     "full": "full context",
     "window": "last window",
+    "window_long": "last window, 40 tokens",
     "bm25": "BM25",
     "passage": "passage in the prompt",
 }
@@ -40,12 +41,20 @@ _MANY_STREAMS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """All samples of a run and the circumstances they must be read with."""
+    """All samples of a run and the environment they must be read with.
+
+    Attributes:
+        context: the rest of ``summary.json``.
+        streams_about: how each stream was made.
+        paths: of what was stored.
+    """
 
     task: str
     model: str
     samples: Sequence[Sample]
     context: dict[str, Any] = field(default_factory=dict)
+    streams_about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    paths: list[Path] = field(default_factory=list)
 
     @property
     def systems(self) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator
 
 from mplus.errors import InputError
 
@@ -53,3 +55,34 @@ def fact_tolerance(distance: int) -> int:
 def within(distances: Sequence[int], tokens: int) -> list[int]:
     """The distances of at most so many tokens."""
     return [distance for distance in distances if distance <= tokens]
+
+
+def _distances(value: Any) -> Any:
+    """Distances or lengths as a person types them ("4k,16k", ["4k", 16000], 4000) in tokens; anything else is left to pydantic."""
+    if isinstance(value, str):
+        return tuple(parse_distances(value))
+    if isinstance(value, (list, tuple)):
+        return tuple(parse_distances(one)[0] if isinstance(one, str) else one for one in value)
+    return _several(value)
+
+
+def _seeds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _several(value)
+    entries = [entry.strip() for entry in value.split(",")]
+    if not all(entry.isdigit() for entry in entries):
+        raise InputError(f"seeds are '{value}', expected whole numbers like 0,1,2")
+    return tuple(dict.fromkeys(map(int, entries)))
+
+
+def _several(value: Any) -> Any:
+    """One value as a list of one."""
+    return (value,) if isinstance(value, (int, str)) and not isinstance(value, bool) else value
+
+
+Distances = Annotated[tuple[int, ...], BeforeValidator(_distances)]
+"""Tokens, as a list or typed like "0,4k,16k"."""
+Seeds = Annotated[tuple[int, ...], BeforeValidator(_seeds)]
+"""Seeds, as a list or typed like "0,1,2"."""
+Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
+"""Texts; one alone is a list of one."""

@@ -1,4 +1,4 @@
-"""What a model reads and when it is asked: a text in chunks, with questions between them. Knows no model and no tokenizer.
+"""Evaluation streams: a text in chunks, with questions between them. Knows no model and no tokenizer.
 
 Positions are text tokens from the beginning of the stream. A question's ``end`` is where what it asks about has ended; asked
 after t tokens, its distance is t - end.
@@ -92,7 +92,8 @@ class EvalStream:
 
     chunks: list[list[int]]
     due: dict[int, list[ScheduledQuestion]] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)  # about how it was made, for the result
+    about: dict[str, Any] = field(default_factory=dict)  # how it was made, for the result
+    in_order: bool = False  # questions of one stop are asked in their order; else those of like length together
 
     @property
     def tokens(self) -> int:

@@ -1,105 +1,163 @@
-"""Reading a script once and measuring what is due on the way; every answer is stored as it is given. Prints nothing."""
+"""One pass over a stream, asking what is due on the way; every answer is stored as it is given. Prints nothing."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from mplus.evaluation.report.result_log import ResultLog, Sample
 from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQuestion
 from mplus.evaluation.scoring.metrics import Metric
-from mplus.evaluation.systems.clock import Clock
+from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.protocol import Reader, Response, System
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 BATCH_QUESTIONS: Final = 16
 DEFAULT_MAX_NEW_TOKENS: Final = 10
 SPEED_TOKENS: Final = 16
 """Tokens decoded behind the first one where speed is measured."""
 
-Progress = Callable[[int, int], None]
-Spend = Callable[[str, float], None]
 Measure = Literal["answer", "reading", "likelihood", "speed"]
 
 
-def run_script(
-    script: EvalStream,
+def _nothing(*_: Any) -> None:
+    """The callback that does nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """Callbacks of a run.
+
+    Attributes:
+        progress: with a stream's name, text tokens read and their total.
+        answered: with a system's name, questions of this stop that are answered (and stored), their number, and their samples.
+        spend: with "read" or a system's name, and seconds.
+    """
+
+    progress: Callable[[str, int, int], None] = _nothing
+    answered: Callable[[str, int, int, list[Sample]], None] = _nothing
+    spend: Callable[[str, float], None] = _nothing
+
+
+def run_stream(
+    stream: EvalStream,
     readers: Sequence[Reader],
     systems: Sequence[System],
-    journal: ResultLog,
+    log: ResultLog,
     *,
-    stream: str,
+    name: str,
     metric: Metric | None,
     measure: Measure = "answer",
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
-    progress: Progress | None = None,
-    spend: Spend | None = None,
+    hooks: Hooks | None = None,
 ) -> None:
     """Read all chunks and ask each system what is due at their ends.
 
-    What the journal already holds is not asked again, and nothing is read behind the last question that is missing. A batch of which a part
-    is missing is asked as a whole, so that answers do not depend on where an earlier run was stopped.
+    What the log already holds is not asked again, nothing is read behind the last question that is missing, nor by readers whose systems
+    lack nothing. A batch of which a part is missing is asked as a whole, so that answers do not depend on where an earlier run was stopped.
 
     Args:
-        stream: name of this stream in the samples.
+        name: of this stream in the samples.
         metric: scores an answer; None where nothing is answered.
-        progress: called with text tokens read and their total.
-        spend: called with "read" or a system's name, and seconds.
     """
-    spend = spend or (lambda name, seconds: None)
-    position, total = 0, script.tokens
-    last = last_missing(script, [system.name for system in systems], journal, stream)
-    _say(progress, 0, total)
-    for ids in [[], *script.chunks]:
+    hooks = hooks or Hooks()
+    position, total = 0, stream.tokens
+    lacking = {one.name for one in systems if last_missing(stream, [one.name], log, name) >= 0}
+    readers = [reader for reader in readers if reader.serves & lacking]
+    last = last_missing(stream, [one.name for one in systems], log, name)
+    hooks.progress(name, 0, total)
+    for ids in [[], *stream.chunks]:
         if ids and position >= last:
             break
         started = time.perf_counter()
         for reader in readers if ids else ():
             reader.read(ids, position)
         position += len(ids)
-        spend("read", time.perf_counter() - started)
+        hooks.spend("read", time.perf_counter() - started)
         for system in systems:
             started = time.perf_counter()
-            spared_s = _ask(system, script.due.get(position, []), position, stream, metric, measure, max_new_tokens, journal)
-            spend(system.name, time.perf_counter() - started + spared_s)
-        _say(progress, position, total)
-    log.info("%s: read %d of %d tokens, %d questions", stream, position, total, script.questions)
-    _say(progress, total, total)
+            ask = _Asking(system, stream, position, name, metric, measure, max_new_tokens, log, hooks)
+            spared_s = ask.run(stream.due.get(position, []))
+            hooks.spend(system.name, time.perf_counter() - started + spared_s)
+        hooks.progress(name, position, total)
+    _log.info("%s: read %d of %d tokens, %d questions", name, position, total, stream.questions)
+    hooks.progress(name, total, total)
 
 
-def _ask(
-    system: System,
-    due: Sequence[ScheduledQuestion],
-    position: int,
-    stream: str,
-    metric: Metric | None,
-    measure: Measure,
-    max_new_tokens: int,
-    journal: ResultLog,
-) -> float:
-    """Ask one system what is due here and store the answers; what it cannot be asked is noted.
+@dataclass(frozen=True)
+class _Asking:
+    """One system at one position of a stream."""
 
-    Returns:
-        seconds it was spared because another system had been asked the same.
-    """
-    spared_s = 0.0
-    wanted = [(one, system.wants(one, max_new_tokens)) for one in due]
-    journal.add([_sample(stream, position, system.name, one, None, None) for one, wants in wanted if not wants])
-    for batch in batches([one for one, wants in wanted if wants], 1 if measure == "speed" else BATCH_QUESTIONS):
-        if all((stream, system.name, one.question.id, one.distance) in journal.keys for one in batch):
-            continue
-        given = _measured(system, batch, measure, max_new_tokens)
-        spared_s += sum(one.spared_s for one in given)
-        journal.add(
-            [
-                _sample(stream, position, system.name, one, got, metric, measure=measure)
-                for one, got in zip(batch, given, strict=True)
-            ]
+    system: System
+    stream: EvalStream
+    position: int
+    name: str
+    metric: Metric | None
+    measure: Measure
+    max_new_tokens: int
+    log: ResultLog
+    hooks: Hooks
+
+    def run(self, due: Sequence[ScheduledQuestion]) -> float:
+        """Ask what is due here and store the answers; what the system cannot be asked is noted.
+
+        Returns:
+            seconds it was spared because another system had been asked the same.
+        """
+        spared_s, system, done = 0.0, self.system, 0
+        wanted = [(one, system.wants(one, self.max_new_tokens)) for one in due]
+        self.log.add([self.sample(one, None) for one, wants in wanted if not wants])
+        asked = [one for one, wants in wanted if wants]
+        for batch in self._batches(asked):
+            if not all((self.name, system.name, one.question.id, one.distance) in self.log.keys for one in batch):
+                responses = _measured(system, batch, self.measure, self.max_new_tokens)
+                spared_s += sum(one.spared_s for one in responses)
+                self.log.add([self.sample(one, response) for one, response in zip(batch, responses, strict=True)])
+            done += len(batch)
+            answered = [self.log.keys[self.name, system.name, one.question.id, one.distance] for one in asked[:done]]
+            self.hooks.answered(system.name, done, len(asked), answered)
+        return spared_s
+
+    def _batches(self, due: list[ScheduledQuestion]) -> list[list[ScheduledQuestion]]:
+        if self.measure == "speed":
+            return batches(due, 1)
+        if self.stream.in_order:
+            size = self.system.batch_in_order
+            return [due[start : start + size] for start in range(0, len(due), size)]
+        return batches(due)
+
+    def sample(self, due: ScheduledQuestion, response: Response | None) -> Sample:
+        """What is stored of one question; ``response`` is None where the system was not asked."""
+        question, measure = due.question, self.measure
+        score = None if response is None else _score(response, question, self.metric, measure)
+        got = response or Response()
+        return Sample(
+            stream=self.name,
+            id=question.id,
+            cluster=question.cluster,
+            system=self.system.name,
+            asked=score is not None,
+            distance=due.distance,
+            tokens_back=self.position - question.end,
+            position=self.position,
+            ltm_tokens=got.ltm_tokens,
+            question=question.text,
+            answers=question.answers,
+            given=got.text,
+            right=measure == "answer" and score is not None and score >= 1.0,
+            score=round(score or 0.0, 6),
+            row=question.row,
+            column=question.column,
+            seen_tokens=got.seen_tokens,
+            unanswerable=question.unanswerable,
+            tokens=got.tokens,
+            measures={name: round(value, 3) for name, value in got.measures.items()},
+            read=got.read,
         )
-    return spared_s
 
 
 def batches(due: Sequence[ScheduledQuestion], largest: int = BATCH_QUESTIONS) -> list[list[ScheduledQuestion]]:
@@ -112,12 +170,12 @@ def batches(due: Sequence[ScheduledQuestion], largest: int = BATCH_QUESTIONS) ->
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
-def last_missing(script: EvalStream, systems: Sequence[str], journal: ResultLog, stream: str) -> int:
+def last_missing(stream: EvalStream, systems: Sequence[str], log: ResultLog, name: str) -> int:
     """The last position where something is due that the journal lacks; -1 if it has everything."""
     missing = [
         position
-        for position, asked in script.due.items()
-        if any((stream, system, due.question.id, due.distance) not in journal.keys for system in systems for due in asked)
+        for position, asked in stream.due.items()
+        if any((name, system, due.question.id, due.distance) not in log.keys for system in systems for due in asked)
     ]
     return max(missing, default=-1)
 
@@ -132,66 +190,22 @@ def _measured(system: System, batch: list[ScheduledQuestion], measure: Measure, 
 
 def _speed(system: System, due: ScheduledQuestion) -> Response:
     """Seconds to the first token and tokens a second behind it; one turn before the clock runs."""
-    system.answer([due], 1, clock=Clock())
-    clock = Clock()
-    given = system.answer([due], 1 + SPEED_TOKENS, clock=clock)[0]
+    system.answer([due], 1, clock=TokenClock())
+    clock = TokenClock()
+    response = system.answer([due], 1 + SPEED_TOKENS, clock=clock)[0]
     measures = {
         "first_token_ms": 1e3 * clock.first_token_s,
         "tokens_per_s": clock.tokens_per_s,
         "size_mb": system.size_bytes(due) / 1e6,
     }
-    return Response(given.text, given.ltm_tokens, given.read, seen_tokens=given.seen_tokens, measures=measures)
+    return replace(response, measures=measures)
 
 
-def _sample(
-    stream: str,
-    position: int,
-    system: str,
-    due: ScheduledQuestion,
-    given: Response | None,
-    metric: Metric | None,
-    *,
-    measure: Measure = "answer",
-) -> Sample:
-    """What is stored of one question; ``given`` is None where the system was not asked."""
-    question = due.question
-    score = None if given is None else _score(given, question, metric, measure)
-    got = given or Response()
-    return Sample(
-        stream=stream,
-        id=question.id,
-        cluster=question.cluster,
-        system=system,
-        asked=score is not None,
-        distance=due.distance,
-        tokens_back=position - question.end,
-        position=position,
-        ltm_tokens=got.ltm_tokens,
-        question=question.text,
-        answers=question.answers,
-        given=got.text,
-        right=measure == "answer" and score is not None and score >= 1.0,
-        score=round(score or 0.0, 6),
-        row=question.row,
-        column=question.column,
-        seen_tokens=got.seen_tokens,
-        unanswerable=question.unanswerable,
-        tokens=got.tokens,
-        measures={name: round(value, 3) for name, value in got.measures.items()},
-        read=got.read,
-    )
-
-
-def _score(given: Response, question: Question, metric: Metric | None, measure: Measure) -> float | None:
+def _score(response: Response, question: Question, metric: Metric | None, measure: Measure) -> float | None:
     """The number a sample counts with; None where there is none."""
     if measure == "likelihood":
-        assert given.nats is not None
-        return given.nats / given.tokens
+        assert response.nats is not None
+        return response.nats / response.tokens
     if measure == "reading":
-        return None if given.read is None else given.read.share
-    return metric(given.text, question) if metric is not None else 0.0
-
-
-def _say(progress: Any, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
+        return None if response.read is None else response.read.share
+    return metric(response.text, question) if metric is not None else 0.0

@@ -32,7 +32,7 @@ _PARAMETER: Final = (
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said; ``is_cut`` where the limit of tokens ended it."""
+    """A model's reply; ``is_cut`` where the limit of tokens ended it."""
 
     text: str
     is_cut: bool = False
@@ -206,7 +206,7 @@ def _is_about_parameters(content: str) -> bool:
 
 
 def _content(error: urllib.error.HTTPError) -> str:
-    """What came with a refusal, as far as it came."""
+    """The content of a refusal, as far as it came."""
     with error:
         try:
             return error.read(_MOST_BYTES).decode("utf-8", "replace")

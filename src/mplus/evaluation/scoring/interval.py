@@ -1,4 +1,4 @@
-"""How sure a mean of scores is: 95 % intervals by bootstrap over clusters. Knows numbers only."""
+"""Intervals of a mean score: 95 %, by bootstrap over clusters. Knows numbers only."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.scoring.endpoint import Endpoint, Reply
 from mplus.evaluation.scoring.interval import mean_interval
 from mplus.evaluation.scoring.verdict import score_of, thinks_on
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 
 SCHEMA: Final = 1
 VERDICTS, SHARES = "judged.jsonl", "judged.json"
@@ -63,7 +63,7 @@ _Known = dict[tuple[Key, str], "Verdict"]
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges.
+    """A judge behind an endpoint.
 
     Attributes:
         url: up to and with the version, such as https://api.openai.com/v1 or http://localhost:8000/v1.
@@ -113,7 +113,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge said of one answer; ``score`` is 1, 0, or None where it said neither yes nor no."""
+    """The judge's verdict on one answer; ``score`` is 1, 0, or None where it said neither yes nor no."""
 
     key: Key
     answer: str
@@ -131,7 +131,7 @@ class Verdict:
 
 
 def prompt_of(sample: Sample) -> str:
-    """What the judge is asked."""
+    """The judge's prompt."""
     given = sample.given.strip() or "(nothing)"
     if sample.unanswerable:
         return _REFUSED.format(question=sample.question, given=given)

@@ -1,4 +1,4 @@
-"""When an answer is right, and how far: one function per metric, scores from 0 to 1. Knows nothing of models.
+"""Metrics of an answer: one function each, scores from 0 to 1. Knows nothing of models.
 
 | name | score | as in |
 |---|---|---|
@@ -41,7 +41,7 @@ ABSTAINING: Final = (
     "weiß nicht", "nicht bekannt", "unbekannt", "nicht erwähnt", "keine angabe", "keine information", "ne sais pas", "pas mentionné",
     "no lo sé", "no se menciona", "desconocido", "não sei", "não mencionado", "non lo so", "non menzionat",
 )  # fmt: skip
-"""What counts as saying that something is not known (LoCoMo's own scorer looks for the first two); beyond English the usual phrases only."""
+"""Phrases that count as saying that something is not known (LoCoMo's own scorer looks for the first two); beyond English the usual phrases only."""
 
 _ABSTAINING: Final = tuple(map(folded, ABSTAINING))
 _LETTER: Final = regex.compile(

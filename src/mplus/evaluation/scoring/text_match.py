@@ -1,11 +1,11 @@
-"""When an answer is right, and how sure a share of right answers is. Knows nothing of models."""
+"""Comparison of answers as texts, and Wilson's interval of a share of right ones. Knows nothing of models."""
 
 from __future__ import annotations
 
 import math
 import re
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import regex
@@ -79,24 +79,6 @@ def contains_answer(prediction: str, answers: Iterable[str]) -> bool:
         if f" {wanted} " in said if wanted else equals_answer(prediction, [answer]) and bool(answer.strip()):
             return True
     return False
-
-
-def clustered_interval(right_by_cluster: Mapping[str, Sequence[bool]]) -> tuple[float, float]:
-    """The 95 % interval of a share when answers come in clusters (questions about one passage are not independent).
-
-    Wilson's interval at the effective number of answers, n / design effect; the design effect is the variance of the share
-    by clusters over that of independent answers, at least 1.
-    """
-    answers = [right for cluster in right_by_cluster.values() for right in cluster]
-    clusters, asked, right = len(right_by_cluster), len(answers), sum(answers)
-    share = right / asked if asked else 0.0
-    independent = share * (1 - share) / asked if asked else 0.0
-    if clusters < 2 or clusters == asked or independent == 0:
-        return wilson_interval(right, asked)
-    off = sum((sum(cluster) - share * len(cluster)) ** 2 for cluster in right_by_cluster.values())
-    by_clusters = clusters / (clusters - 1) * off / asked**2
-    effect = max(1.0, by_clusters / independent)
-    return wilson_interval(right / effect, asked / effect)
 
 
 def wilson_interval(right: float, asked: float) -> tuple[float, float]:

@@ -1,1 +1,1 @@
-"""Who answers: memories, and plain models that get text in their prompt. Knows models, no task."""
+"""Systems that answer: memories, and plain models that get text in their prompt. Knows models, no task."""

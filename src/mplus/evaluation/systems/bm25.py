@@ -9,28 +9,15 @@ from typing import Any, Final
 import regex
 
 from mplus.evaluation.schedule.stream import ScheduledQuestion
-from mplus.evaluation.systems.clock import Clock
+from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.plain_model import PlainModel
 from mplus.evaluation.systems.protocol import Response
 from mplus.evaluation.systems.text import TextRead
-from mplus.runtime.extras import missing
+from mplus.runtime.extras import require
 from mplus.text.writing_systems import UNSPACED
 
 _WORD: Final = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}_]--[{UNSPACED}]]+", regex.VERSION1)
 """A word; where a script has no spaces, a sign."""
-
-
-def load_bm25() -> Any:
-    """The library.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        import bm25s
-    except ImportError:
-        raise missing("bm25s", "system 'bm25'") from None
-    return bm25s
 
 
 @dataclass
@@ -47,6 +34,7 @@ class Bm25System:
     read: TextRead
     budget: int
     name: str = "bm25"
+    batch_in_order: int = 8
     _indexed: int = 0
     _texts: list[str] = field(default_factory=list)
     _index: Any = None
@@ -54,7 +42,7 @@ class Bm25System:
     def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         return True
 
-    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: Clock | None = None) -> list[Response]:
+    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
         messages = [one.question.text for one in due]
         queries = [one.question.query or one.question.text for one in due]
         rooms = [self.plain.checked_room(message, max_new_tokens) for message in messages]
@@ -100,7 +88,7 @@ class Bm25System:
         for start, end in self.read.chunks[self._indexed :]:
             self._texts.append(self.plain.text_of(self.read.ids[start:end]))
         self._indexed = len(self.read.chunks)
-        library = load_bm25()
+        library = require("bm25s", "system 'bm25'")
         self._index = library.BM25(method="lucene", k1=1.5, b=0.75)
         self._index.index([_words(text) or [""] for text in self._texts], show_progress=False)
 

@@ -1,4 +1,4 @@
-"""When each new token of an answer was there. Knows no system."""
+"""Times of an answer's tokens. Knows no system."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from transformers.generation.streamers import BaseStreamer
 
 
-class Clock(BaseStreamer):
+class TokenClock(BaseStreamer):
     """Goes from when it is made; ``generate`` of transformers tells it every token, as a streamer.
 
     Taken from one answer. The difference of a long and a short one would be lost in the noise of reading the prompt twice.

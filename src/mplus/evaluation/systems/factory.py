@@ -1,39 +1,20 @@
-"""The systems of a run, made anew for every stream: no memory outlives one. Knows models, no task."""
+"""Systems of a run, made anew for every stream: no memory outlives one. Knows models, no task."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mplus.errors import InputError
 from mplus.evaluation.ablations import Ablation
-from mplus.evaluation.protocol import MemoryModel
-from mplus.evaluation.systems.bm25 import Bm25System, load_bm25
-from mplus.evaluation.systems.memory import MemoryReader, MemorySystem, OtherReading
+from mplus.evaluation.schedule.stream import ScheduledQuestion
+from mplus.evaluation.systems.bm25 import Bm25System
+from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
 from mplus.evaluation.systems.plain_model import PlainModel
-from mplus.evaluation.systems.protocol import PLAIN, SYSTEMS, Reader, System
+from mplus.evaluation.systems.protocol import PLAIN, MemoryModel, Reader, System
 from mplus.evaluation.systems.text import FullSystem, PassageSystem, TextRead, WindowSystem
-
-
-def known_systems(names: Sequence[str]) -> list[str]:
-    """The names, each once.
-
-    Raises:
-        InputError: one is not known; the nearest is named.
-    """
-    for name in names:
-        if name not in SYSTEMS:
-            near = difflib.get_close_matches(name, SYSTEMS, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise InputError(f"there is no system '{name}'; {hint}known: {', '.join(SYSTEMS)}")
-    if not names:
-        raise InputError(f"no system was named; give one or more of {', '.join(SYSTEMS)}")
-    if "bm25" in names:
-        load_bm25()
-    return list(dict.fromkeys(names))
+from mplus.settings import Geometry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +30,13 @@ class SystemFactory:
         text_budget: tokens of text that ``window`` and ``bm25`` get; None: a window of as much as fits, and BM25's chunks up
             to the read budget.
         store: a directory for long-term memories on disk; None: in RAM.
-        variants: further M+ memories. All memories of one model take the same write passes, whose chunks see the newest tokens of
-            the M+ memory. A variant that only reads differently needs no memory of its own.
+        ablations: further M+ memories. All memories of one model take the same write passes, whose chunks see the newest tokens of
+            the M+ memory. An ablation that only reads differently needs no memory of its own.
     """
 
     model: MemoryModel
     systems: Sequence[str]
-    variants: Sequence[Ablation] = ()
+    ablations: Sequence[Ablation] = ()
     geometry: dict[str, Any] = field(default_factory=dict)
     memoryllm_model: MemoryModel | None = None
     plain_model: Any = None
@@ -65,44 +46,46 @@ class SystemFactory:
     @property
     def names(self) -> list[str]:
         """Of everything that answers."""
-        return [*self.systems, *(variant.name for variant in self.variants)]
+        return [*self.systems, *(one.name for one in self.ablations)]
 
     @property
-    def sizes(self) -> Any:
+    def measured(self) -> Geometry:
         """The geometry that is measured."""
-        return self.model.geometry.changed(**self.geometry) if self.geometry else self.model.geometry
+        own: Geometry = self.model.geometry
+        return own.changed(**self.geometry) if self.geometry else own
 
     @property
     def read_budget_tokens(self) -> int:
         """Memory tokens a prompt reads: N + K0."""
-        return int(self.sizes.stm_tokens + self.sizes.ltm_read_tokens)
+        return int(self.measured.sizes.stm_tokens + self.measured.sizes.ltm_read_tokens)
 
     @property
     def text_budgets(self) -> dict[str, int | str]:
         """What each system that gets text may see, in tokens."""
         room = "what fits"
-        found: dict[str, int | str] = {"full": room, "window": self.text_budget or room, "passage": room}
-        found["bm25"] = self.text_budget or self.read_budget_tokens
-        return {name: found[name] for name in self.systems if name in found}
+        budgets: dict[str, int | str] = {"full": room, "window": self.text_budget or room, "passage": room}
+        budgets["window_long"] = budgets["window"]
+        budgets["bm25"] = self.text_budget or self.read_budget_tokens
+        return {name: budgets[name] for name in self.systems if name in budgets}
 
     @property
     def geometries(self) -> dict[str, Any]:
         """Of every memory that is asked, by system.
 
         Raises:
-            GeometryError: a variant's contradicts itself.
+            GeometryError: an ablation's contradicts itself.
         """
-        found = {"mplus": self.sizes} if "mplus" in self.systems else {}
+        found = {"mplus": self.measured} if "mplus" in self.systems else {}
         if "memoryllm" in self.systems:
-            found["memoryllm"] = self.sizes.changed(**self._changes_of_memoryllm)
-        return found | {variant.name: variant.geometry(self.sizes) for variant in self.variants}
+            found["memoryllm"] = self.measured.changed(**self._changes_of_memoryllm)
+        return found | {one.name: one.geometry(self.measured) for one in self.ablations}
 
-    def make(self, *, seed: int, nearest: int, label: str) -> tuple[list[Reader], list[System]]:
+    def make(self, *, seed: int, questions: Sequence[ScheduledQuestion], label: str) -> tuple[list[Reader], list[System]]:
         """Fresh systems.
 
         Args:
             seed: of the memories' random drops.
-            nearest: smallest distance, the one the ``passage`` system is asked at.
+            questions: all of the stream; ``passage`` is asked at their smallest distance.
             label: of the stream; names its directory where memories are on disk.
         """
         readers: list[Reader] = []
@@ -113,41 +96,50 @@ class SystemFactory:
             readers.append(text)
         for name in self.systems:
             if name in PLAIN:
-                systems.append(self._plain(name, plain, text, nearest))
+                systems.append(self._plain(name, plain, text, questions))
+                continue
+            system = self._mplus(seed, label) if name == "mplus" else self._memoryllm(seed)
+            systems.append(system)
+            if system.model is self.model:
+                own[name] = system
             else:
-                system = self._mplus(seed, label) if name == "mplus" else self._memoryllm(seed)
-                systems.append(system)
-                if system.model is self.model:
-                    own[name] = system
-                else:
-                    readers.append(MemoryReader(system.model, [system]))
-        for variant in self.variants:
-            if "mplus" in own and variant.only_reads_differently(self.sizes):
-                systems.append(OtherReading(variant.name, own["mplus"], variant.geometry(self.sizes)))
+                readers.append(MemoryReader(system.model, [system], {name}))
+        for one in self.ablations:
+            if "mplus" in own and one.only_reads_differently(self.measured):
+                systems.append(own["mplus"].reading_as(one.name, one.geometry(self.measured), self._retriever(one)))
             else:
-                own[variant.name] = self._mplus(seed, f"{label}-{variant.name}", variant)
-                systems.append(own[variant.name])
+                own[one.name] = self._mplus(seed, f"{label}-{one.name}", one)
+                systems.append(own[one.name])
         if own:
             # chunks are encoded for the memory that is measured, and with search keys if any memory wants them
             geometries = self.geometries
-            first = sorted(own, key=lambda name: (not geometries[name].reads_ltm, name != "mplus"))
-            readers.append(MemoryReader(self.model, [own[name] for name in first]))
+            first = sorted(own, key=lambda name: (not geometries[name].sizes.reads_ltm, name != "mplus"))
+            serves = {*own, *(one.name for one in self.ablations)}
+            readers.append(MemoryReader(self.model, [own[name] for name in first], serves))
         return readers, systems
 
-    def _plain(self, name: str, plain: PlainModel, text: TextRead, nearest: int) -> System:
+    def _plain(self, name: str, plain: PlainModel, text: TextRead, questions: Sequence[ScheduledQuestion]) -> System:
         if name == "full":
             return FullSystem(plain, text)
-        if name == "window":
-            return WindowSystem(plain, text, self.text_budget)
+        if name in ("window", "window_long"):
+            is_long = name == "window_long"
+            together = [one.question.text for one in questions] if "window_long" in self.systems else None
+            return WindowSystem(plain, text, self.text_budget, together=together, is_long=is_long, name=name)
         if name == "bm25":
             return Bm25System(plain, text, self.text_budget or self.read_budget_tokens)
-        return PassageSystem(plain, nearest)
+        return PassageSystem(plain, min((one.distance for one in questions), default=0))
 
-    def _mplus(self, seed: int, label: str, variant: Ablation | None = None) -> MemorySystem:
+    def _mplus(self, seed: int, label: str, ablation: Ablation | None = None) -> MemorySystem:
         where = {} if self.store is None else {"store": self.store / label}
-        changes = self.geometry if variant is None else {**self.geometry, **variant.changes}
+        changes = self.geometry if ablation is None else {**self.geometry, **ablation.of_geometry}
         memory = self.model.new_memory(seed=seed, **changes, **where)
-        return MemorySystem("mplus" if variant is None else variant.name, self.model, memory)
+        memory.retriever = self._retriever(ablation)
+        return MemorySystem("mplus" if ablation is None else ablation.name, self.model, memory)
+
+    def _retriever(self, ablation: Ablation | None) -> Any:
+        """What searches the memory of an ablation in place of the model's retriever; None: that one."""
+        model: Any = self.model
+        return None if ablation is None else ablation.retriever(model.attached.retriever)
 
     def _memoryllm(self, seed: int) -> MemorySystem:
         model = self.memoryllm_model or self.model

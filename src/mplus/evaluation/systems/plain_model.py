@@ -8,22 +8,31 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from mplus.errors import InputError
-from mplus.evaluation.protocol import MemoryModel
-from mplus.evaluation.systems.clock import Clock
-from mplus.evaluation.systems.protocol import GREEDY, Response, as_chat
-from mplus.evaluation.systems.shared_context import answer_from_window
+from mplus.evaluation.systems.clock import TokenClock
+from mplus.evaluation.systems.protocol import GREEDY, MemoryModel, Response, as_chat
+from mplus.evaluation.systems.shared_context import GROUP_QUESTIONS, SharedContext
 from mplus.text.chat_template import templated
 from mplus.text.prompts import encode, tokens_in_front
 
 SPARE_TOKENS = 8
 """Left free behind the longest prompt: joining text and question may cost a token or two more than both apart."""
+
+
+@dataclass
+class _Answered:
+    """Answers that were given behind a text, by message; and its context while more may be asked."""
+
+    answers: dict[str, list[int]] = field(default_factory=dict)
+    seen_tokens: int = 0
+    seconds: float = 0.0
+    context: SharedContext | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class PlainModel:
 
     model: MemoryModel
     hf_model: Any = None
-    _last: dict[tuple[object, ...], list[Response]] = field(default_factory=dict, repr=False, compare=False)
+    _last: dict[tuple[object, ...], _Answered] = field(default_factory=dict, repr=False, compare=False)
 
     @contextmanager
     def on(self) -> Iterator[Any]:
@@ -102,27 +111,45 @@ class PlainModel:
             )
         return room
 
-    def answer_behind(self, text: str, messages: Sequence[str], new_tokens: int, clock: Clock | None = None) -> list[Response]:
+    def answer_behind(
+        self,
+        text: str,
+        messages: Sequence[str],
+        new_tokens: int,
+        clock: TokenClock | None = None,
+        *,
+        together: Sequence[str] | None = None,
+        said_tokens: int | None = None,
+    ) -> list[Response]:
         """Greedy answers to messages that all stand behind the same text, which is computed once.
 
         The last answers are kept: as long as a whole text fits, its end is all of it, and two systems ask the same.
+
+        Args:
+            together: all messages that will be asked behind this text, in several calls; None: these alone.
+            said_tokens: of each answer so many tokens count; None: all.
         """
-        asked = (text, tuple(messages), new_tokens)
-        if asked in self._last and clock is None:
-            return self._last[asked]
-        started = time.perf_counter()
-        with self.on() as hf_model:
-            answers, seen = answer_from_window(
-                hf_model, self.model.tokenizer, text, messages, max_new_tokens=new_tokens, clock=clock
-            )
-        given = [Response(self._said(ids), seen_tokens=seen) for ids in answers]
-        spared_s = (time.perf_counter() - started) / max(len(given), 1)
-        self._last.clear()
-        self._last[asked] = [replace(one, spared_s=spared_s) for one in given]
-        return given
+        asked = (text, tuple(together or messages), new_tokens)
+        kept = self._last.get(asked, _Answered()) if clock is None else _Answered()
+        spared = all(message in kept.answers for message in messages)
+        if not spared:
+            self._last.clear()  # the context before is not needed any more
+            self._last[asked] = kept
+            started = time.perf_counter()
+            with self.on() as hf_model:
+                context = kept.context or SharedContext(hf_model, self.model.tokenizer, text, asked[1], max_new_tokens=new_tokens)
+                ids = []
+                for start in range(0, len(messages), GROUP_QUESTIONS):
+                    ids += context.answer(hf_model, messages[start : start + GROUP_QUESTIONS], clock)
+            kept.answers |= dict(zip(messages, ids, strict=True))
+            kept.seen_tokens, kept.seconds = context.seen_tokens, (time.perf_counter() - started) / max(len(messages), 1)
+            kept.context = context if together else None
+        spared_s = kept.seconds if spared else 0.0
+        said = [self._said(kept.answers[message][:said_tokens]) for message in messages]
+        return [Response(one, seen_tokens=kept.seen_tokens, spared_s=spared_s) for one in said]
 
     def answer_each(
-        self, texts: Sequence[str], messages: Sequence[str], new_tokens: int, clock: Clock | None = None
+        self, texts: Sequence[str], messages: Sequence[str], new_tokens: int, clock: TokenClock | None = None
     ) -> list[Response]:
         """Greedy answers to messages, each behind a text of its own."""
         rows = [self.prompt(f"{text}\n\n{message}" if text else message) for text, message in zip(texts, messages, strict=True)]

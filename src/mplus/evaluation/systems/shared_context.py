@@ -1,4 +1,4 @@
-"""The plain baseline: the base model with the end of the text in its own context window. Knows nothing of memory.
+"""The plain baseline: the base model behind a context that questions share. Knows nothing of memory.
 
 Legend: P window tokens, T question tokens of a group, Q questions of a group, S tokens seen after the window.
 
@@ -9,7 +9,7 @@ window's keys and values are read once for all of them instead of being copied f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
@@ -18,74 +18,55 @@ from transformers import DynamicCache
 
 from mplus.attach.cache import passed
 from mplus.errors import InputError
-from mplus.evaluation.systems.clock import Clock
+from mplus.evaluation.systems.clock import TokenClock
 
 _PREFILL_TOKENS: Final = 1024
-_GROUP_QUESTIONS: Final = 48
+GROUP_QUESTIONS: Final = 48
+"""Questions computed together; changes speed only."""
 _MARK: Final = "\u27e6text\u27e7"
 
-Progress = Callable[[int, int], None]
 
+class SharedContext:
+    """The end of a text in the window of an untouched model, computed once for all questions behind it.
 
-def answer_from_window(
-    hf_model: Any,
-    tokenizer: Any,
-    text: str,
-    questions: Sequence[str],
-    *,
-    max_new_tokens: int = 10,
-    clock: Clock | None = None,
-    group_questions: int = _GROUP_QUESTIONS,
-    progress: Progress | None = None,
-) -> tuple[list[list[int]], int]:
-    """Greedy answers of an untouched model that sees as much of the end of ``text`` as its positions allow.
-
-    Each prompt is one user message: the end of the text, a blank line, the question.
+    Each prompt is one user message: as much of the end of the text as the model's positions allow, a blank line, the question.
 
     Args:
         hf_model: a stock causal language model of transformers.
-        questions: at least one.
+        questions: all that will be asked, at least one; the longest leaves room for the text.
         max_new_tokens: longest answer.
-        clock: is told when each token is there, and no answer ends before; for one question.
-        group_questions: questions computed together; changes speed only.
-        progress: called with tokens and questions done, and their total.
-
-    Returns:
-        token ids of the answers, and how many tokens of the text they could draw on.
 
     Raises:
         InputError: a question alone does not fit the model's positions.
     """
-    head, tails = _prompts(tokenizer, questions)
-    positions = int(hf_model.config.get_text_config().max_position_embeddings)
-    room = positions - len(head) - max(map(len, tails)) - max_new_tokens
-    if room < 1:
-        raise InputError(
-            f"a question of {max(map(len, tails))} tokens does not fit the model's {positions} positions; shorten it"
-        )
-    seen = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][-room:]
-    total = len(head) + len(seen) + len(questions)
-    with torch.inference_mode():
-        cache = _prefilled(hf_model, head + seen, lambda done: progress(done, total) if progress else None)
-        answers: list[list[int]] = []
-        for start in range(0, len(tails), group_questions):
-            group = tails[start : start + group_questions]
-            answers += _answer_group(
-                hf_model,
-                _end_tokens(hf_model, tokenizer) if clock is None else set(),
-                cache,
-                len(head) + len(seen),
-                group,
-                max_new_tokens,
-                clock,
-            )
-            if progress:
-                progress(len(head) + len(seen) + len(answers), total)
-    return answers, len(seen)
+
+    def __init__(self, hf_model: Any, tokenizer: Any, text: str, questions: Sequence[str], *, max_new_tokens: int) -> None:
+        head, tails = _prompts(tokenizer, questions)
+        positions, longest = int(hf_model.config.get_text_config().max_position_embeddings), max(map(len, tails))
+        room = positions - len(head) - longest - max_new_tokens
+        if room < 1:
+            raise InputError(f"a question of {longest} tokens does not fit the model's {positions} positions; shorten it")
+        seen = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][-room:]
+        self.seen_tokens, self._tokens = len(seen), len(head) + len(seen)
+        self._tokenizer, self._max_new_tokens = tokenizer, max_new_tokens
+        self._tails = dict(zip(questions, tails, strict=True))
+        with torch.inference_mode():
+            self._cache = _prefilled(hf_model, head + seen)
+
+    def answer(self, hf_model: Any, questions: Sequence[str], clock: TokenClock | None = None) -> list[list[int]]:
+        """Token ids of greedy answers to some of the questions, computed together.
+
+        Args:
+            clock: is told when each token is there, and no answer ends before; for one question.
+        """
+        ends = _end_tokens(hf_model, self._tokenizer) if clock is None else set()
+        tails = [self._tails[question] for question in questions]
+        with torch.inference_mode():
+            return _answer_group(hf_model, ends, self._cache, self._tokens, tails, self._max_new_tokens, clock)
 
 
 def _prompts(tokenizer: Any, questions: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-    """What the chat template puts before the text, and for every question what comes after it."""
+    """The chat template's tokens before the text, and for every question those after it."""
     heads: set[str] = set()
     tails: list[list[int]] = []
     for question in questions:
@@ -98,17 +79,16 @@ def _prompts(tokenizer: Any, questions: Sequence[str]) -> tuple[list[int], list[
     return tokenizer(heads.pop(), add_special_tokens=False)["input_ids"], tails
 
 
-def _prefilled(hf_model: Any, ids: list[int], progress: Callable[[int], None]) -> Any:
+def _prefilled(hf_model: Any, ids: list[int]) -> Any:
     cache = DynamicCache()
     for start in range(0, len(ids), _PREFILL_TOKENS):
         piece = torch.tensor([ids[start : start + _PREFILL_TOKENS]], device=hf_model.device)
         hf_model(input_ids=piece, use_cache=True, logits_to_keep=1, **passed(cache))
-        progress(start + piece.shape[1])
     return cache
 
 
 def _answer_group(
-    hf_model: Any, ends: set[int], cache: Any, window: int, tails: list[list[int]], max_new_tokens: int, clock: Clock | None
+    hf_model: Any, ends: set[int], cache: Any, window: int, tails: list[list[int]], max_new_tokens: int, clock: TokenClock | None
 ) -> list[list[int]]:
     """Greedy token ids for each question; the cache holds the window alone again afterwards."""
     device = hf_model.device

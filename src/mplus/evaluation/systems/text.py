@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from mplus.errors import InputError
 from mplus.evaluation.schedule.stream import ScheduledQuestion
-from mplus.evaluation.systems.clock import Clock
+from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.plain_model import SPARE_TOKENS, PlainModel
-from mplus.evaluation.systems.protocol import Response
+from mplus.evaluation.systems.protocol import LONG_ANSWER_TOKENS, PLAIN, Response
+from mplus.evaluation.systems.shared_context import GROUP_QUESTIONS
+
+_MARGIN_TOKENS: Final = 256  # text cut between two chunks may have fewer tokens as a whole
 
 
 @dataclass
@@ -18,6 +22,7 @@ class TextRead:
 
     ids: list[int] = field(default_factory=list)
     chunks: list[tuple[int, int]] = field(default_factory=list)
+    serves: set[str] = field(default_factory=lambda: set(PLAIN))
 
     def read(self, ids: list[int], start: int) -> None:
         self.ids += ids
@@ -31,6 +36,7 @@ class FullSystem:
     plain: PlainModel
     read: TextRead
     name: str = "full"
+    batch_in_order: int = GROUP_QUESTIONS
 
     def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         question, tokens = due.question, len(self.read.ids) - due.question.begins
@@ -39,7 +45,7 @@ class FullSystem:
             return needed <= self.plain.positions
         return tokens <= self.plain.room(question.text, max_new_tokens)
 
-    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: Clock | None = None) -> list[Response]:
+    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
         given: list[Response] = [Response()] * len(due)
         for begins in dict.fromkeys(one.question.begins for one in due):
             places = [place for place, one in enumerate(due) if one.question.begins == begins]
@@ -63,18 +69,30 @@ class WindowSystem:
 
     Args:
         budget: tokens of text at most; None: as many as the model's positions allow.
+        together: messages of the whole stream, which share one context at a stop, and one long answer, of which ``window`` tells the
+            beginning; None: each batch has as much of the text as fits it.
+        is_long: tell the long answer.
     """
 
     plain: PlainModel
     read: TextRead
     budget: int | None = None
+    together: Sequence[str] | None = None
+    is_long: bool = False
     name: str = "window"
+    batch_in_order: int = GROUP_QUESTIONS
 
     def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         return True
 
-    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: Clock | None = None) -> list[Response]:
+    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
         messages = [one.question.text for one in due]
+        if self.together is not None:
+            text = self.plain.text_of(self._end(self.plain.positions + _MARGIN_TOKENS))
+            told = None if self.is_long else max_new_tokens
+            return self.plain.answer_behind(
+                text, messages, max(max_new_tokens, LONG_ANSWER_TOKENS), clock, together=self.together, said_tokens=told
+            )
         room = min(self.plain.checked_room(message, max_new_tokens) for message in messages)
         return self.plain.answer_behind(self.plain.text_of(self._end(room)), messages, max_new_tokens, clock)
 
@@ -102,11 +120,12 @@ class PassageSystem:
     plain: PlainModel
     distance: int
     name: str = "passage"
+    batch_in_order: int = GROUP_QUESTIONS
 
     def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         return due.distance == self.distance and bool(due.question.passage) and not due.question.continuation
 
-    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: Clock | None = None) -> list[Response]:
+    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
         for one in due:
             tokens = len(self.plain.encode(one.question.passage))
             if tokens > self.plain.room(one.question.text, max_new_tokens) + SPARE_TOKENS:

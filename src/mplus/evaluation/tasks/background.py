@@ -13,19 +13,19 @@ from mplus.evaluation.tasks.context import TaskContext
 from mplus.text.files import read_text
 
 
-def background_text(material: TaskContext) -> str:
+def background_text(context: TaskContext) -> str:
     """The text of all files, one behind the other; of a directory its .txt files.
 
     Raises:
         InputError: there is no such file.
         EmptyTextError: there is no text in any.
     """
-    if not material.haystack:
+    if not context.haystack:
         return python_text()
     files: list[Path] = []
-    for path in material.haystack:
+    for path in context.haystack:
         files += sorted(path.glob("*.txt")) if path.is_dir() else [path]
     text = "\n\n".join(map(read_text, files))
     if not text.strip():
-        raise EmptyTextError(f"the text for task '{material.task.task}' is empty; give running text of at least 2,000 tokens")
+        raise EmptyTextError(f"the text for task '{context.task.task}' is empty; give running text of at least 2,000 tokens")
     return text

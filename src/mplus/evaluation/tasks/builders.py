@@ -25,7 +25,7 @@ BUILDERS: Final = {
     "perplexity": "PerplexitySettings",
     "efficiency": "EfficiencySettings",
 }
-"""Folder below ``mplus.evaluation.tasks``, and the name of its builder's settings; each has ``streams(settings, material)``."""
+"""Folder below ``mplus.evaluation.tasks``, and the name of its builder's settings; each has ``streams(settings, context)``."""
 
 
 def settings_of(task: TaskFile, changes: dict[str, Any]) -> Settings:
@@ -42,12 +42,12 @@ def settings_of(task: TaskFile, changes: dict[str, Any]) -> Settings:
     return made
 
 
-def streams_of(task: TaskFile, settings: Settings, material: TaskContext) -> list[StreamSource]:
-    """What is read and asked."""
+def streams_of(task: TaskFile, settings: Settings, context: TaskContext) -> list[StreamSource]:
+    """The streams of a task."""
     make: Callable[[Settings, TaskContext], list[StreamSource]] = _module(task).streams
-    found = make(settings, material)
+    found = make(settings, context)
     if not found:
-        why = f" ({material.left_out})" if material.left_out else ""
+        why = f" ({context.left_out})" if context.left_out else ""
         raise InputError(f"task '{task.task}' has no question with these settings{why}; raise --limit or change the settings")
     return found
 

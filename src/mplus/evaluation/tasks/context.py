@@ -1,4 +1,4 @@
-"""What an adapter works with, and the streams it makes. Knows tokens and files, no models."""
+"""The context a task builder works with, and the streams it makes. Knows tokens and files, no models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from mplus.errors import InputError
-from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, Unit, cut_chunks, units_of
+from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, Span, Unit, cut_chunks, units_of
 from mplus.evaluation.schedule.stream import ScheduledQuestion as ScheduledQuestion
 from mplus.evaluation.tasks.left_out import LeftOut
 from mplus.evaluation.tasks.task_file import Source, TaskFile
@@ -23,7 +23,7 @@ _DATA: Final = (".json", ".jsonl", ".txt", ".parquet")
 
 
 class Settings(BaseModel):
-    """Settings of an adapter; each has its own."""
+    """Settings of a task builder; each has its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,12 +48,31 @@ class StreamSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DocumentQuestion:
+    """A question about a whole text; what it has beside ``text`` and ``answers`` is as in ``Question``."""
+
+    id: str
+    row: str
+    text: str
+    answers: tuple[str, ...]
+    query: str = ""
+    options: tuple[str, ...] = ()
+    unanswerable: bool = False
+
+    def more(self) -> dict[str, Any]:
+        """Fields of a ``Question``."""
+        query = self.query or " ".join([self.text, *self.options])
+        return {"row": self.row, "query": query, "options": self.options, "unanswerable": self.unanswerable}
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskContext:
-    """What every adapter gets beside its settings.
+    """Data, tokenizer and limits that every task builder gets beside its settings.
 
     Attributes:
         task: for the prompt.
         encode: token ids of a text, without special tokens.
+        cut: token ids of a text in chunks, as a memory writes it alone.
         chunk_tokens, min_tokens: largest chunk, and the shortest if it can be helped.
         data: files or directories to read; empty: what the task's source says.
         haystack: running text to hide things in; empty: what every Python carries.
@@ -71,6 +90,7 @@ class TaskContext:
     limit: int | None = None
     seed: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
+    cut: Callable[[str], Sequence[list[int]]] = lambda text: []
 
     def files(self) -> list[Path]:
         """The data files: those that were given, else the source's.
@@ -97,6 +117,11 @@ class TaskContext:
                 raise InputError(f"there is no file '{path}'; give the data of task '{self.task.task}' with --data FILE")
         return found
 
+    def question(self, id: str, text: str, answers: tuple[str, ...], span: Span, **more: Any) -> Question:
+        """A question in the task's words; unless told otherwise it is a cluster of its own and searched for by its bare text."""
+        usual = {"cluster": id, "text": self.task.message(text, more.get("options", ())), "query": text, "answer_span": span}
+        return Question(id=id, answers=answers, span=span, **{**usual, **more})
+
     def beyond_limit(self, names: Sequence[str]) -> None:
         """Note questions that the limit leaves out."""
         self.left_out.take(f"beyond the limit of {self.limit} (--limit)", list(names))
@@ -112,6 +137,17 @@ class TaskContext:
     def units(self, text: str, *, starts_paragraph: bool = True) -> list[Unit]:
         """Sentences of a text in tokens."""
         return [unit for _, unit in units_of(text, self.encode, starts_paragraph=starts_paragraph)]
+
+    def questions_at_end(
+        self, cluster: str, text: str, asked: Sequence[DocumentQuestion], *, tokens: int | None = None
+    ) -> EvalStream:
+        """A script that reads one text and asks everything about it at its end; see ``document``."""
+
+        def questions(length: int) -> list[Question]:
+            at_end = (length, length)
+            return [self.question(one.id, one.text, one.answers, at_end, cluster=cluster, **one.more()) for one in asked]
+
+        return self.document(text, questions, tokens=tokens)
 
     def document(self, text: str, questions: Callable[[int], Sequence[Question]], *, tokens: int | None = None) -> EvalStream:
         """A script that reads one text and asks everything at its end.
@@ -143,7 +179,7 @@ def _first(units: Sequence[Unit], tokens: int, *, from_end: bool = False) -> lis
 
 
 def file_digests(paths: Sequence[Path]) -> dict[str, str]:
-    """What tells the content of files, and of all files below directories, from another content."""
+    """Digests of the content of files, and of all files below directories."""
     found = {}
     for path in paths:
         told = hashlib.sha256()

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from random import Random
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator
 
-from mplus.evaluation.schedule.distances import parse_distances
+from mplus.evaluation.schedule.distances import Distances
 from mplus.evaluation.schedule.stream import Span, Unit
 from mplus.evaluation.tasks.background import background_text
 from mplus.evaluation.tasks.context import TaskContext
@@ -22,17 +22,6 @@ from mplus.evaluation.tasks.context import TaskContext
 log = logging.getLogger(__name__)
 
 SHORTEST_TOKENS: Final = 500
-
-
-def _read(value: Any) -> Any:
-    """Lengths as a person types them ("4k,16k", ["4k", 16000], 4000) in tokens; anything else is left to pydantic."""
-    if isinstance(value, str):
-        return tuple(parse_distances(value))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value,)
-    if isinstance(value, (list, tuple)):
-        return tuple(parse_distances(one)[0] if isinstance(one, str) else one for one in value)
-    return value
 
 
 def _ordered(lengths: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,7 +36,7 @@ def _long(lengths: tuple[int, ...]) -> tuple[int, ...]:
     return lengths
 
 
-Lengths = Annotated[tuple[int, ...], BeforeValidator(_read), AfterValidator(_ordered)]
+Lengths = Annotated[Distances, AfterValidator(_ordered)]
 """Tokens of a text, ascending, each once; "4k,16k" is understood."""
 
 LongLengths = Annotated[Lengths, AfterValidator(_long)]
@@ -58,12 +47,12 @@ LongLengths = Annotated[Lengths, AfterValidator(_long)]
 class Haystack:
     """The running text of a run; nothing of it is turned into tokens before it is needed."""
 
-    material: TaskContext
+    context: TaskContext
 
     @cached_property
     def text(self) -> str:
         """All of it."""
-        return background_text(self.material)
+        return background_text(self.context)
 
     @cached_property
     def paragraphs(self) -> list[str]:
@@ -83,7 +72,7 @@ class Haystack:
             if number == len(self.paragraphs):
                 log.warning("the haystack is shorter than %d tokens and is repeated", tokens)
             paragraph = self.paragraphs[(start + number) % len(self.paragraphs)]
-            for unit in self.material.units(paragraph, starts_paragraph=bool(found) or not opens):
+            for unit in self.context.units(paragraph, starts_paragraph=bool(found) or not opens):
                 if len(unit.ids) > room:
                     return found
                 found.append(unit)

@@ -11,7 +11,7 @@ _SHOWN: Final = 5
 
 @dataclass
 class LeftOut:
-    """What is left out while a task is planned.
+    """Questions that a plan leaves out.
 
     Attributes:
         counts: questions by reason, which completes "4 questions left out: ...".

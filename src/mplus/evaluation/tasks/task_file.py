@@ -6,7 +6,6 @@ of a user. What turns data into texts with questions is the folder's ``builder.p
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -19,10 +18,12 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from mplus.errors import InputError
 from mplus.evaluation.scoring.metrics import METRICS
 from mplus.evaluation.systems.protocol import SYSTEMS
+from mplus.runtime.suggest import did_you_mean, hint_before
 from mplus.text.files import read_text
 
 TASKS: Final = Path(__file__).parent
 _MOST_BYTES: Final = 1 << 24
+_NEED_DATA: Final = ("retention", "documents", "babilong", "conversations", "incremental")
 
 
 class Source(BaseModel):
@@ -112,6 +113,13 @@ class TaskFile(BaseModel):
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     @property
+    def data_place(self) -> str:
+        """Where the data come from, for a list of tasks."""
+        if self.source is not None:
+            return self.source.hub or self.source.local or ""
+        return "--data FILE" if self.builder in _NEED_DATA else "made here"
+
+    @property
     def readme(self) -> Path | None:
         """The README beside it, if there is one."""
         beside = [Path(self.path).with_suffix(".md"), Path(self.path).with_name("README.md")] if self.path else []
@@ -145,8 +153,7 @@ def open_task(name: str) -> TaskFile:
         if not path.is_file():
             raise InputError(f"there is no task file '{name}'; check the path, or name one of: {', '.join(known_tasks())}")
     elif path is None:
-        near = difflib.get_close_matches(name, known_tasks(), n=1, cutoff=0.4)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        hint = hint_before(name, known_tasks(), cutoff=0.4)
         raise InputError(f"there is no task '{name}'; {hint}known: {', '.join(known_tasks())}, or a path of a .yaml file")
     try:
         data = yaml.safe_load(read_text(path, most_bytes=_MOST_BYTES, may_be_empty=True))
@@ -165,9 +172,8 @@ def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "it"
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where, model.model_fields, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(model.model_fields)) or 'none'}"
-        return f"there is no setting '{where}'; {hint}"
+        known = f"known: {', '.join(sorted(model.model_fields)) or 'none'}"
+        return f"there is no setting '{where}'; {did_you_mean(where, model.model_fields, otherwise=known)}"
     if first["type"] == "missing":
         return f"'{where}' is missing"
     got = first.get("input")

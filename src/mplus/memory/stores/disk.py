@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from mplus.errors import StoreError
-from mplus.memory.files import absolute_directory
 from mplus.memory.stores.gathering import gathered, shares
 from mplus.memory.stores.protocol import FieldSpec, Storage, bytes_per_row, pieces
 from mplus.memory.stores.ram import RamStorage, RamStore
 from mplus.memory.stores.segment_directory import SegmentDirectory
 from mplus.memory.stores.segments import Segment
+from mplus.runtime.input_file import absolute_directory
 
 SEGMENT_ROWS, MOST_SEGMENT_ROWS = 4096, 65_536
 SEGMENT_BYTES = 64 << 20

@@ -1,10 +1,11 @@
-"""Rows out of many pieces in as few steps as there are pieces. Knows no piece's origin.
+"""Rows gathered out of many pieces in as few steps as there are pieces, into host memory. Knows no piece's origin.
 
 Legend: k rows asked for.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,8 +13,24 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from mplus.memory.stores.host import host_empty
 from mplus.memory.stores.protocol import FieldSpec
+
+log = logging.getLogger(__name__)
+
+
+def host_empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor in host memory, pinned if CUDA is there and has room for that.
+
+    Raises:
+        RuntimeError, MemoryError: there is no room at all.
+    """
+    if torch.cuda.is_available():
+        try:
+            return torch.empty(shape, dtype=dtype, device="cpu", pin_memory=True)
+        except RuntimeError as error:  # pinned memory is limited apart from RAM
+            reason = str(error).partition("\n")[0]
+            log.warning("%s of %s cannot be pinned (%s); copies to the GPU will be slower", list(shape), dtype, reason)
+    return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 @dataclass(frozen=True)

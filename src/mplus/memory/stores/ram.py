@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from mplus.memory.stores.gathering import gathered, shares
-from mplus.memory.stores.host import host_empty
+from mplus.memory.stores.gathering import gathered, host_empty, shares
 from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
 
 FIRST_SLAB_ROWS = 256

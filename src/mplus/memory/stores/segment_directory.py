@@ -21,10 +21,10 @@ from torch import Tensor
 
 from mplus.errors import StoreError
 from mplus.memory.file_names import ASIDE, MANIFEST, is_beside, is_segment
-from mplus.memory.files import absolute_directory
 from mplus.memory.stores.lock import acquire_store_lock, exclusive_change
 from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
 from mplus.memory.stores.segments import Segment, link_segment, write_segment
+from mplus.runtime.input_file import absolute_directory
 
 log = logging.getLogger(__name__)
 

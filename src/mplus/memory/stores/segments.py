@@ -26,8 +26,8 @@ from torch import Tensor
 
 from mplus.errors import StoreError
 from mplus.memory.file_names import is_segment
-from mplus.memory.files import flush, flush_names, honour_umask, sha256, temporary_directory
 from mplus.memory.stores.protocol import FieldSpec, field_bytes
+from mplus.runtime.atomic import flush, flush_names, honour_umask, sha256, temporary_directory
 
 PAGE_BYTES = 4096
 """A field with as much per row is read a few rows at a time; smaller ones are scanned from end to end."""

@@ -1,167 +1,102 @@
-"""Written chunks kept for training: their keys and values, or the hidden states that a vote is trained on.
+"""Chunks encoded in the form training reads them in. Knows models, nothing of samples and losses.
 
-Legend: C chunks, T tokens of a chunk, L layers, H kv heads, E head width, V voting layers, D width.
+Legend: B chunks of a pass, T tokens of a chunk, n memory tokens of a chunk, L layers, V layers whose states are kept, D width.
 """
 
 from __future__ import annotations
 
-import contextlib
-import random
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from mplus.attach.find import prompt_features
-from mplus.attach.hooks import Enough, Hooks
-from mplus.attach.parts import Attached
-from mplus.attach.write import Tail, write_pass
-from mplus.memory.memory import Memory
-from mplus.memory.rows import EncodedChunk
+from mplus.attach.write_pass import Tail, keeps_write_kv, write_pass
+from mplus.memory.rows import RowLayout, Rows
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
-from mplus.text.chat_template import templated
-from mplus.text.prompts import Prompts, encode
-from mplus.training.data.documents import Document, Question
+from mplus.settings import MemoryFormat
+from mplus.training.data.document import Document
 
-WRITE_ROWS = 16
+PASS_CHUNKS = 16  # chunks of one write pass without gradient
 
 
-class RawStates(VoteRetriever):
-    """Gives some layers' states themselves as search keys, so that a search can be trained on them.
+class ChunkEncoder:
+    """Encodes chunks as rows of keys and values, or of hidden states where the write pass makes no keys and values of a read.
 
     Args:
-        voting: the layers, ascending: those of a vote, or every one where each layer finds its own tokens.
-        width: D.
+        state_layers: ascending; their normalised states, which a retriever is trained on, are kept too.
+        memory_format: None: the one that fits.
+
+    Attributes:
+        fields: name to (L or V, *shape of a row).
+        previous: rows of the last pass of ``stream``.
     """
 
-    def __init__(self, voting: tuple[int, ...], width: int) -> None:
-        super().__init__(voting, width)
-
-    def keys(self, features: list[Tensor]) -> Tensor:
-        return torch.cat(features, -1)
-
-
-class Writer:
-    """Writes batches of chunks; each row's chunk sees the row's previous chunk, as in a stream."""
-
-    def __init__(self, model: MPlusModel, retriever: VoteRetriever) -> None:
-        self.model = model
-        attached = model.attached
-        self.attached = Attached(attached.decoder, attached.adapters, attached.bos, attached.position, retriever)
-        layout = model.writer.layout("kv", model.geometry)
-        self.layout = type(layout)(
-            format="kv",
-            layers=layout.layers,
-            fields={**layout.fields, "search": (retriever.total_width,)},
-            search_groups=1,
-            dtype=layout.dtype,
-            device=layout.device,
+    def __init__(self, model: MPlusModel, state_layers: tuple[int, ...] = (), memory_format: MemoryFormat | None = None) -> None:
+        self.model, self.state_layers = model, state_layers
+        self.format: MemoryFormat = memory_format or ("kv" if keeps_write_kv(model.geometry) else "hidden")
+        layout = model.writer.layout(self.format, model.geometry.changed(ltm=False))
+        fields = {name: shape for name, shape in layout.fields.items() if name != "search"}
+        self.layout = RowLayout(
+            format=self.format, layers=layout.layers, fields=fields, search_groups=0, dtype=layout.dtype, device=layout.device
         )
-        self.previous: list[EncodedChunk] | None = None
+        self.fields: dict[str, tuple[int, ...]] = {name: (layout.layers, *shape) for name, shape in fields.items()}
+        if state_layers:
+            self.fields["states"] = (len(state_layers), model.attached.decoder.width)
+        self.previous: Rows | None = None
 
-    def write(self, documents: list[Document]) -> list[EncodedChunk]:
-        """New memory rows of each chunk."""
-        return [written for batch in self.batches(documents) for written in batch]
+    @property
+    def rows_per_chunk(self) -> int:
+        """n, memory tokens of a whole chunk."""
+        geometry = self.model.geometry
+        return min(geometry.sizes.new_tokens, geometry.sizes.chunk_tokens)
 
-    def batches(self, documents: list[Document]) -> Iterator[list[EncodedChunk]]:
-        """The same pass by pass, for those who keep only a part of the rows."""
-        for start in range(0, len(documents), WRITE_ROWS):
-            batch = documents[start : start + WRITE_ROWS]
-            ids = torch.tensor([document.ids for document in batch], device=self.model.device)
-            written = write_pass(self.attached, self.model.geometry, self.layout, ids, self._tail(len(batch)))
-            self.previous = written
-            yield written
+    def encode(self, ids: Tensor, before: Rows | None, *, grad: bool = False, checkpointed: tuple[int, ...] = ()) -> Rows:
+        """Fields [B, L or V, n, ...] of chunks [B, T]; ``states`` never carry gradient.
 
-    def load_tail(self, rows: list[dict[str, Tensor]] | None) -> None:
-        """Go on behind chunks written before."""
-        self.previous = None if rows is None else [EncodedChunk(dict(one), one["keys"].shape[1]) for one in rows]
+        Args:
+            before: rows [B, L, n, ...] that the chunks follow, of which they see the newest K, without gradient.
+            checkpointed: layers that keep only their input for the backward pass.
+        """
+        model, tail = self.model, self._tail(before)
+        encoded = write_pass(
+            model.attached, model.geometry, self.layout, ids, tail, grad=grad, states=self.state_layers, recompute=checkpointed
+        )
+        return {name: torch.stack([one.rows[name] for one in encoded]) for name in encoded[0].rows}
 
-    def _tail(self, rows: int) -> Tail:
-        if self.previous is None or len(self.previous) < rows:
+    def stream(self, chunks: Sequence[Sequence[int]]) -> Iterator[Rows]:
+        """Rows pass by pass; each chunk follows that of its row in the pass before, as in a stream."""
+        for start in range(0, len(chunks), PASS_CHUNKS):
+            ids = torch.tensor(chunks[start : start + PASS_CHUNKS], device=self.model.device)
+            before = self.previous
+            if before is not None:
+                too_few = next(iter(before.values())).shape[0] < len(ids)
+                before = None if too_few else {name: rows[: len(ids)] for name, rows in before.items()}
+            rows = self.encode(ids, before)
+            self.previous = without_states(rows)
+            yield rows
+
+    def documents(self, documents: Sequence[Document]) -> list[Rows]:
+        """Rows [L or V, chunks * n, ...] of whole documents of equally many whole chunks, without gradient."""
+        out: list[Rows] = []
+        with torch.no_grad():
+            for start in range(0, len(documents), PASS_CHUNKS):
+                some = documents[start : start + PASS_CHUNKS]
+                rounds: list[Rows] = []
+                for chunk in range(len(some[0].chunks)):
+                    ids = torch.tensor([one.chunks[chunk] for one in some], device=self.model.device)
+                    rounds.append(self.encode(ids, rounds[-1] if rounds else None))
+                out += [
+                    {name: torch.cat([part[name][row] for part in rounds], 1) for name in rounds[0]} for row in range(len(some))
+                ]
+        return out
+
+    def _tail(self, rows: Rows | None) -> Tail:
+        if rows is None:
             return Tail()
-        seen = self.previous[:rows]
-        return Tail(
-            keys=torch.stack([written.rows["keys"] for written in seen]),
-            values=torch.stack([written.rows["values"] for written in seen]),
-        )
+        device, newest = self.model.device, slice(-self.model.geometry.sizes.new_tokens, None)
+        return Tail(**{name: value[:, :, newest].detach().to(device) for name, value in without_states(rows).items()})
 
 
-SYSTEM = "You are a helpful assistant."
-
-
-def chat_ids(tokenizer: Any, question: str, *, form: Literal["chat", "system", "plain"] = "chat") -> list[int]:
-    """Token ids of a question as ``model.chat`` asks it, with a system turn before it, or as a plain prompt to be continued."""
-    text = f"Question: {question}\nAnswer:"
-    if form != "plain":
-        turns = [{"role": "system", "content": SYSTEM}] if form == "system" else []
-        text = templated(tokenizer, [*turns, {"role": "user", "content": question}])
-    return encode(tokenizer, text)
-
-
-def question_states(model: MPlusModel, retriever: VoteRetriever, rows: list[list[int]], batch: int = 48) -> tuple[Tensor, Tensor]:
-    """The voting layers' states of prompts, [V, B, T, D], and a mask [B, T] of their own tokens; left-padded.
-
-    Of a pass that sees BOS and the prompt only, as a vote is held.
-    """
-    attached = model.attached
-    raw = Attached(attached.decoder, attached.adapters, attached.bos, attached.position, retriever)
-    prompts = Prompts.from_rows(rows, 2, model.device)
-    parts = []
-    for start in range(0, len(rows), batch):
-        piece = slice(start, start + batch)
-        parts.append(torch.stack(prompt_features(raw, prompts.ids[piece], prompts.mask[piece])))
-    return torch.cat(parts, 1), prompts.mask
-
-
-def reading_states(model: MPlusModel, rows: list[list[int]], memories: list[Memory]) -> tuple[Tensor, Tensor]:
-    """All layers' states of prompts, [L, B, T, D], and a mask [B, T]; left-padded, like ``question_states``.
-
-    Of the pass that reads memory, as each layer for itself searches in it (paper section 3.2).
-
-    Args:
-        memories: prompts are dealt out to them in turn; what they hold stands before the prompt.
-    """
-    prompts = Prompts.from_rows(rows, 2, model.device)
-    decoder = model.attached.decoder
-    states = torch.zeros(
-        decoder.depth, *prompts.ids.shape, decoder.width, dtype=decoder.dtype, device=prompts.ids.device
-    )  # [L, B, T, D]
-
-    def take(layer: int, own: slice, normed: Tensor) -> None:
-        states[layer, own] = normed
-        if layer == decoder.depth - 1:
-            raise Enough
-
-    for number, memory in enumerate(memories):
-        own = slice(number, None, len(memories))
-        if not len(rows[own]):
-            continue
-        with (
-            Hooks(around_passes=True) as hooks,
-            contextlib.suppress(Enough),
-        ):  # ours come first: the reading's own hooks act behind them
-            for layer in range(decoder.depth):
-                hooks.before_attention(decoder, layer, partial(take, layer, own))
-            model(prompts.ids[own], attention_mask=prompts.mask[own], memory=memory)
-    return states, prompts.mask
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question and the chunk of the bank it is about."""
-
-    chunk: int
-    question: Question
-
-
-def pick(documents: list[Document], randomness: random.Random, per_chunk: int) -> list[Asked]:
-    """Up to `per_chunk` questions about every chunk."""
-    out = []
-    for number, document in enumerate(documents):
-        chosen = randomness.sample(document.questions, min(per_chunk, len(document.questions)))
-        out += [Asked(number, question) for question in chosen]
-    return out
+def without_states(rows: Rows) -> Rows:
+    """The fields that a read uses."""
+    return {name: value for name, value in rows.items() if name != "states"}

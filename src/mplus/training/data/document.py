@@ -1,4 +1,4 @@
-"""A chunk to be written and what can be asked about it. Knows nothing of where it came from."""
+"""Chunks to be encoded, what follows them, and what can be asked about them. Knows nothing of where they came from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FACT_KINDS = frozenset(("fact", "generic", "chat"))
 
 @dataclass(frozen=True)
 class Question:
-    """Asked about one chunk. `span`: first and one-past-last token of the right place in it.
+    """A question about one chunk. `span`: first and one-past-last token of the right place in it.
 
     `is_fact`: the right place is all that tells the answer (the rest of a passage may help, the rest of a fact's chunk does not).
     `kind`: ``fact`` a named relation, ``generic`` any attribute or event, ``chat`` told in a conversation; or the published source.
@@ -26,7 +26,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Document:
-    """One chunk of exactly T tokens and what can be asked about it."""
+    """Token ids of the chunks that are encoded, in order, and of what follows the last one; questions about the first."""
 
-    ids: list[int]
-    questions: list[Question]
+    chunks: tuple[tuple[int, ...], ...]
+    rest: tuple[int, ...] = ()
+    questions: tuple[Question, ...] = ()

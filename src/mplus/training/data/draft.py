@@ -90,4 +90,4 @@ def _cut(draft: Draft, ids: list[int], offsets: list[tuple[int, int]], tokens: i
             low, high = bisect_right(ends, place.within[0]) - skip, bisect_left(begins, place.within[1]) - skip
             first, last = max(0, low, first - BEFORE_ANSWER), min(tokens, high, last + AFTER_ANSWER)
         questions.append(Question(place.question, place.answer, (first, last), place.kind in FACT_KINDS, place.kind))
-    return Document(ids[skip : skip + tokens], questions) if questions else None
+    return Document((tuple(ids[skip : skip + tokens]),), questions=tuple(questions)) if questions else None

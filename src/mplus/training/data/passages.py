@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mplus.corpus.passages import article_key
+from mplus.corpus.passages import read_passages as read_file
+from mplus.corpus.records import json_lines
 from mplus.corpus.splits import is_dev, nq_split
 from mplus.errors import InputError
-from mplus.text.files import parsed, read_text
+from mplus.text.files import read_text
 from mplus.text.writing_systems import place_of
 from mplus.training.data.document import Kind
 
@@ -38,7 +41,7 @@ def read_passages(data: Path, part: Part) -> list[Passage]:
         data: directory of ``shared/data`` form; dolly and NaturalQuestions may be missing, the SQuAD files not.
 
     Raises:
-        InputError: a SQuAD file is missing.
+        InputError: a SQuAD file is missing, or a file is damaged.
     """
     found = [*_squad(data), *_natural_questions(data), *_dolly(data)]
     wanted = (passage for passage in found if is_dev(passage.title) == (part == "dev"))
@@ -57,21 +60,17 @@ def read_small_talk(data: Path) -> list[tuple[str, str]]:
 
 
 def _squad(data: Path) -> Iterator[Passage]:
-    measuring = {
-        _plain(article["title"]) for name in _MEASURING_FILES if (data / name).is_file() for article in _articles(data / name)
-    }
+    there = [data / name for name in _MEASURING_FILES if (data / name).is_file()]
+    measuring = {article_key(passage.article) for path in there for passage in read_file(path).passages}
     for name in _SQUAD_FILES:
         if not (data / name).is_file():
             raise InputError(f"training data directory {data} lacks {name}; give the directory that holds it")
-        for article in _articles(data / name):
-            if _plain(article["title"]) in measuring:
-                continue
-            for paragraph in article["paragraphs"]:
-                text = paragraph["context"]
-                asked = ((qa["question"].strip(), qa["answers"][0]) for qa in paragraph["qas"] if qa["answers"])
-                found = ((question, answer["text"], answer["answer_start"]) for question, answer in asked)
-                right = tuple((q, a, at) for q, a, at in found if text[at : at + len(a)] == a)
-                yield Passage(article["title"], text, right, "passage")
+        for passage in read_file(data / name).passages:
+            if article_key(passage.article) not in measuring:
+                text = passage.text
+                found = ((one.text.strip(), one.answers[0], one.answer_start) for one in passage.questions)
+                right = tuple((q, a, at) for q, a, at in found if at is not None and text[at : at + len(a)] == a)
+                yield Passage(passage.article, text, right, "passage")
 
 
 def _natural_questions(data: Path) -> Iterator[Passage]:
@@ -98,23 +97,6 @@ def _dolly_title(item: dict[str, Any]) -> str:
     return f"dolly {item['id']}"
 
 
-def _articles(path: Path) -> list[dict[str, Any]]:
-    try:
-        found: list[dict[str, Any]] = parsed(read_text(path))["data"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"'{path}' is not SQuAD-format JSON ({type(error).__name__}: {error}); give an undamaged file") from None
-    return found
-
-
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     if path.is_file():
-        for number, line in enumerate(read_text(path, may_be_empty=True).split("\n"), 1):
-            if line.strip():
-                try:
-                    yield parsed(line)
-                except ValueError as error:
-                    raise InputError(f"'{path}' line {number} is not JSON ({error}); give an undamaged file") from None
-
-
-def _plain(title: str) -> str:
-    return title.replace("_", " ").casefold()
+        yield from (record for _, record in json_lines(path, read_text(path, may_be_empty=True)))

@@ -153,7 +153,7 @@ def open_local(path: str, seed: int, *, column: str = "text", questions: bool = 
         raise InputError(f"no data at {path}; give a .jsonl, .txt or .parquet file or a directory of such")
     kept = Kept(column, questions)
     groups = [group for file in files for group in _groups(file, column, questions, kept)]
-    kept.tell(path)
+    kept.report(path)
     if not sum(count for count, _ in groups):
         raise InputError(f"{path} holds no text{kept.why}; give a file with at least one document")
     return LocalRecords([group for group in groups if group[0]], seed)
@@ -203,13 +203,13 @@ class Kept:
     @property
     def why(self) -> str:
         """What was left out, in words; empty if nothing."""
-        told = [
+        reasons = [
             f"{len(places)} with {reason}" if reason.startswith("empty") else f"{len(places)} {reason}"
             for reason, places in self.left_out.items()
         ]
-        return f" ({', '.join(told)})" if told else ""
+        return f" ({', '.join(reasons)})" if reasons else ""
 
-    def tell(self, path: str) -> None:
+    def report(self, path: str) -> None:
         """Log what was left out."""
         for reason, places in self.left_out.items():
             named = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")

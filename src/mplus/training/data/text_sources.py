@@ -81,7 +81,7 @@ class Corpus:
 
     def __init__(self, sources: Sequence[Source], tokenizer: Any, seed: int, vocabulary: int) -> None:
         self.tokenizer, self.vocabulary = tokenizer, vocabulary
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self.texts = [(source, _open(source, seed + number)) for number, source in enumerate(sources) if not source.questions]
         self.asked = [(source, _open(source, seed + number)) for number, source in enumerate(sources) if source.questions]
 
@@ -93,7 +93,7 @@ class Corpus:
         """
         if not self.texts:
             raise InputError("the sub-tasks read plain text, but every source holds questions; add a source of text")
-        source, records = _drawn(self.texts, randomness)
+        source, records = _draw_source(self.texts, randomness)
         low, high = source.tokens or (0, 1 << 62)
         low, tried, longest = max(low, least), 0, 0
         while True:
@@ -113,7 +113,7 @@ class Corpus:
         """A question on a passage of `least` to `longest` tokens (a longer one is cut around its answer)."""
         if not self.asked:
             raise InputError("sub-task `question` needs a source with `questions: true`; add one or set its ratio to 0")
-        source, records = _drawn(self.asked, randomness)
+        source, records = _draw_source(self.asked, randomness)
         for _ in range(2 * records.patience):
             record = records.next()
             found = self._passage(record, source, randomness, longest)
@@ -186,8 +186,8 @@ class Corpus:
 
     def _skipped(self, source: Source, column: str) -> list[int]:
         """A record without text, which only parquet files and hub data sets still have here; said once a source."""
-        if source.place not in self._told:
-            self._told.add(source.place)
+        if source.place not in self._reported:
+            self._reported.add(source.place)
             log.warning("%s: records with an empty %r are left out", source.place, column)
         return []
 
@@ -211,7 +211,7 @@ def _open(source: Source, seed: int) -> Records:
     return open_local(source.path, seed, column=source.column, questions=source.questions)
 
 
-def _drawn(sources: list[tuple[Source, Records]], randomness: random.Random) -> tuple[Source, Records]:
+def _draw_source(sources: list[tuple[Source, Records]], randomness: random.Random) -> tuple[Source, Records]:
     return randomness.choices(sources, [source.share for source, _ in sources])[0]
 
 

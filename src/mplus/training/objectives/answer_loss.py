@@ -1,4 +1,4 @@
-"""The loss of answers behind a given memory. Knows a model and rows of keys and values, not how they were chosen.
+"""Loss of answers behind a memory. Knows a model and rows of keys and values, not how they were chosen.
 
 Legend: R rows, T tokens of prompt and answer, P memory slots, L layers, H kv heads, E head width.
 """
@@ -26,7 +26,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnswerLoss:
     """Mean loss over answer tokens, whether each whole answer is right by the largest logits [R], tokens computed, answer tokens."""
 
     loss: Tensor
@@ -42,13 +42,13 @@ def by_length(prompts: list[list[int]], answers: list[list[int]], rows: int) -> 
     return [order[start : start + rows] for start in range(0, len(order), rows)]
 
 
-def joined(parts: list[Answered], groups: list[list[int]]) -> Answered:
+def joined(parts: list[AnswerLoss], groups: list[list[int]]) -> AnswerLoss:
     """Groups of ``by_length`` put together again: the same mean over all answer tokens, rows in their first order."""
     total = sum(part.targets for part in parts)
     loss = torch.stack([part.loss * (part.targets / total) for part in parts]).sum()
     exact = torch.cat([part.exact for part in parts])
     back = torch.tensor([row for group in groups for row in group], device=exact.device).argsort()
-    return Answered(loss, exact[back], sum(part.tokens for part in parts), total)
+    return AnswerLoss(loss, exact[back], sum(part.tokens for part in parts), total)
 
 
 def padded(prompts: list[list[int]], answers: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,7 +66,7 @@ def padded(prompts: list[list[int]], answers: list[list[int]]) -> tuple[Tensor, 
 
 def answer_loss(
     model: MPlusModel, prompts: list[list[int]], answers: list[list[int]], memory: RowsOfLayer | None = None, slots: int = 0
-) -> Answered:
+) -> AnswerLoss:
     """Loss of `answers` to `prompts`, each row behind BOS and its memory, as a read of the model sees them.
 
     Args:
@@ -82,11 +82,11 @@ def answer_loss(
     wanted = target[:, 1:][predicts[:, :-1]]
     row_of = torch.arange(len(prompts), device=model.device)[:, None].expand_as(predicts)[predicts]
     wrong = torch.zeros(len(prompts), device=model.device).index_add_(0, row_of, (logits.argmax(-1) != wanted).float())
-    return Answered(functional.cross_entropy(logits, wanted), wrong == 0, int(mask.sum()), len(wanted))
+    return AnswerLoss(functional.cross_entropy(logits, wanted), wrong == 0, int(mask.sum()), len(wanted))
 
 
 def text_loss(model: MPlusModel, ids: Tensor, behind: int, memory: RowsOfLayer, slots: int) -> Tensor:
-    """How far reading changes the language model: mean KL divergence, in nats, of the base's next token, which sees the whole
+    """Mean KL divergence, in nats, of the base's next token, which sees the whole
     chunk in plain context, from that of the model, which has the chunk's beginning in memory only.
 
     Args:
@@ -121,7 +121,7 @@ def read_states(
             own_values = torch.cat([bos_values, values.to(bos_values)], 1)
             cache.at(layer).fill(rotate(own_keys, *rotation).transpose(1, 2), own_values.transpose(1, 2))
 
-    with torch.no_grad(), attached.adapters.on(attached.adapters.named(model.geometry.memory_projection)):
+    with torch.no_grad(), attached.adapters.on(attached.adapters.named(model.geometry.read.memory_projection)):
         bos_kv = [decoder.project(layer, attached.bos[layer][None]) for layer in range(decoder.depth)]
     kwargs: dict[str, Any] = {}
     with attached.adapters.on(attached.adapters.named(role)), Hooks() as hooks:

@@ -14,16 +14,18 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from mplus.attach.write_pass import keeps_write_kv
 from mplus.errors import GeometryError, InputError
 from mplus.model import MPlusModel
 from mplus.text.prompts import Prompts
 from mplus.text.search_query import last_user_span
-from mplus.training.bank.memory_bank import ChunkEncoder, MemoryBank
-from mplus.training.bank.step_rows import StepRows, write_samples
+from mplus.training.bank.chunk_encoder import ChunkEncoder
+from mplus.training.bank.memory_bank import MemoryBank
+from mplus.training.bank.step_rows import StepRows, encode_samples
 from mplus.training.data.text_sources import Corpus, Source
 from mplus.training.objectives.losses import language_loss
 from mplus.training.objectives.prefix_read import PrefixRead
-from mplus.training.objectives.selection import LtmChoice, RetrieverLoss, Selection
+from mplus.training.objectives.selection import LtmChoice, RetrieverLoss, Selection, searched_layers
 from mplus.training.objectives.task import ParameterGroup, StepOutput, Task
 from mplus.training.objectives.trainable import Part, TrainableParts
 from mplus.training.sampling import age
@@ -34,7 +36,7 @@ HISTORY = 3  # a memory's past is so many times N / K writes: e^-3 of its beginn
 
 
 class Settings(BaseModel):
-    """What the sub-tasks are, how often each is drawn, what is trained and on which text."""
+    """Settings of task kind `language`: sub-tasks, trained parts, text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,7 +82,7 @@ class Settings(BaseModel):
 
 
 class LanguageTask(Task):
-    """See the module. ``corpus`` may be given instead of the settings' sources."""
+    """Trains writing, reading and retrieval on text. ``corpus`` may be given instead of the settings' sources."""
 
     def __init__(self, model: MPlusModel, settings: Settings, seed: int, *, corpus: Corpus | None = None) -> None:
         super().__init__()
@@ -91,14 +93,16 @@ class LanguageTask(Task):
         self.corpus = corpus or Corpus(sources, model.tokenizer, seed, model.vocabulary)
         self.trained = TrainableParts(model, settings.train)
         self.decoder: nn.Module = model.attached.decoder.model
-        searches = model.geometry.reads_ltm and settings.ltm_choice != "none"
-        self.scribe = ChunkEncoder(model, searches=searches)
+        searches = model.geometry.sizes.reads_ltm and settings.ltm_choice != "none"
+        self.searched = searched_layers(model) if searches else ()
+        keeps_kv = keeps_write_kv(model.geometry)  # else the bank's hidden states give those of the search by the input norm
         device = torch.device("cpu") if settings.bank_on_cpu else model.device
-        self.older = MemoryBank(self.scribe, max(settings.bank_chunks, 1), device)
+        encoder = ChunkEncoder(model, self.searched if keeps_kv else ())
+        self.bank = MemoryBank(encoder, max(settings.bank_chunks, 1), device)
         self._check_blocks()
         self.randomness = random.Random(seed)
-        self.maker = SampleGenerator(self.corpus, self.older, self._rules(), self.randomness)
-        self.groups_of_drops = model.attached.decoder.depth if model.geometry.drop == "per_layer" else 1
+        self.maker = SampleGenerator(self.corpus, self.bank, self._rules(), self.randomness)
+        self.groups_of_drops = model.attached.decoder.depth if model.geometry.write.drop == "per_layer" else 1
         self.steps, self.progress = 0, 0.0
 
     # -- the interface of a task -------------------------------------------------------------------------------------
@@ -110,7 +114,7 @@ class LanguageTask(Task):
         documents = self.settings.bank_chunks // self.settings.bank_document
         if documents:
             with self.trained.in_place():
-                self.older.add(self.maker.documents(documents, self.settings.bank_document))
+                self.bank.add(self.maker.documents(documents, self.settings.bank_document))
 
     def draw(self) -> Batch:
         kind = self.randomness.choices(list(self.subtasks), list(self.subtasks.values()))[0]
@@ -127,8 +131,8 @@ class LanguageTask(Task):
 
     def forward(self, batch: Batch) -> StepOutput:
         begun = time.perf_counter()
-        with self.trained.in_place() as recompute:
-            outcome = self._forward(batch, recompute)
+        with self.trained.in_place() as checkpointed:
+            outcome = self._forward(batch, checkpointed)
         seconds = time.perf_counter() - begun
         outcome.metrics[f"forward tokens/s {batch.kind}"] = (outcome.tokens, seconds)
         return outcome
@@ -138,14 +142,14 @@ class LanguageTask(Task):
         if self.settings.bank_chunks and self.steps % self.settings.bank_every == 0:
             fresh = min(self.settings.bank_fresh, self.settings.bank_chunks // self.settings.bank_document)
             with self.trained.in_place():
-                self.older.add(self.maker.documents(fresh, self.settings.bank_document))
+                self.bank.add(self.maker.documents(fresh, self.settings.bank_document))
 
     def state(self) -> dict[str, Any]:
         version, numbers, rest = self.randomness.getstate()
         return {
             "random": [version, list(numbers), rest],
             "corpus": self.corpus.state(),
-            "older": self.older.state(),
+            "older": self.bank.state(),
             "steps": self.steps,
             "progress": self.progress,
         }
@@ -154,7 +158,7 @@ class LanguageTask(Task):
         version, numbers, rest = state["random"]
         self.randomness.setstate((version, tuple(numbers), rest))
         self.corpus.load_state(state["corpus"])
-        self.older.load_state(state["older"])
+        self.bank.load_state(state["older"])
         self.steps, self.progress = int(state["steps"]), float(state["progress"])
 
     def save(self, directory: Path) -> None:
@@ -163,18 +167,17 @@ class LanguageTask(Task):
 
     # -- one step ------------------------------------------------------------------------------------------------------
 
-    def _forward(self, batch: Batch, recompute: tuple[int, ...]) -> StepOutput:
+    def _forward(self, batch: Batch, checkpointed: tuple[int, ...]) -> StepOutput:
         model, samples = self.model, batch.samples
-        written = write_samples(self.scribe, self.older, samples, grad=self.trained.writing, recompute=recompute)
-        table = written.table(self.older, model.device)
-        views = [self._view(sample, written, row) for row, sample in enumerate(samples)]
+        rows = encode_samples(self.bank, samples, self.searched, grad=self.trained.writing, checkpointed=checkpointed)
+        views = [self._view(sample, rows, row) for row, sample in enumerate(samples)]
         prompts = Prompts.from_rows([list(sample.text) for sample in samples], 0, model.device)
-        search = self._search(batch, table, views, prompts)
-        reader = PrefixRead(model, table, views, search, prompts.ids, prompts.mask, recompute=recompute)
+        search = self._search(batch, rows, views, prompts)
+        reader = PrefixRead(model, rows, views, search, prompts.ids, prompts.mask, checkpointed=checkpointed)
         wanted = self._wanted(samples, prompts)
         logits = reader.forward(wanted)
         loss, metrics = self._losses(batch.kind, logits, wanted, prompts)
-        learned = self._search_loss(search, batch, written)
+        learned = self._search_loss(search, batch, rows)
         if learned is not None:
             metrics["retriever loss"] = (float(learned.detach()) * len(samples), len(samples))
             loss = loss + self.settings.retriever_weight * learned
@@ -184,7 +187,7 @@ class LanguageTask(Task):
         tokens = sum(len(sample.text) + sum(map(len, sample.chunks)) for sample in samples)
         return StepOutput(loss, len(samples), tokens, metrics)
 
-    def _search(self, batch: Batch, table: Any, views: list[MemoryView], prompts: Prompts) -> Selection:
+    def _search(self, batch: Batch, rows: StepRows, views: list[MemoryView], prompts: Prompts) -> Selection:
         first = prompts.ids.shape[1] - torch.tensor([len(sample.text) for sample in batch.samples])
         turns = [last_user_span(self.model.tokenizer, sample.text[: sample.searched]) for sample in batch.samples]
         first, last = (first + torch.tensor(edge) for edge in ([turn.start for turn in turns], [turn.stop for turn in turns]))
@@ -192,7 +195,7 @@ class LanguageTask(Task):
         searched = (place >= first[:, None]) & (place < last[:, None])
         return Selection(
             self.model,
-            table,
+            rows,
             views,
             prompts.ids,
             searched.to(prompts.mask.device),
@@ -226,32 +229,32 @@ class LanguageTask(Task):
             out[row, width - len(sample.text) + sample.first_target - 1 : width - 1] = True
         return out.to(prompts.ids.device)
 
-    def _view(self, sample: Sample, written: StepRows, row: int) -> MemoryView:
-        rows = self.scribe.rows_per_chunk
-        own = written.writes(row) or [Write(rows, place * rows, right=True) for place in sample.asked]
+    def _view(self, sample: Sample, step: StepRows, row: int) -> MemoryView:
+        rows = self.bank.rows_per_chunk
+        own = step.writes(row) or [Write(rows, place * rows, right=True) for place in sample.asked]
         around = [
             Write(rows, sample.others[rank % len(sample.others)] * rows, findable=rank < len(sample.others))
             for rank in range(sample.age + sample.past)
         ]  # the newest first
         writes = [*reversed(around[sample.age :]), *own, *reversed(around[: sample.age])]
         membership = age.simulated if self.settings.ages == "simulated" else age.streamed
-        return written.narrowed(view_of(writes, self.model.geometry, self.groups_of_drops, sample.seed, membership), sample, row)
+        return step.narrowed(view_of(writes, self.model.geometry, self.groups_of_drops, sample.seed, membership), sample, row)
 
-    def _search_loss(self, search: Selection, batch: Batch, written: StepRows) -> Tensor | None:
+    def _search_loss(self, search: Selection, batch: Batch, step: StepRows) -> Tensor | None:
         settings = self.settings
         if settings.retriever_loss == "none" or "retriever" not in self.trained.parts or settings.ltm_choice == "none":
             return None
-        rows = self.scribe.rows_per_chunk
+        rows = self.bank.rows_per_chunk
         wrong = self._whole_blocks([(place * rows, rows) for place in batch.wrong])
         own = []
         for row, sample in enumerate(batch.samples):
-            asked = written.columns(row, sample, rows)
+            asked = step.columns(row, sample)
             own.append(self._whole_blocks(random.Random(sample.seed).sample(asked, min(len(asked), settings.right))))
         return search.loss(settings.retriever_loss, wrong, own, settings.retriever_layers)
 
     def _whole_blocks(self, chunks: list[tuple[int, int]]) -> list[Tensor]:
         """Columns of chunks (first, count), each without a last block that is not whole."""
-        block = self.model.geometry.block_tokens if self.model.geometry.retrieval == "shared" else 1
+        block = self.model.geometry.read.block_tokens if self.model.geometry.read.is_shared else 1
         parts = [torch.arange(first, first + count // block * block) for first, count in chunks]
         return [part for part in parts if part.numel()]
 
@@ -261,10 +264,10 @@ class LanguageTask(Task):
         geometry, settings = self.model.geometry, self.settings
         if not self.subtasks:
             raise InputError("no sub-task has a ratio above 0; give task.subtasks, for instance {two_chunk: 1}")
-        if geometry.write_tap == "output" and geometry.chunk_tokens < geometry.new_tokens:
+        if geometry.write.tap == "output" and geometry.sizes.chunk_tokens < geometry.sizes.new_tokens:
             raise GeometryError(
-                f"training with write_tap='output' needs chunk_tokens ({geometry.chunk_tokens}) of at least new_tokens (K, "
-                f"{geometry.new_tokens}): shorter chunks would refresh old rows; raise chunk_tokens"
+                f"training with write_tap='output' needs chunk_tokens ({geometry.sizes.chunk_tokens}) of at least new_tokens (K, "
+                f"{geometry.sizes.new_tokens}): shorter chunks would refresh old rows; raise chunk_tokens"
             )
         if settings.bank_chunks and settings.bank_chunks < settings.bank_document:
             raise InputError(
@@ -274,7 +277,7 @@ class LanguageTask(Task):
 
     def _check_room(self) -> None:
         geometry, settings = self.model.geometry, self.settings
-        slots = 1 + geometry.stm_tokens + (geometry.ltm_read_tokens if geometry.reads_ltm else 0)
+        slots = 1 + geometry.sizes.stm_tokens + (geometry.sizes.ltm_read_tokens if geometry.sizes.reads_ltm else 0)
         positions = self.model.attached.decoder.positions
         if slots + settings.read_tokens > positions:
             raise GeometryError(
@@ -283,11 +286,11 @@ class LanguageTask(Task):
             )
 
     def _check_blocks(self) -> None:
-        geometry, rows = self.model.geometry, self.scribe.rows_per_chunk
+        geometry, rows = self.model.geometry, self.bank.rows_per_chunk
         learns = "retriever" in self.trained.parts and self.settings.retriever_loss != "none"
-        if learns and geometry.retrieval == "shared" and rows < geometry.block_tokens:
+        if learns and geometry.read.is_shared and rows < geometry.read.block_tokens:
             raise GeometryError(
-                f"a chunk makes {rows} memory tokens, fewer than the {geometry.block_tokens} of a block, so the search has nothing whole to "
+                f"a chunk makes {rows} memory tokens, fewer than the {geometry.read.block_tokens} of a block, so the search has nothing whole to "
                 "learn from; lower block_tokens, raise new_tokens (K), or set task.retriever_loss=none"
             )
 
@@ -296,10 +299,10 @@ class LanguageTask(Task):
         tokenizer = self.model.tokenizer
         instruction = self.corpus.encode(settings.instruction + "\n") if tokenizer is not None and settings.instruction else []
         return Rules(
-            chunk_tokens=geometry.chunk_tokens,
+            chunk_tokens=geometry.sizes.chunk_tokens,
             read_tokens=settings.read_tokens,
             longest_chunks=settings.longest_chunks,
-            past_writes=HISTORY * -(-geometry.stm_tokens // self.scribe.rows_per_chunk),
+            past_writes=HISTORY * -(-geometry.sizes.stm_tokens // self.bank.rows_per_chunk),
             pool_share=settings.pool_share,
             aged_share=settings.aged_share,
             put_in_share=settings.put_in_share,

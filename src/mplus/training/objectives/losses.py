@@ -67,7 +67,7 @@ def contrastive_loss(scores: Tensor, right: Tensor, known: Tensor) -> Tensor:
 
 
 def as_score(chance: Tensor) -> Tensor:
-    """Logit of a mean sigmoid, for ``contrastive_loss`` over what ``LayerRetriever`` gives."""
+    """Logit of a mean sigmoid, for ``contrastive_loss`` over what ``PerLayerRetriever`` gives."""
     return torch.logit(chance.float().clamp(LEAST, 1 - LEAST))
 
 

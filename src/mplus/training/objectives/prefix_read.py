@@ -2,7 +2,7 @@
 
 Legend: B rows, T tokens, P prefix slots, L layers, H kv heads, E head width, k long-term tokens, n short-term tokens.
 
-Row b of layer l is what a read gives it (``mplus.attach.read``): [unused | BOS_l | k found | n short-term | text], or with
+Row b of layer l is what a read gives it (``mplus.attach.read_pass``): [unused | BOS_l | k found | n short-term | text], or with
 ``read_order="score"`` the found ones last. Gradient flows through BOS, through rows that were written with gradient, through the
 adapter that projects rows where they are hidden states, and through the read adapter.
 """
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from mplus.attach.cache import PrefixCache, passed
+from mplus.attach.checkpointing import recomputed
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks
-from mplus.attach.recompute import recomputed
 from mplus.model import MPlusModel
-from mplus.training.bank.step_table import StepTable
+from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.selection import Selection
 from mplus.training.sampling.memory_view import MemoryView
 
@@ -35,25 +35,25 @@ class PrefixRead:
         views: what each row sees, B of them.
         search: how long-term tokens are chosen.
         ids, text: [B, T] left-padded token ids, and False at padding.
-        recompute: layers that keep only their input for the backward pass.
+        checkpointed: layers that keep only their input for the backward pass.
     """
 
     def __init__(
         self,
         model: MPlusModel,
-        table: StepTable,
+        table: StepRows,
         views: list[MemoryView],
         search: Selection,
         ids: Tensor,
         text: Tensor,
         *,
-        recompute: tuple[int, ...] = (),
+        checkpointed: tuple[int, ...] = (),
     ) -> None:
-        self.recompute = recompute
+        self.checkpointed = checkpointed
         self.model, self.table, self.views, self.search = model, table, views, search
         self.decoder, self.adapters = model.attached.decoder, model.attached.adapters
         self.ids, self.text = ids, text
-        by_score = model.geometry.read_order == "score"
+        by_score = model.geometry.read.best_last is not None
         self.groups = len(views[0].short)
         self.short_tokens = [min(part.shape[0] for part in short) for short in search.short]
         self.behind = search.behind if by_score else self.short_tokens  # short-term tokens behind the found ones
@@ -70,13 +70,13 @@ class PrefixRead:
     def forward(self, wanted: Tensor) -> Tensor:
         """Logits [m, V] of the positions where `wanted` [B, T] is True, in row order."""
         decoder, adapters = self.decoder, self.adapters
-        with adapters.on(adapters.named(self.model.geometry.memory_projection)):
+        with adapters.on(adapters.named(self.model.geometry.read.memory_projection)):
             self.bos_kv = [
                 decoder.project(layer, self.model.attached.bos[layer][None].to(decoder.dtype)) for layer in range(decoder.depth)
             ]
         mask = torch.cat([self.used, self.text], 1).long()
         positions = (mask.cumsum(1) - 1)[:, self.prefix :].clamp(min=0)
-        with self._hooked(), recomputed(decoder, self.recompute, self._hooked):
+        with self._hooked(), recomputed(decoder, self.checkpointed, self._hooked):
             out = decoder.body(
                 input_ids=self.ids, attention_mask=mask, position_ids=positions, use_cache=True, **passed(self.cache)
             )
@@ -104,7 +104,7 @@ class PrefixRead:
     def _project(self, layer: int, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         if "keys" in rows:
             return rows["keys"], rows["values"]
-        with self.adapters.on(self.adapters.named(self.model.geometry.memory_projection)):
+        with self.adapters.on(self.adapters.named(self.model.geometry.read.memory_projection)):
             return self.decoder.project(layer, rows["hidden"])
 
     def _columns(self, layer: int, found: list[Tensor]) -> Tensor:

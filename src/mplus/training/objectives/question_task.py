@@ -1,4 +1,4 @@
-"""What tasks that train one adapter by questions about a shelf have in common. Knows no objective."""
+"""Base of tasks that train one adapter by questions about a bank. Knows no objective."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
-from mplus.retriever import VoteRetriever
-from mplus.training.bank.question_bank import Asked, QuestionBank
-from mplus.training.data.documents import DocumentMaker
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.training.bank.question_bank import PreparedQuestion, QuestionBank
+from mplus.training.bank.question_states import Form
+from mplus.training.data.document_generator import DocumentGenerator
 from mplus.training.objectives.task import ParameterGroup, Task
 from mplus.training.sampling.block_view import places
 
 
 class QuestionSettings(BaseModel):
-    """Where questions come from."""
+    """Settings of the bank and its questions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field("../shared/data", description="directory with books, squad, squadshifts and natural_questions")
     chat_template: str | None = Field(None, description="Jinja text to ask with, kept in the delta; null: what the model brings")
-    chunks: int = Field(224, ge=8, description="chunks on the shelf")
+    chunks: int = Field(224, ge=8, description="chunks of the bank")
     fresh_chunks: int = Field(16, ge=1, description="chunks written at a time")
     fresh_every: int = Field(4, ge=1, description="steps between them")
     questions: int = Field(32, ge=1, description="questions of a step")
     per_chunk: int = Field(3, ge=1, description="questions prepared for each chunk at most")
     fact_share: float = Field(0.6, ge=0, le=1, description="share of chunks with generated facts")
-    forms: dict[Literal["chat", "system", "plain"], float] = Field(
-        default={"chat": 0.75, "system": 0.1, "plain": 0.15}, description="shares of ways to ask"
-    )
+    forms: dict[Form, float] = Field(default={"chat": 0.75, "system": 0.1, "plain": 0.15}, description="shares of ways to ask")
 
 
 class QuestionTask(Task):
@@ -49,7 +48,7 @@ class QuestionTask(Task):
     def __init__(self, model: MPlusModel, settings: QuestionSettings, seed: int, kind: Literal["read"]) -> None:
         super().__init__()
         retriever, adapter = model.attached.retriever, model.attached.adapters.named(kind)
-        if not isinstance(retriever, VoteRetriever):
+        if not isinstance(retriever, LateInteractionRetriever):
             raise TrainingError(
                 f"task {kind} trains on what a shared retriever finds; start from a delta that task vote has stored"
             )
@@ -61,10 +60,12 @@ class QuestionTask(Task):
         self.net = model.attached.decoder.model
         for name, value in self.net.named_parameters():
             value.requires_grad_(".lora_" in name and f".{adapter}." in name)
-        tokens, self.block = model.geometry.chunk_tokens, model.geometry.block_tokens
-        makers = DocumentMaker(model.tokenizer, Path(settings.data), tokens, seed=seed, fact_share=settings.fact_share)
+        tokens, self.block = model.geometry.sizes.chunk_tokens, model.geometry.read.block_tokens
+        self.makers = DocumentGenerator(model.tokenizer, Path(settings.data), tokens, seed=seed, fact_share=settings.fact_share)
         self.random = random.Random(seed)
-        self.bank = QuestionBank(model, makers, settings.chunks, settings.per_chunk, dict(settings.forms), self.random)
+        self.bank = QuestionBank(
+            model, settings.chunks, tokens, per_chunk=settings.per_chunk, forms=dict(settings.forms), randomness=self.random
+        )
         self.per_chunk = tokens // self.block
         self.places = places(settings.chunks, self.per_chunk)
         self.follows = torch.cat([self.places.diff() == 1, torch.zeros(1, dtype=torch.bool)])
@@ -74,31 +75,34 @@ class QuestionTask(Task):
         return [ParameterGroup(self.kind, [(name, value) for name, value in self.net.named_parameters() if value.requires_grad])]
 
     def prepare(self) -> None:
-        self.bank.add(self.bank.chunks)
+        self._add(self.bank.chunks)
 
     def finish_step(self, progress: float) -> None:
         self.steps += 1
         if self.steps % self.fresh_every == 0:
-            self.bank.add(self.fresh_chunks)
+            self._add(self.fresh_chunks)
 
-    def drawn_questions(self, times: int = 1) -> tuple[list[int], list[Asked]]:
+    def _add(self, count: int) -> None:
+        self.bank.add_chunks(self.makers.make(count))
+
+    def drawn_questions(self, times: int = 1) -> tuple[list[int], list[PreparedQuestion]]:
         """Chunks and a question about each, `times` as many as a step asks."""
-        answerable = [chunk for chunk, asked in enumerate(self.bank.asked) if asked]
+        answerable = [chunk for chunk, asked in enumerate(self.bank.questions) if asked]
         chunks = self.random.sample(answerable, min(self.questions * times, len(answerable)))
-        return chunks, [self.random.choice(self.bank.asked[chunk]) for chunk in chunks]
+        return chunks, [self.random.choice(self.bank.questions[chunk]) for chunk in chunks]
 
     def state(self) -> dict[str, Any]:
         return {
             "steps": self.steps,
             "random": self.random.getstate(),
-            "makers": self.bank.makers.state(),
+            "makers": self.makers.state(),
             "shelf": self.bank.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.steps = int(state["steps"])
         self.random.setstate(state["random"])
-        self.bank.makers.load_state(state["makers"])
+        self.makers.load_state(state["makers"])
         self.bank.load_state(state["shelf"])
 
     def save(self, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training of the read adapter on what a read really sees. RECIPE section 4, last part.
+"""Training of the read adapter behind retrieved memory. RECIPE section 4, last part.
 
 Each question stands behind ``[BOS | short-term memory | what the vote found, best last]``; with `source` short_term the same
 budget is all short-term memory (MemoryLLM), with prompt the passage stands in plain context (a fine-tuned base to compare with).
@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from mplus.model import MPlusModel
-from mplus.training.bank.chunk_encoder import chat_ids
-from mplus.training.bank.question_bank import Asked
-from mplus.training.objectives.answer_loss import Answered, answer_loss, by_length, joined, text_loss
+from mplus.training.bank.question_bank import PreparedQuestion
+from mplus.training.bank.question_states import chat_ids
+from mplus.training.objectives.answer_loss import AnswerLoss, answer_loss, by_length, joined, text_loss
 from mplus.training.objectives.question_task import QuestionSettings, QuestionTask
 from mplus.training.objectives.task import StepOutput
 from mplus.training.sampling.block_view import Shape, found_view, hardest, lead, short_term, short_view
@@ -30,7 +30,9 @@ class Settings(QuestionSettings):
     source: Literal["vote", "short_term", "prompt"] = Field("vote", description="where what is read comes from")
     fresh_share: float = Field(0.15, ge=0, le=1, description="share of questions about the chunk written last")
     hard_among: int = Field(3, ge=1, description="questions looked at for one that is asked")
-    hard_share: float = Field(0.5, ge=0, le=1, description="share of those asked for which the vote prefers a look-alike most")
+    hard_share: float = Field(
+        0.5, ge=0, le=1, description="share of those asked for which the search prefers a hard negative most"
+    )
     text_share: float = Field(0.1, ge=0, lt=1, description="share of steps that keep the language model as it was")
     text_rows: int = Field(5, ge=1, description="chunks of such a step")
     text_weight: float = Field(1.0, gt=0, description="factor on the loss of such a step")
@@ -47,7 +49,7 @@ def build(model: MPlusModel, settings: Settings, seed: int) -> ReadTask:
 class Batch:
     """Questions with the blocks each one reads [R, b]; or, without questions, chunks to go on with, and their memories."""
 
-    asked: list[Asked]
+    asked: list[PreparedQuestion]
     chunks: list[int]
     blocks: Tensor
     complete: list[bool]
@@ -68,7 +70,7 @@ class ReadTask(QuestionTask):
         if searched and self.random.random() < self.settings.text_share:
             return self._text(shape)
         chunks, asked = self.drawn_questions(self.settings.hard_among if searched else 1)
-        scores = self.bank.judged(asked, self.follows)[0] if searched else None
+        scores = self.bank.scores(asked, self.follows) if searched else None
         places = [self._right(chunk, one) for chunk, one in zip(chunks, asked, strict=True)]
         if scores is not None:
             leads = [lead(own, right, self.vote.window) for own, right in zip(scores, places, strict=True)]
@@ -107,7 +109,7 @@ class ReadTask(QuestionTask):
             metrics[f"{name} passages"] = (float(hits[~facts].sum()), float((~facts).sum()))
         return StepOutput(out.loss, len(prompts), out.tokens, metrics)
 
-    def _answers(self, batch: Batch, prompts: list[list[int]], answers: list[list[int]], rows: list[int]) -> Answered:
+    def _answers(self, batch: Batch, prompts: list[list[int]], answers: list[list[int]], rows: list[int]) -> AnswerLoss:
         own = [prompts[row] for row in rows], [answers[row] for row in rows]
         if self.settings.source == "prompt":
             return answer_loss(self.model, *own)
@@ -130,17 +132,17 @@ class ReadTask(QuestionTask):
 
     def _text_outcome(self, batch: Batch) -> StepOutput:
         index = self._rows(batch.blocks)
-        behind = self._begun * self.model.geometry.block_tokens
+        behind = self._begun * self.model.geometry.read.block_tokens
         loss = text_loss(
             self.model, self.bank.ids[batch.chunks], behind, lambda layer: self._memory(layer, index), index.shape[1]
         )
         rows = len(batch.chunks)
         metrics = {"divergence": (loss.item() * rows, float(rows))}
-        return StepOutput(loss * self.settings.text_weight, rows, rows * self.bank.tokens, metrics)
+        return StepOutput(loss * self.settings.text_weight, rows, rows * self.bank.ids.shape[1], metrics)
 
-    def _right(self, chunk: int, asked: Asked) -> list[int]:
-        """Blocks of the shelf where the answer stands."""
-        block, first = self.model.geometry.block_tokens, chunk * self.per_chunk
+    def _right(self, chunk: int, asked: PreparedQuestion) -> list[int]:
+        """Blocks of the bank where the answer stands."""
+        block, first = self.model.geometry.read.block_tokens, chunk * self.per_chunk
         return [first + place for place in range(asked.span[0] // block, (asked.span[1] - 1) // block + 1)]
 
     @property
@@ -149,28 +151,28 @@ class ReadTask(QuestionTask):
 
     def _shape(self) -> Shape:
         geometry = self.model.geometry
-        block = geometry.block_tokens
-        found = geometry.ltm_read_tokens * self.random.choice(self.settings.found)
-        short = geometry.stm_tokens * self.random.choice(self.settings.short)
+        block = geometry.read.block_tokens
+        found = geometry.sizes.ltm_read_tokens * self.random.choice(self.settings.found)
+        short = geometry.sizes.stm_tokens * self.random.choice(self.settings.short)
         if self.settings.source != "vote":
-            found, short = 0, geometry.stm_tokens + geometry.ltm_read_tokens
+            found, short = 0, geometry.sizes.stm_tokens + geometry.sizes.ltm_read_tokens
         return Shape(
             self.per_chunk,
             geometry.drop_span // block,
             max(self.per_chunk, int(short) // block),
             int(found) // block,
-            geometry.neighbour_blocks,
+            geometry.read.neighbour_blocks,
             self.vote.window,
-            geometry.recent_tokens // block if self.settings.source == "vote" else 0,
-            geometry.certain_score,
+            geometry.read.recency_tail // block if self.settings.source == "vote" else 0,
+            geometry.read.min_confidence,
         )
 
     def _other(self, chunk: int) -> int:
         return (chunk + self.random.randrange(1, self.settings.chunks)) % self.settings.chunks
 
     def _rows(self, blocks: Tensor) -> Tensor:
-        block = self.model.geometry.block_tokens
+        block = self.model.geometry.read.block_tokens
         return (blocks[:, :, None] * block + torch.arange(block)).flatten(1)
 
     def _memory(self, layer: int, index: Tensor) -> tuple[Tensor, Tensor]:
-        return self.bank.keys[layer][index], self.bank.values[layer][index]
+        return self.bank.fields["keys"][layer][index], self.bank.fields["values"][layer][index]

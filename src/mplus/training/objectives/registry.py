@@ -1,4 +1,4 @@
-"""Which tasks a recipe can name. Knows module names only; a task's module is imported when it is asked for.
+"""Names of the tasks that a recipe can ask for. Knows module names only; a task's module is imported when it is asked for.
 
 A task module exposes ``Settings`` (pydantic, frozen, unknown keys refused) and ``build(model, settings, seed) -> Task``.
 """
@@ -26,7 +26,7 @@ TASKS: dict[str, str] = {
 
 
 def settings_class(kind: str) -> type[BaseModel]:
-    """The settings a task takes beside its ``kind``.
+    """Settings that a task takes beside its ``kind``.
 
     Raises:
         RecipeError: this installation has no such task.

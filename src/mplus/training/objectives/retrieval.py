@@ -1,4 +1,4 @@
-"""Training of the search on stored states: no language model in the loop. RECIPE section 4.
+"""Training of the retriever on stored states: no language model in the loop. RECIPE section 4.
 
 The shared one, where a few layers vote, or the paper's, where each layer finds its own tokens: whichever the model has. What
 either learns stands in ``training.finding``; here are the banks of fresh chunks and the steps' questions.
@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
-from mplus.retriever import LayerRetriever, VoteRetriever
-from mplus.training.bank.state_bank import Batch, StateBank, write_bank
-from mplus.training.data.documents import DocumentMaker
-from mplus.training.objectives.retrievers import LateInteractionObjective, Loss, PerLayerObjective, RetrieverObjective
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.training.bank.state_bank import StateBank, make_state_bank
+from mplus.training.data.document_generator import DocumentGenerator
+from mplus.training.objectives.retrievers import Batch, LateInteractionObjective, Loss, PerLayerObjective, RetrieverObjective
 from mplus.training.objectives.task import ParameterGroup, StepOutput, Task
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def build(model: MPlusModel, settings: Settings, seed: int) -> RetrievalTask:
 
 
 class RetrievalTask(Task):
-    """Trains a model's retriever, ``VoteRetriever`` or ``LayerRetriever``; everything else is frozen.
+    """Trains a model's retriever, ``LateInteractionRetriever`` or ``PerLayerRetriever``; everything else is frozen.
 
     Raises:
         TrainingError: the model's search has nothing to train, or its memory tokens do not stand for places of the text.
@@ -68,10 +69,10 @@ class RetrievalTask(Task):
         self.behind: int | None = None
         if isinstance(self.finding, PerLayerObjective):
             geometry, asked = model.geometry, settings.behind_tokens
-            self.behind = geometry.stm_tokens + geometry.ltm_read_tokens if asked is None else asked
+            self.behind = geometry.sizes.stm_tokens + geometry.sizes.ltm_read_tokens if asked is None else asked
         model.checkpoint.use_chat_template(settings.chat_template or model.checkpoint.chat_template)
-        self.makers = DocumentMaker(
-            model.tokenizer, Path(settings.data), model.geometry.chunk_tokens, seed=seed, fact_share=settings.fact_share
+        self.makers = DocumentGenerator(
+            model.tokenizer, Path(settings.data), model.geometry.sizes.chunk_tokens, seed=seed, fact_share=settings.fact_share
         )
         self.random = random.Random(seed)
         self.banks: list[StateBank] = []
@@ -131,7 +132,7 @@ class RetrievalTask(Task):
         origin = {"makers": self.makers.state(), "random": self.random.getstate()}
         if len(self.banks) == self.settings.banks:  # before the new one is written: of all layers a bank is large
             del self.banks[0], self.origins[0]
-        bank = write_bank(
+        bank = make_state_bank(
             self.model,
             self.finding.layers,
             self.makers.make(self.settings.chunks),
@@ -142,7 +143,7 @@ class RetrievalTask(Task):
         )
         self.banks.append(bank)
         self.origins.append(origin)
-        log.info("bank of %d chunks, %d questions", bank.states.shape[1], len(bank.asked))
+        log.info("bank of %d chunks, %d questions", bank.states.shape[1], len(bank.questions))
 
 
 def _finding(model: MPlusModel, settings: Settings) -> RetrieverObjective:
@@ -152,17 +153,17 @@ def _finding(model: MPlusModel, settings: Settings) -> RetrieverObjective:
             "task vote trains a search that can learn; give model.retriever a key_width, with the layers that vote or "
             "voting: per_layer"
         )
-    if geometry.write_tap != "input":
+    if geometry.write.tap != "input":
         raise TrainingError(
-            f"task vote needs memory tokens that stand for places of the text, geometry.write_tap is {geometry.write_tap!r}; "
+            f"task vote needs memory tokens that stand for places of the text, geometry.write_tap is {geometry.write.tap!r}; "
             "set it to 'input', or train this search with task language"
         )
-    if isinstance(retriever, LayerRetriever):
+    if isinstance(retriever, PerLayerRetriever):
         return PerLayerObjective(retriever, settings.loss, settings.step_layers)
-    assert isinstance(retriever, VoteRetriever)
-    if geometry.new_tokens % geometry.block_tokens:
+    assert isinstance(retriever, LateInteractionRetriever)
+    if geometry.sizes.new_tokens % geometry.read.block_tokens:
         raise TrainingError(
-            f"task vote judges whole blocks, but geometry.new_tokens ({geometry.new_tokens}) is no multiple of block_tokens "
-            f"({geometry.block_tokens}); change one of them"
+            f"task vote judges whole blocks, but geometry.new_tokens ({geometry.sizes.new_tokens}) is no multiple of block_tokens "
+            f"({geometry.read.block_tokens}); change one of them"
         )
     return LateInteractionObjective(retriever, geometry, settings.loss, settings.scale_rate)

@@ -1,4 +1,4 @@
-"""Two searches and how each is trained on a bank: its loss, and what it finds. Knows banks, not where they come from.
+"""Objectives of the two retrievers on a bank: losses and recall. Knows banks, not where they come from.
 
 Legend: R questions, T tokens of a prompt, C chunks, n memory tokens of a chunk, m windows, M = C * n tokens, D width.
 
@@ -9,14 +9,17 @@ tokens holds.
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from mplus.config import Geometry
-from mplus.retriever import LayerRetriever, VoteRetriever, choose_blocks
-from mplus.training.bank.state_bank import Batch, StateBank
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.retrieval.read_plan import choose_blocks
+from mplus.settings import Geometry
+from mplus.training.bank.state_bank import StateBank
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.objectives.task import ParameterGroup, StepOutput
 
@@ -27,8 +30,18 @@ COVERED = 0.8  # share of a statement that a window must hold to be right, or as
 NEVER = -1e4
 
 
+@dataclass
+class Batch:
+    """Questions of a bank, the chunks they are held against, and the layers that learn (places in V; late interaction: all)."""
+
+    bank: int
+    chunks: Tensor
+    questions: list[int]
+    layers: list[int]
+
+
 class RetrieverObjective(Protocol):
-    """A search that is trained on states of some layers."""
+    """A retriever that is trained on states of some layers."""
 
     @property
     def retriever(self) -> nn.Module: ...
@@ -46,7 +59,7 @@ class RetrieverObjective(Protocol):
 
 
 class LateInteractionObjective:
-    """A few layers together, over windows of neighbouring blocks, as they are found at inference.
+    """Trains a few layers together, over windows of neighbouring blocks, as late interaction retrieves at inference.
 
     Windows that hold only a part of the right place are neither right nor wrong. With ``loss="contrastive"`` a window's score is
     that of inference, ``sum_t w_t max_j q_t . k_j``; with ``"paper"`` its chance is the weighted mean over the prompt's tokens of
@@ -57,9 +70,9 @@ class LateInteractionObjective:
         scale_rate: factor on the learning rate of the layers' weights.
     """
 
-    def __init__(self, retriever: VoteRetriever, geometry: Geometry, loss: Loss, scale_rate: float) -> None:
+    def __init__(self, retriever: LateInteractionRetriever, geometry: Geometry, loss: Loss, scale_rate: float) -> None:
         self.retriever, self.geometry, self.loss, self.scale_rate = retriever, geometry, loss, scale_rate
-        self.layers = retriever.voting
+        self.layers = retriever.layers
 
     def groups(self) -> list[ParameterGroup]:
         """The projectors and weights of tokens; and the layers' weights."""
@@ -80,7 +93,7 @@ class LateInteractionObjective:
         with _projecting(bank):
             keys = self.retriever.keys([part[batch.chunks].flatten(0, 1) for part in bank.states])
             query, weight = self.retriever.queries([_prompts(part, batch, mask) for part in bank.prompts], mask)
-        match = self.retriever.matches(query, keys, self.geometry.block_tokens)
+        match = self.retriever.maxsim(query, keys, self.geometry.read.block_tokens)
         follows = torch.arange(match.shape[-1]) % self._blocks(bank) != self._blocks(bank) - 1
         right, known = right.to(match.device), known.to(match.device)
         with torch.autocast(match.device.type, enabled=False):  # float32, whatever the loop computes in
@@ -97,45 +110,45 @@ class LateInteractionObjective:
 
     def targets(self, bank: StateBank, batch: Batch) -> tuple[Tensor, Tensor]:
         """[R, m] windows that hold the answer, and those that are either right or wrong."""
-        block, per_chunk = self.geometry.block_tokens, self._blocks(bank)
+        block, per_chunk = self.geometry.read.block_tokens, self._blocks(bank)
         place = _places(batch)
         right = torch.zeros(len(batch.questions), len(place) * per_chunk, dtype=torch.bool)
         close = torch.zeros_like(right)
         starts = torch.arange(per_chunk) * block
         ends = (starts + self.retriever.window * block).clamp(max=per_chunk * block)
         for row, number in enumerate(batch.questions):
-            one = bank.asked[number]
+            chunk, question = bank.questions[number]
             first, last = bank.span(number)
             held = (ends.clamp(max=last) - starts.clamp(min=first)).clamp(min=0)
-            columns = slice(place[one.chunk] * per_chunk, (place[one.chunk] + 1) * per_chunk)
+            columns = slice(place[chunk] * per_chunk, (place[chunk] + 1) * per_chunk)
             right[row, columns] = held >= min(int(held.max()), COVERED * (last - first))
             close[row, columns] = held > 0
-            if not one.question.is_fact:  # the rest of its passage is neither right nor wrong
+            if not question.is_fact:  # the rest of its passage is neither right nor wrong
                 close[row, columns] = True
         return right, right | ~close
 
     def _found(self, scores: Tensor, bank: StateBank, batch: Batch) -> Tensor:
         """[R] share of the right tokens in what a read of the best blocks holds, with neighbours as at inference."""
-        block, per_chunk, total = self.geometry.block_tokens, self._blocks(bank), scores.shape[1]
+        block, per_chunk, total = self.geometry.read.block_tokens, self._blocks(bank), scores.shape[1]
         number = torch.arange(total)
         ids = number + torch.div(number, per_chunk, rounding_mode="floor")  # a gap behind each chunk: no neighbours across
         budget, place = max(1, total // READ_SHARE), _places(batch)
         shares = []
         for row, asked in enumerate(batch.questions):
             read = torch.zeros(total, dtype=torch.bool)
-            read[choose_blocks(scores[row], ids, budget, self.geometry.neighbour_blocks, self.retriever.window)] = True
-            blocks = torch.arange(*bank.span(asked)) // block + place[bank.asked[asked].chunk] * per_chunk
+            read[choose_blocks(scores[row], ids, budget, self.geometry.read.neighbour_blocks, self.retriever.window)] = True
+            blocks = torch.arange(*bank.span(asked)) // block + place[bank.questions[asked][0]] * per_chunk
             shares.append(read[blocks].float().mean())
         return torch.stack(shares)
 
     def _blocks(self, bank: StateBank) -> int:
-        return bank.tokens // self.geometry.block_tokens
+        return bank.tokens // self.geometry.read.block_tokens
 
 
 class PerLayerObjective:
-    """Every layer for itself, over single tokens (paper section 3.2); a few random layers learn in a step (RECIPE section 4).
+    """Trains every layer for itself, over single tokens (paper section 3.2); a few random layers learn in a step (RECIPE section 4).
 
-    A token's chance is ``LayerRetriever.scores``: the mean over the prompt's tokens of ``sigmoid(q . k)``. The paper's loss takes
+    A token's chance is ``PerLayerRetriever.scores``: the mean over the prompt's tokens of ``sigmoid(q . k)``. The paper's loss takes
     it as it is, the contrastive one its logit. Right are the tokens of the answer's place; of a passage's chunk the others are
     neither right nor wrong. Loss and shares are means over the step's layers.
 
@@ -143,7 +156,7 @@ class PerLayerObjective:
         step_layers: how many; all where there are no more.
     """
 
-    def __init__(self, retriever: LayerRetriever, loss: Loss, step_layers: int) -> None:
+    def __init__(self, retriever: PerLayerRetriever, loss: Loss, step_layers: int) -> None:
         self.retriever, self.loss, self.step_layers = retriever, loss, step_layers
         self.layers = tuple(range(len(retriever.key_proj)))
 
@@ -182,10 +195,10 @@ class PerLayerObjective:
         right = torch.zeros(len(batch.questions), len(place) * bank.tokens, dtype=torch.bool)
         known = torch.ones_like(right)
         for row, number in enumerate(batch.questions):
-            one = bank.asked[number]
-            start = place[one.chunk] * bank.tokens
+            chunk, question = bank.questions[number]
+            start = place[chunk] * bank.tokens
             first, last = bank.span(number)
-            if not one.question.is_fact:
+            if not question.is_fact:
                 known[row, start : start + bank.tokens] = False
             right[row, start + first : start + last] = True
         return right, known | right
@@ -214,7 +227,7 @@ def _projecting(bank: StateBank) -> torch.autocast:
 
 def _outcome(loss: Tensor, bank: StateBank, batch: Batch, mask: Tensor, shares: dict[str, Tensor]) -> StepOutput:
     """Shares [R] by name, for facts and for passages."""
-    facts = torch.tensor([bank.asked[number].question.is_fact for number in batch.questions])
+    facts = torch.tensor([bank.questions[number][1].is_fact for number in batch.questions])
     metrics = {
         f"{name} {kind}": (float(share[rows].sum()), float(rows.sum()))
         for name, share in shares.items()

@@ -1,8 +1,8 @@
-"""Choosing long-term tokens in training, and what the search is trained with. Knows retrievers, not where text comes from.
+"""Selection of long-term tokens in training, and the retriever's own loss. Knows retrievers, not where text comes from.
 
 Legend: B rows, T tokens, M candidates of a row, U columns all rows are scored against, D width, V searched layers, k chosen.
 
-The choice is that of inference (``mplus.attach.find``) over the candidates of a sample's view. ``random`` and ``recent`` stand in
+The choice is that of inference (``mplus.attach.query_pass``) over the candidates of a sample's view. ``random`` and ``recent`` stand in
 its place for comparison, ``none`` reads no long-term memory at all.
 """
 
@@ -15,12 +15,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mplus.attach.find import prompt_features
+from mplus.attach.query_pass import prompt_features
 from mplus.model import MPlusModel
-from mplus.retriever import LayerRetriever, VoteRetriever, best_span_last, choose_blocks
-from mplus.training.bank.step_table import StepTable
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.retrieval.read_plan import best_span_last, choose_blocks
+from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.sampling.memory_view import MemoryView
+
+
+def searched_layers(model: MPlusModel) -> tuple[int, ...]:
+    """Layers whose states the model's retriever searches with, ascending; () without a retriever."""
+    retriever = model.attached.retriever
+    return () if retriever is None else retriever.layers
+
 
 LtmChoice = Literal["retriever", "random", "recent", "none"]
 RetrieverLoss = Literal["paper", "contrastive", "none"]
@@ -47,7 +56,7 @@ class Selection:
     def __init__(
         self,
         model: MPlusModel,
-        table: StepTable,
+        table: StepRows,
         views: list[MemoryView],
         ids: Tensor,
         text: Tensor,
@@ -62,10 +71,10 @@ class Selection:
         self.states: dict[int, Tensor] = {}
         self.chosen: dict[int, list[Tensor]] = {}
         self.found, self.could_find, self.chance = 0.0, 0.0, 0.0
-        reads = self.geometry.reads_ltm and choice != "none"
-        budget = self.geometry.ltm_read_tokens if reads else 0
+        reads = self.geometry.sizes.reads_ltm and choice != "none"
+        budget = self.geometry.sizes.ltm_read_tokens if reads else 0
         self.tokens = [min(budget, view.candidates) for view in views]
-        self.by_vote = isinstance(self.retriever, VoteRetriever) and self.geometry.retrieval == "shared"
+        self.by_vote = isinstance(self.retriever, LateInteractionRetriever) and self.geometry.read.is_shared
         self.short = [view.short for view in views]
         self.behind = [0] * len(views)
         self.features: list[Tensor] = []
@@ -81,7 +90,7 @@ class Selection:
         Args:
             normed: [B, T, D] the rows' states behind the layer's input norm.
         """
-        if isinstance(self.retriever, LayerRetriever) and layer not in self.states:
+        if isinstance(self.retriever, PerLayerRetriever) and layer not in self.states:
             self.states[layer] = normed.detach()
         if layer not in self.chosen:
             self.chosen[layer] = [self._in_layer(layer, row, normed) for row in range(len(self.views))]
@@ -134,7 +143,7 @@ class Selection:
             generator = torch.Generator().manual_seed(hash((self.seed, layer, row)) % 2**63)
             scores = torch.rand(columns.shape[0], generator=generator)
         else:
-            assert isinstance(self.retriever, LayerRetriever)
+            assert isinstance(self.retriever, PerLayerRetriever)
             with torch.no_grad(), torch.autocast(normed.device.type, enabled=False):
                 kind = next(self.retriever.parameters()).dtype
                 keys = self.retriever.keys(layer, self.table.states(layer, columns).to(kind))
@@ -142,7 +151,7 @@ class Selection:
         return scores + RIGHT_FIRST * is_right if self.put_in[row] else scores
 
     def _layer_loss(self, kind: RetrieverLoss, columns: Tensor, right: Tensor, counted: Tensor, layers: int) -> Tensor | None:
-        assert isinstance(self.retriever, LayerRetriever)
+        assert isinstance(self.retriever, PerLayerRetriever)
         every = sorted(self.states)
         drawn = every if not 0 < layers < len(every) else sorted(random.Random(self.seed).sample(every, layers))
         right, counted = right.to(self.text.device), counted.to(self.text.device)
@@ -159,10 +168,10 @@ class Selection:
 
     def _vote(self, row: int) -> Tensor:
         """Columns one row reads in all layers; with ``read_order="score"`` short-term memory is searched with the rest."""
-        assert isinstance(self.retriever, VoteRetriever)
-        geometry, view, block = self.geometry, self.views[row], self.geometry.block_tokens
+        assert isinstance(self.retriever, LateInteractionRetriever)
+        geometry, view, block = self.geometry, self.views[row], self.geometry.read.block_tokens
         columns, births = view.long[0], view.long_births[0]
-        by_score = geometry.read_order == "score"
+        by_score = geometry.read.best_last is not None
         if by_score:
             births, order = torch.cat([births, view.short_births[0]]).sort()
             columns = torch.cat([columns, view.short[0]])[order]
@@ -172,7 +181,7 @@ class Selection:
         right = torch.isin(columns, view.right)
         right_blocks = functional.pad(right, (0, -right.shape[0] % block)).view(-1, block).any(1)
         scores = self._block_scores(row, columns, ids)
-        certain = geometry.certain_score is None or float(scores.amax()) >= geometry.certain_score
+        certain = geometry.read.min_confidence is None or float(scores.amax()) >= geometry.read.min_confidence
         if self.put_in[row]:
             scores = scores + RIGHT_FIRST * right_blocks
         recent = view.recent(geometry)
@@ -187,8 +196,8 @@ class Selection:
                 self.behind[row] = recent
                 older = int((ids < first).sum())
                 ids, scores, right_blocks = ids[:older], scores[:older], right_blocks[:older]
-        budget = geometry.ltm_read_tokens // block
-        picked = choose_blocks(scores, ids, budget, geometry.neighbour_blocks, self.retriever.window)
+        budget = geometry.sizes.ltm_read_tokens // block
+        picked = choose_blocks(scores, ids, budget, geometry.read.neighbour_blocks, self.retriever.window)
         self._note(right_blocks, picked)
         if by_score:
             picked = best_span_last(picked, scores, ids)
@@ -199,7 +208,7 @@ class Selection:
         return found
 
     def _block_scores(self, row: int, columns: Tensor, ids: Tensor) -> Tensor:
-        assert isinstance(self.retriever, VoteRetriever)
+        assert isinstance(self.retriever, LateInteractionRetriever)
         total = ids.shape[0]
         if self.choice == "recent":
             return torch.arange(total, dtype=torch.float32)
@@ -209,15 +218,15 @@ class Selection:
         with torch.no_grad(), torch.autocast(self.text.device.type, enabled=False):
             query, weight = self.retriever.queries([part[here].to(kind) for part in self.features], self.text[here])
             keys = self._vote_keys(columns)
-            return self.retriever.block_scores(query, weight, keys, self.geometry.block_tokens, _follows(ids))[0].cpu()
+            return self.retriever.block_scores(query, weight, keys, self.geometry.read.block_tokens, _follows(ids))[0].cpu()
 
     def _vote_loss(self, kind: RetrieverLoss, columns: Tensor, right: Tensor, counted: Tensor, begins: Tensor) -> Tensor:
         """Over windows of blocks as inference scores them; one is right if any of its blocks is."""
-        assert isinstance(self.retriever, VoteRetriever)
-        block = self.geometry.block_tokens
+        assert isinstance(self.retriever, LateInteractionRetriever)
+        block = self.geometry.read.block_tokens
         follows = functional.pad(~begins[::block][1:], (0, 1))
         query, weight = self.retriever.queries([part.to(self._kind()) for part in self.features], self.text)
-        match = self.retriever.matches(query, self._vote_keys(columns), block)
+        match = self.retriever.maxsim(query, self._vote_keys(columns), block)
         parts = [part.view(len(self.views), -1, block).any(2) for part in (right, counted)]
         for step in range(1, self.retriever.window):
             reach = torch.stack(
@@ -230,9 +239,9 @@ class Selection:
         return contrastive_loss(self.retriever.window_scores(match, weight, follows), right, counted)
 
     def _vote_keys(self, columns: Tensor) -> Tensor:
-        assert isinstance(self.retriever, VoteRetriever)
+        assert isinstance(self.retriever, LateInteractionRetriever)
         return self.retriever.keys(
-            [self.table.states(place, columns).to(self._kind()) for place in range(len(self.retriever.voting))]
+            [self.table.states(place, columns).to(self._kind()) for place in range(len(self.retriever.layers))]
         )
 
     def _kind(self) -> torch.dtype:
@@ -242,7 +251,7 @@ class Selection:
         return torch.float32 if held is None else held.dtype
 
     def _note(self, is_right: Tensor, chosen: Tensor) -> None:
-        """Count what was found (recall) and what a blind choice would have found."""
+        """Count the right tokens retrieved (recall), and those of a blind choice."""
         room = min(int(is_right.sum()), chosen.shape[0])
         if room:
             self.found += float(is_right[chosen].sum())

@@ -1,4 +1,4 @@
-"""What a recipe trains: an objective with its own data and random state. The loop knows nothing else about it."""
+"""Interface of an objective with its own data and random state. The loop knows nothing else about it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class ParameterGroup:
 
 @dataclass
 class StepOutput:
-    """What one forward pass over (a share of) a batch gives.
+    """Loss and metrics of a forward pass over a batch or a shard of it.
 
     Attributes:
-        loss: scalar, the mean over this share's samples; gradients flow from here.
-        samples: how many samples the mean is over, so that shares of unequal size average right.
+        loss: scalar, the mean over this shard's samples; gradients flow from here.
+        samples: how many samples the mean is over, so that shards of unequal size average right.
         tokens: tokens that went through the model, for tokens/s.
         metrics: name to (sum, count), e.g. ``{"recall": (27.0, 32.0)}``; the loop shows means over recent steps.
     """
@@ -44,13 +44,13 @@ class StepOutput:
 class Task(nn.Module, ABC):
     """An objective. Holds the model; ``forward`` is what the loop wraps for several processes.
 
-    The order of calls: ``prepare`` once, then per micro-step ``draw`` -> ``share`` -> ``forward``; ``finish_step`` after
+    The order of calls: ``prepare`` once, then per micro-step ``draw`` -> ``shard`` -> ``forward``; ``finish_step`` after
     each optimiser step. Two tasks made alike and given equal states behave alike bit for bit on one machine.
     """
 
     @abstractmethod
     def groups(self) -> list[ParameterGroup]:
-        """What is trained; called once, after ``__init__`` has made everything trainable that should be."""
+        """Parameters that are trained; called once, after ``__init__`` has made everything trainable that should be."""
 
     def prepare(self) -> None:
         """Slow set-up before the first step (first bank of memories); not called when a run resumes."""
@@ -65,7 +65,7 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Any) -> StepOutput:
-        """Loss and metrics of a (share of a) batch."""
+        """Loss and metrics of a batch or a shard of it."""
 
     def finish_step(self, progress: float) -> None:
         """After an optimiser step; `progress` is the share of the run that is done, 0 to 1 (for curricula, fresh data)."""

@@ -1,4 +1,4 @@
-"""What is trained of a model: adapters, BOS, position vector, retriever, or everything. Knows parts, no losses.
+"""Trainable parts of a model: adapters, BOS, position vector, retriever, or everything. Knows parts, no losses.
 
 BOS and position vector are plain tensors of a model; while they are trained their float32 originals live here and stand in the
 model for the length of a step.
@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import nn
 
-from mplus.attach.recompute import taken_over
+from mplus.attach.checkpointing import taken_over
 from mplus.errors import InputError
 from mplus.model import MPlusModel
 from mplus.training.objectives.task import ParameterGroup
@@ -43,13 +43,13 @@ class TrainableParts(nn.Module):
         attached = model.attached
         self.model, self.attached = model, attached
         adapters, retriever = attached.adapters, attached.retriever
-        has_position = attached.position is not None or model.geometry.write_tap == "output"
+        has_position = attached.position is not None or model.geometry.write.tap == "output"
         has = {
             "write": adapters.write is not None,
             "read": adapters.read is not None,
             "bos": True,
             "position": has_position,
-            "retriever": retriever is not None and any(True for _ in retriever.parameters()) and model.geometry.reads_ltm,
+            "retriever": retriever is not None and any(True for _ in retriever.parameters()) and model.geometry.sizes.reads_ltm,
             "base": True,
         }
         self.parts = tuple(part for part in dict.fromkeys(parts) if has[part])
@@ -100,8 +100,8 @@ class TrainableParts(nn.Module):
         if "position" in self.parts:
             self.attached.position = self.position.to(kind)
         try:
-            with taken_over(self.attached.decoder) as recompute:
-                yield recompute
+            with taken_over(self.attached.decoder) as checkpointed:
+                yield checkpointed
         finally:
             self.put_back()
 

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mplus.checkpoints.directories import replace_directory
 from mplus.checkpoints.tensors import read_json, read_tensors
 from mplus.errors import CheckpointError, TrainingError
+from mplus.runtime.atomic import replace_directory
 from mplus.training.run.pytree import Tensors, flatten, restore
 
 FORMAT_VERSION = 2  # 2: tasks also store the small world that they tell of

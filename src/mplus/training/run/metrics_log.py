@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: ``log.jsonl``, ``log.txt``, TensorBoard. Knows lines, no model.
+"""Metrics of a run: ``log.jsonl``, ``log.txt``, TensorBoard. Knows records, no model.
 
 One line of ``log.jsonl`` per logged step; its numbers are means over the steps since the line before.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mplus.errors import TrainingError
-from mplus.memory.files import replace_files
+from mplus.runtime.atomic import replace_files
 from mplus.runtime.extras import missing
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _INDENT = "    "
 
 @dataclass(frozen=True)
 class LogRecord:
-    """Where a run stands.
+    """State and metrics of a run at one step.
 
     Attributes:
         step: optimiser steps done.
@@ -74,19 +74,16 @@ def _clock(seconds: float) -> str:
 
 
 class Callback:
-    """Who looks on while a run goes on; a command line overrides what it wants to show."""
+    """Observer of a run; a command line overrides the events it wants to show."""
 
-    def began(self, text: str) -> None:
+    def on_begin(self, text: str) -> None:
         """A new part of the run begins (opening, set-up, training)."""
 
-    def stepped(self, line: LogRecord) -> None:
+    def on_step(self, line: LogRecord) -> None:
         """A step is done; metrics are those of the last logged line."""
 
-    def logged(self, line: LogRecord) -> None:
+    def on_log(self, line: LogRecord) -> None:
         """A line went into the log."""
-
-    def noted(self, text: str) -> None:
-        """Something a person may want to know."""
 
 
 class MetricsLog:
@@ -108,21 +105,14 @@ class MetricsLog:
         try:
             self._lines.write(json.dumps(asdict(line)) + "\n")
             self._lines.flush()
+            self._text.write(f"{line}\n")
+            self._text.flush()
         except OSError as error:
             raise TrainingError(f"the log in {self.directory} cannot be written ({error.strerror}); make room there") from None
-        self.note(str(line))
         if self._board is not None:
             for name, value in _numbers(line).items():
                 self._board.add_scalar(name, value, line.step)
             self._board.flush()
-
-    def note(self, text: str) -> None:
-        """One line of ``log.txt``."""
-        try:
-            self._text.write(text + "\n")
-            self._text.flush()
-        except OSError as error:
-            raise TrainingError(f"the log in {self.directory} cannot be written ({error.strerror}); make room there") from None
 
     def close(self) -> None:
         """Close the files."""

@@ -1,4 +1,4 @@
-"""What the processes of a run do together. Knows accelerate, no task; with one process everything here is the identity."""
+"""Joint acts of a run's processes. Knows accelerate, no task; with one process everything here is the identity."""
 
 from __future__ import annotations
 

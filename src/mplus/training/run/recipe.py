@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mplus.config import check_each, spelt_out
 from mplus.errors import GeometryError, RecipeError
+from mplus.runtime import differences
+from mplus.runtime.suggest import nearest
+from mplus.settings import check_each, spell_out
 from mplus.training.objectives import registry
 
 MAY_DIFFER = ("steps", "minutes", "out", "save_every", "keep", "log_every", "processes")
@@ -36,7 +37,7 @@ class Adapter(Settings):
 
 
 class Retriever(Settings):
-    """How long-term tokens are found."""
+    """Retrieval of long-term tokens."""
 
     key_width: int | None = Field(64, ge=1, description="R; null: the training-free search")
     voting: list[int] | Literal["per_layer"] | None = Field(
@@ -45,7 +46,7 @@ class Retriever(Settings):
 
 
 class ModelSettings(Settings):
-    """What the run starts from: a base with fresh memory parts, or a delta trained before."""
+    """Model that a run starts from: a base with fresh memory parts, or a delta trained before."""
 
     base: str | None = Field(None, description="name, directory or hub id of a stock decoder")
     start: str | None = Field(None, description="directory of a delta, e.g. another recipe's out/delta; or a whole M+ model")
@@ -68,7 +69,7 @@ class ModelSettings(Settings):
     def _known_sizes(cls, fields: dict[str, Any]) -> dict[str, Any]:
         try:
             check_each(fields)
-            return spelt_out(fields)
+            return spell_out(fields)
         except GeometryError as error:
             raise ValueError(str(error).removeprefix("geometry: ")) from None
 
@@ -204,23 +205,11 @@ def make_recipe(raw: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
     return recipe.model_copy(update={"task": TaskSettings(kind=kind, settings=settings)})
 
 
-def first_difference(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+def first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
     """The first key in which two resolved recipes differ, and both values; None when a run may go on as the other."""
-    left, right = _flat(stored), _flat(asked)
-    for key in [*left, *(key for key in right if key not in left)]:
-        if key.split(".")[0] not in MAY_DIFFER and left.get(key) != right.get(key):
-            return f"{key} is {left.get(key)!r} there and {right.get(key)!r} here"
-    return None
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            out.update(_flat(value, f"{prefix}{key}."))
-        else:
-            out[f"{prefix}{key}"] = value
-    return out
+    left, right = ({key: value for key, value in one.items() if key not in MAY_DIFFER} for one in (stored, wanted))
+    found = differences.first_difference(left, right)
+    return None if found is None else "{} is {!r} there and {!r} here".format(*found)
 
 
 def _validated(kind: type[S], fields: Mapping[str, Any], *, source: str, prefix: tuple[str, ...] = ()) -> S:
@@ -278,7 +267,7 @@ def _described(owner: type[BaseModel], key: str) -> str:
 
 
 def _nearest(key: str, known: list[str], section: str = "") -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {'.'.join(filter(None, (section, close[0])))!r}?"
+    near = nearest(key, known)
+    if near is not None:
+        return f"; did you mean {'.'.join(filter(None, (section, near)))!r}?"
     return f"; known {'here' if not section else 'in ' + section} are {', '.join(sorted(known))}"

@@ -6,7 +6,6 @@ as version 1.2 has it where 1.1 surprises: ``no`` is a word, ``1e-3`` a number, 
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import re
@@ -16,10 +15,11 @@ from typing import Any
 
 import yaml
 
-from mplus.config import SYMBOLS
 from mplus.errors import InputError, RecipeError
 from mplus.runtime.input_file import LARGEST_SETTINGS_BYTES, expanded, read_input
+from mplus.runtime.suggest import nearest
 from mplus.runtime.unicode import well_formed
+from mplus.settings import SYMBOLS
 from mplus.training.run.recipe import Recipe, make_recipe, modern
 
 log = logging.getLogger(__name__)
@@ -181,14 +181,11 @@ def _hint(path: Path, text: str) -> str:
     files = {str(file) for folder in folders if folder != Path() for file in folder.rglob("*.yaml")}
     files |= {str(file) for folder in folders for file in folder.glob("*.yaml")}
     names = sorted({*files, *recipe_names()})
-    close = difflib.get_close_matches(text, names, n=1, cutoff=0.4)
     by_name = {Path(file).stem: file for file in names}
-    close = close or [by_name[name] for name in difflib.get_close_matches(path.stem, sorted(by_name), n=1, cutoff=0.5)]
-    return (
-        f"; did you mean {close[0]}?"
-        if close
-        else "; `mplus train --list` names those that come with mplus, a path names one of yours"
-    )
+    near = nearest(text, names, cutoff=0.4) or by_name.get(nearest(path.stem, sorted(by_name)) or "")
+    if near is not None:
+        return f"; did you mean {near}?"
+    return "; `mplus train --list` names those that come with mplus, a path names one of yours"
 
 
 def _extended(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:

@@ -53,19 +53,19 @@ class Plan:
         return sum(count for _, count, _ in self.groups)
 
 
-def run(recipe: Recipe, *, resume: bool = False, watch: Callback | None = None) -> RunResult:
+def run(recipe: Recipe, *, resume: bool = False, callback: Callback | None = None) -> RunResult:
     """Train as `recipe` says and store log, checkpoints and delta in its directory.
 
     Args:
         resume: go on from the newest checkpoint in the directory.
-        watch: who is told how it goes; the main process' only.
+        callback: observer of the run; the main process' only.
 
     Raises:
         TrainingError: too few processes, a directory that holds another run, no checkpoint to go on from, a checkpoint of
             another recipe, numbers that are not finite, or something cannot be stored.
         MPlusError: the model or the task's data cannot be opened.
     """
-    watch = watch or Callback()
+    callback = callback or Callback()
     place = Path(recipe.directory)
     _check_processes(recipe)
     before = _before(place, recipe) if resume else None
@@ -73,16 +73,16 @@ def run(recipe: Recipe, *, resume: bool = False, watch: Callback | None = None) 
         _check_free(place)
     with _accelerator(recipe) as accelerator:
         accelerator.wait_for_everyone()  # all have looked at the directory before one of them fills it
-        task, model = _made(recipe, accelerator.device, watch)
+        task, model = _made(recipe, accelerator.device, callback)
         with on_main(accelerator, "store the run's settings") as main:
             if main:
                 _prepare_place(place, recipe, model, accelerator)
         if before is None:
-            watch.began("set-up")
+            callback.on_begin("set-up")
             task.prepare()
         with _checkpointing(model, recipe.gradient_checkpointing):
-            loop = Trainer(recipe, task, accelerator, place, before=before, watch=watch)
-            watch.began(
+            loop = Trainer(recipe, task, accelerator, place, before=before, callback=callback)
+            callback.on_begin(
                 f"training {loop.count:,} parameters, from step {loop.step}"
                 if loop.step
                 else f"training {loop.count:,} parameters"
@@ -102,11 +102,11 @@ def plan(recipe: Recipe) -> Plan:
     return Plan(groups, recipe.steps, recipe.minutes)
 
 
-def _made(recipe: Recipe, device: torch.device, watch: Callback) -> tuple[Task, MPlusModel]:
+def _made(recipe: Recipe, device: torch.device, callback: Callback) -> tuple[Task, MPlusModel]:
     set_seed(recipe.seed)
-    watch.began(f"opening {recipe.model.base or recipe.model.start}")
+    callback.on_begin(f"opening {recipe.model.base or recipe.model.start}")
     model = open_model(recipe, device)
-    watch.began(f"opening the data of task {recipe.task.kind}")
+    callback.on_begin(f"opening the data of task {recipe.task.kind}")
     return registry.build(recipe.task.kind, model, recipe.task.settings, recipe.seed), model
 
 
@@ -208,8 +208,8 @@ def _prepare_place(place: Path, recipe: Recipe, model: MPlusModel, accelerator: 
     try:
         place.mkdir(parents=True, exist_ok=True)
         clear_leftovers(place / CHECKPOINTS)
-        told = ", ".join(f"{name} {version}" for name, version in versions.items())
-        (place / RECIPE).write_text(f"# mplus train; {told}\n{write_recipe(recipe.resolved())}", encoding="utf-8")
+        named = ", ".join(f"{name} {version}" for name, version in versions.items())
+        (place / RECIPE).write_text(f"# mplus train; {named}\n{write_recipe(recipe.resolved())}", encoding="utf-8")
         parts = _parts(place / CIRCUMSTANCES)
         (place / CIRCUMSTANCES).write_text(json.dumps([*parts, part], indent=1) + "\n", encoding="utf-8")
     except OSError as error:

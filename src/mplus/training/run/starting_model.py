@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from mplus.attach.adapters import inject
-from mplus.config import Geometry
+from mplus.attach.attention import register_training
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
-from mplus.retriever import LayerRetriever, VoteRetriever
-from mplus.training import attention
+from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.per_layer import PerLayerRetriever
+from mplus.settings import Geometry
 from mplus.training.run.recipe import Adapter, ModelSettings, Recipe, Retriever
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def open_model(recipe: Recipe, device: torch.device) -> MPlusModel:
         model = MPlusModel.from_pretrained(settings.start, **geometry, **common)
         _add_missing(model, settings)
     if grouped:
-        model.attached.decoder.model.set_attn_implementation(attention.register())
+        model.attached.decoder.model.set_attn_implementation(register_training())
     model.checkpoint.name = settings.name or recipe.name
     return model
 
@@ -108,16 +109,16 @@ def _add_retriever(model: MPlusModel, wanted: Retriever) -> None:
     found = model.attached.retriever
     if found is None or wanted.key_width is None:
         return
-    if isinstance(found, LayerRetriever) or found.key_width is not None:
-        own = "per_layer" if isinstance(found, LayerRetriever) else list(found.voting)
+    if isinstance(found, PerLayerRetriever) or found.key_width is not None:
+        own = "per_layer" if isinstance(found, PerLayerRetriever) else list(found.layers)
         if found.key_width != wanted.key_width or wanted.voting not in (None, own):
             raise TrainingError(
                 f"the retriever of {model.name!r} has key_width {found.key_width} and voting {own}, the recipe asks for "
                 f"{wanted.key_width} and {wanted.voting}; leave out model.retriever to go on with what is there"
             )
         return
-    voting = tuple(wanted.voting) if isinstance(wanted.voting, list) else found.voting
-    fresh = VoteRetriever(voting, found.width, wanted.key_width)
+    voting = tuple(wanted.voting) if isinstance(wanted.voting, list) else found.layers
+    fresh = LateInteractionRetriever(voting, found.width, wanted.key_width)
     place = model.attached.decoder
     model.attached.retriever = fresh.to(device=place.device, dtype=place.dtype).eval().requires_grad_(False)
     log.info("fresh retriever: layers %s, %d wide", voting, wanted.key_width)

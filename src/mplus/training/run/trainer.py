@@ -82,9 +82,9 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, task: Task, accelerator: Accelerator, place: Path, *, before: Checkpoint | None, watch: Callback
+        self, recipe: Recipe, task: Task, accelerator: Accelerator, place: Path, *, before: Checkpoint | None, callback: Callback
     ) -> None:
-        self.recipe, self.task, self.accelerator, self.place, self.watch = recipe, task, accelerator, place, watch
+        self.recipe, self.task, self.accelerator, self.place, self.callback = recipe, task, accelerator, place, callback
         groups = task.groups()
         trained = named_parameters(groups)
         sharding.register(task, trained)
@@ -250,9 +250,9 @@ class Trainer:
             self.window, self.line = Window(), line
             if self.journal is not None:
                 self.journal.write(line)
-                self.watch.logged(line)
+                self.callback.on_log(line)
         if self.accelerator.is_main_process:
-            self.watch.stepped(line)
+            self.callback.on_step(line)
 
     def _metrics(self) -> dict[str, float]:
         sums: dict[str, tuple[float, float]] = {}

@@ -1,4 +1,4 @@
-"""What a memory looks like after many writes, without writing them. Knows births and geometry, nothing of models or rows.
+"""Simulated age: a memory's tokens after many writes, without writing them. Knows births and geometry, nothing of models or rows.
 
 Legend: S memory tokens written since the beginning, n of them in short-term memory, G drop groups (L layers, or 1 when shared).
 
@@ -20,11 +20,11 @@ import numpy
 import torch
 from torch import Tensor
 
-from mplus.config import Geometry
 from mplus.errors import InputError
 from mplus.memory import drops
 from mplus.memory.rows import RowLayout
 from mplus.memory.short_term import ShortTerm
+from mplus.settings import Geometry
 
 NOTHING = RowLayout(format="hidden", layers=1, fields={}, search_groups=0, dtype=torch.float32, device=torch.device("cpu"))
 
@@ -45,9 +45,9 @@ def simulated(tokens: Sequence[int], geometry: Geometry, groups: int, seed: int)
     """
     _check(tokens, geometry)
     randomness = numpy.random.default_rng(seed)
-    span = geometry.drop_span if geometry.drop == "shared" else 1
+    span = geometry.drop_span if geometry.write.drop == "shared" else 1
     born = numpy.concatenate([[0], numpy.cumsum(numpy.asarray(tokens, dtype=numpy.int64))])
-    held, missing = _units_held(born.tolist(), geometry.stm_tokens, span), None
+    held, missing = _units_held(born.tolist(), geometry.sizes.stm_tokens, span), None
     chosen: list[list[Tensor]] = [[] for _ in range(groups)]
     for write in range(len(tokens), 0, -1):
         first, last = int(born[write - 1]) // span, int(born[write]) // span  # units completed by this write
@@ -69,7 +69,7 @@ def streamed(tokens: Sequence[int], geometry: Geometry, groups: int, seed: int) 
     """The same as ``simulated`` by doing every write, with the very code that inference drops with."""
     _check(tokens, geometry)
     generator = torch.Generator().manual_seed(seed)
-    pool, now = ShortTerm(NOTHING, geometry.stm_tokens, groups), 0
+    pool, now = ShortTerm(NOTHING, geometry.sizes.stm_tokens, groups), 0
     for count in tokens:
         ranks = drops.choose(pool, geometry, generator, count)
         keep = torch.ones_like(pool.births, dtype=torch.bool).scatter_(1, ranks, False)
@@ -105,8 +105,8 @@ def _births(units: list[Tensor], span: int, begun: Tensor) -> Tensor:
 
 
 def _check(tokens: Sequence[int], geometry: Geometry) -> None:
-    wrong = [count for count in tokens if not 1 <= count <= geometry.new_tokens]
+    wrong = [count for count in tokens if not 1 <= count <= geometry.sizes.new_tokens]
     if wrong:
         raise InputError(
-            f"a write makes 1 to {geometry.new_tokens} (K) memory tokens, got {wrong[0]}; cut the text as memory.write does"
+            f"a write makes 1 to {geometry.sizes.new_tokens} (K) memory tokens, got {wrong[0]}; cut the text as memory.write does"
         )

@@ -1,8 +1,8 @@
-"""What a question sees of a shelf: which blocks, in which order, as a read at inference would have them. Knows no model.
+"""Blocks of a bank before a question, in the order of a read at inference. Knows no model.
 
 Legend: m blocks of the shelf, b blocks of a view.
 
-The stream that a shelf stands for is its chunks in a random order: any chunk may be the newest, whole spans of any others may
+The stream that a bank stands for is its chunks in a random order: any chunk may be the newest, whole spans of any others may
 still be in short-term memory, all else is long-term. So one step trains any distance (RECIPE section 5).
 """
 
@@ -15,7 +15,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from mplus.retriever import best_span_last, choose_blocks
+from mplus.retrieval.read_plan import best_span_last, choose_blocks
 
 
 @dataclass(frozen=True)

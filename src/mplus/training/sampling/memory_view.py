@@ -1,8 +1,8 @@
-"""Which memory tokens one training sample sees: short-term ones, and those it may find. Knows births and columns, no numbers.
+"""Memory tokens that one training sample sees: short-term ones, and candidates of its retrieval. Knows births and columns, no numbers.
 
 Legend: G drop groups, n short-term tokens, M long-term candidates.
 
-A *column* is the place of a memory token in the step's table (``mplus.training.bank.step_table``). A sample's past is a list of writes,
+A *column* is the place of a memory token in the step's table (``mplus.training.bank.step_rows``). A sample's past is a list of writes,
 oldest first; each write stands on some columns. Writes nobody needs the content of (between a far target and the newest ones)
 stand on none.
 """
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mplus.attach.places import recent_tokens
-from mplus.config import Geometry
+from mplus.retrieval.blocks import recency_tail
+from mplus.settings import Geometry
 
 Membership = Callable[[Sequence[int], Geometry, int, int], Tensor]
 
@@ -40,7 +40,7 @@ class Write:
 
 @dataclass(frozen=True)
 class MemoryView:
-    """What a sample sees, oldest first.
+    """Memory tokens of a sample, oldest first.
 
     Attributes:
         short: G tensors [n_g] of columns; n is the same in all groups unless some writes have no columns.
@@ -60,7 +60,7 @@ class MemoryView:
 
     def recent(self, geometry: Geometry) -> int:
         """How many of the newest short-term tokens may stay behind what was found."""
-        return recent_tokens(self.short_births[0], self.now, geometry)
+        return recency_tail(self.short_births[0], self.now, geometry)
 
     @property
     def candidates(self) -> int:
@@ -69,7 +69,7 @@ class MemoryView:
 
 
 def view_of(writes: Sequence[Write], geometry: Geometry, groups: int, seed: int, membership: Membership) -> MemoryView:
-    """What memory looks like after `writes`.
+    """Build the view of a memory after `writes`.
 
     Args:
         groups: G.
@@ -99,10 +99,10 @@ def view_of(writes: Sequence[Write], geometry: Geometry, groups: int, seed: int,
         short.append((columns[write] + held - born[write])[known])
         short_births.append(held[known])
         left = ~torch.isin(births, held)
-        if geometry.retrieval == "shared":
-            left &= _whole_blocks(births, left, geometry.block_tokens)
-        long.append(places[left] if geometry.reads_ltm else places[:0])
-        long_births.append(births[left] if geometry.reads_ltm else births[:0])
+        if geometry.read.is_shared:
+            left &= _whole_blocks(births, left, geometry.read.block_tokens)
+        long.append(places[left] if geometry.sizes.reads_ltm else places[:0])
+        long_births.append(births[left] if geometry.sizes.reads_ltm else births[:0])
     return MemoryView(short, short_births, long, long_births, asked, int(counts.sum()))
 
 

@@ -1,4 +1,4 @@
-"""The sub-tasks of memory training: what is written, how long ago, and what is asked. Knows token ids, nothing of models.
+"""Samples of the sub-tasks: chunks to encode, their age, and the text read behind them. Knows token ids, nothing of models.
 
 ``two_chunk``      a chunk is written with gradient, the text after it is predicted from memory (paper section 3.4)
 ``multi_chunk``    many chunks are written without gradient, what follows the last is predicted
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mplus.errors import InputError
-from mplus.training.bank.memory_bank import Document, MemoryBank
+from mplus.training.bank.memory_bank import MemoryBank
+from mplus.training.data.document import Document
 from mplus.training.data.text_sources import Corpus
 from mplus.training.sampling.age import age_of
 
@@ -91,8 +92,8 @@ class SampleGenerator:
         tail_tokens: least text after the last chunk.
     """
 
-    def __init__(self, corpus: Corpus, older: MemoryBank, rules: Rules, randomness: random.Random) -> None:
-        self.corpus, self.older, self.rules, self.randomness = corpus, older, rules, randomness
+    def __init__(self, corpus: Corpus, bank: MemoryBank, rules: Rules, randomness: random.Random) -> None:
+        self.corpus, self.bank, self.rules, self.randomness = corpus, bank, rules, randomness
 
     def batch(self, kind: Kind, size: int, longest_age: int) -> Batch:
         """`size` samples of one kind.
@@ -131,11 +132,11 @@ class SampleGenerator:
         return self._read(kind="multi_chunk", chunks=whole, text=rest)
 
     def _revisit(self) -> Sample:
-        usable = sorted(first for first, document in self.older.documents.items() if len(document.rest) > 1)
+        usable = sorted(first for first, document in self.bank.documents.items() if len(document.rest) > 1)
         if not usable:
             raise InputError("sub-task `revisit` needs older memories; set bank_chunks above 0 or its ratio to 0")
         first = self.randomness.choice(usable)
-        document = self.older.documents[first]
+        document = self.bank.documents[first]
         places = tuple(range(first, first + len(document.chunks)))
         return self._read(kind="revisit", asked=places, text=list(document.rest))
 
@@ -190,7 +191,7 @@ class SampleGenerator:
         return Sample(**values)
 
     def _pick(self, count: int, without: tuple[int, ...]) -> tuple[int, ...]:
-        held = [place for place in self.older.held if place not in set(without)]
+        held = [place for place in self.bank.held if place not in set(without)]
         return tuple(self.randomness.sample(held, min(count, len(held))))
 
     def _window(self, least: int, most: int) -> list[int]:

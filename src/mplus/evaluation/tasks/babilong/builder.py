@@ -13,7 +13,7 @@ from pydantic import field_validator
 
 from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
-from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, ScheduledQuestion, Unit
+from mplus.evaluation.schedule.stream import Encode, EvalStream, ScheduledQuestion, Unit
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, Lengths, laid
 from mplus.text.files import read_text
@@ -35,7 +35,7 @@ INSTRUCTIONS: Final = {
     "qa17": _YES_NO, "qa18": _YES_NO,
     "qa20": "Answer with one word: a place, a thing, or how the person feels.",
 }  # fmt: skip
-"""What is said before a question of each subtask; qa8 and qa19 are not here, for their answers are lists."""
+"""The instruction before a question of each subtask; qa8 and qa19 are not here, for their answers are lists."""
 
 _LINE: Final = re.compile(r"(\d+) (.+)")
 
@@ -82,21 +82,21 @@ class Story:
     answer: str
 
 
-def streams(settings: BabilongSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: BabilongSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per question and length; the same questions at every length."""
-    files = material.files()
-    haystack = Haystack(material)
-    count = DEFAULT_SAMPLES if material.limit is None else material.limit
+    files = context.files()
+    haystack = Haystack(context)
+    count = DEFAULT_SAMPLES if context.limit is None else context.limit
     smallest = min((length for length in settings.lengths if length), default=None)
     made = []
     for subtask in settings.subtasks:
         file = _file_of(subtask, files)
-        chosen = _chosen(subtask, file, material, count, smallest)
+        chosen = _chosen(subtask, file, context, count, smallest)
         for length in settings.lengths:
             row = f"{subtask} {short(length) if length else '0k'}"
             for story in chosen:
                 make = partial(_script, haystack, subtask, row, story, length)
-                made.append(StreamSource(name=f"{row} {story.number}", seed=material.seed, script=make))
+                made.append(StreamSource(name=f"{row} {story.number}", seed=context.seed, script=make))
     return made
 
 
@@ -149,18 +149,18 @@ def _file_of(subtask: str, files: list[Path]) -> Path:
     return tests[0]
 
 
-def _chosen(subtask: str, file: Path, material: TaskContext, count: int, tokens: int | None) -> list[Story]:
+def _chosen(subtask: str, file: Path, context: TaskContext, count: int, tokens: int | None) -> list[Story]:
     """Random questions whose facts fit into so many tokens."""
     stories = read_stories(file)
-    Random(f"mplus babilong {subtask} {material.seed}").shuffle(stories)
+    Random(f"mplus babilong {subtask} {context.seed}").shuffle(stories)
     chosen: list[Story] = []
     for one in stories:
         if len(chosen) >= count:
-            material.left_out.add(f"beyond {count} of a row (--limit)", f"{subtask} {one.number}")
-        elif tokens is None or sum(map(len, _encoded(one.facts, material.encode))) <= tokens:
+            context.left_out.add(f"beyond {count} of a row (--limit)", f"{subtask} {one.number}")
+        elif tokens is None or sum(map(len, _encoded(one.facts, context.encode))) <= tokens:
             chosen.append(one)
         else:
-            material.left_out.add(f"its facts do not fit into {tokens} tokens (lengths)", f"{subtask} {one.number}")
+            context.left_out.add(f"its facts do not fit into {tokens} tokens (lengths)", f"{subtask} {one.number}")
     if not chosen and count:
         raise InputError(f"no story of '{file}' fits into {tokens} tokens; name larger lengths")
     return chosen
@@ -171,27 +171,19 @@ def _encoded(facts: tuple[str, ...], encode: Encode) -> list[list[int]]:
 
 
 def _script(haystack: Haystack, subtask: str, row: str, story: Story, length: int) -> EvalStream:
-    material = haystack.material
-    rng = Random(f"mplus babilong {row} {material.seed} {story.number}")
-    facts = _encoded(story.facts, material.encode)
+    context = haystack.context
+    rng = Random(f"mplus babilong {row} {context.seed} {story.number}")
+    facts = _encoded(story.facts, context.encode)
     filler: list[Unit] = []
     if length:
         filler = haystack.sentences(rng, length - sum(map(len, facts)))
     if not filler:
-        facts[0] = material.encode(story.facts[0])  # nothing stands before it
+        facts[0] = context.encode(story.facts[0])  # nothing stands before it
     places = sorted(rng.choices(range(1, len(filler) + 1), k=len(facts))) if filler else [0] * len(facts)
     units, spans = laid(filler, list(zip(places, facts, strict=True)))
     end = sum(len(unit.ids) for unit in units)
     span = (spans[story.supports[0]][0], spans[story.supports[-1]][1])
     name = f"{subtask} {story.number}"
-    question = Question(
-        id=name,
-        cluster=name,
-        text=material.task.message(f"{INSTRUCTIONS[subtask]} {story.question}"),
-        query=story.question,
-        answers=(story.answer,),
-        span=span,
-        answer_span=span,
-        row=row,
-    )
-    return material.script([units], [(end, ScheduledQuestion(question, end - span[1]))])
+    text = f"{INSTRUCTIONS[subtask]} {story.question}"
+    question = context.question(name, text, (story.answer,), span, query=story.question, row=row)
+    return context.script([units], [(end, ScheduledQuestion(question, end - span[1]))])

@@ -38,29 +38,29 @@ class ConversationsSettings(Settings):
     rows: tuple[str, ...] = ()
 
 
-def streams(settings: ConversationsSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: ConversationsSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per conversation about which something is asked."""
     found: dict[str, Dialogue] = {}
-    for file in material.files():
+    for file in context.files():
         for dialogue in _READ[settings.form](file):
             if dialogue.name in found:
                 raise InputError(
                     f"{dialogue.where}: there is another '{dialogue.name}' before it; expected each conversation once"
                 )
             asked = tuple(one for one in dialogue.asked if not settings.rows or one.row in settings.rows)
-            material.left_out.take("of another kind (rows)", [one.id for one in dialogue.asked if one not in asked])
+            context.left_out.take("of another kind (rows)", [one.id for one in dialogue.asked if one not in asked])
             found[dialogue.name] = replace(dialogue, asked=asked)
     made, placed, total = list[StreamSource](), 0, 0
-    for dialogue in _within(list(found.values()), material):
+    for dialogue in _within(list(found.values()), context):
         there = {turn.key for session in dialogue.sessions for turn in session.turns}
         placed += sum(not there.isdisjoint(one.evidence) for one in dialogue.asked)
         total += len(dialogue.asked)
-        made.append(StreamSource(name=dialogue.name, seed=material.seed, script=partial(_script, material, dialogue)))
+        made.append(StreamSource(name=dialogue.name, seed=context.seed, script=partial(_script, context, dialogue)))
     log.info("%d of %d questions name a turn of their conversation as evidence; nobody knows what the others need", placed, total)
     return made
 
 
-def _within(dialogues: Sequence[Dialogue], material: TaskContext) -> list[Dialogue]:
+def _within(dialogues: Sequence[Dialogue], context: TaskContext) -> list[Dialogue]:
     """Conversations about which something is asked, so many questions of a row at most: the first of each, then the second of each, ..."""
     turns: dict[str, list[tuple[int, int, str]]] = {}  # by row: how many of it the conversation had before, which one, question
     for place, dialogue in enumerate(dialogues):
@@ -68,8 +68,8 @@ def _within(dialogues: Sequence[Dialogue], material: TaskContext) -> list[Dialog
         for one in dialogue.asked:
             turns.setdefault(one.row, []).append((before[one.row], place, one.id))
             before[one.row] += 1
-    kept = {(place, name) for listed in turns.values() for _, place, name in sorted(listed)[: material.limit]}
-    material.beyond_limit(
+    kept = {(place, name) for listed in turns.values() for _, place, name in sorted(listed)[: context.limit]}
+    context.beyond_limit(
         [one.id for place, dialogue in enumerate(dialogues) for one in dialogue.asked if (place, one.id) not in kept]
     )
     chosen = [
@@ -79,7 +79,7 @@ def _within(dialogues: Sequence[Dialogue], material: TaskContext) -> list[Dialog
     return [dialogue for dialogue in chosen if dialogue.asked]
 
 
-def _script(material: TaskContext, dialogue: Dialogue) -> EvalStream:
+def _script(context: TaskContext, dialogue: Dialogue) -> EvalStream:
     """The conversation in chunks, everything asked behind its last turn."""
     units: list[Unit] = []
     spans: dict[str, Span] = {}
@@ -87,7 +87,7 @@ def _script(material: TaskContext, dialogue: Dialogue) -> EvalStream:
     for session in dialogue.sessions:
         for key, text in [("", f"Date: {session.date}"), *((turn.key, turn.text) for turn in session.turns)]:
             start = position
-            added = material.units(text, starts_paragraph=bool(units))
+            added = context.units(text, starts_paragraph=bool(units))
             position += sum(len(unit.ids) for unit in added)
             units += added
             spans[key] = (start, position)
@@ -95,20 +95,11 @@ def _script(material: TaskContext, dialogue: Dialogue) -> EvalStream:
     due = []
     for one in dialogue.asked:
         found = [spans[key] for key in one.evidence if key in spans]
-        question = _question(material, dialogue.name, one, max(found, key=lambda span: span[1], default=(position, position)))
+        question = _question(context, dialogue.name, one, max(found, key=lambda span: span[1], default=(position, position)))
         due.append((position, ScheduledQuestion(question, position - question.end)))
-    return material.script([units], due)
+    return context.script([units], due)
 
 
-def _question(material: TaskContext, conversation: str, asked: DialogueQuestion, span: Span) -> Question:
-    return Question(
-        id=asked.id,
-        cluster=conversation,
-        text=material.task.message(asked.text),
-        query=asked.query or asked.text,
-        answers=asked.answers,
-        span=span,
-        answer_span=span,
-        row=asked.row,
-        unanswerable=asked.unanswerable,
-    )
+def _question(context: TaskContext, conversation: str, asked: DialogueQuestion, span: Span) -> Question:
+    more = {"query": asked.query or asked.text, "row": asked.row, "unanswerable": asked.unanswerable}
+    return context.question(asked.id, asked.text, asked.answers, span, cluster=conversation, **more)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Turn:
-    """What one speaker said, as it is read; ``key`` is its name in evidence lists."""
+    """One speaker's turn, as it is read; ``key`` is its name in evidence lists."""
 
     key: str
     text: str

@@ -33,7 +33,7 @@ def read_locomo(path: Path) -> Iterator[Dialogue]:
             name=name,
             where=record.where,
             sessions=_sessions(record.inside("conversation")),
-            asked=tuple(_asked(one, f"{name}/{number}") for number, one in enumerate(questions)),
+            asked=tuple(_question_of(one, f"{name}/{number}") for number, one in enumerate(questions)),
         )
 
 
@@ -57,7 +57,7 @@ def _turn(record: Record) -> Turn:
     return Turn(_key(record.text("dia_id")) or record.text("dia_id"), " ".join(parts))
 
 
-def _asked(record: Record, name: str) -> DialogueQuestion:
+def _question_of(record: Record, name: str) -> DialogueQuestion:
     category = record.data.get("category")
     if not isinstance(category, int) or isinstance(category, bool) or category not in CATEGORIES:
         got = category if isinstance(category, int) else kind_of(category)

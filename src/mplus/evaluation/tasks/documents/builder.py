@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,8 +17,8 @@ from pydantic import Field
 from mplus.corpus.records import Record, read_records
 from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
-from mplus.evaluation.schedule.stream import EvalStream, Question
-from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
+from mplus.evaluation.schedule.stream import EvalStream
+from mplus.evaluation.tasks.context import DocumentQuestion, Settings, StreamSource, TaskContext
 
 
 class DocumentsSettings(Settings):
@@ -49,68 +49,42 @@ class DocumentsSettings(Settings):
     per_document: int | None = Field(default=None, ge=1)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A question about a context."""
-
-    id: str
-    row: str
-    text: str
-    answers: tuple[str, ...]
-    options: tuple[str, ...]
-
-
-def streams(settings: DocumentsSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: DocumentsSettings, task_context: TaskContext) -> list[StreamSource]:
     """One stream per context and length."""
-    by_context: dict[str, list[_Asked]] = {}
+    by_context: dict[str, list[DocumentQuestion]] = {}
     counted: dict[str, int] = {}
-    for file in material.files():
+    for file in task_context.files():
         for record in read_records(file):
-            for context, asked in _asked(settings, record, file):
+            for context, asked in _questions_of(settings, record, file):
                 if settings.subsets and asked.row not in settings.subsets:
-                    material.left_out.add("of another subset (subsets)", asked.id)
+                    task_context.left_out.add("of another subset (subsets)", asked.id)
                     continue
                 there = by_context.get(context, [])
                 if settings.per_document is not None and len(there) >= settings.per_document:
-                    material.left_out.add(f"more than {settings.per_document} about one document (per_document)", asked.id)
+                    task_context.left_out.add(f"more than {settings.per_document} about one document (per_document)", asked.id)
                     continue
-                if material.limit is not None and counted.get(asked.row, 0) >= material.limit:
-                    material.beyond_limit([asked.id])
+                if task_context.limit is not None and counted.get(asked.row, 0) >= task_context.limit:
+                    task_context.beyond_limit([asked.id])
                     continue
                 counted[asked.row] = counted.get(asked.row, 0) + 1
                 by_context.setdefault(context, []).append(asked)
     if not by_context and settings.subsets:
-        raise InputError(f"task '{material.task.task}': the data have no {' or '.join(settings.subsets)}; check subsets")
+        raise InputError(f"task '{task_context.task.task}': the data have no {' or '.join(settings.subsets)}; check subsets")
     made = []
     for number, (context, questions) in enumerate(by_context.items()):
         for tokens in settings.truncate or (None,):
             name = f"document {number}" + (f" {tokens}" if tokens else "")
-            make = partial(_script, material, f"document {number}", context, questions, tokens)
-            made.append(StreamSource(name=name, seed=material.seed, script=make))
+            make = partial(_script, task_context, f"document {number}", context, questions, tokens)
+            made.append(StreamSource(name=name, seed=task_context.seed, script=make))
     return made
 
 
-def _script(material: TaskContext, name: str, context: str, asked: list[_Asked], tokens: int | None) -> EvalStream:
-    def questions(length: int) -> list[Question]:
-        return [
-            Question(
-                id=one.id,
-                cluster=name,
-                text=material.task.message(one.text, one.options),
-                query=" ".join([one.text, *one.options]),
-                answers=one.answers,
-                span=(length, length),
-                answer_span=(length, length),
-                row=f"{one.row} {short(tokens)}" if tokens else one.row,
-                options=one.options,
-            )
-            for one in asked
-        ]
-
-    return material.document(context, questions, tokens=tokens)
+def _script(task_context: TaskContext, name: str, document: str, asked: list[DocumentQuestion], tokens: int | None) -> EvalStream:
+    rows = [replace(one, row=f"{one.row} {short(tokens)}") for one in asked] if tokens else asked
+    return task_context.questions_at_end(name, document, rows, tokens=tokens)
 
 
-def _asked(settings: DocumentsSettings, record: Record, file: Path) -> Iterator[tuple[str, _Asked]]:
+def _questions_of(settings: DocumentsSettings, record: Record, file: Path) -> Iterator[tuple[str, DocumentQuestion]]:
     context = record.text(settings.context)
     row = record.text(settings.subset) if settings.subset else file.stem
     entries = [record] if settings.questions is None else record.records(settings.questions)
@@ -122,7 +96,7 @@ def _asked(settings: DocumentsSettings, record: Record, file: Path) -> Iterator[
             context, text, found = _repaired(context), _repaired(text), tuple(map(_repaired, found))
         name = str(entry.data.get(settings.id, record.data.get(settings.id, "")) or record.where.rsplit(" ", 1)[-1])
         unique = name if settings.id in entry.data and len(entries) == 1 else f"{name}/{number}"
-        yield context, _Asked(unique, row, text, found, options)
+        yield context, DocumentQuestion(id=unique, row=row, text=text, answers=found, options=options)
 
 
 def _answers(settings: DocumentsSettings, entry: Record) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
+from mplus.evaluation.schedule.distances import Distances
 from mplus.evaluation.schedule.stream import Question, ScheduledQuestion, Unit
 from mplus.evaluation.tasks.background import background_text
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
@@ -19,7 +20,7 @@ class EfficiencySettings(Settings):
         question: asked each time.
     """
 
-    lengths: tuple[int, ...] = (1000, 4000, 16_000, 64_000, 160_000)
+    lengths: Distances = (1000, 4000, 16_000, 64_000, 160_000)
     question: str = Field(default="What is this text about, and who appears in it?", min_length=1)
 
     @field_validator("lengths")
@@ -30,22 +31,22 @@ class EfficiencySettings(Settings):
         return tuple(sorted(set(lengths)))
 
 
-def streams(settings: EfficiencySettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: EfficiencySettings, context: TaskContext) -> list[StreamSource]:
     """One stream: the text, repeated if it is too short."""
-    units, longest = material.units(background_text(material)), settings.lengths[-1]
+    units, longest = context.units(background_text(context)), settings.lengths[-1]
     ids = [token for unit in units for token in unit.ids]
     text: list[Unit] = []
     for _ in range(-(-longest // len(ids))):
         text += units
     asked = []
     for length in settings.lengths:
-        for turn in range(material.limit or DEFAULT_TURNS):
+        for turn in range(context.limit or DEFAULT_TURNS):
             name = f"{length} turn {turn}"
             question = Question(
-                id=name, cluster=name, text=material.task.message(settings.question), answers=(), span=(0, 0), answer_span=(0, 0)
+                id=name, cluster=name, text=context.task.message(settings.question), answers=(), span=(0, 0), answer_span=(0, 0)
             )
             asked.append((length, ScheduledQuestion(question, length)))
-    return [StreamSource(name="text", seed=material.seed, script=material.script([_cut(text, longest)], asked))]
+    return [StreamSource(name="text", seed=context.seed, script=context.script([_cut(text, longest)], asked))]
 
 
 def _cut(units: list[Unit], tokens: int) -> list[Unit]:

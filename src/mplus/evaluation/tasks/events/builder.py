@@ -1,4 +1,4 @@
-"""What happens next in a book: five events of the read text in their order, and six to choose the next one from.
+"""The next event in a book: five events of the read text in their order, and six to choose the next one from.
 
 No model has a part in it: an event is a sentence of the book in which a frequent character does something. Knows tokens and files.
 """
@@ -76,7 +76,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What is read of a book: its sentences, the events in them, and whether the book goes on behind it."""
+    """The beginning of a book: its sentences, the events in them, and whether the book goes on behind it."""
 
     units: list[Unit]
     events: list[Event]
@@ -88,13 +88,13 @@ class Beginning:
         return self.goes_on and len(self.events) >= SHOWN + OPTIONS
 
 
-def streams(settings: EventsSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: EventsSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per book and length; questions are spread evenly over the books that are long enough."""
-    books = _books(material)
-    count = DEFAULT_QUESTIONS if material.limit is None else material.limit
+    books = _books(context)
+    count = DEFAULT_QUESTIONS if context.limit is None else context.limit
     made = []
     for tokens in settings.tokens:
-        usable = [(name, text) for name, text in books.items() if beginning(text, tokens, material.encode).is_enough]
+        usable = [(name, text) for name, text in books.items() if beginning(text, tokens, context.encode).is_enough]
         if not usable:
             raise InputError(
                 f"no book of {len(books)} has {short(tokens)} tokens and {SHOWN + OPTIONS} events in them; "
@@ -106,8 +106,8 @@ def streams(settings: EventsSettings, material: TaskContext) -> list[StreamSourc
         for number, (name, text) in enumerate(usable):
             share = count // len(usable) + (number < count % len(usable))
             if share:
-                make = partial(_script, material, name, text, tokens, share)
-                made.append(StreamSource(name=f"{name} {short(tokens)}", seed=material.seed, script=make))
+                make = partial(_script, context, name, text, tokens, share)
+                made.append(StreamSource(name=f"{name} {short(tokens)}", seed=context.seed, script=make))
     return made
 
 
@@ -172,14 +172,14 @@ def _is_open(said: str) -> bool:
     return said.count("“") > said.count("”") or said.count('"') % 2 == 1
 
 
-def _books(material: TaskContext) -> dict[str, str]:
+def _books(context: TaskContext) -> dict[str, str]:
     """Texts by name that were given as data, else as haystack."""
-    if material.data:
-        files = [file for file in material.files() if file.suffix.lower() == ".txt"]
+    if context.data:
+        files = [file for file in context.files() if file.suffix.lower() == ".txt"]
     else:
-        files = [file for path in material.haystack for file in (sorted(path.glob("*.txt")) if path.is_dir() else [path])]
+        files = [file for path in context.haystack for file in (sorted(path.glob("*.txt")) if path.is_dir() else [path])]
     if not files:
-        raise InputError(f"task '{material.task.task}' asks about books; give .txt files, or a directory of them, with --data")
+        raise InputError(f"task '{context.task.task}' asks about books; give .txt files, or a directory of them, with --data")
     books: dict[str, str] = {}
     for file in files:
         if file.stem in books:
@@ -188,35 +188,28 @@ def _books(material: TaskContext) -> dict[str, str]:
     return books
 
 
-def _script(material: TaskContext, book: str, text: str, tokens: int, count: int) -> EvalStream:
-    read = beginning(text, tokens, material.encode)
-    rng = Random(f"mplus events {material.seed} {book} {tokens}")
+def _script(context: TaskContext, book: str, text: str, tokens: int, count: int) -> EvalStream:
+    read = beginning(text, tokens, context.encode)
+    rng = Random(f"mplus events {context.seed} {book} {tokens}")
     places = list(range(SHOWN, len(read.events)))
     rng.shuffle(places)
     end = sum(len(unit.ids) for unit in read.units)
     # each question draws for itself, so that more of them leave the others as they were
     asked = [
-        _question(material, book, tokens, read.events, place, Random(f"mplus event {material.seed} {book} {tokens} {place}"))
+        _question(context, book, tokens, read.events, place, Random(f"mplus event {context.seed} {book} {tokens} {place}"))
         for place in places[:count]
     ]
-    return material.script([read.units], [(end, ScheduledQuestion(one, end - one.end)) for one in asked])
+    return context.script([read.units], [(end, ScheduledQuestion(one, end - one.end)) for one in asked])
 
 
-def _question(material: TaskContext, book: str, tokens: int, events: Sequence[Event], place: int, rng: Random) -> Question:
+def _question(context: TaskContext, book: str, tokens: int, events: Sequence[Event], place: int, rng: Random) -> Question:
     """The event at a place, told from others of the read text by what came before it."""
     shown, right = events[place - SHOWN : place], events[place]
     others = [*events[: place - SHOWN], *events[place + 1 :]]
     options = [right.text, *(one.text for one in rng.sample(others, OPTIONS - 1))]
     rng.shuffle(options)
     listed = "\n".join(f"{number}. {one.text}" for number, one in enumerate(shown, 1))
-    return Question(
-        id=f"{book} {short(tokens)} {place}",
-        cluster=f"{book} {place}",
-        text=material.task.message(listed, tuple(options)),
-        query="\n".join([listed, *options]),
-        answers=(right.text,),
-        span=(shown[0].span[0], right.span[1]),
-        answer_span=right.span,
-        row=short(tokens),
-        options=tuple(options),
-    )
+    more = {"query": "\n".join([listed, *options]), "answer_span": right.span, "row": short(tokens), "options": tuple(options)}
+    span = (shown[0].span[0], right.span[1])
+    name = f"{book} {short(tokens)} {place}"
+    return context.question(name, listed, (right.text,), span, cluster=f"{book} {place}", **more)

@@ -1,7 +1,8 @@
-"""Generated facts in running text, asked at many distances as the stream goes by.
+"""Generated facts in running text, asked at many distances as the stream goes by, or all at its end.
 
 First the text is read up to the largest distance; from there on reading stops every few hundred tokens, and facts that ended
 each distance ago are asked. One pass gives any number of questions at every distance, all with about as much text read.
+With layout "end" (the demo) a text of a chosen length is read to its end, and facts that stand at each distance from there are asked.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field
 
 from mplus.corpus.facts import Fact
 from mplus.corpus.held_out import HeldOutFacts
-from mplus.corpus.stream import SHORTEST_HAYSTACK_TOKENS
+from mplus.corpus.stream import SHORTEST_HAYSTACK_TOKENS, build_stream, shortest_stream
 from mplus.errors import EmptyTextError, InputError
-from mplus.evaluation.schedule.distances import fact_tolerance, within
+from mplus.evaluation.schedule.distances import Distances, Seeds, fact_tolerance, within
 from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, ScheduledQuestion, Unit, cut_chunks, units_of
 from mplus.evaluation.tasks.background import background_text
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 DEFAULT_DISTANCES: Final = (1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 160_000, 320_000, 640_000, 1_000_000)
 DEFAULT_TOKENS: Final = 160_000
 DEFAULT_QUESTIONS: Final = 128
+DEFAULT_TOKENS_AT_END: Final = 164_000
+DEFAULT_QUESTIONS_AT_END: Final = 16
 SMALLEST_DISTANCE: Final = 200
 
 _MOMENT_EVERY: Final = 500  # tokens between two stops
@@ -47,39 +51,84 @@ class FactsSettings(Settings):
         distances: tokens between the end of a fact and its question; None: the usual ones up to ``tokens``.
         tokens: largest distance; larger ones are left out.
         seeds: one stream each; None: the run's seed.
+        layout: "end": facts stand at the distances from the end of a text of ``tokens``; else they are asked as the stream goes by.
     """
 
-    distances: tuple[int, ...] | None = None
+    distances: Distances | None = None
     tokens: int | None = Field(default=None, ge=1)
-    seeds: tuple[int, ...] | None = None
+    seeds: Seeds | None = None
+    layout: Literal["end"] | None = Field(default=None, exclude=True)  # told by the task's name and digest
 
 
-def streams(settings: FactsSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: FactsSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per seed."""
+    seeds = settings.seeds or (context.seed,)
+    if settings.layout == "end":
+        texts = {seed: _asked_at_end(settings, context, seed) for seed in seeds}
+        return [StreamSource(name=f"seed {seed}", seed=seed, script=partial(texts.__getitem__, seed)) for seed in seeds]
     if settings.distances is None:
         wanted = within(DEFAULT_DISTANCES, settings.tokens or DEFAULT_TOKENS)
     else:
         wanted = within(settings.distances, settings.tokens) if settings.tokens else list(dict.fromkeys(settings.distances))
     if not wanted:
         raise InputError(f"no distance is left within {settings.tokens} tokens; raise tokens or name smaller distances")
-    haystack = background_text(material)
+    haystack = background_text(context)
     made = []
-    for seed in settings.seeds or (material.seed,):
+    for seed in seeds:
         task = FactsTask(
             haystack=haystack,
             distances=wanted,
-            questions=DEFAULT_QUESTIONS if material.limit is None else material.limit,
+            questions=DEFAULT_QUESTIONS if context.limit is None else context.limit,
             seed=seed,
-            message=material.task.message,
+            message=context.task.message,
         )
-        scripts = task.scripts(material.encode, chunk_tokens=material.chunk_tokens, min_tokens=material.min_tokens)
+        scripts = task.scripts(context.encode, chunk_tokens=context.chunk_tokens, min_tokens=context.min_tokens)
         made += [StreamSource(name=f"seed {seed}", seed=seed, script=script) for script in scripts]
     return made
 
 
+def distances_within(tokens: int, questions: int = DEFAULT_QUESTIONS_AT_END) -> list[int]:
+    """The default distances up to 160,000 that a text of so many tokens, asked about at its end, has room for.
+
+    Raises:
+        InputError: not even the smallest one fits.
+    """
+    usual = within(DEFAULT_DISTANCES, DEFAULT_TOKENS)
+    fitting = [distance for distance in usual if shortest_stream([distance], questions) <= tokens]
+    if not fitting:
+        needed = shortest_stream(usual[:1], questions)
+        raise InputError(f"tokens is {tokens}, expected at least {needed} to ask {questions} questions 1,000 tokens back")
+    return fitting
+
+
+def _asked_at_end(settings: FactsSettings, context: TaskContext, seed: int) -> EvalStream:
+    """A text with facts at distances from its end, where all of them are asked, the nearest first."""
+    tokens, questions = settings.tokens or DEFAULT_TOKENS_AT_END, context.limit or DEFAULT_QUESTIONS_AT_END
+    text = build_stream(
+        background_text(context),
+        lambda part: len(context.encode(part)),
+        tokens=tokens,
+        distances=distances_within(tokens, questions) if settings.distances is None else settings.distances,
+        questions=questions,
+        seed=seed,
+    )
+    chunks = [ids for piece in text.pieces for ids in context.cut(piece)]
+    end, due = sum(map(len, chunks)), []
+    for number, one in enumerate(sorted(text.planted, key=lambda planted: planted.tokens_back)):
+        behind = end - one.tokens_back
+        span = (behind - len(context.encode(" " + one.fact.statement)), behind)
+        question = Question(
+            id=str(number), cluster=f"seed {seed}: {number}", text=context.task.message(one.fact.question), answers=(one.fact.value,),
+            span=span, answer_span=span, passage=one.fact.statement,
+        )  # fmt: skip
+        due.append(ScheduledQuestion(question, one.distance))
+    statements = {one.question.id: one.question.passage for one in due}
+    return EvalStream(chunks, {end: due}, about={"tokens": text.tokens, "statements": statements}, in_order=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FactsTask:
-    """What is read and asked.
+    """A text with generated facts, and the questions about them.
 
     Attributes:
         haystack: running text of at least 2,000 tokens, repeated if too short.
@@ -116,7 +165,7 @@ class FactsTask:
             short = [distance for distance in self.distances if layout.asked(due, distance) < self.questions]
             if not short:
                 script = EvalStream(cut_chunks(layout.units, chunk_tokens, min_tokens, due), due)
-                script.facts = {"facts": len(layout.questions), "first_asked_at": layout.moments[0]}
+                script.about = {"facts": len(layout.questions), "first_asked_at": layout.moments[0]}
                 return [script]
         raise InputError(
             f"there is no room for {self.questions} facts {short[0]} tokens back; "
@@ -201,16 +250,10 @@ class _Layout:
         number = str(len(self.questions))
         self.questions.append(
             Question(
-                id=number,
-                cluster=f"seed {self.task.seed}: {number}",
-                text=self.task.message(fact.question),
-                query=fact.question,
-                answers=(fact.value,),
-                span=span,
-                answer_span=span,
-                passage=fact.statement,
+                id=number, cluster=f"seed {self.task.seed}: {number}", text=self.task.message(fact.question), query=fact.question,
+                answers=(fact.value,), span=span, answer_span=span, passage=fact.statement,
             )
-        )
+        )  # fmt: skip
         return span[1]
 
     def choose(self) -> dict[int, list[ScheduledQuestion]]:

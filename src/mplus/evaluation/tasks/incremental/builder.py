@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,8 +15,7 @@ from pydantic import Field
 
 from mplus.corpus.records import Record, read_records
 from mplus.errors import InputError
-from mplus.evaluation.schedule.stream import EvalStream, Question
-from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext, located
+from mplus.evaluation.tasks.context import DocumentQuestion, Settings, StreamSource, TaskContext, located
 from mplus.runtime.extras import missing
 
 SPLITS: Final = ("Accurate_Retrieval", "Test_Time_Learning", "Long_Range_Understanding", "Conflict_Resolution")
@@ -42,47 +40,38 @@ class IncrementalSettings(Settings):
     instructions: dict[str, str] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A question about a context."""
-
-    id: str
-    text: str
-    query: str
-    answers: tuple[str, ...]
-    unanswerable: bool
-
-
-def streams(settings: IncrementalSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: IncrementalSettings, task_context: TaskContext) -> list[StreamSource]:
     """One stream per context."""
     counted: Counter[str] = Counter()
     made = []
     number = -1
-    for file in _files(settings, material):
+    for file in _files(settings, task_context):
         for record in _parquet(file) if file.suffix.lower() == ".parquet" else read_records(file):
             number += 1
             row = _row(record, file)
             if row.startswith(settings.leave_out) or not (row.startswith(settings.sources) or not settings.sources):
                 count = len(record.data["questions"]) if isinstance(record.data.get("questions"), list) else 1
-                material.left_out.add(f"of source {row} (sources, leave_out)", f"context {number}", count=count)
+                task_context.left_out.add(f"of source {row} (sources, leave_out)", f"context {number}", count=count)
                 continue
-            left = None if material.limit is None else material.limit - counted[row]
-            asked = _asked(record, _instruction(settings, row))
-            material.beyond_limit([f"context {number} question {one.id}" for one in (asked[left:] if left is not None else [])])
+            left = None if task_context.limit is None else task_context.limit - counted[row]
+            asked = _questions_of(record, row, _instruction(settings, row))
+            task_context.beyond_limit(
+                [f"context {number} question {one.id}" for one in (asked[left:] if left is not None else [])]
+            )
             asked = asked[:left]
             if asked:
                 counted[row] += len(asked)
-                script = partial(_script, material, f"context {number}", record.text("context"), row, asked)
-                made.append(StreamSource(name=f"context {number}", seed=material.seed, script=script))
+                script = partial(task_context.questions_at_end, f"context {number}", record.text("context"), asked)
+                made.append(StreamSource(name=f"context {number}", seed=task_context.seed, script=script))
     return made
 
 
-def _files(settings: IncrementalSettings, material: TaskContext) -> list[Path]:
-    source = material.task.source
-    if material.data or source is None or source.file is None:
-        return material.files()
+def _files(settings: IncrementalSettings, task_context: TaskContext) -> list[Path]:
+    source = task_context.task.source
+    if task_context.data or source is None or source.file is None:
+        return task_context.files()
     names = dict.fromkeys(source.file.replace("{split}", split) for split in settings.splits)
-    return [path for name in names for path in located(source.model_copy(update={"file": name}), material.task)]
+    return [path for name in names for path in located(source.model_copy(update={"file": name}), task_context.task)]
 
 
 def _parquet(path: Path) -> Iterator[Record]:
@@ -109,7 +98,7 @@ def _parquet(path: Path) -> Iterator[Record]:
 
 
 def _about(record: Record) -> Record:
-    """What is known of a context; some files have nothing."""
+    """The metadata of a context; some files have none."""
     return record.inside("metadata") if record.data.get("metadata") is not None else Record({}, record.where)
 
 
@@ -124,7 +113,7 @@ def _instruction(settings: IncrementalSettings, row: str) -> str:
     return settings.instructions[max(fitting, key=len)].strip() if fitting else ""
 
 
-def _asked(record: Record, instruction: str) -> list[_Asked]:
+def _questions_of(record: Record, row: str, instruction: str) -> list[DocumentQuestion]:
     questions, answers = record.entries("questions"), record.entries("answers")
     about = _about(record)
     names = about.data.get("question_ids") or []
@@ -136,25 +125,8 @@ def _asked(record: Record, instruction: str) -> list[_Asked]:
         entry = Record({asks: question, wants: answer}, record.where)
         query = entry.text(asks).strip()
         refused = len(names) == len(questions) and str(names[place]).endswith(_ABSTENTION)
-        made.append(_Asked(str(place), f"{instruction}\n\n{query}".strip(), query, entry.texts(wants), refused))
+        text = f"{instruction}\n\n{query}".strip()
+        made.append(
+            DocumentQuestion(id=str(place), row=row, text=text, query=query, answers=entry.texts(wants), unanswerable=refused)
+        )
     return made
-
-
-def _script(material: TaskContext, name: str, context: str, row: str, asked: list[_Asked]) -> EvalStream:
-    def questions(length: int) -> list[Question]:
-        return [
-            Question(
-                id=one.id,
-                cluster=name,
-                text=material.task.message(one.text),
-                query=one.query,
-                answers=one.answers,
-                span=(length, length),
-                answer_span=(length, length),
-                row=row,
-                unanswerable=one.unanswerable,
-            )
-            for one in asked
-        ]
-
-    return material.document(context, questions)

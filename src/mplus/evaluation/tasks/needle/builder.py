@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
-from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQuestion
+from mplus.evaluation.schedule.stream import EvalStream, ScheduledQuestion
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext, spread
 from mplus.evaluation.tasks.haystack import Haystack, LongLengths, laid, place_of
 
@@ -65,26 +65,26 @@ class NeedleSettings(Settings):
         return tuple(sorted(set(depths)))
 
 
-def streams(settings: NeedleSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: NeedleSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per length and turn; what is asked depends on the limit, what is read does not."""
-    haystack = Haystack(material)
+    haystack = Haystack(context)
     cells = [(turn, depth) for turn in range(settings.needles_per_cell) for depth in settings.depths]
-    asked = list(spread(cells, len(cells) if material.limit is None else material.limit))
+    asked = list(spread(cells, len(cells) if context.limit is None else context.limit))
     made = []
     for length in settings.lengths:
         for turn in dict.fromkeys(turn for turn, _ in asked):
             depths = frozenset(depth for at, depth in asked if at == turn)
             make = partial(_script, settings, haystack, length, turn, depths)
-            made.append(StreamSource(name=f"{short(length)} {turn}", seed=material.seed, script=make))
+            made.append(StreamSource(name=f"{short(length)} {turn}", seed=context.seed, script=make))
     return made
 
 
 def _script(settings: NeedleSettings, haystack: Haystack, length: int, turn: int, asked: frozenset[float]) -> EvalStream:
-    material = haystack.material
-    rng = Random(f"mplus needle {material.seed} {length} {turn}")
+    context = haystack.context
+    rng = Random(f"mplus needle {context.seed} {length} {turn}")
     needles = _needles(rng, len(settings.depths))
     opens = settings.depths[0] == 0
-    ids = [material.encode(("" if opens and not number else " ") + one.statement) for number, one in enumerate(needles)]
+    ids = [context.encode(("" if opens and not number else " ") + one.statement) for number, one in enumerate(needles)]
     needed = sum(map(len, ids))
     if needed > _MOST_FILLED * length:
         raise InputError(f"{len(ids)} needles of {needed} tokens are too many for a text of {length}; name fewer depths")
@@ -98,20 +98,10 @@ def _script(settings: NeedleSettings, haystack: Haystack, length: int, turn: int
     for depth, needle, span in zip(settings.depths, needles, spans, strict=True):
         if depth in asked:
             name = f"{short(length)} {depth:g} {turn}"
-            question = Question(
-                id=name,
-                cluster=name,
-                text=material.task.message(needle.question),
-                query=needle.question,
-                answers=(needle.answer,),
-                span=span,
-                answer_span=span,
-                passage=needle.statement,
-                row=short(length),
-                column=f"{depth:g} %",
-            )
+            place = {"row": short(length), "column": f"{depth:g} %"}
+            question = context.question(name, needle.question, (needle.answer,), span, passage=needle.statement, **place)
             due.append((end, ScheduledQuestion(question, end - span[1])))
-    return material.script([units], due)
+    return context.script([units], due)
 
 
 def _needles(rng: Random, count: int) -> list[Needle]:

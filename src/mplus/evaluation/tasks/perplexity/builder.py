@@ -39,9 +39,9 @@ class PerplexitySettings(Settings):
         return before
 
 
-def streams(settings: PerplexitySettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: PerplexitySettings, context: TaskContext) -> list[StreamSource]:
     """One stream per text and length."""
-    units = units_of(background_text(material), material.encode)
+    units = units_of(background_text(context), context.encode)
     starts, position = [], 0
     total = sum(len(unit.ids) for _, unit in units)
     for number, (_, unit) in enumerate(units):
@@ -50,7 +50,7 @@ def streams(settings: PerplexitySettings, material: TaskContext) -> list[StreamS
             if left >= settings.after:
                 starts.append(number)
         position += len(unit.ids)
-    count = DEFAULT_TEXTS if material.limit is None else material.limit
+    count = DEFAULT_TEXTS if context.limit is None else context.limit
     if len(starts) < count:
         raise InputError(
             f"the text has {total:,} tokens, too few for {count} places with {max(settings.before):,} tokens before each; "
@@ -60,8 +60,8 @@ def streams(settings: PerplexitySettings, material: TaskContext) -> list[StreamS
     for start in spread(starts, count):
         question = _question(units[start:], settings, f"sentence {start}")
         for before in settings.before:
-            make = partial(_script, material, [unit for _, unit in units[:start]], question, before)
-            made.append(StreamSource(name=f"sentence {start}, {before} before", seed=material.seed, script=make))
+            make = partial(_script, context, [unit for _, unit in units[:start]], question, before)
+            made.append(StreamSource(name=f"sentence {start}, {before} before", seed=context.seed, script=make))
     return made
 
 
@@ -95,7 +95,7 @@ def _question(units: list[tuple[str, Unit]], settings: PerplexitySettings, name:
     )
 
 
-def _script(material: TaskContext, before: list[Unit], question: Question, tokens: int) -> EvalStream:
+def _script(context: TaskContext, before: list[Unit], question: Question, tokens: int) -> EvalStream:
     """The last so many tokens before the prompt, and the question behind them."""
     ids = [token for unit in before for token in unit.ids][-tokens:] if tokens else []
     kept: list[Unit] = []
@@ -107,4 +107,4 @@ def _script(material: TaskContext, before: list[Unit], question: Question, token
         left -= len(unit.ids)
     row = f"{short(tokens)} before" if tokens else "nothing before"
     named = Question(**{**vars(question), "row": row})
-    return material.script([kept], [(len(ids), ScheduledQuestion(named, tokens))])
+    return context.script([kept], [(len(ids), ScheduledQuestion(named, tokens))])

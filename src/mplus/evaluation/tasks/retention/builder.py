@@ -22,7 +22,7 @@ from pydantic import Field
 from mplus.corpus.passages import MAX_ANSWER_TOKENS, Passage, PassageFile, PassageQuestion, article_key, read_passages
 from mplus.corpus.splits import nq_split
 from mplus.errors import InputError
-from mplus.evaluation.schedule.distances import passage_tolerance
+from mplus.evaluation.schedule.distances import Distances, Texts, passage_tolerance
 from mplus.evaluation.schedule.query_points import QueryWindow, choose_query_points
 from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, ScheduledQuestion, Span, Unit, cut_chunks, units_of
 from mplus.evaluation.scoring.text_match import contains_answer
@@ -43,37 +43,37 @@ class RetentionSettings(Settings):
         distractors: files of more text.
     """
 
-    distances: tuple[int, ...] = DEFAULT_DISTANCES
-    distractors: tuple[str, ...] = ()
+    distances: Distances = DEFAULT_DISTANCES
+    distractors: Texts = ()
     per_passage: int = Field(default=DEFAULT_PER_PASSAGE, ge=1)
     max_answer_tokens: int | None = Field(default=None, ge=1)
     nq_half: Literal["eval", "all"] = "eval"
 
 
-def streams(settings: RetentionSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: RetentionSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per pass over the sampled articles."""
-    files = material.files()
+    files = context.files()
     task = RetentionTask(
         data=read_passages(files[0]),
         distractors=[read_passages(file) for file in (*files[1:], *map(Path, settings.distractors))],
         distances=settings.distances,
-        limit=DEFAULT_LIMIT if material.limit is None else material.limit,
+        limit=DEFAULT_LIMIT if context.limit is None else context.limit,
         per_passage=settings.per_passage,
         max_answer_tokens=settings.max_answer_tokens,
         nq_half=settings.nq_half,
-        seed=material.seed,
-        message=material.task.message,
-        left_out=material.left_out,
+        seed=context.seed,
+        message=context.task.message,
+        left_out=context.left_out,
     )
-    scripts = task.scripts(material.encode, chunk_tokens=material.chunk_tokens, min_tokens=material.min_tokens)
+    scripts = task.scripts(context.encode, chunk_tokens=context.chunk_tokens, min_tokens=context.min_tokens)
     return [
-        StreamSource(name=f"pass {n} of {len(scripts)}", seed=material.seed, script=script) for n, script in enumerate(scripts, 1)
+        StreamSource(name=f"pass {n} of {len(scripts)}", seed=context.seed, script=script) for n, script in enumerate(scripts, 1)
     ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionTask:
-    """What is read and asked.
+    """Passages, distracting text behind them, and the questions about them.
 
     Attributes:
         data: passages with questions.
@@ -236,7 +236,7 @@ class _Pass:
         script = EvalStream(cut_chunks(self.units, chunk_tokens, min_tokens, stops))
         for stop, one in sorted(zip(stops, due, strict=True), key=lambda pair: pair[0]):
             script.due.setdefault(stop, []).append(one)
-        script.facts = {"articles": self.articles, "repeated": used > len(others)}
+        script.about = {"articles": self.articles, "repeated": used > len(others)}
         return script
 
     def _window(self, due: ScheduledQuestion) -> QueryWindow:

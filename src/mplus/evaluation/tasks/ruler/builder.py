@@ -12,7 +12,7 @@ from pydantic import field_validator
 from mplus.corpus.passages import Passage, PassageQuestion, read_passages
 from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
-from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQuestion
+from mplus.evaluation.schedule.stream import EvalStream, ScheduledQuestion
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, LongLengths
 from mplus.evaluation.tasks.ruler.families import FAMILIES, Kit
@@ -47,35 +47,35 @@ class RulerSettings(Settings):
         return families
 
 
-def streams(settings: RulerSettings, material: TaskContext) -> list[StreamSource]:
+def streams(settings: RulerSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per sample."""
     families = settings.families
     if families is None:
-        families = tuple(one for one in FAMILIES if one != NEEDS_DATA or material.data)
-    elif NEEDS_DATA in families and not material.data:
+        families = tuple(one for one in FAMILIES if one != NEEDS_DATA or context.data)
+    elif NEEDS_DATA in families and not context.data:
         raise InputError("family 'qa' asks about the passages of a SQuAD file; give one with --data FILE, or leave 'qa' out")
-    passages, asked = _passages(material) if NEEDS_DATA in families else ([], [])
-    haystack = Haystack(material)
-    count = DEFAULT_SAMPLES if material.limit is None else material.limit
-    material.left_out.take(f"beyond {count} of a row (--limit)", [one.id for _, one in asked[count:]])
+    passages, asked = _passages(context) if NEEDS_DATA in families else ([], [])
+    haystack = Haystack(context)
+    count = DEFAULT_SAMPLES if context.limit is None else context.limit
+    context.left_out.take(f"beyond {count} of a row (--limit)", [one.id for _, one in asked[count:]])
     made = []
     for family in dict.fromkeys(families):
         for length in settings.lengths:
             for number in range(min(count, len(asked)) if family == NEEDS_DATA else count):
                 pair = asked[number] if family == NEEDS_DATA else None
                 make = partial(_script, haystack, family, length, number, passages, pair)
-                made.append(StreamSource(name=f"{family} {short(length)} {number}", seed=material.seed, script=make))
+                made.append(StreamSource(name=f"{family} {short(length)} {number}", seed=context.seed, script=make))
     return made
 
 
-def _passages(material: TaskContext) -> tuple[list[Passage], list[tuple[Passage, PassageQuestion]]]:
+def _passages(context: TaskContext) -> tuple[list[Passage], list[tuple[Passage, PassageQuestion]]]:
     """All passages, and the questions about them in random order."""
-    file = read_passages(material.files()[0])
+    file = read_passages(context.files()[0])
     asked = [(passage, one) for passage in file.passages for one in passage.questions if one.answers]
     if not asked:
         raise InputError(f"'{file.path}' has no question with an answer; family 'qa' needs a file in SQuAD's form")
-    material.left_out.take("the data say that it has no answer", list(file.unanswerable))
-    Random(f"mplus ruler questions {material.seed}").shuffle(asked)
+    context.left_out.take("the data say that it has no answer", list(file.unanswerable))
+    Random(f"mplus ruler questions {context.seed}").shuffle(asked)
     return file.passages, asked
 
 
@@ -87,19 +87,10 @@ def _script(
     passages: Sequence[Passage],
     asked: tuple[Passage, PassageQuestion] | None,
 ) -> EvalStream:
-    material = haystack.material
-    rng = Random(f"mplus ruler {family} {material.seed} {length} {number}")
+    context = haystack.context
+    rng = Random(f"mplus ruler {family} {context.seed} {length} {number}")
     made = FAMILIES[family](Kit(haystack=haystack, rng=rng, number=number, tokens=length, passages=passages, asked=asked))
     end = sum(len(unit.ids) for unit in made.units)
     name = f"{family} {short(length)} {number}"
-    question = Question(
-        id=name,
-        cluster=name,
-        text=material.task.message(made.question),
-        query=made.question,
-        answers=made.answers,
-        span=made.span,
-        answer_span=made.span,
-        row=f"{family} {short(length)}",
-    )
-    return material.script([made.units], [(end, ScheduledQuestion(question, end - question.end))])
+    question = context.question(name, made.question, made.answers, made.span, row=f"{family} {short(length)}")
+    return context.script([made.units], [(end, ScheduledQuestion(question, end - question.end))])

@@ -1,6 +1,6 @@
 """The families of RULER: how a text of a given length is made, and what is asked about it. Knows tokens, no files and no model.
 
-Written from the paper's description (arXiv 2404.06654, section 3 and appendix B): its parameters, our own wording.
+EncodedChunk from the paper's description (arXiv 2404.06654, section 3 and appendix B): its parameters, our own wording.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Kit:
-    """What a family makes a text of.
+    """Parts that a family makes a text of.
 
     Attributes:
         number: of the sample; kinds of one family take turns.
@@ -73,7 +73,7 @@ class Kit:
 
     def encode(self, text: str) -> list[int]:
         """Token ids."""
-        return self.haystack.material.encode(text)
+        return self.haystack.context.encode(text)
 
     def key(self, kind: str) -> str:
         """One that was not drawn before: "word" (adjective and noun), "number" of seven digits, or "uuid"."""
@@ -258,7 +258,7 @@ def qa(kit: Kit) -> Made:
     right, asked = kit.asked
     others = [one for one in kit.passages if one.text != right.text]
     kit.rng.shuffle(others)
-    units_of = kit.haystack.material.units
+    units_of = kit.haystack.context.units
     room = kit.tokens - sum(len(unit.ids) for unit in units_of(right.text))
     texts: list[list[Unit]] = []
     for other in others:

@@ -1,0 +1,352 @@
+"""The read: memory stands before the prompt as keys and values of every layer. Changes no memory.
+
+Legend: B prompts, T prompt tokens, P prefix slots, L layers, H kv heads, E head width, n short-term tokens, k long-term tokens.
+
+Row b of layer l is [unused | BOS_l | k long-term, oldest first | n short-term, oldest first | prompt]; positions count from BOS.
+With ``read_order="score"`` it is [unused | BOS_l | n short-term, oldest first | k found, best span last | prompt]; short-term tokens
+that were found stand among the found ones only. Where the best find is among the newest ``recent_tokens``, these stay whole and
+behind the other finds: [unused | BOS_l | older short-term | k found, best span last | newest short-term | prompt].
+
+A conversation's earlier turns stand, where all layers share what is found, between BOS and memory (decision 0025): they keep their slots
+in the prompt, but have the positions right behind BOS, and do not see memory. See ``mplus.attach.earlier_turns``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mplus.attach.cache import PrefixCache
+from mplus.attach.earlier_turns import EarlierTurns, can_hide
+from mplus.attach.hooks import Hooks
+from mplus.attach.parts import Attached
+from mplus.attach.prefix_buffers import Prefix, Standing, with_room
+from mplus.attach.query_pass import query_states
+from mplus.errors import InputError
+from mplus.memory.memory import Memory
+from mplus.memory.rows import EncodedChunk, Rows
+from mplus.memory.short_term import ShortTerm
+from mplus.retrieval.protocol import Retriever, planned_tokens
+from mplus.retrieval.result import RetrievalResult, Retrieved, fields_read, rows_of_all_layers
+from mplus.settings import Geometry
+from mplus.text.prompts import Prompts
+from mplus.text.search_query import Query
+
+
+class Reading:
+    """Everything a forward pass needs to read memory: prefix length, mask, cache, hooks.
+
+    Args:
+        memories: one per prompt (the same object may stand for several), or what a write pass produced, read alone.
+        ids_BT, text_BT: the prompts, left-padded, and False at padding.
+        room: tokens that will stand behind the prefix.
+        storing: False keeps nothing of what passes; see ``PrefixLayer``.
+        exact: score every long-term token, however many there are.
+        query: what searches; None: the prompts, all of them.
+
+    Raises:
+        InputError: each layer searches in the reading pass, but the query does not stand in the prompt.
+    """
+
+    def __init__(
+        self,
+        attached: Attached,
+        geometry: Geometry,
+        memories: list[Memory | EncodedChunk],
+        ids_BT: Tensor,
+        text_BT: Tensor,
+        *,
+        room: int,
+        storing: bool = True,
+        exact: bool = False,
+        query: Query | None = None,
+    ) -> None:
+        self.attached, self.geometry, self.memories = attached, geometry, memories
+        self.room, self.storing, self.exact = room, storing, exact
+        self.device = ids_BT.device
+        self.alone = any(isinstance(memory, EncodedChunk) for memory in memories)
+        self.sources = list({id(memory): memory for memory in memories}.values())
+        self.rows_of = [[row for row, memory in enumerate(memories) if memory is source] for source in self.sources]
+        self.found: list[list[RetrievalResult]] = [[] for _ in memories]
+        self.gathered: dict[int, Rows] = {}
+        self.shared = geometry.read.is_shared
+        query = query or Query.whole(Prompts(ids_BT, text_BT))
+        query = query.behind(ids_BT.shape[1])
+        self.searching = query.columns
+        self.whole = self.searching is not None and torch.equal(self.searching, text_BT)
+        if self.shared:
+            self._search_before(query.prompts.ids, query.prompts.mask)
+        elif self.searching is None and any(isinstance(source, Memory) and planned_tokens(source) for source in self.sources):
+            raise InputError(
+                "every layer of this model searches with tokens of the prompt, but the query does not stand in it; "
+                "give a part of the prompt, or leave the query out"
+            )
+        self.found_tokens = [self._found_tokens(row) for row in range(len(memories))]
+        self.left_short = [self._left_short(row) for row in range(len(memories))]
+        self.behind = [self._behind(row) for row in range(len(memories))]
+        self.lengths = [1 + found + self._short_tokens(row) for row, found in enumerate(self.found_tokens)]
+        self.prefix = max(self.lengths)
+        self.turns = EarlierTurns(attached.decoder, query.earlier, text_BT, self.lengths) if self._moves(query) else None
+        self.rotations: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self.slots: Prefix | None = None
+        self._cache = PrefixCache(attached.decoder.depth, self.prefix, room=room, storing=storing)
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter of this pass: `read`; a written chunk alone is read as a write would see it (published)."""
+        return self.attached.adapters.write if self.alone else self.attached.adapters.read
+
+    @property
+    def memory_adapter(self) -> str | None:
+        """The adapter that projects BOS, and memory that is kept as hidden states."""
+        return self.attached.adapters.named("write" if self.alone else self.geometry.read.memory_projection)
+
+    def mask(self) -> Tensor:
+        """[B, P] 1 at used prefix slots."""
+        lengths = torch.tensor(self.lengths, device=self.device)[:, None]
+        return (torch.arange(self.prefix, device=self.device)[None] >= self.prefix - lengths).long()
+
+    def cache(self) -> PrefixCache:
+        """The cache of this pass, which holds the prefix and the room behind it."""
+        return self._cache
+
+    def install(self, hooks: Hooks) -> None:
+        """Place what is known before the pass, and hook every layer."""
+        decoder = self.attached.decoder
+        with torch.no_grad():
+            self.slots = self._placed()
+        for layer in range(decoder.depth):
+            hooks.before_attention(decoder, layer, partial(self._fill, layer))
+        if self.turns is not None:
+            self.turns.install(hooks, self._cache)
+
+    def release(self) -> None:
+        """Leave the buffers to the next read of this memory; whoever holds this read's cache must not look at it any more."""
+        if self.slots is not None and self._may_keep:
+            self.attached.shelf.put(self._pool, self.attached.weights_version(), self.slots)
+        self.slots = None
+
+    def retrieved(self) -> list[Retrieved]:
+        """What each prompt drew, after the pass has run."""
+        return [Retrieved(found) for found in self.found]
+
+    def _moves(self, query: Query) -> bool:
+        """Tell whether earlier turns take positions before memory."""
+        return self.shared and not self.alone and bool(query.earlier.any()) and can_hide(self.attached.decoder)
+
+    # -- long-term -------------------------------------------------------------------------------------------------
+
+    def _retriever(self, memory: Memory) -> Retriever | None:
+        """What searches a memory: its own retriever, or that of the model."""
+        own: Retriever | None = memory.retriever
+        return own or self.attached.retriever
+
+    def _search_before(self, ids_BT: Tensor, text_BT: Tensor) -> None:
+        """Search once for all layers, before the pass."""
+        states: dict[int, Tensor] | None = None
+        for source, rows in zip(self.sources, self.rows_of, strict=True):
+            retriever = self._retriever(source) if isinstance(source, Memory) else None
+            if not isinstance(source, Memory) or retriever is None or not retriever.can_search(source):
+                continue
+            if states is None:
+                states = query_states(self.attached, retriever.layers, ids_BT, text_BT)
+            here = torch.tensor(rows, device=ids_BT.device)
+            own = {layer: part[here] for layer, part in states.items()}
+            for row, found in zip(rows, retriever.search(source, own, text_BT[here], exact=self.exact), strict=True):
+                self.found[row] = [found]
+                self.gathered[row] = rows_of_all_layers(source, found, self.device)
+
+    def _found_tokens(self, row: int) -> int:
+        memory = self.memories[row]
+        if not isinstance(memory, Memory):
+            return 0
+        if self.shared:
+            return sum(found.indices.shape[0] + found.short.shape[0] for found in self.found[row])
+        return planned_tokens(memory)
+
+    def _left_short(self, row: int) -> Tensor | None:
+        """Ranks of the short-term tokens that stay at their place in time; None: all of them."""
+        if not self.shared or not self.found[row] or not self.found[row][0].short.numel():
+            return None
+        memory = self.memories[row]
+        assert isinstance(memory, Memory)
+        stays = torch.ones(len(memory.short_term), dtype=torch.bool, device="cpu")
+        stays[self.found[row][0].short] = False
+        return stays.nonzero()[:, 0]
+
+    def _behind(self, row: int) -> int:
+        """Short-term tokens that stand behind what was retrieved."""
+        behind = self.found[row][0].behind if self.shared and self.found[row] else None
+        return self._short_tokens(row) if behind is None else behind
+
+    def _short_tokens(self, row: int) -> int:
+        left = self.left_short[row]
+        return _stm_tokens(self.memories[row]) if left is None else left.shape[0]
+
+    def _longterm(self, layer: int, normed: Tensor, repeat: int) -> dict[int, Rows]:
+        """Rows [k, ...] that one layer found per prompt."""
+        out: dict[int, Rows] = {}
+        for source, rows in zip(self.sources, self.rows_of, strict=True):
+            if not isinstance(source, Memory) or planned_tokens(source) == 0:
+                continue
+            here = torch.tensor(rows, device=normed.device)
+            assert self.searching is not None
+            grown = normed.shape[1] - self.searching.shape[1]  # without a cache each step brings the whole text again
+            text = functional.pad(
+                self.searching[here], (0, grown), value=self.whole
+            )  # new tokens search too in the published code
+            retriever = self._retriever(source)
+            assert retriever is not None
+            found_here = retriever.search(source, {layer: normed[here * repeat]}, text, exact=self.exact)
+            for row, found in zip(rows, found_here, strict=True):
+                self.found[row] = [*self.found[row][:layer], found]
+                out[row] = source.long_term.gather(layer, found.indices, fields_read(source.layout.format), self.device)
+        return out
+
+    # -- slots -----------------------------------------------------------------------------------------------------
+
+    def _rotation(self, row: int, target: slice) -> tuple[Tensor, Tensor]:
+        """cos, sin [n, E] of memory slots of a row; positions count from its BOS."""
+        bos = self.prefix - self.lengths[row] - self._before(row)
+        reach = (target.start - bos, target.stop - bos)
+        if reach not in self.rotations:
+            positions = torch.arange(*reach, device=self.device)[None]
+            cos, sin = self.attached.decoder.rotation(positions, self.attached.bos)
+            self.rotations[reach] = cos[0], sin[0]
+        return self.rotations[reach]
+
+    def _before(self, row: int) -> int:
+        """Tokens of earlier turns that stand between BOS and memory."""
+        return 0 if self.turns is None else self.turns.counts[row]
+
+    @property
+    def _pool(self) -> ShortTerm:
+        memory = self.memories[0]
+        assert isinstance(memory, Memory)
+        return memory.short_term
+
+    @property
+    def _may_keep(self) -> bool:
+        """One prompt on one memory: whose buffers a later read can use."""
+        return len(self.memories) == 1 and isinstance(self.memories[0], Memory)
+
+    def _placed(self) -> Prefix:
+        """Buffers with BOS, short-term memory and what was found for all layers at once in their slots."""
+        decoder = self.attached.decoder
+        slots = self._from_shelf() if self._may_keep else None
+        if slots is None:
+            slots = Prefix(decoder, len(self.memories), with_room(self.prefix + self.room))
+        if not slots.has_bos:
+            for layer, (keys, values) in enumerate(self.attached.bos_kv(self.memory_adapter, decoder.depth)):
+                for row, length in enumerate(self.lengths):
+                    at = self.prefix - length
+                    slots.keys[layer, row, :, at], slots.values[layer, row, :, at] = keys[0], values[0]
+        for row, length in enumerate(self.lengths):
+            slots.blank(row, self.prefix - length)
+        for source, rows in zip(self.sources, self.rows_of, strict=True):
+            self._place_source(slots, source, rows)
+        if self._may_keep:
+            slots.has_bos = True
+        return slots
+
+    def _from_shelf(self) -> Prefix | None:
+        version = self.attached.weights_version()
+        held = self.attached.shelf.take(self._pool, version, self.prefix + self.room)
+        return held if held is not None and held.keys.dtype == self.attached.decoder.dtype else None
+
+    def _place_source(self, slots: Prefix, source: Memory | EncodedChunk, rows: list[int]) -> None:
+        """Short-term tokens of one memory in all rows that read it, and what was found for all layers."""
+        placed: dict[str, int] = {}  # rows whose short-term tokens are all left stand alike where their slots are the same
+        for row in rows:
+            alike = repr((self._runs(row), self._before(row))) if self.left_short[row] is None else f"row {row}"
+            if alike in placed:
+                for _, target in self._runs(row):
+                    slots.copy_row(placed[alike], row, target)
+            else:
+                placed[alike] = row
+                self._place_short(slots, source, row)
+        for row in rows:
+            if row in self.gathered:
+                self._place(slots, slice(None), row, self._found_slots(row), self.gathered[row])
+
+    def _place_short(self, slots: Prefix, source: Memory | EncodedChunk, row: int) -> None:
+        standing = self._standing(row)
+        if standing is not None and slots.standing == standing:
+            return  # they stand there since the last read
+        slots.standing = standing
+        left = self.left_short[row]
+        short = _stm_rows(source, left)
+        for taken, target in self._runs(row):
+            part = {name: value[:, taken] for name, value in short.items()}
+            self._place(slots, slice(None), row, target, part)
+
+    def _standing(self, row: int) -> Standing | None:
+        """How short-term tokens stand in this row if a later read may find them useful: all of them, in one run."""
+        memory, runs = self.memories[row], self._runs(row)
+        if not self._may_keep or self.left_short[row] is not None or len(runs) != 1 or not isinstance(memory, Memory):
+            return None
+        first = runs[0][1].start
+        return Standing(memory.short_term.version, first, first + self._before(row), memory.format)
+
+    def _runs(self, row: int) -> list[tuple[slice, slice]]:
+        """Short-term tokens of a row, in runs: which of those that are left, and the slots where they stand."""
+        total, behind = self._short_tokens(row), min(self.behind[row], self._short_tokens(row))
+        older = total - behind
+        first = self.prefix - self.lengths[row] + 1
+        runs = [(slice(0, older), slice(first, first + older)), (slice(older, total), slice(self.prefix - behind, self.prefix))]
+        return [run for run in runs if run[0].stop > run[0].start]
+
+    def _found_slots(self, row: int) -> slice:
+        last = self.prefix - self.behind[row]
+        return slice(last - self.found_tokens[row], last)
+
+    def _place(self, slots: Prefix, layers: slice, row: int, target: slice, rows: Rows) -> None:
+        """Put rows [l, n, ...] of some layers into the slots of a row."""
+        if target.stop == target.start:
+            return
+        rotation = self._rotation(row, target)
+        if "keys" in rows:
+            slots.place(layers, row, target, rows["keys"], rows["values"], rotation)
+            return
+        numbers = range(*layers.indices(self.attached.decoder.depth))
+        with self.attached.adapters.on(self.memory_adapter):
+            for layer, hidden in zip(numbers, rows["hidden"], strict=True):
+                keys, values = self.attached.decoder.project(layer, hidden)
+                slots.place(slice(layer, layer + 1), row, target, keys[None], values[None], rotation)
+
+    def _fill(self, layer: int, normed: Tensor) -> None:
+        slot, slots = self._cache.at(layer), self.slots
+        if slot.filled and slot.storing:
+            return
+        assert slots is not None
+        repeat = normed.shape[0] // len(self.memories)  # beams and several samples of one prompt
+        if not self.shared:
+            with torch.no_grad():
+                for row, rows in self._longterm(layer, normed, repeat).items():
+                    one = {name: value[None] for name, value in rows.items()}
+                    self._place(slots, slice(layer, layer + 1), row, self._found_slots(row), one)
+        keys, values = slots.keys[layer], slots.values[layer]
+        if repeat > 1:
+            keys, values = keys.repeat_interleave(repeat, 0), values.repeat_interleave(repeat, 0)
+        slot.adopt(keys, values)
+
+
+def _stm_tokens(memory: Memory | EncodedChunk) -> int:
+    return memory.tokens if isinstance(memory, EncodedChunk) else len(memory.short_term)
+
+
+def _stm_rows(memory: Memory | EncodedChunk, left: Tensor | None) -> Rows:
+    """Short-term rows [L, n, ...], oldest first; a chunk read alone gives its hidden states where it has them.
+
+    Args:
+        left: ranks, if not all of them.
+    """
+    if isinstance(memory, EncodedChunk):
+        if memory.hidden is not None:
+            return {"hidden": memory.hidden}
+        return {name: memory.rows[name] for name in ("keys", "values")}
+    order = memory.short_term.order if left is None else memory.short_term.order[:, left]
+    return memory.short_term.at_slots(order, fields_read(memory.layout.format))

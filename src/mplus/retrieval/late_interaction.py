@@ -1,0 +1,175 @@
+"""Retrieval for all layers at once by late interaction (maxsim) over blocks of neighbouring tokens (ours). Changes no memory.
+
+Legend: B prompts, T prompt tokens, M long-term tokens, D width, R key width, V layers that make keys, F = V * R, m blocks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mplus.index.pca_sketch import PcaSketch
+from mplus.memory.memory import Memory
+from mplus.retrieval import block_scores
+from mplus.retrieval.blocks import BlockTable, recency_tail
+from mplus.retrieval.projectors import PLAIN, perceptron
+from mplus.retrieval.protocol import planned_tokens
+from mplus.retrieval.read_plan import LayoutRule, plan_read
+from mplus.retrieval.result import RetrievalResult
+
+log = logging.getLogger(__name__)
+
+
+class LateInteractionRetriever(nn.Module):
+    """A few layers score blocks of neighbouring tokens together.
+
+    Each prompt token takes its best match inside a window of neighbouring blocks; a window's score is their weighted sum. With
+    ``key_width=None`` nothing is trained: a key is the hidden state minus the layer's mean, at unit length, and all prompt
+    tokens count the same (measured floor, RECIPE section 4). Else each layer has the paper's two projectors, their products are
+    summed, and a small head weighs the prompt's tokens.
+
+    Args:
+        layers: those that make keys, ascending.
+        width: D.
+        key_width: R per layer, or None.
+        window: neighbouring blocks that are scored together, since a sentence seldom ends where a block does (one block: the best
+            place right for 0.68 of the questions, two: 0.81, same weights; experiments/LOG.md, ``experiments/finding.py``).
+    """
+
+    in_each_layer = False
+
+    def __init__(self, layers: tuple[int, ...], width: int, key_width: int | None = None, window: int = 1) -> None:
+        super().__init__()
+        self.window = window
+        self.layers = tuple(layers)
+        self.width = width
+        self.key_width = key_width
+        if key_width is None:
+            self.register_buffer("mean", torch.zeros(len(layers), width, **PLAIN))
+        else:
+            self.query_proj = nn.ModuleList(perceptron(width, key_width) for _ in layers)
+            self.key_proj = nn.ModuleList(perceptron(width, key_width) for _ in layers)
+            self.weigh = nn.Linear(width, 1, **PLAIN)
+            nn.init.zeros_(self.weigh.weight)
+            nn.init.zeros_(self.weigh.bias)
+            self.scale = nn.Parameter(torch.zeros(len(layers), **PLAIN))
+
+    @property
+    def search_width(self) -> int:
+        """F, numbers in one token's search key."""
+        return len(self.layers) * (self.key_width or self.width)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """See ``Retriever``."""
+        return {"kind": "vote", "voting": list(self.layers), "key_width": self.key_width, "window": self.window}
+
+    # -- arithmetic ------------------------------------------------------------------------------------------------
+
+    def keys(self, features: list[Tensor]) -> Tensor:
+        """Search keys [..., F] from the layers' normalised hidden states, V tensors [..., D]."""
+        if self.key_width is None:
+            return torch.cat([self._centred(place, part) for place, part in enumerate(features)], -1)
+        return torch.cat([project(part) for project, part in zip(self.key_proj, features, strict=True)], -1)
+
+    def search_keys(self, normed: Mapping[int, Tensor]) -> Tensor:
+        """See ``Retriever``: [B, 1, n, F]."""
+        return self.keys([normed[layer] for layer in self.layers])[:, None]
+
+    def queries(self, features: list[Tensor], text_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Query vectors [B, T, F] and token weights [B, T] that sum to 1 over the prompt's own tokens."""
+        if self.key_width is None:
+            query = torch.cat([self._centred(place, part) for place, part in enumerate(features)], -1)
+            logits = torch.zeros(text_BT.shape, dtype=torch.float32, device=query.device)
+        else:
+            gain = (self.scale.exp() / (self.key_width * len(self.layers)) ** 0.5).to(features[0])
+            parts = [
+                gain[place] * project(part) for place, (project, part) in enumerate(zip(self.query_proj, features, strict=True))
+            ]
+            query = torch.cat(parts, -1)
+            logits = self.weigh(features[len(features) // 2]).squeeze(-1).float()
+        weight = logits.masked_fill(~text_BT, float("-inf")).softmax(-1)
+        return query, weight
+
+    def maxsim(self, query_BTF: Tensor, keys_MF: Tensor, block: int) -> Tensor:
+        """Each prompt token's best match inside every block of `block` neighbours, [B, T, m]; the last block may be short."""
+        prompts, tokens, _ = query_BTF.shape
+        match = query_BTF.reshape(prompts * tokens, -1) @ keys_MF.to(query_BTF).T
+        missing = -keys_MF.shape[0] % block
+        if missing:
+            match = functional.pad(match, (0, missing), value=float("-inf"))
+        return match.view(prompts, tokens, -1, block).amax(-1)
+
+    def block_scores(
+        self, query_BTF: Tensor, weight_BT: Tensor, keys_MF: Tensor, block: int, is_contiguous_m: Tensor | None = None
+    ) -> Tensor:
+        """Scores [B, m] of the windows that begin at each block of keys [M, F]; see ``maxsim`` and ``window_scores``."""
+        return self.window_scores(self.maxsim(query_BTF, keys_MF, block), weight_BT, is_contiguous_m)
+
+    def window_scores(self, match_BTm: Tensor, weight_BT: Tensor, is_contiguous_m: Tensor | None = None) -> Tensor:
+        """Score of the window that begins at each block, float32 [B, m]: sum_t w_t max_j q_t . k_j over the window's tokens.
+
+        Args:
+            match_BTm: from ``maxsim``, blocks in the order of the text.
+            weight_BT: from ``queries``.
+            is_contiguous_m: False where the next block is not the text's next one; None: all of them are.
+        """
+        best = match_BTm
+        for step in range(1, self.window):
+            shifted = match_BTm[..., step:]
+            if is_contiguous_m is not None:
+                broken = ~torch.stack([is_contiguous_m[start : start + shifted.shape[-1]] for start in range(step)]).all(0)
+                shifted = shifted.masked_fill(broken.to(shifted.device), float("-inf"))
+            best = torch.maximum(best, functional.pad(shifted, (0, step), value=float("-inf")))
+        return torch.einsum("btm,bt->bm", best.float(), weight_BT.float())
+
+    def _centred(self, place: int, part: Tensor) -> Tensor:
+        mean = self.get_buffer("mean")[place]
+        return functional.normalize(part.float() - mean.float(), dim=-1).to(part.dtype)
+
+    # -- search ----------------------------------------------------------------------------------------------------
+
+    def can_search(self, memory: Memory) -> bool:
+        """See ``Retriever``."""
+        if memory.geometry.read.best_last is not None:
+            return memory.geometry.sizes.reads_ltm and len(memory.short_term) > 0
+        return planned_tokens(memory) > 0
+
+    def rule(self, memory: Memory) -> LayoutRule:
+        """Budget and layout of a read of this memory, in blocks."""
+        geometry, block = memory.geometry, memory.geometry.read.block_tokens
+        return LayoutRule(
+            budget=geometry.sizes.ltm_read_tokens // block,
+            neighbours=geometry.read.neighbour_blocks,
+            window=self.window,
+            best_last=geometry.read.best_last is not None,
+            recency_tail=-(-recency_tail(memory.short_term.births[0], memory.now, geometry) // block),
+            min_confidence=geometry.read.min_confidence,
+        )
+
+    def search(
+        self, memory: Memory, normed: Mapping[int, Tensor], text_BT: Tensor, *, exact: bool = False
+    ) -> list[RetrievalResult]:
+        """Blocks of neighbouring tokens for each prompt, the same in all layers; see ``Retriever``.
+
+        With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half has
+        been dropped is judged and read as a whole; ``plan_read`` says what stays in its place.
+        """
+        rule = self.rule(memory)
+        table = BlockTable.of(memory, with_short_term=rule.best_last)
+        if not rule.best_last and table.long <= rule.budget:
+            plan = plan_read(torch.zeros(table.long, device="cpu"), table.positions, table.is_short_term, rule)
+            return [table.result(plan, memory, None)] * text_BT.shape[0]
+        features = [normed[layer] for layer in self.layers]
+        index = None if exact or memory.geometry.read.search == "exact" else memory.long_term.index_of(0)
+        if isinstance(index, PcaSketch):
+            scores = block_scores.of_candidates(self, memory, table, index, features, text_BT)
+        else:
+            scores = block_scores.of_all(self, memory, table, features, text_BT)
+        log.debug("%d of %d blocks for %d prompts", min(rule.budget, len(table.positions)), len(table.positions), len(scores))
+        return [table.result(plan_read(row, table.positions, table.is_short_term, rule), memory, row) for row in scores]

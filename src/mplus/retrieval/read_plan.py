@@ -1,0 +1,157 @@
+"""Layout of a read: which blocks stand before, among and behind the retrieved ones. Knows block numbers, no memory and no model.
+
+Legend: m blocks in the order of the text, k chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutRule:
+    """Budget and layout of a read, in blocks.
+
+    Attributes:
+        budget: blocks retrieved at most.
+        neighbours: blocks taken along on each side of a window.
+        window: neighbouring blocks that are scored together.
+        best_last: short-term blocks are retrieved too, and what is retrieved stands span by span, the best span last; False (paper):
+            long-term blocks only, oldest first, all short-term ones behind them.
+        recency_tail: with `best_last`, newest short-term blocks that stay whole beside the prompt where the best window begins among
+            them.
+        min_confidence: with `best_last`, all short-term blocks stay beside the prompt where no window scores so much; None: never.
+    """
+
+    budget: int
+    neighbours: int = 0
+    window: int = 1
+    best_last: bool = False
+    recency_tail: int = 0
+    min_confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """Blocks of a read in the order in which they stand before the prompt, as indices into the blocks in the order of the text.
+
+    Attributes:
+        before: short-term blocks at their place in time, before what was retrieved.
+        retrieved: in reading order.
+        recent: short-term blocks between what was retrieved and the prompt.
+    """
+
+    before: Tensor
+    retrieved: Tensor
+    recent: Tensor
+
+
+def plan_read(
+    scores: Tensor, positions: Tensor, is_short_term: Tensor, rule: LayoutRule, *, confident: bool | None = None
+) -> ReadPlan:
+    """Choose blocks by the scores of the windows that begin at them, and lay them out.
+
+    Args:
+        scores: [m] of the window that begins at each block.
+        positions: [m] ascending block positions in the text (neighbours differ by 1).
+        is_short_term: [m] False where a block is in long-term memory.
+        confident: whether the search is sure of its best; None: as `rule` says of these scores.
+    """
+    short = is_short_term.nonzero()[:, 0]
+    recent = short[short.shape[0] - _recent_blocks(scores, short, rule, confident) :]
+    searched = torch.ones_like(is_short_term)
+    searched[recent] = False
+    numbers = searched.nonzero()[:, 0]
+    own_scores, own_positions = scores[numbers], positions[numbers]
+    chosen = choose_blocks(own_scores, own_positions, rule.budget, rule.neighbours, rule.window)
+    if rule.best_last:
+        chosen = best_span_last(chosen, own_scores, own_positions)
+    retrieved = numbers[chosen]
+    left = is_short_term & searched
+    left[retrieved] = False
+    return ReadPlan(left.nonzero()[:, 0], retrieved, recent)
+
+
+def is_confident(scores: Tensor, rule: LayoutRule) -> bool:
+    """Whether the best of the scores [m] reaches what the rule asks for."""
+    return rule.min_confidence is None or not scores.numel() or bool(scores.amax() >= rule.min_confidence)
+
+
+def _recent_blocks(scores: Tensor, short: Tensor, rule: LayoutRule, confident: bool | None) -> int:
+    """How many of the newest of the short-term blocks [s] stay beside the prompt."""
+    if not rule.best_last or not (is_confident(scores, rule) if confident is None else confident):
+        return short.shape[0]
+    if not rule.recency_tail or not short.shape[0]:
+        return 0
+    newest = short[-rule.recency_tail :]
+    return newest.shape[0] if bool((newest == best_places(scores, 1)).any()) else 0
+
+
+def best_places(scores: Tensor, count: int) -> Tensor:
+    """[<=count] places of the highest scores [m], highest first; of equal scores the earlier place first.
+
+    ``topk`` leaves open which of equal scores it gives, so what a prompt reads would depend on what it is computed together with.
+    """
+    count = min(count, scores.shape[0])
+    if count < 1:
+        return torch.empty(0, dtype=torch.int64, device=scores.device)
+    scores = scores.nan_to_num(nan=float("-inf"), posinf=float("inf"), neginf=float("-inf"))
+    least = scores.topk(count).values[-1]
+    above = (scores > least).nonzero()[:, 0]
+    chosen = torch.cat([above, (scores == least).nonzero()[: count - above.shape[0], 0]])
+    return chosen[scores[chosen].argsort(descending=True, stable=True)]
+
+
+def choose_blocks(scores: Tensor, positions: Tensor, budget: int, neighbours: int, window: int = 1) -> Tensor:
+    """The best windows and their neighbours in the text, until `budget` blocks are chosen.
+
+    Args:
+        scores: [m] score of the window that begins at each block.
+        positions: [m] ascending block positions in the text (neighbours differ by 1).
+        budget: blocks to read at most.
+        neighbours: blocks taken along on each side.
+        window: blocks of one window.
+
+    Returns:
+        [<=budget] indices into the blocks, oldest first.
+    """
+    total = scores.shape[0]
+    if total <= budget:
+        return torch.arange(total, device="cpu")
+    ranked = positions[best_places(scores, budget).cpu()]  # each hit brings at least itself
+    wanted = (ranked[:, None] + _outwards(neighbours, window)).flatten()
+    place = torch.searchsorted(positions, wanted).clamp(max=total - 1)
+    held = place[positions[place] == wanted]
+    chosen: dict[int, None] = {}
+    for block in held.tolist():
+        chosen.setdefault(block)
+        if len(chosen) == budget:
+            break
+    return torch.tensor(sorted(chosen), dtype=torch.int64, device="cpu")
+
+
+def _outwards(neighbours: int, window: int) -> Tensor:
+    """[window + 2 neighbours] steps from a window's first block: the window first, then outwards."""
+    reach = torch.arange(-neighbours, window + neighbours, device="cpu")
+    return reach[torch.maximum(-reach, reach - window + 1).clamp(min=0).argsort(stable=True)]
+
+
+def best_span_last(chosen: Tensor, scores: Tensor, positions: Tensor) -> Tensor:
+    """Chosen blocks in spans of neighbours, the span with the best block last; in a span the order of the text.
+
+    Args:
+        chosen: [k] ascending indices into the blocks.
+        scores, positions: [m] as for ``choose_blocks``.
+    """
+    if not chosen.numel():
+        return chosen
+    breaks = positions[chosen].diff() != 1
+    span = torch.cat([breaks.new_zeros(1), breaks]).cumsum(0)
+    own = scores[chosen].float().cpu()
+    best = own.new_full((int(span[-1]) + 1,), float("-inf")).scatter_reduce(0, span, own, "amax")
+    order = best.argsort(stable=True)
+    rank = torch.empty_like(order).scatter_(0, order, torch.arange(order.shape[0], device="cpu"))
+    return chosen[rank[span].argsort(stable=True)]

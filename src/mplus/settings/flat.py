@@ -1,0 +1,157 @@
+"""The flat form of settings: one name each, the paper's letters for four. Keyword arguments, recipes and stored files use it (format 1).
+
+Knows which group owns each name, and which names are retired. Contradictions that the groups cannot express are refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypedDict
+
+from mplus.errors import GeometryError
+from mplus.runtime.suggest import did_you_mean
+from mplus.settings.storage import RowType, SearchType
+from mplus.settings.write_rule import Policy
+
+SYMBOLS: Final = {"K": "new_tokens", "N": "stm_tokens", "K0": "ltm_read_tokens", "M": "ltm_capacity"}
+"""The paper's letters, and the settings they stand for."""
+
+PATHS: Final[dict[str, tuple[str, ...]]] = {
+    "new_tokens": ("sizes", "new_tokens"),
+    "stm_tokens": ("sizes", "stm_tokens"),
+    "ltm_read_tokens": ("sizes", "ltm_read_tokens"),
+    "ltm_capacity": ("sizes", "ltm_capacity"),
+    "ltm_dtype": ("storage", "ltm_dtype"),
+    "ltm_search_dtype": ("storage", "ltm_search_dtype"),
+    "ltm": ("sizes", "ltm"),
+    "chunk_tokens": ("sizes", "chunk_tokens"),
+    "min_write_tokens": ("sizes", "min_write_tokens"),
+    "write_tap": ("write", "tap"),
+    "memory_projection": ("read", "memory_projection"),
+    "drop": ("write", "drop"),
+    "retrieval": ("read", "retrieval", "kind"),
+    "block_tokens": ("read", "block_tokens"),
+    "drop_tokens": ("write", "drop_tokens"),
+    "read_order": ("read", "retrieval", "best_last"),
+    "recent_tokens": ("read", "retrieval", "best_last", "recency_tail"),
+    "certain_score": ("read", "retrieval", "best_last", "min_confidence"),
+    "neighbour_blocks": ("read", "retrieval", "neighbour_blocks"),
+    "search": ("read", "search"),
+    "eviction": ("quirks", "eviction"),
+    "merge_every_writes": ("quirks", "merge_every_writes"),
+    "initial_recall_frequency": ("quirks", "initial_recall_frequency"),
+    "recall_decay": ("quirks", "recall_decay"),
+    "stm_ages": ("quirks", "stm_ages"),
+    "small_ltm": ("quirks", "small_ltm"),
+    "inv_freq_dtype": ("quirks", "inv_freq_dtype"),
+}
+"""Flat name to where the groups keep it."""
+
+RETIRED: Final = {"second_look": 0, "look_weight": 4.0, "choice": "best", "exact_below": 65_536, "candidates": 0}
+"""Settings of earlier versions with the one value that stored geometries and recipes may still give them."""
+
+OF_PER_LAYER: Final = {"neighbour_blocks": 1, "read_order": "age", "recent_tokens": 0, "certain_score": None}
+"""Flat names that mean nothing where each layer retrieves for itself, with what the flat form then says."""
+
+
+class ContradictionError(GeometryError):
+    """Settings that are right alone and cannot stand together."""
+
+
+class GeometrySettings(TypedDict, total=False):
+    """The flat form, for signatures that take some of it."""
+
+    K: int
+    N: int
+    K0: int
+    M: int
+    new_tokens: int
+    stm_tokens: int
+    ltm_read_tokens: int
+    ltm_capacity: int
+    ltm_dtype: RowType
+    ltm_search_dtype: SearchType
+    ltm: bool
+    chunk_tokens: int
+    min_write_tokens: int
+    write_tap: Literal["input", "output"]
+    memory_projection: Literal["read", "write"]
+    drop: Policy
+    retrieval: Policy
+    block_tokens: int
+    drop_tokens: int
+    read_order: Literal["age", "score"]
+    recent_tokens: int
+    certain_score: float | None
+    neighbour_blocks: int
+    search: Literal["auto", "exact"]
+    eviction: Literal["oldest", "countdown"]
+    merge_every_writes: int
+    initial_recall_frequency: float
+    recall_decay: float
+    stm_ages: Literal["since_written", "frozen"]
+    small_ltm: Literal["fewer", "repeat"]
+    inv_freq_dtype: Literal["float32", "bfloat16"]
+
+
+def spell_out(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat settings with the paper's letters spelt out and retired names left out.
+
+    Raises:
+        GeometryError: a name is unknown (the nearest is named) or retired, or a setting is given by its letter and its name.
+    """
+    named: dict[str, Any] = {}
+    for key, value in fields.items():
+        name = SYMBOLS.get(key, key)
+        if name in RETIRED:
+            if value != RETIRED[name]:
+                raise GeometryError(
+                    f"geometry: {name} is no setting any more, its value is always {RETIRED[name]!r}, got {value!r:.60}"
+                )
+            continue
+        if name not in PATHS:
+            known = sorted([*PATHS, *SYMBOLS])
+            raise GeometryError(
+                f"geometry: unknown key {key!r:.100}; {did_you_mean(str(key), known, otherwise='known are ' + ', '.join(known))}"
+            )
+        if name in named:
+            raise GeometryError(f"geometry: {name} is given twice, by its name and by its letter; give it once")
+        named[name] = value
+    return named
+
+
+def grouped(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings, as the groups take them, of flat ones that were spelt out.
+
+    Raises:
+        ContradictionError: settings of one way to retrieve are given for the other.
+    """
+    for name, known in (("retrieval", ("per_layer", "shared")), ("read_order", ("age", "score"))):
+        if name in fields and fields[name] not in known:
+            raise GeometryError(f"geometry: {name}: Input should be '{known[0]}' or '{known[1]}', got {fields[name]!r:.60}")
+    fields = {name: value for name, value in fields.items() if not (name in OF_PER_LAYER and value == OF_PER_LAYER[name])}
+    per_layer, by_score = fields.get("retrieval") == "per_layer", fields.get("read_order") == "score"
+    if per_layer and by_score:
+        raise ContradictionError("geometry: read_order='score' orders whole spans, so retrieval must be 'shared'")
+    for name, why in (
+        ("recent_tokens", "recent_tokens stand behind what is found by score"),
+        ("certain_score", "certain_score says when short-term tokens stay in their order"),
+    ):
+        if name in fields and not by_score:
+            raise ContradictionError(f"geometry: {why}, so read_order must be 'score'")
+    nested: dict[str, Any] = {}
+    for name, value in fields.items():
+        if per_layer and name == "neighbour_blocks":
+            continue  # every token is retrieved alone there
+        *groups, last = PATHS[name]
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {"kind": fields.get("retrieval", "shared")} if group == "retrieval" else {})
+        place.setdefault(last, {} if name == "read_order" else value)
+    return nested
+
+
+def flat_name(location: tuple[int | str, ...]) -> str:
+    """The flat name of where a value was found wrong in nested settings."""
+    last = str(location[-1]) if location else ""
+    return next((name for name, path in PATHS.items() if path[-1] == last), last)
