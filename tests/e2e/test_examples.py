@@ -20,6 +20,7 @@ EXPECTED = {
     "remember_documents": ("Oliver Quade", "5527"),
     "chat": ("glass blower", "yellow"),
     "several_users": ("anna: 318", "boris: 77", "boris: Tobias Renn", "still holds"),
+    "evaluate": ("| distance | M+ | MemoryLLM |", "answers in all"),
     "train": ("nats a letter", "no memory"),
 }
 

@@ -23,11 +23,10 @@ STATUS = re.compile(r"Status: (accepted|superseded (?:in part )?by \[(\d{4})\]|r
 FOLDERS = ("src/", "tests/", "docs/", "benchmarks/", "experiments/", "recipes/", "examples/", ".github/", ".ci/")
 FOREIGN = {"mplus.json", "models/base.py"}
 """A file of a delta, and one of the published repository."""
-AHEAD = ("extending.md", "0029-one-place-for-each-idea.md", "performance.md")
 PAGES_OF_NOW = [
     page
     for page in PAGES
-    if page.name not in AHEAD and (page not in DECISIONS or "Status: accepted" in page.read_text(encoding="utf-8"))
+    if page not in DECISIONS or "Status: accepted" in page.read_text(encoding="utf-8")
 ]
 """Notes on what was superseded or rejected keep the names of their time."""
 
