@@ -34,7 +34,7 @@ class Shape:
     @classmethod
     def of(cls, model: MPlusModel) -> Shape:
         """The shape of an opened model; a retriever shared by all layers is not in the formulas (key width 0)."""
-        decoder, retriever = model.attached.decoder, model.attached.retriever
+        decoder, retriever = model.parts.decoder, model.parts.retriever
         config: Any = decoder.config
         configs = model.checkpoint.adapter_configs
         return cls(

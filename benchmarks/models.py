@@ -131,19 +131,19 @@ def _random_decoder(size: Size, dtype: torch.dtype, device: torch.device, layers
 def _randomise(model: MPlusModel) -> None:
     """Adapters and position vector away from zero, so that what they do is computed as with trained ones."""
     generator = torch.Generator().manual_seed(1)
-    decoder = model.attached.decoder
+    decoder = model.parts.decoder
     with torch.no_grad():
         for name, value in decoder.model.named_parameters():
             if ".lora_B." in name:
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.02)
     if model.geometry.write.tap == "output":
         position = torch.randn(decoder.width, generator=generator) * 0.02
-        model.attached.position = position.to(device=decoder.device, dtype=decoder.dtype)
+        model.parts.position = position.to(device=decoder.device, dtype=decoder.dtype)
 
 
 def plain_twin(model: MPlusModel) -> PreTrainedModel:
     """The bare decoder on the same weight tensors, without the wrappers of adapters: what plain decoding is measured on."""
-    decoder = model.attached.decoder
+    decoder = model.parts.decoder
     weights = {
         name.replace(".base_layer.", "."): value for name, value in decoder.model.state_dict().items() if ".lora_" not in name
     }

@@ -58,14 +58,14 @@ def one_table(keys: Iterator[Tensor], *args: Any, **kwargs: Any) -> Iterator[Ten
 @contextmanager
 def without_kept_prefix(model: MPlusModel) -> Iterator[None]:
     """Each read projects, rotates and places all of short-term memory."""
-    with patch.object(model.attached, "shelf", EmptyShelf()):
+    with patch.object(model.parts, "shelf", EmptyShelf()):
         yield
 
 
 @contextmanager
 def in_two_passes(model: MPlusModel) -> Iterator[None]:
     """LoRA as PEFT computes it: the low-rank part is a tensor of its own, then scaled, then added."""
-    layers: list[Any] = [module for module in model.attached.decoder.model.modules() if type(module) is FusedLinear]
+    layers: list[Any] = [module for module in model.parts.decoder.model.modules() if type(module) is FusedLinear]
     for layer in layers:
         layer.__class__ = Linear
     try:

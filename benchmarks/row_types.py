@@ -145,14 +145,14 @@ class Searched:
     @classmethod
     def written(cls, model: MPlusModel, memory: Memory, prompts: list[list[int]]) -> Searched:
         """Long-term keys of a memory, and pieces of its text as prompts."""
-        retriever = model.attached.retriever
+        retriever = model.parts.retriever
         assert isinstance(retriever, LateInteractionRetriever)
         queries = []
         with torch.no_grad():
             for prompt in prompts:
                 ids = torch.tensor([prompt])
                 text = torch.ones_like(ids, dtype=torch.bool)
-                queries.append(retriever.queries(prompt_features(model.attached, ids, text), text))
+                queries.append(retriever.queries(prompt_features(model.parts, ids, text), text))
         order = memory.long_term.column(0, "birth").argsort()
         return cls([memory.long_term.column(0, "search")[order]], queries, [None] * len(queries))
 
@@ -165,7 +165,7 @@ class Searched:
 
 def chosen_blocks(model: MPlusModel, searched: Searched, rounding: Rounding) -> list[set[int]]:
     """Blocks that each query reads, as a read chooses them."""
-    retriever, geometry = model.attached.retriever, model.geometry
+    retriever, geometry = model.parts.retriever, model.geometry
     assert isinstance(retriever, LateInteractionRetriever)
     block, matches = geometry.read.block_tokens, [list[Tensor]() for _ in searched.queries]
     with torch.no_grad():
@@ -184,7 +184,7 @@ def chosen_blocks(model: MPlusModel, searched: Searched, rounding: Rounding) -> 
 
 def search_changes(model: MPlusModel, searched: Searched) -> list[dict[str, Any]]:
     """Share of the blocks chosen by the keys as they are that rounded keys choose too, and of the facts read whole."""
-    retriever, block = model.attached.retriever, model.geometry.read.block_tokens
+    retriever, block = model.parts.retriever, model.geometry.read.block_tokens
     assert isinstance(retriever, LateInteractionRetriever)
     votes = len(retriever.layers)
 
@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     model = MPlusModel.from_pretrained(options.model)
-    if not isinstance(model.attached.retriever, LateInteractionRetriever):
+    if not isinstance(model.parts.retriever, LateInteractionRetriever):
         parser.error(f"--model {options.model}: its layers do not vote; this command measures shared retrieval")
     memory = filled(model, options.tokens)
     if len(memory.long_term) <= model.geometry.sizes.ltm_read_tokens:
@@ -269,7 +269,7 @@ def main() -> None:
     found = {
         "schema": 1,
         "model": options.model,
-        "dtype": str(model.attached.decoder.dtype).removeprefix("torch."),
+        "dtype": str(model.parts.decoder.dtype).removeprefix("torch."),
         "geometry": model.geometry.flat(),
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,

@@ -66,7 +66,7 @@ def decode(fixture: Fixture) -> dict[str, Any]:
     tokens, count = fixture.plan.working_ltm, fixture.plan.new_tokens
     both, geometry = fixture.pair(tokens), fixture.model.geometry
     prefix = 1 + geometry.sizes.stm_tokens + min(tokens, geometry.sizes.ltm_read_tokens)
-    prefix = min(prefix, fixture.model.attached.decoder.positions - fixture.plan.query_tokens - count - 1)
+    prefix = min(prefix, fixture.model.parts.decoder.positions - fixture.plan.query_tokens - count - 1)
     context = FullContext(fixture.plain, fixture.text(prefix))
     fixture.tell(f"decoding {count} tokens behind {prefix:,}")
     sides = {
@@ -128,7 +128,7 @@ def contexts(fixture: Fixture) -> dict[str, Any]:
 
 def _no_context(fixture: Fixture, tokens: int, expected_s: float) -> str | None:
     """Why a text is not measured in full context; None where it is."""
-    positions, budget_s = fixture.model.attached.decoder.positions, fixture.plan.context_budget_s
+    positions, budget_s = fixture.model.parts.decoder.positions, fixture.plan.context_budget_s
     if tokens + fixture.plan.query_tokens + 1 > positions:
         return f"the model has {positions:,} positions"
     if expected_s > budget_s:

@@ -57,7 +57,7 @@ def step_bytes(kind: str, chunk: int, chunks: int, *, checkpointing: bool = Fals
         LlamaForCausalLM(config), geometry=geometry, attn_implementation="sdpa", read_lora=lora, write_lora=lora, key_width=16
     )
     if checkpointing:
-        decoder: Any = model.attached.decoder.model
+        decoder: Any = model.parts.decoder.model
         decoder.activation_checkpointing_enable()
     fields = {"subtasks": {kind: 1.0}, "batch": 2, "read_tokens": chunk, "longest_chunks": chunks, "bank_chunks": 16, "wrong": 4}
     task = LanguageTask(model, Settings(**fields), 0, corpus=Noise((chunks + 1) * chunk)).train()

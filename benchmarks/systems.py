@@ -63,7 +63,7 @@ class WithMemory:
 
     def decode(self, query: Tensor, new_tokens: int) -> float:
         """Seconds for `new_tokens` tokens after the first."""
-        options = greedy(self.model.attached.decoder.config, new_tokens)
+        options = greedy(self.model.parts.decoder.config, new_tokens)
         with PublishedProcedure(self.model, self.differences):
             return decoding_s(lambda clock: self.model.generate(query[None], self.memory, streamer=clock, **options))
 

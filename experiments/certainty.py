@@ -26,11 +26,11 @@ SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)
 
 def best(model: MPlusModel, memory: Memory, ids: list[int]) -> float:
     """The score of the best window."""
-    assert isinstance(model.attached.retriever, LateInteractionRetriever)
+    assert isinstance(model.parts.retriever, LateInteractionRetriever)
     prompts = Prompts.from_rows([ids], 2, model.device)
-    features = prompt_features(model.attached, prompts.ids, prompts.mask)
+    features = prompt_features(model.parts, prompts.ids, prompts.mask)
     places = BlockTable.of(memory, with_short_term=True)
-    return float(of_all(model.attached.retriever, memory, places, features, prompts.mask).amax())
+    return float(of_all(model.parts.retriever, memory, places, features, prompts.mask).amax())
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=None, help="blocks judged together, if not those of the model")
     options = parser.parse_args()
     model = MPlusModel.from_pretrained(options.model)
-    retriever = model.attached.retriever
+    retriever = model.parts.retriever
     assert isinstance(retriever, LateInteractionRetriever)
     retriever.window = options.window or retriever.window
     text = python_text() if options.haystack is None else read_text(options.haystack)
@@ -49,7 +49,7 @@ def main() -> None:
     start = time.time()
     for planted in stream.planted:
         prompts = Prompts.from_rows([chat_ids(model.tokenizer, planted.fact.question)], 2, model.device)
-        features = prompt_features(model.attached, prompts.ids, prompts.mask)
+        features = prompt_features(model.parts, prompts.ids, prompts.mask)
         found = retriever.search(memory, dict(zip(retriever.layers, features, strict=True)), prompts.mask)[0]
         length = count(" " + planted.fact.statement)
         end = memory.now - planted.tokens_back

@@ -45,9 +45,9 @@ def main() -> None:
             full = base(input_ids=torch.cat([before, after])[None], use_cache=False).logits[0, options.before :]
             alone = base(input_ids=after[None], use_cache=False).logits[0]
         read = model(after[None], memory=memory).logits[0]
-        adapter, model.attached.adapters.read = model.attached.adapters.read, None
+        adapter, model.parts.adapters.read = model.parts.adapters.read, None
         bare = model(after[None], memory=memory).logits[0]
-        model.attached.adapters.read = adapter
+        model.parts.adapters.read = adapter
         for name, logits in zip(losses, (full, read, bare, alone), strict=True):
             losses[name].append(functional.cross_entropy(logits[:-1].float(), after[1:]).item())
     means = {name: sum(rows) / len(rows) for name, rows in losses.items()}

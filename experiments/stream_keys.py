@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     model = MPlusModel.from_pretrained(options.model)
-    retriever = model.attached.retriever
+    retriever = model.parts.retriever
     assert isinstance(retriever, LateInteractionRetriever)
     count = lambda part: len(model.tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"])  # noqa: E731
     shares = [0.002, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95]
@@ -53,7 +53,7 @@ def main() -> None:
     for number, planted in enumerate(stream.planted):
         prompts = Prompts.from_rows([chat_ids(model.tokenizer, planted.fact.question)], 2, model.device)
         with torch.no_grad():
-            query, weight = retriever.queries(prompt_features(model.attached, prompts.ids, prompts.mask), prompts.mask)
+            query, weight = retriever.queries(prompt_features(model.parts, prompts.ids, prompts.mask), prompts.mask)
         queries[f"query.{number}"], queries[f"weight.{number}"] = query[0].clone(), weight[0].clone()
         end = total - planted.tokens_back
         facts.append({"distance": planted.distance, "first": end - count(" " + planted.fact.statement), "end": end})

@@ -147,11 +147,11 @@ def tiny_model(
             **parts,
         )
         with torch.no_grad():
-            for name, value in model.attached.decoder.model.named_parameters():
+            for name, value in model.parts.decoder.model.named_parameters():
                 if ".lora_B." in name:
                     value.copy_(torch.randn_like(value) * 0.3)
         if setup == "output":
-            model.attached.position = torch.randn(model.attached.decoder.width) * 0.3
+            model.parts.position = torch.randn(model.parts.decoder.width) * 0.3
     return model
 
 

@@ -37,12 +37,12 @@ class ToyTask(Task):
     def __init__(self, model: MPlusModel, settings: Settings, seed: int) -> None:
         super().__init__()
         self.model, self.settings = model, settings
-        self.decoder = model.attached.decoder.model
-        self.bos = torch.nn.Parameter(model.attached.bos.clone())  # not a module of the decoder
+        self.decoder = model.parts.decoder.model
+        self.bos = torch.nn.Parameter(model.parts.bos.clone())  # not a module of the decoder
         self.random = random.Random(seed)
         self.bank: list[Tensor] = []
         self.drawn, self.prepared, self.progress = 0, 0, 0.0
-        self.adapter_on = model.attached.adapters.on("read")
+        self.adapter_on = model.parts.adapters.on("read")
         self.adapter_on.__enter__()  # for good: layers may be computed again in the backward pass
         for name, value in self.decoder.named_parameters():
             value.requires_grad_(".lora_" in name)
@@ -91,7 +91,7 @@ class ToyTask(Task):
 
     def save(self, directory: Path) -> None:
         with torch.no_grad():
-            self.model.attached.bos.copy_(self.bos)
+            self.model.parts.bos.copy_(self.bos)
         self.model.save_pretrained(directory)
 
     def _row(self) -> Tensor:

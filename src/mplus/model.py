@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from mplus.attach.parts import Attached
+    from mplus.attach.parts import ModelParts
     from mplus.checkpoints.arguments import OpenSettings
     from mplus.checkpoints.load_report import LoadReport
     from mplus.checkpoints.loaded_model import LoadedModel
@@ -55,7 +55,7 @@ class MPlusModel:
         self.reader = Reader(self.writer)
 
     def __repr__(self) -> str:
-        sizes, base = self.geometry.sizes, self.attached.decoder.config.model_type
+        sizes, base = self.geometry.sizes, self.parts.decoder.config.model_type
         memory = f"K={sizes.new_tokens}, N={sizes.stm_tokens}, K0={sizes.ltm_read_tokens}, M={sizes.ltm_capacity}"
         return f"MPlusModel({self.name!r}, base={base}, {memory}, dtype={self.dtype}, device={self.device})"
 
@@ -86,24 +86,29 @@ class MPlusModel:
         self.checkpoint.tokenizer = tokenizer
 
     @property
-    def attached(self) -> Attached:
+    def parts(self) -> ModelParts:
         """The decoder with its memory parts."""
-        return self.checkpoint.attached
+        return self.checkpoint.parts
+
+    @property
+    def attached(self) -> ModelParts:
+        """Former name of ``parts``."""
+        return self.parts
 
     @property
     def device(self) -> torch.device:
         """The device the model computes on."""
-        return self.attached.decoder.device
+        return self.parts.decoder.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of its weights."""
-        return self.attached.decoder.dtype
+        return self.parts.decoder.dtype
 
     @property
     def vocabulary(self) -> int:
         """Rows of the embedding table."""
-        return self.attached.decoder.vocabulary
+        return self.parts.decoder.vocabulary
 
     @property
     def load_report(self) -> LoadReport:
@@ -391,5 +396,5 @@ class MPlusModel:
     @contextmanager
     def untouched(self) -> Iterator[PreTrainedModel]:
         """The stock decoder with no adapter on, for baselines. Other threads wait; this one may read memories inside."""
-        with self.writer.turn.held(nests=True), self.attached.adapters.on(None):
-            yield self.attached.decoder.model
+        with self.writer.turn.held(nests=True), self.parts.adapters.on(None):
+            yield self.parts.decoder.model

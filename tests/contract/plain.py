@@ -31,8 +31,8 @@ class Plain:
 
     def __init__(self, model: MPlusModel) -> None:
         self.model = model
-        self.attached = model.attached
-        self.net: Any = model.attached.decoder.model
+        self.parts = model.parts
+        self.net: Any = model.parts.decoder.model
         self.layers: list[Any] = list(self.net.model.layers)
         self.rotary = type(self.net.model.rotary_emb)(self.net.config)  # one that no pass has changed
         self.behind = 0  # short-term tokens that stand behind what was found last
@@ -42,9 +42,9 @@ class Plain:
     def layer(self, number: int, memory: Tensor, text: Tensor, memory_adapter: str | None, text_adapter: str | None) -> Tensor:
         """Output [T, D] of layer `number` for text rows [T, D] behind memory rows [P, D]."""
         block = self.layers[number]
-        with self.attached.adapters.on(memory_adapter):
+        with self.parts.adapters.on(memory_adapter):
             memory_keys, memory_values = self.keys_values(block, memory)
-        with self.attached.adapters.on(text_adapter):
+        with self.parts.adapters.on(text_adapter):
             text_keys, text_values = self.keys_values(block, text)
             keys, values = torch.cat([memory_keys, text_keys]), torch.cat([memory_values, text_values])
             queries = self.heads(block.self_attn.q_proj(block.input_layernorm(text)))
@@ -85,16 +85,16 @@ class Plain:
     @torch.no_grad()
     def write(self, ids: Tensor, tail: Tensor) -> Tensor:
         """New memory [L, n, D] of a chunk [T] that sees the newest memory tokens `tail` [L, m, D]."""
-        geometry, adapter = self.model.geometry, self.attached.adapters.write
+        geometry, adapter = self.model.geometry, self.parts.adapters.write
         output = geometry.write.tap == "output"
         text, tokens = self.embed(ids), ids.shape[0]
         new = min(geometry.sizes.new_tokens, tokens + (tail.shape[1] if output else 0))
         refreshed = max(0, new - tokens)
         found = []
         for number in range(len(self.layers)):
-            rows = torch.cat([self.attached.bos[number][None], tail[number], text])
-            if self.attached.position is not None:
-                rows = torch.cat([rows[:-new], rows[-new:] + self.attached.position])
+            rows = torch.cat([self.parts.bos[number][None], tail[number], text])
+            if self.parts.position is not None:
+                rows = torch.cat([rows[:-new], rows[-new:] + self.parts.position])
             queries = refreshed + tokens
             entered = rows[-queries:]
             left = self.layer(number, rows[:-queries], entered, adapter, adapter)
@@ -107,7 +107,7 @@ class Plain:
     @torch.no_grad()
     def read(self, ids: Tensor, memory: Memory) -> PlainRead:
         """A prompt [T] that reads a memory which keeps hidden states."""
-        adapters = self.attached.adapters
+        adapters = self.parts.adapters
         memory_adapter = adapters.named(self.model.geometry.read.memory_projection)
         short = memory.short_term.at_slots(memory.short_term.order)["hidden"]
         shared = self.vote(ids, memory) if memory.geometry.read.is_shared else None
@@ -123,7 +123,7 @@ class Plain:
             if memory.geometry.read.best_last is not None:
                 behind = len(left) - self.behind
                 rows = [left[:behind], long, left[behind:]]
-            prefix = torch.cat([self.attached.bos[number][None], *rows])
+            prefix = torch.cat([self.parts.bos[number][None], *rows])
             text = self.layer(number, prefix, text, memory_adapter, adapters.read)
         final = self.net.model.norm(text)
         return PlainRead(self.net.lm_head(final), [*hidden, final], chosen)
@@ -137,7 +137,7 @@ class Plain:
 
     def search(self, number: int, text: Tensor, memory: Memory) -> list[int]:
         """Indices of the best rows of one layer, oldest first, scored one by one (paper section 3.2)."""
-        retriever, geometry = self.attached.retriever, memory.geometry
+        retriever, geometry = self.parts.retriever, memory.geometry
         store = memory.long_term.stores[number]
         if not geometry.sizes.reads_ltm or not len(store):
             return []
@@ -152,12 +152,12 @@ class Plain:
 
     def vote(self, ids: Tensor, memory: Memory) -> list[int]:
         """Indices of the best blocks' rows in reading order, scored block by block over a pass without memory."""
-        retriever, geometry, store = self.attached.retriever, memory.geometry, memory.long_term.stores[0]
+        retriever, geometry, store = self.parts.retriever, memory.geometry, memory.long_term.stores[0]
         assert isinstance(retriever, LateInteractionRetriever)
         text, features = self.embed(ids), {}
         for number, block in enumerate(self.layers):
             features[number] = block.input_layernorm(text)
-            text = self.layer(number, self.attached.bos[number][None], text, None, None)
+            text = self.layer(number, self.parts.bos[number][None], text, None, None)
         query = torch.cat(
             [unit(features[number] - mean) for number, mean in zip(retriever.layers, retriever.get_buffer("mean"), strict=True)],
             -1,

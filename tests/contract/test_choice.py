@@ -34,7 +34,7 @@ def unscored(model: MPlusModel, choice: str, tokens: int = 61, **options: Any) -
     """A filled memory of which the newest or random tokens are read; "best": those of the model's own retriever."""
     memory = filled(model, tokens, **options)
     if choice != "best":
-        memory.retriever = UnscoredRetriever(model.attached.retriever, choice)
+        memory.retriever = UnscoredRetriever(model.parts.retriever, choice)
     return memory
 
 

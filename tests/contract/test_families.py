@@ -39,10 +39,10 @@ def setup(request: pytest.FixtureRequest) -> str:
 def model(tiny_model: TinyModel, family: str, setup: str) -> Iterator[MPlusModel]:
     """A model that every test leaves as it was."""
     found = tiny_model(family, setup)
-    before = {name: value.clone() for name, value in found.attached.decoder.model.state_dict().items()}
+    before = {name: value.clone() for name, value in found.parts.decoder.model.state_dict().items()}
     yield found
     assert hooks_of(found) == 0, "hooks were left on the model"
-    after = found.attached.decoder.model.state_dict()
+    after = found.parts.decoder.model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name].view(torch.uint8), after[name].view(torch.uint8)) for name in before)
 
@@ -60,7 +60,7 @@ def memory(model: MPlusModel) -> Iterator[Memory]:
 def hooks_of(model: MPlusModel) -> int:
     """Hooks on any module of the decoder."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return sum(len(getattr(module, kind)) for module in model.attached.decoder.model.modules() for kind in kinds)
+    return sum(len(getattr(module, kind)) for module in model.parts.decoder.model.modules() for kind in kinds)
 
 
 def padded(rows: list[Tensor], pad: int = 0) -> tuple[Tensor, Tensor]:
@@ -226,7 +226,7 @@ def test_a_chunk_read_alone_equals_a_memory_that_holds_only_it(tiny_model: TinyM
 
 def test_eager_attention_equals_sdpa(tiny_model: TinyModel, family: str, setup: str) -> None:
     sdpa, eager = tiny_model(family, setup), tiny_model(family, setup, attention="eager")
-    assert eager.attached.decoder.config._attn_implementation == "eager"
+    assert eager.parts.decoder.config._attn_implementation == "eager"
     table, mask = padded([ids(4, 71), ids(8, 72)])
     first = sdpa(table, mask, memory=[filled(sdpa), filled(sdpa, 20)]).logits
     second = eager(table, mask, memory=[filled(eager), filled(eager, 20)]).logits
@@ -367,7 +367,7 @@ def break_last_layer(model: MPlusModel, patch: pytest.MonkeyPatch) -> None:
     def forward(*args: Any, **kwargs: Any) -> None:
         raise Broken
 
-    patch.setattr(model.attached.decoder.layers[-1].self_attn.k_proj, "forward", forward)
+    patch.setattr(model.parts.decoder.layers[-1].self_attn.k_proj, "forward", forward)
 
 
 @pytest.mark.parametrize("method", ["__call__", "generate"])
@@ -378,7 +378,7 @@ def test_a_failing_read_leaves_no_hook_and_no_adapter(
     with pytest.raises(Broken):
         getattr(model, method)(ids(5, 92)[None], memory=memory, **({"max_new_tokens": 4} if method == "generate" else {}))
     assert hooks_of(model) == 0
-    assert model.attached.adapters._current is None
+    assert model.parts.adapters._current is None
 
 
 def test_a_failing_write_leaves_no_hook_and_loses_no_text(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,7 +388,7 @@ def test_a_failing_write_leaves_no_hook_and_loses_no_text(model: MPlusModel, mon
     with pytest.raises(Broken):
         memory.write(chunk)
     assert hooks_of(model) == 0
-    assert model.attached.adapters._current is None
+    assert model.parts.adapters._current is None
     assert memory.pending_ids == chunk.tolist()
     memory.pending = []
     assert same_contents(before, contents(memory))
@@ -419,7 +419,7 @@ SLIDING: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("sliding", sorted(SLIDING))
 def test_sliding_window_is_the_limit_and_inside_it_nothing_changes(sliding: str) -> None:
     model = MPlusModel.from_base(tiny_decoder(sliding, **SLIDING[sliding]), geometry=tiny_geometry())
-    assert model.attached.decoder.positions == 64
+    assert model.parts.decoder.positions == 64
     memory = filled(model, tokens=64, memory_format="hidden")
     room = 64 - 1 - len(memory.short_term) - model.geometry.sizes.ltm_read_tokens
     prompt = ids(room, 94)
@@ -435,8 +435,8 @@ def test_sliding_window_is_the_limit_and_inside_it_nothing_changes(sliding: str)
 def test_window_that_is_switched_off_is_no_limit() -> None:
     for name in ("qwen2", "qwen3"):
         decoder = tiny_decoder(name, use_sliding_window=False, sliding_window=64)
-        assert MPlusModel.from_base(decoder, geometry=tiny_geometry()).attached.decoder.positions == 512
+        assert MPlusModel.from_base(decoder, geometry=tiny_geometry()).parts.decoder.positions == 512
     assert (
-        MPlusModel.from_base(tiny_decoder("mistral", sliding_window=None), geometry=tiny_geometry()).attached.decoder.positions
+        MPlusModel.from_base(tiny_decoder("mistral", sliding_window=None), geometry=tiny_geometry()).parts.decoder.positions
         == 512
     )

@@ -67,13 +67,13 @@ def interrupted(act: Callable[[], Any], at: int | None = None) -> int:
 
 
 def is_the_owners(model: MPlusModel) -> bool:
-    layers = model.attached.decoder.layers
+    layers = model.parts.decoder.layers
     return (
         hooks_of(model) == 0
-        and not model.attached.decoder.hooked
-        and model.attached.adapters._current is None
-        and all(layer._disable_adapters for layer in model.attached.adapters._layers)
-        and model.attached.decoder.config._attn_implementation == STOCK
+        and not model.parts.decoder.hooked
+        and model.parts.adapters._current is None
+        and all(layer._disable_adapters for layer in model.parts.adapters._layers)
+        and model.parts.decoder.config._attn_implementation == STOCK
         and not any("forward" in layer.__dict__ for layer in layers)
     )
 
@@ -93,9 +93,9 @@ def test_after_an_interrupt_and_a_sweep_the_next_answer_is_the_same(setup: str, 
     swept = 0
     for at in random.Random(setup + kind).sample(range(1, total + 1), POSITIONS):
         interrupted(acts[kind], at)
-        swept += sweep(model.attached)
+        swept += sweep(model.parts)
         assert is_the_owners(model), f"instruction {at} of {total}"
-        assert not sweep(model.attached)
+        assert not sweep(model.parts)
         if at % 4 == 0:
             assert torch.equal(model(prompt, memory=memory).logits, answer), f"instruction {at} of {total}"
             assert all(torch.equal(value, rows[name]) for name, value in model.encode(chunk, memory).rows.items())
@@ -105,56 +105,56 @@ def test_after_an_interrupt_and_a_sweep_the_next_answer_is_the_same(setup: str, 
 def test_a_sweep_finds_what_was_left_on(part: str) -> None:
     """As if an interrupt had fallen between putting on and noting down, or before taking off."""
     model = tiny_model(setup="output")
-    attached, memory, prompt = model.attached, filled(model, 61), ids(5, 5)[None]
+    model_parts, memory, prompt = model.parts, filled(model, 61), ids(5, 5)[None]
     answer = model(prompt, memory=memory).logits
     if part in ("hooks", "all"):
         hooks = Hooks()
-        hooks.before_layer(attached.decoder, 0, lambda hidden: hidden * 0)
-        hooks.after(attached.decoder, attached.decoder.layers[1].self_attn.v_proj, lambda out: None)
+        hooks.before_layer(model_parts.decoder, 0, lambda hidden: hidden * 0)
+        hooks.after(model_parts.decoder, model_parts.decoder.layers[1].self_attn.v_proj, lambda out: None)
         hooks._handles.clear()
     if part in ("adapter", "all"):
-        hanging = attached.adapters.on("write")
+        hanging = model_parts.adapters.on("write")
         hanging.__enter__()
-        attached.adapters._layers[0]._disable_adapters = True
+        model_parts.adapters._layers[0]._disable_adapters = True
     if part in ("attention", "all"):
-        attached.decoder.config._attn_implementation = "mplus_sdpa"
-    assert sweep(attached)
+        model_parts.decoder.config._attn_implementation = "mplus_sdpa"
+    assert sweep(model_parts)
     assert is_the_owners(model)
     assert torch.equal(model(prompt, memory=memory).logits, answer)
 
 
 def test_a_switch_that_was_interrupted_half_way_is_made_good() -> None:
     model = tiny_model(setup="output")
-    adapters = model.attached.adapters
+    adapters = model.parts.adapters
     adapters._switched = False
     adapters._layers[-1]._disable_adapters = False
-    assert sweep(model.attached) and is_the_owners(model)
+    assert sweep(model.parts) and is_the_owners(model)
 
 
 def test_a_sweep_leaves_hooks_around_passes_and_an_adapter_that_is_kept_on() -> None:
     model = tiny_model(setup="output")
-    attached, seen = model.attached, list[int]()
-    attached.adapters.keep_on("read")
+    model_parts, seen = model.parts, list[int]()
+    model_parts.adapters.keep_on("read")
     with Hooks(around_passes=True) as hooks:
-        hooks.before_attention(attached.decoder, 0, lambda normed: seen.append(normed.shape[1]))
-        assert not sweep(attached)
+        hooks.before_attention(model_parts.decoder, 0, lambda normed: seen.append(normed.shape[1]))
+        assert not sweep(model_parts)
         model(ids(5, 5)[None], memory=filled(model, 20))
     assert 5 in seen
     assert hooks_of(model) == 0
-    assert attached.adapters._current == "read"
-    attached.adapters.keep_on(None)
+    assert model_parts.adapters._current == "read"
+    model_parts.adapters.keep_on(None)
 
 
 def test_a_context_that_ends_late_disturbs_no_later_pass() -> None:
     """A generator that an interrupt left hanging is closed at some time, perhaps in the middle of the next pass."""
     model = tiny_model(setup="output")
-    hanging = model.attached.adapters.on("write")
+    hanging = model.parts.adapters.on("write")
     hanging.__enter__()
-    assert sweep(model.attached)
-    with model.attached.adapters.on("read"):
+    assert sweep(model.parts)
+    with model.parts.adapters.on("read"):
         hanging.__exit__(None, None, None)
-        assert model.attached.adapters._current == "read"
-    assert model.attached.adapters._current is None
+        assert model.parts.adapters._current == "read"
+    assert model.parts.adapters._current is None
 
 
 def test_a_sweep_of_a_clean_model_touches_no_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,14 +164,14 @@ def test_a_sweep_of_a_clean_model_touches_no_module(monkeypatch: pytest.MonkeyPa
         raise AssertionError("all modules were looked through")
 
     monkeypatch.setattr(torch.nn.Module, "modules", refused)
-    assert not sweep(model.attached)
+    assert not sweep(model.parts)
 
 
 def test_a_layer_that_a_library_wrapped_is_wrapped_after_checkpointing_too() -> None:
     model = tiny_model()
-    layer = model.attached.decoder.layers[0]
+    layer = model.parts.decoder.layers[0]
     wrapped = layer.forward
     layer.forward = wrapped
-    with recomputed(model.attached.decoder, (0,), lambda: Hooks()):  # type: ignore[arg-type, return-value]
+    with recomputed(model.parts.decoder, (0,), lambda: Hooks()):  # type: ignore[arg-type, return-value]
         assert layer.__dict__["forward"] is not wrapped
     assert layer.__dict__["forward"] is wrapped

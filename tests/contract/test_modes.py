@@ -54,13 +54,13 @@ def test_every_mode_of_writing_and_reading_gives_the_same(model: MPlusModel, mem
 
 def test_what_a_read_keeps_is_of_no_callers_mode(model: MPlusModel) -> None:
     memory = filled(model, 61)
-    model.attached.bos, model.attached.shelf = model.attached.bos, Shelf()
+    model.parts.bos, model.parts.shelf = model.parts.bos, Shelf()
     with torch.inference_mode():
         read(model, memory)
-    held = model.attached.shelf._held
+    held = model.parts.shelf._held
     assert held is not None
     kept = [held[2].keys, held[2].values]
-    kept += [part for _, pairs in model.attached._bos_kv.values() for pair in pairs for part in pair]
+    kept += [part for _, pairs in model.parts._bos_kv.values() for pair in pairs for part in pair]
     assert len(kept) > 2
     assert not any(part.is_inference() for part in kept)
 
@@ -103,7 +103,7 @@ def test_torchs_defaults_change_no_read(model: MPlusModel, kind: str, search: An
     memory.write(ids(400, 2))
     prompt = ids(6, 5)[None]
     wanted = model(prompt, memory=memory).logits
-    model.attached.bos, model.attached.shelf = model.attached.bos, Shelf()
+    model.parts.bos, model.parts.shelf = model.parts.bos, Shelf()
     memory.long_term.cache.clear()
     with defaults(kind):
         got = model(prompt, memory=memory).logits
@@ -164,10 +164,10 @@ def test_a_decoder_in_training_mode_reads_and_writes_alike(model: MPlusModel) ->
     """These families have no dropout but that of attention, which is 0 by default."""
     memory, chunk = filled(model, 61), ids(7, 6)
     wanted, rows = read(model, memory), model.encode(chunk, memory).rows
-    model.attached.decoder.model.train()
+    model.parts.decoder.model.train()
     assert torch.equal(read(model, memory), wanted)
     assert all(torch.equal(value, rows[name]) for name, value in model.encode(chunk, memory).rows.items())
-    assert model.attached.decoder.model.training
+    assert model.parts.decoder.model.training
 
 
 def test_weights_set_to_another_type_are_read_in_that_type() -> None:

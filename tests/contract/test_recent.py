@@ -88,10 +88,10 @@ def test_certain_and_uncertain_prompts_in_one_batch_equal_one_by_one() -> None:
     best = []
     for prompt in prompts:
         memory, mask = filled(model, tokens=TEXT), torch.ones(1, len(prompt), dtype=torch.bool)
-        features = prompt_features(model.attached, prompt[None], mask)
-        assert isinstance(model.attached.retriever, LateInteractionRetriever)
+        features = prompt_features(model.parts, prompt[None], mask)
+        assert isinstance(model.parts.retriever, LateInteractionRetriever)
         best.append(
-            float(of_all(model.attached.retriever, memory, BlockTable.of(memory, with_short_term=True), features, mask).amax())
+            float(of_all(model.parts.retriever, memory, BlockTable.of(memory, with_short_term=True), features, mask).amax())
         )
     model = tiny_model("llama", "recent", certain_score=sum(best) / 2)
     memory = filled(model, tokens=TEXT)

@@ -26,7 +26,7 @@ def model(request: pytest.FixtureRequest, tiny_model: TinyModel) -> Iterator[MPl
     """Each kind of memory on Llama, and each family."""
     model = tiny_model(*request.param)
     yield model
-    model.attached.shelf = Shelf()
+    model.parts.shelf = Shelf()
 
 
 def close(got: Tensor, expected: Tensor) -> None:
@@ -96,7 +96,7 @@ def test_a_write_between_two_reads_is_seen(model: MPlusModel) -> None:
 
 def test_buffers_hold_no_memory_alive_and_one_prefix_at_most(model: MPlusModel) -> None:
     one, two = filled(model, text_seed=4), filled(model, text_seed=5)
-    shelf = model.attached.shelf
+    shelf = model.parts.shelf
     read(model, one, ids(6, 54)[None])
     assert shelf._held is not None and shelf._held[0]() is one.short_term.lineage
     read(model, two, ids(6, 54)[None])
@@ -123,9 +123,9 @@ def test_a_failed_read_leaves_no_buffers(model: MPlusModel, monkeypatch: pytest.
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(model.attached.decoder.layers[-1].mlp, "forward", broken)
+        patch.setattr(model.parts.decoder.layers[-1].mlp, "forward", broken)
         read(model, memory, prompt)
-    assert model.attached.shelf._held is None
+    assert model.parts.shelf._held is None
     close(read(model, memory, prompt), expected)
 
 
@@ -133,7 +133,7 @@ def test_a_failed_read_leaves_no_buffers(model: MPlusModel, monkeypatch: pytest.
 def test_changed_weights_are_seen(model: MPlusModel, replaced: bool) -> None:
     """A training step between two reads, which changes BOS in place or puts another tensor there: that of before is not read again."""
     memory, prompt = filled(model, memory_format="hidden"), ids(6, 58)[None]
-    held = model.attached.bos
+    held = model.parts.bos
     original = held.detach().clone()
     before = read(model, memory, prompt)
     try:
@@ -141,7 +141,7 @@ def test_changed_weights_are_seen(model: MPlusModel, replaced: bool) -> None:
             other = original.flip(-1)
             for _ in range(held._version):  # as often changed as the one before: versions alone do not tell them apart
                 other.add_(0)
-            model.attached.bos = other
+            model.parts.bos = other
         else:
             with torch.no_grad():
                 held.copy_(original.flip(-1))
@@ -149,7 +149,7 @@ def test_changed_weights_are_seen(model: MPlusModel, replaced: bool) -> None:
     finally:
         with torch.no_grad():
             held.copy_(original)
-        model.attached.bos = held
+        model.parts.bos = held
     close(after, slow)
     assert (after - before).abs().max() > 1e-4
     close(read(model, memory, prompt), before)
@@ -167,14 +167,14 @@ def test_a_write_that_computes_only_what_it_keeps_writes_the_same(model: MPlusMo
 
 
 def test_the_decoder_has_its_own_attention_again_after_every_pass(model: MPlusModel) -> None:
-    before = model.attached.decoder.config._attn_implementation
+    before = model.parts.decoder.config._attn_implementation
     memory: Memory = filled(model)
     answer(model, memory, ids(6, 59)[None])
-    assert model.attached.decoder.config._attn_implementation == before
-    with torch.no_grad(), grouped_on_cpu(model.attached.decoder):
-        assert model.attached.decoder.config._attn_implementation == NAME
-    with grouped_on_cpu(model.attached.decoder):  # with gradient the fused kernel may be the slower one
-        assert model.attached.decoder.config._attn_implementation == before
+    assert model.parts.decoder.config._attn_implementation == before
+    with torch.no_grad(), grouped_on_cpu(model.parts.decoder):
+        assert model.parts.decoder.config._attn_implementation == NAME
+    with grouped_on_cpu(model.parts.decoder):  # with gradient the fused kernel may be the slower one
+        assert model.parts.decoder.config._attn_implementation == before
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -12,7 +12,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from mplus import MPlusModel
 from mplus.attach.families import ROTARY, Decoder
-from mplus.attach.parts import Attached
+from mplus.attach.parts import ModelParts
 from mplus.errors import GeometryError, PromptTooLongError, UnsupportedModelError
 from tests.contract.plain import Plain
 from tests.tiny import FAMILIES, SETUPS, filled, ids, tiny_decoder, tiny_geometry, tiny_model
@@ -130,15 +130,15 @@ def test_leaving_the_scale_of_the_bos_key_out_shows(name: str, monkeypatch: pyte
     model = tiny_model(config=rotary(name))
     memory, prompt = filled(model, 40), ids(7, 5)[None]
     right = model(prompt, memory=memory).logits
-    scaling = model.attached.decoder.body.rotary_emb.attention_scaling
+    scaling = model.parts.decoder.body.rotary_emb.attention_scaling
     assert scaling != 1.0
-    scaled = Attached.bos_kv
+    scaled = ModelParts.bos_kv
 
-    def unscaled(self: Attached, adapter: str | None, layers: int) -> list[tuple[Tensor, Tensor]]:
+    def unscaled(self: ModelParts, adapter: str | None, layers: int) -> list[tuple[Tensor, Tensor]]:
         return [(keys / scaling, values) for keys, values in scaled(self, adapter, layers)]
 
-    monkeypatch.setattr(Attached, "bos_kv", unscaled)
-    model.attached.shelf = type(model.attached.shelf)()
+    monkeypatch.setattr(ModelParts, "bos_kv", unscaled)
+    model.parts.shelf = type(model.parts.shelf)()
     far(model(prompt, memory=memory).logits, right)
 
 
@@ -149,10 +149,10 @@ def test_a_long_pass_of_the_owner_changes_no_later_read(name: str) -> None:
     before = model(prompt, memory=memory).logits
     with torch.no_grad(), model.untouched() as base:
         base(ids(700, 6)[None])
-    frequencies = model.attached.decoder.body.rotary_emb.inv_freq.clone()
-    model.attached.shelf = type(model.attached.shelf)()
+    frequencies = model.parts.decoder.body.rotary_emb.inv_freq.clone()
+    model.parts.shelf = type(model.parts.shelf)()
     assert torch.equal(model(prompt, memory=memory).logits, before)
-    assert not torch.equal(model.attached.decoder.body.rotary_emb.inv_freq, frequencies), "the long pass changed no table"
+    assert not torch.equal(model.parts.decoder.body.rotary_emb.inv_freq, frequencies), "the long pass changed no table"
     again = filled(model, 40)
     assert torch.equal(model(prompt, memory=again).logits, before)
 
@@ -162,7 +162,7 @@ def test_a_long_pass_of_the_owner_changes_no_later_read(name: str) -> None:
 
 def test_memory_ends_where_longrope_changes_all_frequencies() -> None:
     model = tiny_model(config=rotary("longrope"))
-    assert model.attached.decoder.positions == 128
+    assert model.parts.decoder.positions == 128
     memory = filled(model, 60)
     room = 128 - 1 - 16 - 8
     assert model(ids(room, 5)[None], memory=memory).logits.shape[1] == room

@@ -39,7 +39,7 @@ def model_of(geometry: dict[str, Any], *, vocabulary: int = 256, key_width: int 
     rules = Geometry(**{**geometry, **changed})
     model = MPlusModel.from_base(LlamaForCausalLM(config).eval(), geometry=rules, key_width=key_width, **parts)
     if geometry is PUBLISHED:
-        model.attached.position = torch.zeros(64)
+        model.parts.position = torch.zeros(64)
     return model
 
 
@@ -163,7 +163,7 @@ def test_many_memories_are_written_in_as_many_passes_as_one(geometry: dict[str, 
     model = model_of(geometry)
     memories = [full(model) for _ in range(4)]
     passed: list[int] = []
-    hooks = [layer.register_forward_pre_hook(lambda *_: passed.append(1)) for layer in model.attached.decoder.layers]
+    hooks = [layer.register_forward_pre_hook(lambda *_: passed.append(1)) for layer in model.parts.decoder.layers]
     try:
         one = work_of(lambda: model.writer.encode_many([([3] * 64, memories[0])]))
         four = work_of(lambda: model.writer.encode_many([([3] * 64, memory) for memory in memories]))

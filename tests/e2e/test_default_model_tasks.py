@@ -68,9 +68,9 @@ def make(base_name: str, data: str) -> Make:
 
 def learning(model: MPlusModel) -> list[tuple[str, torch.nn.Parameter]]:
     """What some task trains: the search and the read adapter."""
-    assert model.attached.retriever is not None
-    adapter = [(name, value) for name, value in model.attached.decoder.model.named_parameters() if ".lora_" in name]
-    return [*adapter, *model.attached.retriever.named_parameters()]
+    assert model.parts.retriever is not None
+    adapter = [(name, value) for name, value in model.parts.decoder.model.named_parameters() if ".lora_" in name]
+    return [*adapter, *model.parts.retriever.named_parameters()]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def steps(task: Task, count: int, rate: float = 2e-3) -> list[StepOutput]:
 def test_a_search_learns_a_bank_and_nothing_else_moves(make: Make, prepared: Prepare, search: str, loss: Loss) -> None:
     """One bank; the paper's loss falls for the vote without the right place being found: its means say nothing of the best."""
     task = make(search, loss, bank_steps=1000)
-    before = {name: value.clone() for name, value in task.model.attached.decoder.model.state_dict().items()}
+    before = {name: value.clone() for name, value in task.model.parts.decoder.model.state_dict().items()}
     assert {id(value) for group in task.groups() for _, value in group.parameters} == {
         id(value) for value in task.retriever.parameters()
     }
@@ -126,7 +126,7 @@ def test_a_search_learns_a_bank_and_nothing_else_moves(make: Make, prepared: Pre
     assert sum(losses[-10:]) < (0.95 if (search, loss) == ("layer", "contrastive") else 0.8) * sum(losses[:10])
     if (search, loss) != ("vote", "paper"):
         assert sum(found[-10:]) > 1.3 * sum(found[:10])
-    for name, value in task.model.attached.decoder.model.state_dict().items():
+    for name, value in task.model.parts.decoder.model.state_dict().items():
         assert torch.equal(value, before[name]), name
 
 

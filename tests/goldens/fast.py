@@ -63,7 +63,7 @@ def _operations(model: MPlusModel, memory: Memory) -> dict[str, int]:
     }
     counts = {}
     for name, act in acts.items():
-        with FlopCounterMode(display=False) as counter:  # type: ignore[no-untyped-call]
+        with FlopCounterMode(display=False) as counter:
             act()
         counts[name] = counter.get_total_flops()
     return counts

@@ -111,7 +111,7 @@ def run_generate(model: MPlusModel, case: Case, memory_format: MemoryFormat, che
     steps = torch.stack(out.logits)  # [steps, B, V]
     recorded = case["step_logits"]
     check.close("step_logits", steps[:, 0] if recorded.dim() == 2 else steps, recorded)
-    depth = model.attached.decoder.depth
+    depth = model.parts.decoder.depth
     for number, order in case.numbered("ltm_order"):  # one entry per layer of every pass that retrieved
         step, layer = divmod(number, depth)
         retrieved = model(out.sequences[:, : prompt.shape[1] + step], memory=memory, return_retrieved=True).retrieved

@@ -130,7 +130,7 @@ def test_config_chooses_no_code(model_dir: Path, tmp_path: Path, form: str) -> N
     )
     torch.save({}, directory / "other.bin")
     model = from_base(directory) if form == "stock" else MPlusModel.from_pretrained(directory, dtype="float32", device="cpu")
-    assert model.attached.decoder.config._attn_implementation == "sdpa"
+    assert model.parts.decoder.config._attn_implementation == "sdpa"
     with pytest.raises(InputError, match="not known"):
         from_base(model_dir, attn_implementation=kernel)
 

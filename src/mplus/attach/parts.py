@@ -16,7 +16,7 @@ from mplus.retrieval.per_layer import PerLayerRetriever
 
 
 @dataclass
-class Attached:
+class ModelParts:
     """A decoder with its memory parts.
 
     Attributes:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.hooks import Enough, Hooks
-from mplus.attach.parts import Attached
+from mplus.attach.parts import ModelParts
 
 
-def query_states(attached: Attached, layers: tuple[int, ...], ids_BT: Tensor, text_BT: Tensor) -> dict[int, Tensor]:
+def query_states(model_parts: ModelParts, layers: tuple[int, ...], ids_BT: Tensor, text_BT: Tensor) -> dict[int, Tensor]:
     """Normalised hidden states entering `layers`, [B, T, D] each, of a pass that sees BOS and the query only.
 
     Args:
@@ -24,7 +24,7 @@ def query_states(attached: Attached, layers: tuple[int, ...], ids_BT: Tensor, te
 
     The bare base runs: what is searched for depends neither on the memory nor on the read adapter.
     """
-    decoder = attached.decoder
+    decoder = model_parts.decoder
     taken: dict[int, Tensor] = {}
     last = max(layers)
 
@@ -36,9 +36,9 @@ def query_states(attached: Attached, layers: tuple[int, ...], ids_BT: Tensor, te
         keys, values = (part[None].transpose(1, 2).expand(normed.shape[0], -1, -1, -1) for part in bos_kv[layer])
         cache.at(layer).fill(keys, values)
 
-    bos_kv = attached.bos_kv(None, last)
+    bos_kv = model_parts.bos_kv(None, last)
     cache = PrefixCache(decoder.depth, 1, room=ids_BT.shape[1])
-    with torch.no_grad(), attached.adapters.on(None), Hooks() as hooks:
+    with torch.no_grad(), model_parts.adapters.on(None), Hooks() as hooks:
         for layer in range(last + 1):
             hooks.before_attention(decoder, layer, partial(attend, layer))
         mask = torch.cat([text_BT.new_ones(text_BT.shape[0], 1), text_BT], 1).long()
@@ -48,8 +48,8 @@ def query_states(attached: Attached, layers: tuple[int, ...], ids_BT: Tensor, te
     return taken
 
 
-def prompt_features(attached: Attached, ids_BT: Tensor, text_BT: Tensor) -> list[Tensor]:
+def prompt_features(model_parts: ModelParts, ids_BT: Tensor, text_BT: Tensor) -> list[Tensor]:
     """``query_states`` of the layers that make the retriever's keys, in their order."""
-    assert attached.retriever is not None
-    states = query_states(attached, attached.retriever.layers, ids_BT, text_BT)
-    return [states[layer] for layer in attached.retriever.layers]
+    assert model_parts.retriever is not None
+    states = query_states(model_parts, model_parts.retriever.layers, ids_BT, text_BT)
+    return [states[layer] for layer in model_parts.retriever.layers]

@@ -22,7 +22,7 @@ from torch.nn import functional
 from mplus.attach.cache import PrefixCache
 from mplus.attach.earlier_turns import EarlierTurns, can_hide
 from mplus.attach.hooks import Hooks
-from mplus.attach.parts import Attached
+from mplus.attach.parts import ModelParts
 from mplus.attach.prefix_buffers import Prefix, Standing, with_room
 from mplus.attach.query_pass import query_states
 from mplus.errors import InputError
@@ -53,7 +53,7 @@ class Reading:
 
     def __init__(
         self,
-        attached: Attached,
+        model_parts: ModelParts,
         geometry: Geometry,
         memories: list[Memory | EncodedChunk],
         ids_BT: Tensor,
@@ -64,7 +64,7 @@ class Reading:
         exact: bool = False,
         query: Query | None = None,
     ) -> None:
-        self.attached, self.geometry, self.memories = attached, geometry, memories
+        self.parts, self.geometry, self.memories = model_parts, geometry, memories
         self.room, self.storing, self.exact = room, storing, exact
         self.device = ids_BT.device
         self.alone = any(isinstance(memory, EncodedChunk) for memory in memories)
@@ -89,20 +89,20 @@ class Reading:
         self.behind = [self._behind(row) for row in range(len(memories))]
         self.lengths = [1 + found + self._short_tokens(row) for row, found in enumerate(self.found_tokens)]
         self.prefix = max(self.lengths)
-        self.turns = EarlierTurns(attached.decoder, query.earlier, text_BT, self.lengths) if self._moves(query) else None
+        self.turns = EarlierTurns(model_parts.decoder, query.earlier, text_BT, self.lengths) if self._moves(query) else None
         self.rotations: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.slots: Prefix | None = None
-        self._cache = PrefixCache(attached.decoder.depth, self.prefix, room=room, storing=storing)
+        self._cache = PrefixCache(model_parts.decoder.depth, self.prefix, room=room, storing=storing)
 
     @property
     def adapter(self) -> str | None:
         """The adapter of this pass: `read`; a written chunk alone is read as a write would see it (published)."""
-        return self.attached.adapters.write if self.alone else self.attached.adapters.read
+        return self.parts.adapters.write if self.alone else self.parts.adapters.read
 
     @property
     def memory_adapter(self) -> str | None:
         """The adapter that projects BOS, and memory that is kept as hidden states."""
-        return self.attached.adapters.named("write" if self.alone else self.geometry.read.memory_projection)
+        return self.parts.adapters.named("write" if self.alone else self.geometry.read.memory_projection)
 
     def mask(self) -> Tensor:
         """[B, P] 1 at used prefix slots."""
@@ -115,7 +115,7 @@ class Reading:
 
     def install(self, hooks: Hooks) -> None:
         """Place what is known before the pass, and hook every layer."""
-        decoder = self.attached.decoder
+        decoder = self.parts.decoder
         with torch.no_grad():
             self.slots = self._placed()
         for layer in range(decoder.depth):
@@ -126,7 +126,7 @@ class Reading:
     def release(self) -> None:
         """Leave the buffers to the next read of this memory; whoever holds this read's cache must not look at it any more."""
         if self.slots is not None and self._may_keep:
-            self.attached.shelf.put(self._pool, self.attached.weights_version(), self.slots)
+            self.parts.shelf.put(self._pool, self.parts.weights_version(), self.slots)
         self.slots = None
 
     def retrieved(self) -> list[Retrieved]:
@@ -135,14 +135,14 @@ class Reading:
 
     def _moves(self, query: Query) -> bool:
         """Tell whether earlier turns take positions before memory."""
-        return self.shared and not self.alone and bool(query.earlier.any()) and can_hide(self.attached.decoder)
+        return self.shared and not self.alone and bool(query.earlier.any()) and can_hide(self.parts.decoder)
 
     # -- long-term -------------------------------------------------------------------------------------------------
 
     def _retriever(self, memory: Memory) -> Retriever | None:
         """What searches a memory: its own retriever, or that of the model."""
         own: Retriever | None = memory.retriever
-        return own or self.attached.retriever
+        return own or self.parts.retriever
 
     def _search_before(self, ids_BT: Tensor, text_BT: Tensor) -> None:
         """Search once for all layers, before the pass."""
@@ -152,7 +152,7 @@ class Reading:
             if not isinstance(source, Memory) or retriever is None or not retriever.can_search(source):
                 continue
             if states is None:
-                states = query_states(self.attached, retriever.layers, ids_BT, text_BT)
+                states = query_states(self.parts, retriever.layers, ids_BT, text_BT)
             here = torch.tensor(rows, device=ids_BT.device)
             own = {layer: part[here] for layer, part in states.items()}
             for row, found in zip(rows, retriever.search(source, own, text_BT[here], exact=self.exact), strict=True):
@@ -214,7 +214,7 @@ class Reading:
         reach = (target.start - bos, target.stop - bos)
         if reach not in self.rotations:
             positions = torch.arange(*reach, device=self.device)[None]
-            cos, sin = self.attached.decoder.rotation(positions, self.attached.bos)
+            cos, sin = self.parts.decoder.rotation(positions, self.parts.bos)
             self.rotations[reach] = cos[0], sin[0]
         return self.rotations[reach]
 
@@ -235,12 +235,12 @@ class Reading:
 
     def _placed(self) -> Prefix:
         """Buffers with BOS, short-term memory and what was found for all layers at once in their slots."""
-        decoder = self.attached.decoder
+        decoder = self.parts.decoder
         slots = self._from_shelf() if self._may_keep else None
         if slots is None:
             slots = Prefix(decoder, len(self.memories), with_room(self.prefix + self.room))
         if not slots.has_bos:
-            for layer, (keys, values) in enumerate(self.attached.bos_kv(self.memory_adapter, decoder.depth)):
+            for layer, (keys, values) in enumerate(self.parts.bos_kv(self.memory_adapter, decoder.depth)):
                 for row, length in enumerate(self.lengths):
                     at = self.prefix - length
                     slots.keys[layer, row, :, at], slots.values[layer, row, :, at] = keys[0], values[0]
@@ -253,9 +253,9 @@ class Reading:
         return slots
 
     def _from_shelf(self) -> Prefix | None:
-        version = self.attached.weights_version()
-        held = self.attached.shelf.take(self._pool, version, self.prefix + self.room)
-        return held if held is not None and held.keys.dtype == self.attached.decoder.dtype else None
+        version = self.parts.weights_version()
+        held = self.parts.shelf.take(self._pool, version, self.prefix + self.room)
+        return held if held is not None and held.keys.dtype == self.parts.decoder.dtype else None
 
     def _place_source(self, slots: Prefix, source: Memory | EncodedChunk, rows: list[int]) -> None:
         """Short-term tokens of one memory in all rows that read it, and what was found for all layers."""
@@ -311,10 +311,10 @@ class Reading:
         if "keys" in rows:
             slots.place(layers, row, target, rows["keys"], rows["values"], rotation)
             return
-        numbers = range(*layers.indices(self.attached.decoder.depth))
-        with self.attached.adapters.on(self.memory_adapter):
+        numbers = range(*layers.indices(self.parts.decoder.depth))
+        with self.parts.adapters.on(self.memory_adapter):
             for layer, hidden in zip(numbers, rows["hidden"], strict=True):
-                keys, values = self.attached.decoder.project(layer, hidden)
+                keys, values = self.parts.decoder.project(layer, hidden)
                 slots.place(slice(layer, layer + 1), row, target, keys[None], values[None], rotation)
 
     def _fill(self, layer: int, normed: Tensor) -> None:

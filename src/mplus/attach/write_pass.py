@@ -23,7 +23,7 @@ from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.checkpointing import recomputed
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Enough, Hooks
-from mplus.attach.parts import Attached
+from mplus.attach.parts import ModelParts
 from mplus.errors import InputError
 from mplus.memory.rows import EncodedChunk, RowLayout, Rows
 from mplus.settings import Geometry
@@ -71,7 +71,7 @@ class _Taken:
 
 
 def write_pass(
-    attached: Attached,
+    model_parts: ModelParts,
     geometry: Geometry,
     layout: RowLayout,
     ids: Tensor,
@@ -110,8 +110,8 @@ def write_pass(
             f"one write takes at most {geometry.sizes.chunk_tokens} tokens, got {text}; use memory.write, which cuts text"
         )
     with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
-        run = _Run(attached, geometry, layout, ids, tail, initial, logits, states, recompute, lengths)
-        with attached.adapters.on(attached.adapters.write), grouped_on_cpu(attached.decoder):
+        run = _Run(model_parts, geometry, layout, ids, tail, initial, logits, states, recompute, lengths)
+        with model_parts.adapters.on(model_parts.adapters.write), grouped_on_cpu(model_parts.decoder):
             final = run.forward()
         return run.results(final)
 
@@ -119,7 +119,7 @@ def write_pass(
 class _Run:
     def __init__(
         self,
-        attached: Attached,
+        model_parts: ModelParts,
         geometry: Geometry,
         layout: RowLayout,
         ids: Tensor,
@@ -130,8 +130,8 @@ class _Run:
         recompute: tuple[int, ...],
         lengths: tuple[int, ...] | None,
     ) -> None:
-        self.attached, self.geometry, self.layout, self.tail = attached, geometry, layout, tail
-        self.decoder = attached.decoder
+        self.parts, self.geometry, self.layout, self.tail = model_parts, geometry, layout, tail
+        self.decoder = model_parts.decoder
         self.initial, self.wants_logits = initial, logits
         self.batch, self.text = ids.shape
         room = max(0, geometry.sizes.new_tokens - self.text) if geometry.write.tap == "output" else 0
@@ -150,13 +150,13 @@ class _Run:
         self.cache = PrefixCache(self.decoder.depth, self.prefix, room=self.ids.shape[1], storing=not torch.is_grad_enabled())
         self.taken = _Taken()
         self.takes_kv = layout.format == "kv" and keeps_write_kv(geometry)
-        retriever = attached.retriever if "search" in layout.fields else None
+        retriever = model_parts.retriever if "search" in layout.fields else None
         self.searched: tuple[int, ...] = () if retriever is None else retriever.layers
         self.states, self.recompute = states, recompute
         self.may_stop = not logits and not (recompute and torch.is_grad_enabled())
         self.narrows = self.may_stop and geometry.write.tap == "output" and not torch.is_grad_enabled()
         positions = torch.arange(self.prefix, device=ids.device)[None]
-        self.rotation = self.decoder.rotation(positions, attached.bos) if self.prefix else None
+        self.rotation = self.decoder.rotation(positions, model_parts.bos) if self.prefix else None
         self.seen_kv: list[tuple[Tensor, Tensor]] = []
         self.left_out: tuple[Tensor, Tensor] | None = None
 
@@ -199,7 +199,7 @@ class _Run:
         """Hooks and adapter once more, for a layer that gradient checkpointing recomputes; what they take is thrown away."""
         twin = copy.copy(self)
         twin.taken = _Taken()
-        with self.attached.adapters.on(self.attached.adapters.write), Hooks() as hooks:
+        with self.parts.adapters.on(self.parts.adapters.write), Hooks() as hooks:
             for layer in range(self.decoder.depth):
                 twin.install(hooks, layer)
             yield
@@ -222,18 +222,18 @@ class _Run:
         """Before a layer: refreshed old rows in front, the position vector on the new rows, the input tap."""
         if self.wants_logits:
             self.taken.text[layer] = hidden[:, self.fill :].clone()
-        if self.fill or self.attached.position is not None:
+        if self.fill or self.parts.position is not None:
             hidden = hidden.clone()
         if self.fill:
             assert self.tail.hidden is not None
             hidden[:, : self.fill] = self.tail.hidden[:, layer, self.tail.tokens - self.fill :]
-        if self.attached.position is not None:
+        if self.parts.position is not None:
             if self.own is None:
-                hidden[:, self.kept] += self.attached.position.to(hidden.dtype)
+                hidden[:, self.kept] += self.parts.position.to(hidden.dtype)
             else:
                 kept = hidden[:, self.kept]
                 for row, own in enumerate(self.own):
-                    kept[row, own] += self.attached.position.to(hidden.dtype)
+                    kept[row, own] += self.parts.position.to(hidden.dtype)
             if self.initial and layer:  # the published first write edits the previous layer's output in place
                 self.taken.hidden[layer - 1] = hidden[:, self.kept].clone()
         if self.geometry.write.tap == "input" and not self.takes_kv:
@@ -272,7 +272,7 @@ class _Run:
     def project_seen(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys before rotation and values of [BOS | tail], each [B or 1, P, H, E]."""
         decoder, seen = self.decoder, self.prefix - 1
-        keys, values = decoder.project(layer, self.attached.bos[layer][None, None].to(decoder.dtype))
+        keys, values = decoder.project(layer, self.parts.bos[layer][None, None].to(decoder.dtype))
         if not seen:
             return keys, values
         if self.tail.hidden is not None:
@@ -318,7 +318,7 @@ class _Run:
             rows["values"] = torch.stack([self.taken.values[layer] for layer in range(depth)], 1)
         else:
             assert hidden is not None
-            rows.update(project_rows(self.attached, self.geometry, hidden))
+            rows.update(project_rows(self.parts, self.geometry, hidden))
         if self.searched:
             rows["search"] = self.search_keys(hidden)
         if self.states:
@@ -338,8 +338,8 @@ class _Run:
 
     def search_keys(self, hidden: Tensor | None) -> Tensor:
         """[B, L or 1, n, R] retriever keys of the new rows."""
-        assert self.attached.retriever is not None
-        return self.attached.retriever.search_keys(self.normed(self.searched, hidden))
+        assert self.parts.retriever is not None
+        return self.parts.retriever.search_keys(self.normed(self.searched, hidden))
 
     def normed(self, layers: tuple[int, ...], hidden: Tensor | None) -> dict[int, Tensor]:
         """Normalised states of the new rows, [B, n, D] per layer."""
@@ -354,8 +354,8 @@ def keeps_write_kv(geometry: Geometry) -> bool:
     return geometry.write.tap == "input" and geometry.read.memory_projection == "write"
 
 
-def project_rows(attached: Attached, geometry: Geometry, hidden: Tensor) -> Rows:
+def project_rows(model_parts: ModelParts, geometry: Geometry, hidden: Tensor) -> Rows:
     """K and V before rotation, [B, L, n, H, E], of hidden states [B, L, n, D], by the adapter that reads use for memory."""
-    with attached.adapters.on(attached.adapters.named(geometry.read.memory_projection)):
-        pairs = [attached.decoder.project(layer, hidden[:, layer]) for layer in range(hidden.shape[1])]
+    with model_parts.adapters.on(model_parts.adapters.named(geometry.read.memory_projection)):
+        pairs = [model_parts.decoder.project(layer, hidden[:, layer]) for layer in range(hidden.shape[1])]
     return {"keys": torch.stack([pair[0] for pair in pairs], 1), "values": torch.stack([pair[1] for pair in pairs], 1)}

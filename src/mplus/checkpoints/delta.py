@@ -162,11 +162,11 @@ def _check_prints(stated: _DeltaManifest, config: Any, tokenizer: Any, base: Pat
 
 
 def _fill_delta(loaded: LoadedModel, stored: dict[str, Tensor], directory: Path) -> None:
-    attached, tensors = loaded.attached, CheckedTensors(str(directory), stored)
+    model_parts, tensors = loaded.parts, CheckedTensors(str(directory), stored)
     targets = delta_tensors(loaded)
     for name, target in targets.items():
         tensors.take(name, tuple(target.shape))
-    position = tensors.take("position", (attached.decoder.width,)) if "position" in stored else None
+    position = tensors.take("position", (model_parts.decoder.width,)) if "position" in stored else None
     tensors.leave((f"adapter.{RETIRED_ROLE}.",), "there is no second look any more")
     if not loaded.geometry.sizes.reads_ltm:
         tensors.leave(("retriever.",), "long-term memory is switched off")
@@ -174,24 +174,24 @@ def _fill_delta(loaded: LoadedModel, stored: dict[str, Tensor], directory: Path)
     for role in loaded.adapter_configs:
         prefix = f"adapter.{role}."
         own = {key.removeprefix(prefix): stored[key] for key in targets if key.startswith(prefix)}
-        load_adapter(attached.decoder.model, role, own)
-    attached.bos.copy_(stored["bos"])
-    attached.position = None if position is None else position.to(attached.bos)
-    if attached.retriever is not None:
+        load_adapter(model_parts.decoder.model, role, own)
+    model_parts.bos.copy_(stored["bos"])
+    model_parts.position = None if position is None else position.to(model_parts.bos)
+    if model_parts.retriever is not None:
         prefix = "retriever."
-        state = {key.removeprefix(prefix): value.to(attached.bos) for key, value in stored.items() if key.startswith(prefix)}
-        attached.retriever.load_state_dict(state, strict=True)
+        state = {key.removeprefix(prefix): value.to(model_parts.bos) for key, value in stored.items() if key.startswith(prefix)}
+        model_parts.retriever.load_state_dict(state, strict=True)
 
 
 def delta_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
     """The memory parts of a model by their names in a delta; the tensors themselves."""
-    attached = loaded.attached
-    out = {"bos": attached.bos}
-    if attached.position is not None:
-        out["position"] = attached.position
-    if attached.retriever is not None:
-        out.update({f"retriever.{name}": value for name, value in attached.retriever.state_dict().items()})
-    own = attached.decoder.model.state_dict()
+    model_parts = loaded.parts
+    out = {"bos": model_parts.bos}
+    if model_parts.position is not None:
+        out["position"] = model_parts.position
+    if model_parts.retriever is not None:
+        out.update({f"retriever.{name}": value for name, value in model_parts.retriever.state_dict().items()})
+    own = model_parts.decoder.model.state_dict()
     for role in loaded.adapter_configs:
         out.update({f"adapter.{role}.{name}": value for name, value in own.items() if ".lora_" in name and f".{role}." in name})
     return out
@@ -208,7 +208,7 @@ def save_delta(loaded: LoadedModel, directory: Path, *, include_base: bool, dtyp
         raise InputError(
             f"{loaded.name!r} is a published model, whose files are the only form it has; copy its directory instead"
         )
-    if include_base and getattr(loaded.attached.decoder.model, "is_quantized", False):
+    if include_base and getattr(loaded.parts.decoder.model, "is_quantized", False):
         raise InputError(
             "the base is quantised, which only its own files can express; store the memory parts alone (include_base=False)"
         )
@@ -257,14 +257,14 @@ def place_for_model(directory: Path) -> Path:
 
 
 def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
-    retriever = loaded.attached.retriever
+    retriever = loaded.parts.retriever
     return {
         "format": FORMAT_VERSION,
         "name": loaded.name,
         "base": {
             "name": "." if include_base else loaded.base_name,
             "fingerprint": loaded.base_fingerprint,
-            "settings": decoder_settings(loaded.attached.decoder.config),
+            "settings": decoder_settings(loaded.parts.decoder.config),
             "tokenizer": tokenizer_print(loaded.tokenizer),
         },
         "geometry": loaded.geometry.flat(),
@@ -275,7 +275,7 @@ def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
 
 
 def _save_base(loaded: LoadedModel, directory: Path) -> None:
-    model = loaded.attached.decoder.model
+    model = loaded.parts.decoder.model
     plain = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items() if ".lora_" not in name}
     config = copy.deepcopy(model.config)
     config.tie_word_embeddings = has_tied_head(model)  # what is, whatever the base's own config says

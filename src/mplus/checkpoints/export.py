@@ -64,7 +64,7 @@ def save_published(loaded: LoadedModel, directory: Path) -> None:
         with replace_directory(directory) as aside:
             save_torch_state_dict(tensors, aside, max_shard_size=SHARD)
             (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-            save_generation_config(loaded.attached.decoder.model, aside)
+            save_generation_config(loaded.parts.decoder.model, aside)
             if loaded.tokenizer is not None:
                 loaded.tokenizer.save_pretrained(aside)
     except (OSError, SafetensorError) as error:
@@ -91,11 +91,11 @@ def published_config(loaded: LoadedModel) -> dict[str, Any]:
         "num_blocks": (geometry.sizes.stm_tokens + read) // new,
         "num_ltm_blocks": read // new,
         "add_bos_embedding": True,
-        "add_decoder_lora": loaded.attached.adapters.read != loaded.attached.adapters.write,
+        "add_decoder_lora": loaded.parts.adapters.read != loaded.parts.adapters.write,
         "drop_memory_per_layer": geometry.write.drop == "per_layer",
         "lora_config": {"lora_dropout": 0.0, "target_modules": list(TARGETS), **config.get("lora_config", {}), **lora},
     }
-    retriever = loaded.attached.retriever
+    retriever = loaded.parts.retriever
     if isinstance(retriever, PerLayerRetriever):
         depth = 2 if isinstance(retriever.key_proj[0], nn.Sequential) else 1
         config |= {"selector_hidden_dim": retriever.key_width, "num_selector_layers": depth}
@@ -111,20 +111,20 @@ def published_config(loaded: LoadedModel) -> dict[str, Any]:
 
 def published_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
     """Every tensor by its published name, copied: some share storage (tied embeddings), which the file format refuses."""
-    attached = loaded.attached
-    write, read = _write_name(loaded), attached.adapters.read
+    model_parts = loaded.parts
+    write, read = _write_name(loaded), model_parts.adapters.read
     out: dict[str, Tensor] = {}
-    for name, value in attached.decoder.model.state_dict().items():
+    for name, value in model_parts.decoder.model.state_dict().items():
         for own, published in ((write, WRITE), (read, READ)):
             if ".lora_" in name and f".{own}." in name:
                 name = name.replace(f".{own}.", f".{published}.")
                 break
         out[name] = value
-    out["bos_embedding"] = attached.bos[:, None]
-    position = torch.zeros_like(attached.bos[0]) if attached.position is None else attached.position
+    out["bos_embedding"] = model_parts.bos[:, None]
+    position = torch.zeros_like(model_parts.bos[0]) if model_parts.position is None else model_parts.position
     out["new_memory_positional_emb"] = position[None, None]
-    if isinstance(attached.retriever, PerLayerRetriever):
-        for name, value in attached.retriever.state_dict().items():
+    if isinstance(model_parts.retriever, PerLayerRetriever):
+        for name, value in model_parts.retriever.state_dict().items():
             kind, layer, rest = name.split(".", 2)
             out[f"model.layers.{layer}.self_attn.{kind}.{rest}"] = value
     out |= _memory(loaded) | _unused(loaded)
@@ -132,7 +132,7 @@ def published_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
 
 
 def _memory(loaded: LoadedModel) -> dict[str, Tensor]:
-    initial, geometry, decoder = loaded.initial, loaded.geometry, loaded.attached.decoder
+    initial, geometry, decoder = loaded.initial, loaded.geometry, loaded.parts.decoder
     if initial is not None:
         out = {"memory": initial.stm, "initialized": torch.tensor(int(initial.initialised), dtype=torch.uint8)}
         parts = (initial.ltm, initial.ltm_keys, initial.ltm_ages, initial.ltm_frequencies)
@@ -141,7 +141,7 @@ def _memory(loaded: LoadedModel) -> dict[str, Tensor]:
             "memory": torch.zeros(decoder.depth, geometry.sizes.stm_tokens, decoder.width, dtype=decoder.dtype),
             "initialized": torch.tensor(0, dtype=torch.uint8),
         }
-        retriever = loaded.attached.retriever
+        retriever = loaded.parts.retriever
         width = retriever.key_width if isinstance(retriever, PerLayerRetriever) else 0
         each: list[list[Tensor]] = [
             [torch.zeros(0, decoder.width, dtype=decoder.dtype)] * decoder.depth,
@@ -176,7 +176,7 @@ def _source(loaded: LoadedModel) -> dict[str, Any] | None:
 
 def _plain_config(loaded: LoadedModel) -> dict[str, Any]:
     """The decoder's own settings; with rotary settings under their older names too, which the reference reads."""
-    decoder = loaded.attached.decoder
+    decoder = loaded.parts.decoder
     if decoder.config.model_type != "llama":
         raise InputError(f"the published form is of Llama models; this is a {decoder.config.model_type!r}")
     config: dict[str, Any] = decoder.config.to_dict()
@@ -189,7 +189,7 @@ def _plain_config(loaded: LoadedModel) -> dict[str, Any]:
 
 
 def _write_name(loaded: LoadedModel) -> str:
-    write, read = loaded.attached.adapters.write, loaded.attached.adapters.read
+    write, read = loaded.parts.adapters.write, loaded.parts.adapters.read
     if write is None or read is None:
         raise InputError(
             "the published form has a write and a read adapter, this model lacks one; only such models can be exported"

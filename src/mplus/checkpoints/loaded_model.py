@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mplus.attach.parts import Attached
+from mplus.attach.parts import ModelParts
 from mplus.checkpoints.load_report import LoadReport
 from mplus.settings import Geometry
 
@@ -41,7 +41,7 @@ class LoadedModel:
         chat_template: Jinja text that a delta was trained with, where it is not the base's own.
     """
 
-    attached: Attached
+    parts: ModelParts
     geometry: Geometry
     tokenizer: Any
     name: str

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from mplus.attach.adapters import TARGETS, Adapters, adapter_names, inject
 from mplus.attach.families import Decoder, round_rotary_to_bfloat16
 from mplus.attach.hooks import Hooks
-from mplus.attach.parts import Attached
+from mplus.attach.parts import ModelParts
 from mplus.checkpoints.fingerprint import fingerprint
 from mplus.checkpoints.load_report import LoadReport
 from mplus.checkpoints.loaded_model import LoadedModel
@@ -81,9 +81,9 @@ def attach_fresh(
     wanted = {"read": read_lora, "write": write_lora}
     configs = {role: config for role, config in wanted.items() if config is not None}
     adapters = add_adapters(model, configs)
-    attached = Attached(decoder, adapters, bos, None, retriever)
+    model_parts = ModelParts(decoder, adapters, bos, None, retriever)
     report = LoadReport(name, used=set(model.state_dict()))
-    return LoadedModel(attached, geometry, tokenizer, name, name, base_print, report, adapter_configs=configs)
+    return LoadedModel(model_parts, geometry, tokenizer, name, name, base_print, report, adapter_configs=configs)
 
 
 def add_adapters(model: PreTrainedModel, configs: dict[str, dict[str, Any]]) -> Adapters:

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mplus.attach.adapters import Adapters, inject
 from mplus.attach.families import Decoder, round_rotary_to_bfloat16
-from mplus.attach.parts import Attached
+from mplus.attach.parts import ModelParts
 from mplus.checkpoints.arguments import OpenArguments
 from mplus.checkpoints.base_models.stock import in_one_sentence, load_generation_config, load_tokenizer
 from mplus.checkpoints.fingerprint import fingerprint
@@ -111,14 +111,14 @@ def load_published(directory: Path, asked: OpenArguments, *, overrides: dict[str
         if model.config.tie_word_embeddings and "model.embed_tokens.weight" in stored:
             stored.setdefault("lm_head.weight", stored["model.embed_tokens.weight"])
         tensors = CheckedTensors(str(directory), stored, dtype=asked.dtype, device=asked.device)
-        attached, initial = _filled(tensors, config, model, geometry, retriever if geometry.sizes.ltm else None)
+        model_parts, initial = _filled(tensors, config, model, geometry, retriever if geometry.sizes.ltm else None)
         model.set_attn_implementation(asked.attention or "sdpa")
         load_generation_config(directory, model)
         if geometry.quirks.inv_freq_dtype == "bfloat16":
-            round_rotary_to_bfloat16(attached.decoder)
+            round_rotary_to_bfloat16(model_parts.decoder)
         lora = {"r": config["lora_config"]["r"], "lora_alpha": config["lora_config"]["lora_alpha"]}
         return LoadedModel(
-            attached,
+            model_parts,
             geometry,
             tokenizer,
             name=directory.name if directory.name != "checkpoint" else directory.parent.name,
@@ -136,7 +136,7 @@ def _filled(
     model: LlamaForCausalLM,
     geometry: Geometry,
     retriever: PerLayerRetriever | None,
-) -> tuple[Attached, InitialMemory]:
+) -> tuple[ModelParts, InitialMemory]:
     """The model's parts and its initial memory, every tensor of the checkpoint in its place."""
     depth, width = model.config.num_hidden_layers, model.config.hidden_size
     _fill(model, tensors, lambda name: name)
@@ -151,7 +151,7 @@ def _filled(
     tensors.finished()
     assert bos is not None and position is not None and initial is not None
     read = READ if any(f".{READ}." in name for name in tensors) else WRITE
-    return Attached(Decoder(model), Adapters(model, write=WRITE, read=read), bos[:, 0], position[0, 0], retriever), initial
+    return ModelParts(Decoder(model), Adapters(model, write=WRITE, read=read), bos[:, 0], position[0, 0], retriever), initial
 
 
 def _empty_model(config: dict[str, Any], tensors: dict[str, Tensor]) -> LlamaForCausalLM:

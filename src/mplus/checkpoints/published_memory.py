@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mplus.attach.parts import Attached
+from mplus.attach.parts import ModelParts
 from mplus.attach.write_pass import project_rows
 from mplus.checkpoints.load_report import LoadReport
 from mplus.errors import InputError
@@ -31,7 +31,7 @@ class Maker(Protocol):
     """What is needed of a model here."""
 
     @property
-    def attached(self) -> Attached: ...
+    def parts(self) -> ModelParts: ...
     def new_memory(self, *, seed: int = 0, memory_format: MemoryFormat | None = None, initialised: bool = True) -> Memory: ...
 
 
@@ -53,9 +53,9 @@ def memory_from_state(
         raise InputError(
             "published states name long-term rows per layer; this model's layers share them, use Memory.save and load"
         )
-    _check(tensors, memory, model.attached.decoder.width)
+    _check(tensors, memory, model.parts.decoder.width)
     layers, hidden = memory.layout.layers, tensors["memory"]
-    rows, memory.tail = rows_of_hidden(model.attached, hidden.to(memory.layout.device, memory.layout.dtype), memory)
+    rows, memory.tail = rows_of_hidden(model.parts, hidden.to(memory.layout.device, memory.layout.dtype), memory)
     births = (
         memory.now - 1 - tensors["memory_ages"].long().cpu()
         if "memory_ages" in tensors
@@ -68,7 +68,7 @@ def memory_from_state(
     if memory.geometry.sizes.ltm:
         memory.long_term.writes_since_merge = update_step // memory.geometry.sizes.new_tokens
         for layer in range(layers):
-            _restore_layer(model.attached, memory, tensors, layer)
+            _restore_layer(model.parts, memory, tensors, layer)
     return memory
 
 
@@ -123,41 +123,41 @@ def written_from_hidden(model: Maker, hidden: Tensor, memory: Memory) -> Encoded
     Raises:
         InputError: another shape.
     """
-    layers, width = memory.layout.layers, model.attached.decoder.width
+    layers, width = memory.layout.layers, model.parts.decoder.width
     if hidden.dim() != 3 or hidden.shape[0] != layers or hidden.shape[2] != width:
         raise InputError(f"hidden states have shape {list(hidden.shape)}; this model needs [{layers}, tokens, {width}]")
     own = hidden.to(memory.layout.device, memory.layout.dtype)
-    return EncodedChunk(rows_of_hidden(model.attached, own, memory)[0], 0, hidden=own)
+    return EncodedChunk(rows_of_hidden(model.parts, own, memory)[0], 0, hidden=own)
 
 
-def rows_of_hidden(attached: Attached, hidden: Tensor, memory: Memory) -> tuple[Rows, Tensor]:
+def rows_of_hidden(model_parts: ModelParts, hidden: Tensor, memory: Memory) -> tuple[Rows, Tensor]:
     """Memory rows, [L, n, ...], of hidden states [L, n, D], and the tail they leave."""
     with torch.no_grad():
         if memory.format == "hidden":
             rows: Rows = {"hidden": hidden}
         else:
-            rows = {name: value[0] for name, value in project_rows(attached, memory.geometry, hidden[None]).items()}
+            rows = {name: value[0] for name, value in project_rows(model_parts, memory.geometry, hidden[None]).items()}
         if "search" in memory.layout.fields:
-            retriever = attached.retriever
+            retriever = model_parts.retriever
             assert retriever is not None
-            normed = {layer: attached.decoder.normed(layer, hidden[layer][None]) for layer in retriever.layers}
+            normed = {layer: model_parts.decoder.normed(layer, hidden[layer][None]) for layer in retriever.layers}
             rows["search"] = retriever.search_keys(normed)[0]
     return rows, hidden[:, -memory.geometry.sizes.new_tokens :].clone()
 
 
-def longterm_rows(attached: Attached, layer: int, hidden: Tensor, keys: Tensor, memory: Memory) -> Rows:
+def longterm_rows(model_parts: ModelParts, layer: int, hidden: Tensor, keys: Tensor, memory: Memory) -> Rows:
     """Long-term rows [n, ...] of one layer from hidden states [n, D] and retriever keys [n, R] stored beside them."""
     rows: Rows = {"search": keys}
     if memory.format == "hidden":
         rows["hidden"] = hidden
         return rows
     role = memory.geometry.read.memory_projection
-    with torch.no_grad(), attached.adapters.on(attached.adapters.named(role)):
-        rows["keys"], rows["values"] = attached.decoder.project(layer, hidden.to(memory.layout.device))
+    with torch.no_grad(), model_parts.adapters.on(model_parts.adapters.named(role)):
+        rows["keys"], rows["values"] = model_parts.decoder.project(layer, hidden.to(memory.layout.device))
     return rows
 
 
-def _restore_layer(attached: Attached, memory: Memory, tensors: Mapping[str, Tensor], layer: int) -> None:
+def _restore_layer(model_parts: ModelParts, memory: Memory, tensors: Mapping[str, Tensor], layer: int) -> None:
     hidden, keys, ages = tensors[f"ltm.{layer}"], tensors[f"ltm_keys.{layer}"], tensors[f"ltm_ages.{layer}"].long()
     frequency, waiting = tensors[f"ltm_recall_frequencies.{layer}"].float(), 0
     if "cached_memories" in tensors:
@@ -166,7 +166,7 @@ def _restore_layer(attached: Attached, memory: Memory, tensors: Mapping[str, Ten
         waiting = tensors["cached_ages"].shape[1]
         frequency = torch.cat([frequency, torch.full((waiting,), memory.geometry.quirks.initial_recall_frequency)])
     dtype = memory.layout.dtype
-    rows = longterm_rows(attached, layer, hidden.to(dtype), keys.to(dtype), memory)
+    rows = longterm_rows(model_parts, layer, hidden.to(dtype), keys.to(dtype), memory)
     memory.long_term.restore(layer, rows, memory.now - 1 - ages, frequency, waiting=waiting)
 
 

@@ -199,7 +199,7 @@ def _check_memories(factory: SystemFactory) -> None:
     for name, geometry in factory.geometries.items():
         try:
             model.writer.layout(model.writer.memory_format, geometry)
-            check_fits(geometry, model.attached.decoder)
+            check_fits(geometry, model.parts.decoder)
         except GeometryError as error:
             raise GeometryError(f"variant '{name}': {error}" if name in ablations else str(error)) from None
 

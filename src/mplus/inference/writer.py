@@ -42,7 +42,7 @@ class Writer:
     """
 
     def __init__(self, checkpoint: LoadedModel, *, memory_format: MemoryFormat | None = None) -> None:
-        self.checkpoint, self.parts = checkpoint, checkpoint.attached
+        self.checkpoint, self.parts = checkpoint, checkpoint.parts
         self.memory_format: MemoryFormat = memory_format or _smaller_format(checkpoint)
         self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
         self._fingerprint: str | None = None
@@ -248,7 +248,7 @@ class Writer:
 
 def _smaller_format(checkpoint: LoadedModel) -> MemoryFormat:
     """K and V, unless a hidden state is smaller than both together (models without grouped heads)."""
-    decoder = checkpoint.attached.decoder
+    decoder = checkpoint.parts.decoder
     return "kv" if 2 * decoder.kv_heads * decoder.head_width <= decoder.width else "hidden"
 
 

@@ -136,18 +136,18 @@ def test_base_that_carries_adapters_already_is_refused() -> None:
     """Two models on one base would share, and overwrite, adapters of one name; a user's own would be switched off."""
     base = tiny_decoder()
     first = MPlusModel.from_base(base, geometry=tiny_geometry(), read_lora={"r": 2, "lora_alpha": 4})
-    before = {name: value.clone() for name, value in first.attached.decoder.model.state_dict().items()}
+    before = {name: value.clone() for name, value in first.parts.decoder.model.state_dict().items()}
     several: list[dict[str, Any]] = [{}, {"read_lora": {"r": 2, "lora_alpha": 4}}]
     for parts in several:
         with pytest.raises(InputError, match="adapters already"):
             MPlusModel.from_base(base, geometry=tiny_geometry(), **parts)
-    after = first.attached.decoder.model.state_dict()
+    after = first.parts.decoder.model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_two_models_may_share_a_base_without_adapters() -> None:
     base = tiny_decoder()
     models = [MPlusModel.from_base(base, geometry=tiny_geometry(stm_tokens=size)) for size in (16, 32)]
-    assert models[0].attached.decoder.model is models[1].attached.decoder.model
+    assert models[0].parts.decoder.model is models[1].parts.decoder.model
     prompt = torch.arange(3, 9)[None]
     assert torch.equal(models[0](prompt).logits, models[1](prompt).logits)

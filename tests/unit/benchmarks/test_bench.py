@@ -224,7 +224,7 @@ def test_the_plain_twin_is_the_bare_base_on_the_same_weights(tiny: MPlusModel) -
     with torch.no_grad():
         assert torch.allclose(twin(prompt).logits, tiny(prompt).logits, atol=1e-6)
     own = twin.model.layers[0].mlp.up_proj.weight.data_ptr()
-    assert own == tiny.attached.decoder.layers[0].mlp.up_proj.base_layer.weight.data_ptr()
+    assert own == tiny.parts.decoder.layers[0].mlp.up_proj.base_layer.weight.data_ptr()
 
 
 # -- plans -----------------------------------------------------------------------------------------------------------

@@ -29,22 +29,22 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def representable(model: MPlusModel) -> MPlusModel:
     """Memory parts rounded to bfloat16, as they are stored; adapters, BOS, position and projectors random."""
-    attached = model.attached
+    model_parts = model.parts
     generator = torch.Generator().manual_seed(9)
 
     def random(value: Tensor) -> Tensor:
         return (torch.randn(value.shape, generator=generator) * 0.3).bfloat16().float()
 
     with torch.no_grad():
-        for name, value in attached.decoder.model.state_dict().items():
+        for name, value in model_parts.decoder.model.state_dict().items():
             if ".lora_" in name:
                 value.copy_(random(value))
-        attached.bos.copy_(random(attached.bos))
-        if attached.retriever is not None:
-            for value in attached.retriever.state_dict().values():
+        model_parts.bos.copy_(random(model_parts.bos))
+        if model_parts.retriever is not None:
+            for value in model_parts.retriever.state_dict().values():
                 value.copy_(random(value))
-        if attached.position is not None:
-            attached.position.copy_(random(attached.position))
+        if model_parts.position is not None:
+            model_parts.position.copy_(random(model_parts.position))
     return model
 
 
@@ -52,7 +52,7 @@ def made(base: Path, setup: str = "shared", **options: Any) -> MPlusModel:
     fields, parts = SETUPS[setup]
     model = MPlusModel.from_base(base, geometry=tiny_geometry(**fields), dtype="float32", device="cpu", **{**parts, **options})
     if setup == "output":
-        model.attached.position = torch.randn(model.attached.decoder.width)
+        model.parts.position = torch.randn(model.parts.decoder.width)
     return representable(model)
 
 
@@ -99,8 +99,8 @@ def test_stored_model_comes_back_and_computes_the_same(base: Path, tmp_path: Pat
 
 def test_all_adapters_arrive_value_for_value(base: Path, stored: Path) -> None:
     model, again = made(base, key_width=6, write_lora={"r": 2, "lora_alpha": 2}), opened(stored)
-    assert (again.attached.adapters.write, again.attached.adapters.read) == ("write", "read")
-    own, found = model.attached.decoder.model.state_dict(), again.attached.decoder.model.state_dict()
+    assert (again.parts.adapters.write, again.parts.adapters.read) == ("write", "read")
+    own, found = model.parts.decoder.model.state_dict(), again.parts.decoder.model.state_dict()
     lora = [name for name in own if ".lora_" in name]
     assert len(lora) == 2 * 2 * 6 * 2  # A and B, two roles, six projections, two layers
     assert all(torch.equal(own[name], found[name]) and found[name].abs().sum() > 0 for name in lora)
@@ -120,7 +120,7 @@ def test_an_adapter_of_the_second_look_is_left_out_by_name(base: Path, stored: P
     save_file({**tensors, **look}, stored / "delta.safetensors")
     again = opened(stored)
     assert look and set(again.load_report.unused) == set(look)
-    assert not any(".look." in name for name in again.attached.decoder.model.state_dict())
+    assert not any(".look." in name for name in again.parts.decoder.model.state_dict())
 
 
 def test_delta_holds_memory_parts_only(stored: Path) -> None:
@@ -147,7 +147,7 @@ def test_tied_embeddings_stay_tied(tmp_path: Path, include_base: bool) -> None:
     model.save_pretrained(tmp_path / "m", include_base=include_base)
     again = opened(tmp_path / "m")
     assert again.fingerprint == model.fingerprint
-    decoder = again.attached.decoder.model
+    decoder = again.parts.decoder.model
     assert decoder.get_parameter("lm_head.weight") is decoder.get_parameter("model.embed_tokens.weight")
 
 
@@ -160,7 +160,7 @@ def test_delta_of_a_whole_model_names_that_model_as_its_base(base: Path, tmp_pat
 
 def test_second_save_replaces_the_first(base: Path, stored: Path) -> None:
     made(base).save_pretrained(stored)
-    assert opened(stored).attached.adapters.write is None
+    assert opened(stored).parts.adapters.write is None
     assert [path.name for path in stored.parent.iterdir()] == ["delta"]
 
 
@@ -222,9 +222,9 @@ def test_contradicting_override_is_refused(stored: Path) -> None:
 
 def test_position_vector_is_optional(base: Path, tmp_path: Path) -> None:
     made(base, "output").save_pretrained(tmp_path / "m")
-    assert opened(tmp_path / "m").attached.position is not None
+    assert opened(tmp_path / "m").parts.position is not None
     spoil(tmp_path / "m", lambda tensors: tensors.pop("position"))
-    assert opened(tmp_path / "m").attached.position is None
+    assert opened(tmp_path / "m").parts.position is None
 
 
 # -- every tensor accounted for ----------------------------------------------------------------------------------------

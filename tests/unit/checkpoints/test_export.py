@@ -82,10 +82,10 @@ def test_model_trained_here_with_the_output_tap_has_the_published_form(tmp_path:
             write_lora=lora,
         )
         with torch.no_grad():
-            for name, value in model.attached.decoder.model.named_parameters():
+            for name, value in model.parts.decoder.model.named_parameters():
                 if ".lora_B." in name:
                     value.copy_(torch.randn_like(value) * 0.3)
-    model.attached.position = torch.full((32,), 0.1)
+    model.parts.position = torch.full((32,), 0.1)
     save_published(model.checkpoint, tmp_path / "out")
     second = opened(tmp_path / "out")
     assert (
@@ -218,7 +218,7 @@ def test_stop_tokens_survive_storing_and_opening(tmp_path: Path, form: str) -> N
         model = opened(tmp_path / "first")
         save_published(model.checkpoint, tmp_path / "second")
     for found in (model, opened(tmp_path / "second")):
-        settings = found.attached.decoder.model.generation_config
+        settings = found.parts.decoder.model.generation_config
         assert settings is not None and settings.eos_token_id == [2, 17] and settings.temperature == 0.5
 
 
@@ -240,7 +240,7 @@ def test_head_of_its_own_is_kept_where_the_config_says_tied(tmp_path: Path, form
         save_published(model.checkpoint, tmp_path / "second")
     again = opened(tmp_path / "second")
     for found in (model, again):
-        assert torch.equal(found.attached.decoder.model.get_parameter("lm_head.weight"), head)
+        assert torch.equal(found.parts.decoder.model.get_parameter("lm_head.weight"), head)
     prompt = torch.arange(5, 15)[None]
     assert torch.equal(model(prompt).logits, again(prompt).logits)
 
@@ -252,5 +252,5 @@ def test_published_model_with_a_tied_head_opens_without_one_in_its_file(tmp_path
     head = tensors.pop("lm_head.weight")
     save_file(tensors, path)
     assert not torch.equal(head, tensors["model.embed_tokens.weight"])
-    decoder = opened(tmp_path / "first").attached.decoder.model
+    decoder = opened(tmp_path / "first").parts.decoder.model
     assert torch.equal(decoder.get_parameter("lm_head.weight"), tensors["model.embed_tokens.weight"].float())

@@ -61,7 +61,7 @@ def from_base(base: Any, **options: Any) -> MPlusModel:
 )
 def test_argument_with_a_meaning_works_wherever_a_model_is_opened(stock: Path, delta: Path, given: dict[str, Any]) -> None:
     for model in (MPlusModel.from_base(stock, geometry=tiny_geometry(), **given), MPlusModel.from_pretrained(delta, **given)):
-        assert model.attached.decoder.config._attn_implementation == given.get("attn_implementation", "sdpa")
+        assert model.parts.decoder.config._attn_implementation == given.get("attn_implementation", "sdpa")
         assert not {"torch_dtype", "dtype"} & set(given) or model.dtype == torch.float32
 
 
@@ -170,7 +170,7 @@ def test_unknown_setting_of_a_delta_is_refused(delta: Path) -> None:
 def test_model_inside_a_wrapper_is_used(wrap: Any) -> None:
     plain = tiny_decoder()
     model = from_base(wrap(plain))
-    assert model.attached.decoder.model is plain
+    assert model.parts.decoder.model is plain
     prompt = ids(5)[None]
     assert torch.equal(model(prompt).logits, plain(prompt).logits)
 
@@ -222,7 +222,7 @@ def test_second_model_on_a_base_changes_nothing_of_the_first() -> None:
     second = from_base(base)
     assert first.fingerprint == before == second.fingerprint and torch.equal(first(prompt).logits, logits)
     del first, second
-    assert from_base(base, read_lora={"r": 2, "lora_alpha": 4}).attached.adapters.read == "read"
+    assert from_base(base, read_lora={"r": 2, "lora_alpha": 4}).parts.adapters.read == "read"
 
 
 # -- places ----------------------------------------------------------------------------------------------------------
@@ -268,4 +268,4 @@ def test_delta_given_as_a_base_is_told(delta: Path) -> None:
 
 
 def test_class_of_the_base_stays(stock: Path) -> None:
-    assert type(from_base(stock).attached.decoder.model) is LlamaForCausalLM
+    assert type(from_base(stock).parts.decoder.model) is LlamaForCausalLM

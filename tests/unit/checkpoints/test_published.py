@@ -144,7 +144,7 @@ def test_single_matrix_selector_is_read(tmp_path: Path) -> None:
 def test_one_adapter_serves_both_passes_where_there_is_no_second(tmp_path: Path) -> None:
     path = write_published(tmp_path, ltm=False, add_decoder_lora=False) / "model.safetensors"
     save_file({name: value for name, value in load_file(path).items() if "decoder_adapter" not in name}, path)
-    adapters = opened(tmp_path).attached.adapters
+    adapters = opened(tmp_path).parts.adapters
     assert adapters.read == adapters.write == "default"
 
 

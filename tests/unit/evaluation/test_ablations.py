@@ -50,7 +50,7 @@ def alone(model: MPlusModel, **changes: Any) -> MemorySystem:
     made = filled(model, factory)["mplus"]
     ablation = Ablation(name="own", changes=changes)
     own = MemorySystem("own", model, model.new_memory(seed=3, **ablation.of_geometry))
-    own.memory.retriever = ablation.retriever(model.attached.retriever)
+    own.memory.retriever = ablation.retriever(model.parts.retriever)
     other = model.new_memory(seed=3)
     text = torch.randint(97, 122, (400,), generator=torch.Generator().manual_seed(1)).tolist()
     for start in range(0, 400, model.geometry.sizes.chunk_tokens):

@@ -388,7 +388,7 @@ def test_the_read_adapter_of_a_delta_may_be_the_plain_models(tmp_path: Path) -> 
         str(tmp_path / "base"), geometry=tiny.tiny_geometry(), dtype="float32", read_lora={"r": 2, "lora_alpha": 4}
     )
     with torch.no_grad():
-        for name, value in made.attached.decoder.model.named_parameters():
+        for name, value in made.parts.decoder.model.named_parameters():
             if ".lora_B." in name:
                 value.normal_()
     made.save_pretrained(tmp_path / "delta")
@@ -396,8 +396,8 @@ def test_the_read_adapter_of_a_delta_may_be_the_plain_models(tmp_path: Path) -> 
     opened = open_adapted(measured, tmp_path / "delta")
     ids = torch.tensor([[97, 98, 99]])
     stored = MPlusModel.from_pretrained(tmp_path / "delta", dtype="float32")
-    with torch.no_grad(), stored.attached.adapters.on(stored.attached.adapters.read):
-        assert torch.allclose(opened(ids).logits, stored.attached.decoder.model(ids).logits, atol=1e-5)
+    with torch.no_grad(), stored.parts.adapters.on(stored.parts.adapters.read):
+        assert torch.allclose(opened(ids).logits, stored.parts.decoder.model(ids).logits, atol=1e-5)
     with torch.no_grad(), measured.untouched() as plain:
         assert not torch.allclose(opened(ids).logits, plain(ids).logits, atol=1e-3)
     measured.save_pretrained(tmp_path / "bare")

@@ -58,13 +58,13 @@ def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 def found(model: MPlusModel, memory: Memory, prompt: Tensor, **options: Any) -> list[list[int]]:
     """What a prompt finds, straight from the searching functions."""
     text = torch.ones_like(prompt, dtype=torch.bool)
-    retriever = model.attached.retriever
+    retriever = model.parts.retriever
     assert retriever is not None
     if retriever.in_each_layer:
         normed = torch.randn(prompt.shape[0], prompt.shape[1], 32, generator=torch.Generator().manual_seed(4))
         states = [{layer: normed} for layer in range(2)]
     else:
-        states = [query_states(model.attached, retriever.layers, prompt, text)]
+        states = [query_states(model.parts, retriever.layers, prompt, text)]
     return [one.indices.tolist() for part in states for one in retriever.search(memory, part, text, **options)]
 
 
@@ -221,15 +221,15 @@ def test_with_all_as_candidates_the_search_is_the_exact_one(small: MPlusModel, m
 
 def test_candidates_have_the_exact_scores_and_others_none(small: MPlusModel) -> None:
     memory = filled(small, 900)
-    prompt, attached = ids(7, 5)[None], small.attached
+    prompt, model_parts = ids(7, 5)[None], small.parts
     text = torch.ones_like(prompt, dtype=torch.bool)
-    if isinstance(attached.retriever, LateInteractionRetriever):
-        features = prompt_features(attached, prompt, text)
+    if isinstance(model_parts.retriever, LateInteractionRetriever):
+        features = prompt_features(model_parts, prompt, text)
         places = BlockTable.of(memory, with_short_term=memory.geometry.read.best_last is not None)
         summaries = memory.long_term.index_of(0)
         assert isinstance(summaries, PcaSketch)
-        exact = block_scores.of_all(attached.retriever, memory, places, features, text)
-        got = block_scores.of_candidates(attached.retriever, memory, places, summaries, features, text)
+        exact = block_scores.of_all(model_parts.retriever, memory, places, features, text)
+        got = block_scores.of_candidates(model_parts.retriever, memory, places, summaries, features, text)
         scored = got > float("-inf")
         assert 0 < int(scored.sum()) < scored.numel()
         assert torch.allclose(got[scored], exact[scored], atol=1e-5)
@@ -238,10 +238,10 @@ def test_candidates_have_the_exact_scores_and_others_none(small: MPlusModel) -> 
         fresh = (places.numbers >= len(summaries) // memory.geometry.read.block_tokens) & (places.numbers < places.long)
         assert bool(scored[0][fresh].all()), "a block that is not summarised yet was not scored"
         return
-    assert isinstance(attached.retriever, PerLayerRetriever)
+    assert isinstance(model_parts.retriever, PerLayerRetriever)
     normed = torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(4))
-    fast = attached.retriever.search(memory, {1: normed}, text)[0]
-    slow = attached.retriever.search(memory, {1: normed}, text, exact=True)[0]
+    fast = model_parts.retriever.search(memory, {1: normed}, text)[0]
+    slow = model_parts.retriever.search(memory, {1: normed}, text, exact=True)[0]
     assert fast.candidates is not None and fast.scores is not None and slow.scores is not None
     assert fast.candidates.shape[0] < slow.scores.shape[0]
     assert torch.allclose(fast.scores, slow.scores[fast.candidates], atol=1e-5)

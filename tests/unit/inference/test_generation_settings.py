@@ -28,7 +28,7 @@ def own(request: pytest.FixtureRequest) -> MPlusModel:
 @pytest.fixture
 def files(own: MPlusModel) -> Iterator[GenerationConfig]:
     """What the model's files say; put back."""
-    decoder: Any = own.attached.decoder.model
+    decoder: Any = own.parts.decoder.model
     before, decoder.generation_config = decoder.generation_config, copy.deepcopy(decoder.generation_config)
     yield decoder.generation_config
     decoder.generation_config = before
@@ -86,7 +86,7 @@ def test_lengths_of_files_are_used(own: MPlusModel, files: GenerationConfig, mem
 def test_a_length_that_no_caller_gave_is_cut_to_the_positions_there_are(said: dict[str, int]) -> None:
     model = MPlusModel.from_base(tiny_decoder(positions=46), geometry=tiny_geometry())
     for name, value in said.items():
-        setattr(model.attached.decoder.model.generation_config, name, value)
+        setattr(model.parts.decoder.model.generation_config, name, value)
     memory = filled(model, tokens=60)
     memory.write(ids(1, 50))
     full = len(greedy(model, memory))
@@ -98,7 +98,7 @@ def test_a_length_that_no_caller_gave_is_cut_to_the_positions_there_are(said: di
 
 
 def test_leftover_settings_in_the_model_config_are_no_error(own: MPlusModel, memory: Memory) -> None:
-    config = own.attached.decoder.config
+    config = own.parts.decoder.config
     expected = greedy(own, memory, max_new_tokens=4)
     config.temperature = 0.5
     try:
@@ -212,11 +212,11 @@ def test_wrong_settings_are_refused_in_one_sentence_that_names_them(model: MPlus
 
 
 def test_the_own_base_as_assistant_is_refused_and_a_copy_is_not(own: MPlusModel, memory: Memory) -> None:
-    base: Any = own.attached.decoder.model
+    base: Any = own.parts.decoder.model
     with pytest.raises(InputError, match="assistant_model"):
         greedy(own, memory, max_new_tokens=4, assistant_model=base)
     if own.geometry.read.is_shared:
-        twin = tiny_model(setup="shared").attached.decoder.model
+        twin = tiny_model(setup="shared").parts.decoder.model
         assert greedy(own, memory, max_new_tokens=8, assistant_model=twin) == greedy(own, memory, max_new_tokens=8)
 
 
@@ -318,7 +318,7 @@ def test_a_dictionary_result_of_text_is_refused() -> None:
 
 
 def test_names_that_are_refused_are_names_of_transformers() -> None:
-    generate: Any = text_model().attached.decoder.model
+    generate: Any = text_model().parts.decoder.model
     known = {
         *inspect.signature(generate.generate).parameters,
         *inspect.signature(generate.forward).parameters,

@@ -82,13 +82,13 @@ def test_chunks_of_one_turn_share_passes(tiny_model: TinyModel, setup: str, monk
     model = tiny_model("llama", setup)
     held = [filled(model, tokens=24, seed=seed) for seed in range(5)]  # whole chunks: nothing waits
     passes: list[int] = []
-    forward = model.attached.decoder.body.forward
+    forward = model.parts.decoder.body.forward
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         passes.append(kwargs["input_ids"].shape[0])
         return forward(*args, **kwargs)
 
-    monkeypatch.setattr(model.attached.decoder.body, "forward", counted)
+    monkeypatch.setattr(model.parts.decoder.body, "forward", counted)
     model.write_many(held, [ids(16, seed) for seed in range(5)], batch=4)
     assert sorted(passes) == sorted([4, 1] * -(-16 // model.geometry.sizes.chunk_tokens))
 
@@ -111,7 +111,7 @@ def test_a_failed_pass_loses_no_text(tiny_model: TinyModel, monkeypatch: pytest.
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(model.attached.decoder.layers[-1], "forward", broken)
+        patch.setattr(model.parts.decoder.layers[-1], "forward", broken)
         model.write_many(held, [ids(8, 70 + number) for number in range(3)])
     for number, memory in enumerate(held):
         assert memory.pending_ids == ids(8, 70 + number).tolist()

@@ -42,8 +42,8 @@ def test_sizes_are_those_of_a_real_memory(tiny_model: TinyModel, setup: str, ltm
 
 def test_prompt_takes_the_keys_and_values_of_its_prefix(tiny_model: TinyModel) -> None:
     model = tiny_model("llama", "per_layer")  # whose pool is always full
-    prompt, decoder = ids(5)[None], model.attached.decoder
-    reading = Reading(model.attached, model.geometry, [filled(model)], prompt, torch.ones_like(prompt, dtype=torch.bool), room=5)
+    prompt, decoder = ids(5)[None], model.parts.decoder
+    reading = Reading(model.parts, model.geometry, [filled(model)], prompt, torch.ones_like(prompt, dtype=torch.bool), room=5)
     keys = torch.empty(decoder.depth, reading.prefix + 5, decoder.kv_heads, decoder.head_width)
     assert room_of(model).prompt_bytes(5) == 2 * keys.nbytes
     layout = model.writer.layout("hidden", model.geometry)

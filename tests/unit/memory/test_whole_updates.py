@@ -238,7 +238,7 @@ def test_a_pass_without_room_is_one_sentence_and_the_text_waits(model: MPlusMode
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1234 bytes.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(model.attached.decoder.layers[-1], "forward", refused)
+        patch.setattr(model.parts.decoder.layers[-1], "forward", refused)
         with pytest.raises(CapacityError, match="nothing is lost"):
             memory.write(ids(8, 4))
         with pytest.raises(CapacityError, match=r"write fewer at once \(batch=1\)"):

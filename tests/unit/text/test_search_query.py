@@ -211,7 +211,7 @@ def filled(model: MPlusModel) -> Memory:
 
 def test_per_layer_only_tokens_of_the_last_user_turn_search() -> None:
     model = per_layer()
-    memory, retriever = filled(model), model.attached.retriever
+    memory, retriever = filled(model), model.parts.retriever
     assert isinstance(retriever, PerLayerRetriever)
     prompt = ids_of(model.tokenizer, asked("Who has 7 keys?", TALK))
     alone = len(ids_of(model.tokenizer, asked("Who has 7 keys?")))
@@ -219,7 +219,7 @@ def test_per_layer_only_tokens_of_the_last_user_turn_search() -> None:
     out = model(ids, memory=memory, return_retrieved=True, output_hidden_states=True)
     assert out.retrieved is not None and out.hidden_states is not None
     for layer, found in enumerate(out.retrieved[0].layers):
-        normed = model.attached.decoder.normed(layer, out.hidden_states[layer])
+        normed = model.parts.decoder.normed(layer, out.hidden_states[layer])
         queries = retriever.queries(layer, normed[:, -alone:])
         keys = memory.long_term.stores[layer].column("search").to(queries)
         torch.testing.assert_close(found.scores, torch.sigmoid(queries[0] @ keys.T).mean(0))
@@ -231,21 +231,21 @@ def test_per_layer_only_tokens_of_the_last_user_turn_search() -> None:
 
 def plain(model: MPlusModel, memory: Memory, earlier: list[int], last: list[int]) -> tuple[Tensor, Tensor]:
     """Logits [T, V] of earlier turns behind BOS, and of the last turn behind BOS, those turns and memory: position by position."""
-    attached, decoder = model.attached, model.attached.decoder
+    model_parts, decoder = model.parts, model.parts.decoder
     ids = torch.tensor([last])
-    reading = Reading(attached, model.geometry, [memory], ids, torch.ones_like(ids, dtype=torch.bool), room=1)
+    reading = Reading(model_parts, model.geometry, [memory], ids, torch.ones_like(ids, dtype=torch.bool), room=1)
     short, behind = _stm_rows(memory, reading.left_short[0]), reading.behind[0]
     older = reading._short_tokens(0) - behind
     parts = {name: [short[name][:, :older], reading.gathered[0][name], short[name][:, older:]] for name in ("keys", "values")}
     rows = {name: torch.cat(part, 1) for name, part in parts.items()}
-    slots, bos = rows["keys"].shape[1], attached.bos_kv(None, decoder.depth)
+    slots, bos = rows["keys"].shape[1], model_parts.bos_kv(None, decoder.depth)
     cache = DynamicCache()
     for layer, (key, value) in enumerate(bos):
         cache.update(key[None].transpose(1, 2), value[None].transpose(1, 2), layer)
     net: Any = decoder.model
     with torch.no_grad():
         first = net(torch.tensor([earlier]), position_ids=torch.arange(1, 1 + len(earlier))[None], past_key_values=cache).logits
-        cos, sin = decoder.rotation(torch.arange(slots)[None] + 1 + len(earlier), attached.bos)
+        cos, sin = decoder.rotation(torch.arange(slots)[None] + 1 + len(earlier), model_parts.bos)
         for layer in range(decoder.depth):
             keys = rotate(rows["keys"][layer][None], cos, sin).transpose(1, 2)
             cache.update(keys, rows["values"][layer][None].transpose(1, 2), layer)

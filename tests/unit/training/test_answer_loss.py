@@ -21,9 +21,9 @@ def model() -> MPlusModel:
 def rows_read(model: MPlusModel, memory: Memory, prompt: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values [L, P, H, E] of what a prompt [T] reads, in reading order, put together by hand."""
     text = torch.ones(1, len(prompt), dtype=torch.bool)
-    retriever = model.attached.retriever
+    retriever = model.parts.retriever
     assert retriever is not None
-    found = retriever.search(memory, query_states(model.attached, retriever.layers, prompt[None], text), text)[0]
+    found = retriever.search(memory, query_states(model.parts, retriever.layers, prompt[None], text), text)[0]
     names, pool = ("keys", "values"), memory.short_term.at_slots(memory.short_term.order)
     long = memory.long_term.stores[0].gather(found.indices, names)
     left = [rank for rank in range(len(memory.short_term)) if rank not in found.short.tolist()]
@@ -40,7 +40,7 @@ def test_training_states_are_those_of_a_read(model: MPlusModel) -> None:
     mask = torch.ones(1, len(prompt), dtype=torch.int64)
     with torch.no_grad():
         states = read_states(model, prompt[None], mask, lambda layer: (keys[layer][None], values[layer][None]), keys.shape[1])
-        logits = model.attached.decoder.model.lm_head(states)
+        logits = model.parts.decoder.model.lm_head(states)
     torch.testing.assert_close(logits, model(prompt[None], memory=memory).logits, atol=1e-5, rtol=1e-5)
 
 
@@ -55,7 +55,7 @@ def test_the_loss_is_the_mean_over_answer_tokens_and_padding_changes_nothing(mod
         for prompt, answer in zip(prompts, answers, strict=True):
             row, mask, _ = padded([prompt], [answer])
             states = read_states(model, row, mask, lambda layer: (keys[layer][None], values[layer][None]), keys.shape[1])
-            logits = model.attached.decoder.model.lm_head(states)[0, len(prompt) - 1 : -1]
+            logits = model.parts.decoder.model.lm_head(states)[0, len(prompt) - 1 : -1]
             losses += list(functional.cross_entropy(logits, torch.tensor(answer), reduction="none"))
     torch.testing.assert_close(got.loss, torch.stack(losses).mean(), atol=1e-5, rtol=1e-5)
     assert got.tokens == 5 + 3 + 9 + 2
@@ -82,8 +82,8 @@ def test_groups_hold_every_row_once_in_the_order_of_lengths() -> None:
 
 def test_a_bare_prompt_needs_no_memory(model: MPlusModel) -> None:
     prompt, answer = ids(6, seed=5).tolist(), ids(2, seed=6).tolist()
-    with torch.no_grad(), model.attached.adapters.on(model.attached.adapters.read):
+    with torch.no_grad(), model.parts.adapters.on(model.parts.adapters.read):
         got = answer_loss(model, [prompt], [answer])
-        logits = model.attached.decoder.model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+        logits = model.parts.decoder.model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
     torch.testing.assert_close(got.loss, functional.cross_entropy(logits, torch.tensor(answer)), atol=1e-5, rtol=1e-5)
     assert got.exact.tolist() == [bool((logits.argmax(-1) == torch.tensor(answer)).all())]

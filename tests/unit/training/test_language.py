@@ -199,7 +199,7 @@ def test_checkpointing_gives_equal_loss_and_gradients(setup: str, tmp_path: Path
         results = []
         for checkpointing in (False, True):
             model = trainable(setup, **changed)
-            decoder: Any = model.attached.decoder.model
+            decoder: Any = model.parts.decoder.model
             task = task_of(model, tmp_path, subtasks={kind: 1.0}).train()
             if checkpointing:
                 decoder.activation_checkpointing_enable()
@@ -221,7 +221,7 @@ def test_checkpointing_keeps_less(tmp_path: Path) -> None:
     for checkpointing in (False, True):
         model = trainable("shared")
         if checkpointing:
-            decoder: Any = model.attached.decoder.model
+            decoder: Any = model.parts.decoder.model
             decoder.activation_checkpointing_enable()
         task = task_of(model, tmp_path, subtasks={"two_chunk": 1.0}).train()
         sizes: list[int] = []
@@ -276,7 +276,7 @@ def test_saved_delta_opens_with_what_was_trained(tmp_path: Path) -> None:
     task.save(tmp_path / "delta")
     assert model.fingerprint != before
     again = MPlusModel.from_pretrained(tmp_path / "delta", dtype=torch.float32)
-    torch.testing.assert_close(again.attached.bos, task.trained.bos.detach(), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(again.parts.bos, task.trained.bos.detach(), rtol=1e-2, atol=1e-2)
 
 
 def test_the_whole_base_can_be_trained_and_is_then_stored(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_states_of_a_read_are_what_the_layers_searched_with() -> None:
     rows = [ids(count, count).tolist() for count in (5, 7, 6)]
     states, mask = reading_states(model, rows, memories)
     assert mask.sum(1).tolist() == [5, 7, 6]
-    decoder = model.attached.decoder
+    decoder = model.parts.decoder
     for row, tokens in enumerate(rows):
         out = model(torch.tensor([tokens]), memory=memories[row % 2], output_hidden_states=True)
         assert out.hidden_states is not None
@@ -193,7 +193,7 @@ def test_states_of_a_read_are_what_the_layers_searched_with() -> None:
 def test_the_writer_gives_states_of_any_layers() -> None:
     """The first layer's are the embedded text through that layer's norm."""
     model = tiny_model(setup="per_layer")
-    decoder = model.attached.decoder
+    decoder = model.parts.decoder
     text = ids(8, 5)
     (rows,) = ChunkEncoder(model, (0, 1), "kv").stream([text.tolist()] * 2)
     with torch.no_grad():

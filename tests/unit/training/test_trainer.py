@@ -278,7 +278,7 @@ def test_run_leaves_recipe_log_curves_and_a_delta_that_opens(
     model = MPlusModel.from_pretrained(ended.delta, dtype="float32", device="cpu")
     assert model.name == "toy"
     assert all(bool(value.any()) for name, value in trained(ended).items() if ".lora_B." in name)  # they begin at zero
-    torch.testing.assert_close(model.attached.bos, trained(ended)["bos"], atol=4e-3, rtol=4e-3)  # stored as bfloat16
+    torch.testing.assert_close(model.parts.bos, trained(ended)["bos"], atol=4e-3, rtol=4e-3)  # stored as bfloat16
 
 
 def test_only_the_newest_checkpoints_are_kept(recipe: Make, tmp_path: Path) -> None:
@@ -320,9 +320,9 @@ def test_start_gets_the_parts_it_lacks_and_keeps_those_it_has(recipe: Make) -> N
         "read_adapter": ADAPTER,
     }
     model = open_model(recipe("second", model=more), torch.device("cpu"))
-    assert model.attached.adapters.write == "write" and model.checkpoint.adapter_configs["write"]["r"] == 3
-    assert model.attached.retriever is not None and model.attached.retriever.key_width == 5
-    state = model.attached.decoder.model.state_dict()
+    assert model.parts.adapters.write == "write" and model.checkpoint.adapter_configs["write"]["r"] == 3
+    assert model.parts.retriever is not None and model.parts.retriever.key_width == 5
+    state = model.parts.decoder.model.state_dict()
     stored = load_file(first.delta / "delta.safetensors")
     name = next(name for name in stored if name.startswith("adapter.read."))
     assert torch.equal(state[name.removeprefix("adapter.read.")], stored[name].float())
@@ -335,7 +335,7 @@ def test_trained_retriever_is_not_replaced(recipe: Make, base: Path, tmp_path: P
     model.save_pretrained(tmp_path / "vote")
     start = {"start": str(tmp_path / "vote"), "dtype": "float32", "device": "cpu"}
     kept = open_model(recipe(model={**start, "retriever": {"key_width": 6}}), torch.device("cpu"))
-    assert kept.attached.retriever is not None and kept.attached.retriever.key_width == 6
+    assert kept.parts.retriever is not None and kept.parts.retriever.key_width == 6
     with pytest.raises(TrainingError, match=r"key_width 6 .*asks for 7"):
         open_model(recipe(model={**start, "retriever": {"key_width": 7}}), torch.device("cpu"))
 

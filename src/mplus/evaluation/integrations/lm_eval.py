@@ -109,7 +109,7 @@ class HarnessModel:
         self.batch_size = _number("batch_size", batch_size)
         self.model = pretrained if isinstance(pretrained, MPlusModel) else _opened(pretrained, device, dtype)
         self._device = self.model.device
-        positions = self.model.attached.decoder.positions
+        positions = self.model.parts.decoder.positions
         self.max_length = positions if max_length is None else min(positions, _number("max_length", max_length))
 
     # -- what the harness calls ------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ class HarnessModel:
 
     def _first_token(self) -> int:
         """What stands before the first token of a text."""
-        tokenizer, config = self.model.tokenizer, self.model.attached.decoder.config
+        tokenizer, config = self.model.tokenizer, self.model.parts.decoder.config
         known = (tokenizer.bos_token_id, tokenizer.eos_token_id, config.bos_token_id, config.eos_token_id)
         found = next((one for one in known if one is not None), 0)
         return int(found[0] if isinstance(found, list) else found)

@@ -44,7 +44,7 @@ def open_adapted(model: Any, directory: Path) -> Any:
 
 def _with_read_adapter(model: Any, directory: Path) -> Any:
     loaded = open_checkpoint(directory, settings={}, dtype=model.dtype, device=model.device)
-    adapters = loaded.attached.adapters
+    adapters = loaded.parts.adapters
     if adapters.read is None:
         raise CheckpointError(f"the delta in '{directory}' has no read adapter; give one that was trained with task read")
     if loaded.base_name != model.checkpoint.base_name:
@@ -53,4 +53,4 @@ def _with_read_adapter(model: Any, directory: Path) -> Any:
             "give one of the same base"
         )
     adapters.keep_on(adapters.read)
-    return loaded.attached.decoder.model.eval()
+    return loaded.parts.decoder.model.eval()

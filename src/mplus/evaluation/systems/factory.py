@@ -139,7 +139,7 @@ class SystemFactory:
     def _retriever(self, ablation: Ablation | None) -> Any:
         """What searches the memory of an ablation in place of the model's retriever; None: that one."""
         model: Any = self.model
-        return None if ablation is None else ablation.retriever(model.attached.retriever)
+        return None if ablation is None else ablation.retriever(model.parts.retriever)
 
     def _memoryllm(self, seed: int) -> MemorySystem:
         model = self.memoryllm_model or self.model

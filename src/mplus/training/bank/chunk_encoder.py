@@ -41,7 +41,7 @@ class ChunkEncoder:
         )
         self.fields: dict[str, tuple[int, ...]] = {name: (layout.layers, *shape) for name, shape in fields.items()}
         if state_layers:
-            self.fields["states"] = (len(state_layers), model.attached.decoder.width)
+            self.fields["states"] = (len(state_layers), model.parts.decoder.width)
         self.previous: Rows | None = None
 
     @property
@@ -59,7 +59,7 @@ class ChunkEncoder:
         """
         model, tail = self.model, self._tail(before)
         encoded = write_pass(
-            model.attached, model.geometry, self.layout, ids, tail, grad=grad, states=self.state_layers, recompute=checkpointed
+            model.parts, model.geometry, self.layout, ids, tail, grad=grad, states=self.state_layers, recompute=checkpointed
         )
         return {name: torch.stack([one.rows[name] for one in encoded]) for name in encoded[0].rows}
 

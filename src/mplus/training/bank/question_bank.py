@@ -64,8 +64,8 @@ class QuestionBank(MemoryBank):
         forms: dict[Form, float],
         randomness: random.Random,
     ) -> None:
-        assert isinstance(model.attached.retriever, LateInteractionRetriever)
-        self.model, self.retriever = model, model.attached.retriever
+        assert isinstance(model.parts.retriever, LateInteractionRetriever)
+        self.model, self.retriever = model, model.parts.retriever
         self.per_chunk, self.forms, self.random = per_chunk, forms, randomness
         encoder = ChunkEncoder(model, self.retriever.layers, "kv")
         super().__init__(encoder, chunks, torch.device("cpu"), {"search": (1, self.retriever.search_width)})

@@ -42,7 +42,7 @@ def question_states(model: MPlusModel, layers: tuple[int, ...], rows: list[list[
     parts = []
     for start in range(0, len(rows), PASS_QUESTIONS):
         piece = slice(start, start + PASS_QUESTIONS)
-        states = query_states(model.attached, layers, prompts.ids[piece], prompts.mask[piece])
+        states = query_states(model.parts, layers, prompts.ids[piece], prompts.mask[piece])
         parts.append(torch.stack([states[layer] for layer in layers]))
     return torch.cat(parts, 1), prompts.mask
 
@@ -56,7 +56,7 @@ def reading_states(model: MPlusModel, rows: list[list[int]], memories: list[Memo
         memories: prompts are dealt out to them in turn; what they hold stands before the prompt.
     """
     prompts = Prompts.from_rows(rows, 2, model.device)
-    decoder = model.attached.decoder
+    decoder = model.parts.decoder
     states = torch.zeros(
         decoder.depth, *prompts.ids.shape, decoder.width, dtype=decoder.dtype, device=prompts.ids.device
     )  # [L, B, T, D]

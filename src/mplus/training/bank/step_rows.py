@@ -63,7 +63,7 @@ class StepRows:
         layer = self.searched[place]
         rows, index = self.gather(layer, columns)
         with torch.no_grad():
-            return encoder.model.attached.decoder.normed(layer, rows["hidden"])[index]
+            return encoder.model.parts.decoder.normed(layer, rows["hidden"])[index]
 
     def gather(self, layer: int, columns: Tensor, names: Sequence[str] = ()) -> tuple[Rows, Tensor]:
         """Rows of one layer, each once, and where those of `columns` stand among them.

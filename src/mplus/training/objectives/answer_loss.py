@@ -78,7 +78,7 @@ def answer_loss(
     states = read_states(model, ids, mask, memory, slots)
     predicts = torch.zeros_like(target, dtype=torch.bool)
     predicts[:, :-1] = target[:, 1:] != IGNORED
-    logits = model.attached.decoder.model.lm_head(states[predicts]).float()
+    logits = model.parts.decoder.model.lm_head(states[predicts]).float()
     wanted = target[:, 1:][predicts[:, :-1]]
     row_of = torch.arange(len(prompts), device=model.device)[:, None].expand_as(predicts)[predicts]
     wrong = torch.zeros(len(prompts), device=model.device).index_add_(0, row_of, (logits.argmax(-1) != wanted).float())
@@ -96,7 +96,7 @@ def text_loss(model: MPlusModel, ids: Tensor, behind: int, memory: RowsOfLayer, 
         sure = base(input_ids=ids.to(model.device), use_cache=False).logits[:, behind:-1].float().log_softmax(-1)
     prompt = ids[:, behind:].to(model.device)
     states = read_states(model, prompt, torch.ones_like(prompt), memory, slots)
-    logits = model.attached.decoder.model.lm_head(states[:, :-1])
+    logits = model.parts.decoder.model.lm_head(states[:, :-1])
     return functional.kl_div(logits.float().log_softmax(-1), sure, log_target=True, reduction="none").sum(-1).mean()
 
 
@@ -104,11 +104,11 @@ def read_states(
     model: MPlusModel, ids: Tensor, mask: Tensor, memory: RowsOfLayer | None, slots: int, role: str = "read"
 ) -> Tensor:
     """Last hidden states [R, T, D] of right-padded prompts behind BOS and memory, with the adapter of `role` on."""
-    attached, device = model.attached, model.device
-    decoder = attached.decoder
+    model_parts, device = model.parts, model.device
+    decoder = model_parts.decoder
     rows, width = ids.shape
     prefix = 0 if memory is None else 1 + slots
-    rotation = decoder.rotation(torch.arange(prefix, device=device)[None], attached.bos) if prefix else None
+    rotation = decoder.rotation(torch.arange(prefix, device=device)[None], model_parts.bos) if prefix else None
 
     cache = PrefixCache(decoder.depth, prefix, storing=False)
 
@@ -121,10 +121,10 @@ def read_states(
             own_values = torch.cat([bos_values, values.to(bos_values)], 1)
             cache.at(layer).fill(rotate(own_keys, *rotation).transpose(1, 2), own_values.transpose(1, 2))
 
-    with torch.no_grad(), attached.adapters.on(attached.adapters.named(model.geometry.read.memory_projection)):
-        bos_kv = [decoder.project(layer, attached.bos[layer][None]) for layer in range(decoder.depth)]
+    with torch.no_grad(), model_parts.adapters.on(model_parts.adapters.named(model.geometry.read.memory_projection)):
+        bos_kv = [decoder.project(layer, model_parts.bos[layer][None]) for layer in range(decoder.depth)]
     kwargs: dict[str, Any] = {}
-    with attached.adapters.on(attached.adapters.named(role)), Hooks() as hooks:
+    with model_parts.adapters.on(model_parts.adapters.named(role)), Hooks() as hooks:
         if prefix:
             for layer in range(decoder.depth):
                 hooks.before_attention(decoder, layer, partial(attend, layer))

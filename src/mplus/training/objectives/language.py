@@ -92,7 +92,7 @@ class LanguageTask(Task):
         self._check()
         self.corpus = corpus or Corpus(sources, model.tokenizer, seed, model.vocabulary)
         self.trained = TrainableParts(model, settings.train)
-        self.decoder: nn.Module = model.attached.decoder.model
+        self.decoder: nn.Module = model.parts.decoder.model
         searches = model.geometry.sizes.reads_ltm and settings.ltm_choice != "none"
         self.searched = searched_layers(model) if searches else ()
         keeps_kv = keeps_write_kv(model.geometry)  # else the bank's hidden states give those of the search by the input norm
@@ -102,7 +102,7 @@ class LanguageTask(Task):
         self._check_blocks()
         self.randomness = random.Random(seed)
         self.maker = SampleGenerator(self.corpus, self.bank, self._rules(), self.randomness)
-        self.groups_of_drops = model.attached.decoder.depth if model.geometry.write.drop == "per_layer" else 1
+        self.groups_of_drops = model.parts.decoder.depth if model.geometry.write.drop == "per_layer" else 1
         self.steps, self.progress = 0, 0.0
 
     # -- the interface of a task -------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class LanguageTask(Task):
     def _check_room(self) -> None:
         geometry, settings = self.model.geometry, self.settings
         slots = 1 + geometry.sizes.stm_tokens + (geometry.sizes.ltm_read_tokens if geometry.sizes.reads_ltm else 0)
-        positions = self.model.attached.decoder.positions
+        positions = self.model.parts.decoder.positions
         if slots + settings.read_tokens > positions:
             raise GeometryError(
                 f"memory takes {slots} positions and task.read_tokens is {settings.read_tokens}, the model has {positions}; "

@@ -51,7 +51,7 @@ class PrefixRead:
     ) -> None:
         self.checkpointed = checkpointed
         self.model, self.table, self.views, self.search = model, table, views, search
-        self.decoder, self.adapters = model.attached.decoder, model.attached.adapters
+        self.decoder, self.adapters = model.parts.decoder, model.parts.adapters
         self.ids, self.text = ids, text
         by_score = model.geometry.read.best_last is not None
         self.groups = len(views[0].short)
@@ -63,7 +63,7 @@ class PrefixRead:
         lengths = torch.tensor(self.lengths, device=ids.device)[:, None]
         slots = torch.arange(self.prefix, device=ids.device)[None]
         self.used = slots >= self.prefix - lengths
-        self.rotation = self.decoder.rotation((slots - (self.prefix - lengths)).clamp(min=0), model.attached.bos)
+        self.rotation = self.decoder.rotation((slots - (self.prefix - lengths)).clamp(min=0), model.parts.bos)
         self.bos_kv: list[tuple[Tensor, Tensor]] = []
         self.cache = PrefixCache(self.decoder.depth, self.prefix, storing=False)
 
@@ -72,7 +72,7 @@ class PrefixRead:
         decoder, adapters = self.decoder, self.adapters
         with adapters.on(adapters.named(self.model.geometry.read.memory_projection)):
             self.bos_kv = [
-                decoder.project(layer, self.model.attached.bos[layer][None].to(decoder.dtype)) for layer in range(decoder.depth)
+                decoder.project(layer, self.model.parts.bos[layer][None].to(decoder.dtype)) for layer in range(decoder.depth)
             ]
         mask = torch.cat([self.used, self.text], 1).long()
         positions = (mask.cumsum(1) - 1)[:, self.prefix :].clamp(min=0)

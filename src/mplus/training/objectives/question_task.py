@@ -47,7 +47,7 @@ class QuestionTask(Task):
 
     def __init__(self, model: MPlusModel, settings: QuestionSettings, seed: int, kind: Literal["read"]) -> None:
         super().__init__()
-        retriever, adapter = model.attached.retriever, model.attached.adapters.named(kind)
+        retriever, adapter = model.parts.retriever, model.parts.adapters.named(kind)
         if not isinstance(retriever, LateInteractionRetriever):
             raise TrainingError(
                 f"task {kind} trains on what a shared retriever finds; start from a delta that task vote has stored"
@@ -57,7 +57,7 @@ class QuestionTask(Task):
         self.model, self.kind, self.vote = model, kind, retriever
         self.fresh_chunks, self.fresh_every, self.questions = settings.fresh_chunks, settings.fresh_every, settings.questions
         model.checkpoint.use_chat_template(settings.chat_template or model.checkpoint.chat_template)
-        self.net = model.attached.decoder.model
+        self.net = model.parts.decoder.model
         for name, value in self.net.named_parameters():
             value.requires_grad_(".lora_" in name and f".{adapter}." in name)
         tokens, self.block = model.geometry.sizes.chunk_tokens, model.geometry.read.block_tokens

@@ -147,7 +147,7 @@ class RetrievalTask(Task):
 
 
 def _finding(model: MPlusModel, settings: Settings) -> RetrieverObjective:
-    retriever, geometry = model.attached.retriever, model.geometry
+    retriever, geometry = model.parts.retriever, model.geometry
     if retriever is None or retriever.key_width is None:
         raise TrainingError(
             "task vote trains a search that can learn; give model.retriever a key_width, with the layers that vote or "

@@ -27,7 +27,7 @@ from mplus.training.sampling.memory_view import MemoryView
 
 def searched_layers(model: MPlusModel) -> tuple[int, ...]:
     """Layers whose states the model's retriever searches with, ascending; () without a retriever."""
-    retriever = model.attached.retriever
+    retriever = model.parts.retriever
     return () if retriever is None else retriever.layers
 
 
@@ -66,7 +66,7 @@ class Selection:
         seed: int,
     ) -> None:
         self.model, self.table, self.views, self.text = model, table, views, text
-        self.geometry, self.retriever = model.geometry, model.attached.retriever
+        self.geometry, self.retriever = model.geometry, model.parts.retriever
         self.choice, self.put_in, self.seed = choice, put_in, seed
         self.states: dict[int, Tensor] = {}
         self.chosen: dict[int, list[Tensor]] = {}
@@ -79,10 +79,10 @@ class Selection:
         self.behind = [0] * len(views)
         self.features: list[Tensor] = []
         if reads and self.by_vote:
-            self.features = [part.detach() for part in prompt_features(model.attached, ids, text)]
+            self.features = [part.detach() for part in prompt_features(model.parts, ids, text)]
             shared = [self._vote(row) for row in range(len(views))]
             self.tokens = [part.shape[0] for part in shared]
-            self.chosen = dict.fromkeys(range(model.attached.decoder.depth), shared)
+            self.chosen = dict.fromkeys(range(model.parts.decoder.depth), shared)
 
     def choose(self, layer: int, normed: Tensor) -> list[Tensor]:
         """Columns [k] every row reads in one layer, in reading order; the same again when a layer is recomputed.

@@ -40,10 +40,10 @@ class TrainableParts(nn.Module):
 
     def __init__(self, model: MPlusModel, parts: tuple[Part, ...]) -> None:
         super().__init__()
-        attached = model.attached
-        self.model, self.attached = model, attached
-        adapters, retriever = attached.adapters, attached.retriever
-        has_position = attached.position is not None or model.geometry.write.tap == "output"
+        model_parts = model.parts
+        self.model, self.model_parts = model, model_parts
+        adapters, retriever = model_parts.adapters, model_parts.retriever
+        has_position = model_parts.position is not None or model.geometry.write.tap == "output"
         has = {
             "write": adapters.write is not None,
             "read": adapters.read is not None,
@@ -58,9 +58,9 @@ class TrainableParts(nn.Module):
                 f"nothing to train: the model has none of {', '.join(parts) or 'no parts'}; give it adapters (model.read_adapter, "
                 "model.write_adapter) or name other parts in task.train"
             )
-        attached.decoder.model.requires_grad_(False)
+        model_parts.decoder.model.requires_grad_(False)
         self.weights: list[tuple[str, nn.Parameter]] = []
-        for name, value in attached.decoder.model.named_parameters():
+        for name, value in model_parts.decoder.model.named_parameters():
             role = next((part for part in ROLES if f".{adapters.named(part)}." in name), None) if ".lora_" in name else None
             if (role or "base") in self.parts:
                 value.requires_grad_(True)
@@ -68,8 +68,8 @@ class TrainableParts(nn.Module):
         if retriever is not None:
             retriever.requires_grad_("retriever" in self.parts)
         self.retriever = retriever
-        self.bos = nn.Parameter(attached.bos.detach().float().clone(), requires_grad="bos" in self.parts)
-        start = attached.bos.new_zeros(attached.decoder.width) if attached.position is None else attached.position
+        self.bos = nn.Parameter(model_parts.bos.detach().float().clone(), requires_grad="bos" in self.parts)
+        start = model_parts.bos.new_zeros(model_parts.decoder.width) if model_parts.position is None else model_parts.position
         self.position = nn.Parameter(start.detach().float().clone(), requires_grad="position" in self.parts)
 
     @property
@@ -94,22 +94,22 @@ class TrainableParts(nn.Module):
         Yields:
             the layers that gradient checkpointing is on for, by transformers' switch, which has no effect of its own inside.
         """
-        kind = self.attached.decoder.dtype
+        kind = self.model_parts.decoder.dtype
         if "bos" in self.parts:
-            self.attached.bos = self.bos.to(kind)
+            self.model_parts.bos = self.bos.to(kind)
         if "position" in self.parts:
-            self.attached.position = self.position.to(kind)
+            self.model_parts.position = self.position.to(kind)
         try:
-            with taken_over(self.attached.decoder) as checkpointed:
+            with taken_over(self.model_parts.decoder) as checkpointed:
                 yield checkpointed
         finally:
             self.put_back()
 
     def put_back(self) -> None:
         """The model holds the trained values as plain tensors, and knows that it is another model now."""
-        kind = self.attached.decoder.dtype
+        kind = self.model_parts.decoder.dtype
         if "bos" in self.parts:
-            self.attached.bos = self.bos.detach().to(kind).clone()
+            self.model_parts.bos = self.bos.detach().to(kind).clone()
         if "position" in self.parts:
-            self.attached.position = self.position.detach().to(kind).clone()
+            self.model_parts.position = self.position.detach().to(kind).clone()
         self.model.writer.weights_changed()

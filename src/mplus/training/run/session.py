@@ -183,7 +183,7 @@ def _accelerator(recipe: Recipe) -> Iterator[Accelerator]:
 @contextmanager
 def _checkpointing(model: MPlusModel, wanted: bool) -> Iterator[None]:
     """Layers computed again in the backward pass; transformers does that in training mode only."""
-    decoder: Any = model.attached.decoder.model
+    decoder: Any = model.parts.decoder.model
     if not wanted:
         yield
         return

@@ -44,7 +44,7 @@ def open_model(recipe: Recipe, device: torch.device) -> MPlusModel:
         model = MPlusModel.from_pretrained(settings.start, **geometry, **common)
         _add_missing(model, settings)
     if grouped:
-        model.attached.decoder.model.set_attn_implementation(register_training())
+        model.parts.decoder.model.set_attn_implementation(register_training())
     model.checkpoint.name = settings.name or recipe.name
     return model
 
@@ -85,7 +85,7 @@ def _add_missing(model: MPlusModel, settings: ModelSettings) -> None:
 
 
 def _add_adapter(model: MPlusModel, role: str, wanted: Adapter) -> None:
-    adapters, configs = model.attached.adapters, model.checkpoint.adapter_configs
+    adapters, configs = model.parts.adapters, model.checkpoint.adapter_configs
     name, config = adapters.named(role), lora_of(wanted)
     if name is not None:
         own = configs[name]
@@ -95,7 +95,7 @@ def _add_adapter(model: MPlusModel, role: str, wanted: Adapter) -> None:
                 f"{wanted.rank} and {wanted.alpha:g}; leave out model.{role}_adapter to go on with what is there"
             )
         return
-    decoder = model.attached.decoder.model
+    decoder = model.parts.decoder.model
     inject(decoder, role, config)
     decoder.requires_grad_(False)
     setattr(adapters, role, role)
@@ -106,7 +106,7 @@ def _add_adapter(model: MPlusModel, role: str, wanted: Adapter) -> None:
 
 def _add_retriever(model: MPlusModel, wanted: Retriever) -> None:
     """A fresh retriever where the delta has an untrained one."""
-    found = model.attached.retriever
+    found = model.parts.retriever
     if found is None or wanted.key_width is None:
         return
     if isinstance(found, PerLayerRetriever) or found.key_width is not None:
@@ -119,6 +119,6 @@ def _add_retriever(model: MPlusModel, wanted: Retriever) -> None:
         return
     voting = tuple(wanted.voting) if isinstance(wanted.voting, list) else found.layers
     fresh = LateInteractionRetriever(voting, found.width, wanted.key_width)
-    place = model.attached.decoder
-    model.attached.retriever = fresh.to(device=place.device, dtype=place.dtype).eval().requires_grad_(False)
+    place = model.parts.decoder
+    model.parts.retriever = fresh.to(device=place.device, dtype=place.dtype).eval().requires_grad_(False)
     log.info("fresh retriever: layers %s, %d wide", voting, wanted.key_width)
