@@ -23,11 +23,7 @@ STATUS = re.compile(r"Status: (accepted|superseded (?:in part )?by \[(\d{4})\]|r
 FOLDERS = ("src/", "tests/", "docs/", "benchmarks/", "experiments/", "recipes/", "examples/", ".github/", ".ci/")
 FOREIGN = {"mplus.json", "models/base.py"}
 """A file of a delta, and one of the published repository."""
-PAGES_OF_NOW = [
-    page
-    for page in PAGES
-    if page not in DECISIONS or "Status: accepted" in page.read_text(encoding="utf-8")
-]
+PAGES_OF_NOW = [page for page in PAGES if page not in DECISIONS or "Status: accepted" in page.read_text(encoding="utf-8")]
 """Notes on what was superseded or rejected keep the names of their time."""
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
