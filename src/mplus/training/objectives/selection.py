@@ -171,7 +171,7 @@ class Selection:
         assert isinstance(self.retriever, LateInteractionRetriever)
         geometry, view, block = self.geometry, self.views[row], self.geometry.read.block_tokens
         columns, births = view.long[0], view.long_births[0]
-        by_score = geometry.read.best_last is not None
+        by_score = geometry.read.beside_prompt is not None
         if by_score:
             births, order = torch.cat([births, view.short_births[0]]).sort()
             columns = torch.cat([columns, view.short[0]])[order]
