@@ -165,6 +165,7 @@ class ReadTask(QuestionTask):
             self.vote.window,
             geometry.read.recency_tail // block if self.settings.source == "vote" else 0,
             geometry.read.min_confidence,
+            geometry.read.order if geometry.read.beside_prompt else "score",
         )
 
     def _other(self, chunk: int) -> int:

@@ -15,7 +15,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from mplus.retrieval.read_plan import best_span_last, choose_blocks
+from mplus.retrieval.read_plan import SPAN_ORDERS, choose_blocks
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Shape:
     Attributes:
         per_chunk: blocks of a chunk; span: neighbours that leave short-term memory together.
         short, found: blocks a view reads of short-term memory, and of what the vote finds.
-        neighbours, window: as the geometry and the retriever have them.
+        neighbours, window, order: as the geometry and the retriever have them.
         recent: newest blocks that stay whole behind what is found where the best window is among them.
         certain: where no window scores so much, all short-term blocks stay in their order behind what is found.
     """
@@ -38,6 +38,7 @@ class Shape:
     window: int
     recent: int = 0
     certain: float | None = None
+    order: str = "score"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def places(chunks: int, per_chunk: int) -> Tensor:
 
 
 def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape: Shape, randomness: Random) -> BlockView:
-    """``[short-term, oldest first | found, best span last]``; right blocks nobody read are put among the found ones.
+    """``[short-term, oldest first | found, spans in the order of the layout]``; right blocks nobody read are put among the found ones.
 
     Where the best window is among the newest blocks, these stay whole, behind what is found; where the search is not certain,
     all of short-term memory does.
@@ -94,7 +95,7 @@ def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape
         chosen = choose_blocks(scores.masked_fill(missed, float(scores.amax()) + 1.0), ids, *sizes)
         scores = scores.masked_fill(missed, rank)
         older = short(chosen)
-    return BlockView(older + number[best_span_last(chosen, scores, ids)].tolist() + behind, complete)
+    return BlockView(older + number[SPAN_ORDERS[shape.order](chosen, scores, ids)].tolist() + behind, complete)
 
 
 def _come(newest: int, right: list[int], shape: Shape, randomness: Random) -> int:
