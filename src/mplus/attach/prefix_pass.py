@@ -64,8 +64,9 @@ class PrefixPass:
         return self.decoder.rotation((self.slots - self.bos_slot).clamp(min=0), self.slots)
 
     def rotated(self, keys: Tensor, values: Tensor) -> Pair:
-        """Keys before rotation and values, [B or 1, P, H, E], in the form that the cache takes."""
-        return rotate(keys, *self.rotation).transpose(1, 2), values.transpose(1, 2)
+        """Keys before rotation and values, [B or 1, P, H, E], as ``Fill`` gives them."""
+        each = (self.mask.shape[0], -1, -1, -1)
+        return rotate(keys, *self.rotation).transpose(1, 2).expand(each), values.transpose(1, 2).expand(each)
 
     def install(self, hooks: Hooks, fill: Fill) -> None:
         """Have each layer fill its part of the cache before its attention."""

@@ -264,7 +264,7 @@ class _Run:
             parts.append((keys.transpose(1, 2), values.transpose(1, 2)))
         if not parts:
             return None
-        keys, values = (torch.cat([part.expand(self.batch, -1, -1, -1) for part in both], 2) for both in zip(*parts, strict=True))
+        keys, values = (both[0] if len(both) == 1 else torch.cat(both, 2) for both in zip(*parts, strict=True))
         return keys, values
 
     def project_seen(self, layer: int, bos_key: Tensor, bos_value: Tensor) -> Pair:
