@@ -19,7 +19,7 @@ from mplus.attach.query_pass import prompt_features
 from mplus.model import MPlusModel
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
-from mplus.retrieval.read_plan import best_span_last, choose_blocks
+from mplus.retrieval.read_plan import LayoutRule, is_confident, plan_read
 from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.sampling.memory_view import MemoryView
@@ -135,7 +135,7 @@ class Selection:
             best = torch.arange(count)
         else:
             best = (self._scores(layer, row, normed, columns, is_right)).topk(count).indices.sort().values
-        self._note(is_right, best)
+        self._note(is_right, is_right[best])
         return columns[best]
 
     def _scores(self, layer: int, row: int, normed: Tensor, columns: Tensor, is_right: Tensor) -> Tensor:
@@ -167,45 +167,43 @@ class Selection:
     # -- by vote ---------------------------------------------------------------------------------------------------
 
     def _vote(self, row: int) -> Tensor:
-        """Columns one row reads in all layers; with ``read_order="score"`` short-term memory is searched with the rest."""
+        """Columns one row reads in all layers, planned as a read plans it (``retrieval.read_plan``)."""
         assert isinstance(self.retriever, LateInteractionRetriever)
         geometry, view, block = self.geometry, self.views[row], self.geometry.read.block_tokens
         columns, births = view.long[0], view.long_births[0]
-        by_score = geometry.read.best_last is not None
-        if by_score:
+        best_last = geometry.read.best_last is not None
+        if best_last:  # short-term memory is searched with the rest
             births, order = torch.cat([births, view.short_births[0]]).sort()
             columns = torch.cat([columns, view.short[0]])[order]
         if not columns.numel():
             return columns
-        ids = torch.div(births[::block], block, rounding_mode="floor")
+        positions = torch.div(births[::block], block, rounding_mode="floor")
+        short_positions = torch.div(view.short_births[0], block, rounding_mode="floor")
         right = torch.isin(columns, view.right)
         right_blocks = functional.pad(right, (0, -right.shape[0] % block)).view(-1, block).any(1)
-        scores = self._block_scores(row, columns, ids)
-        certain = geometry.read.min_confidence is None or float(scores.amax()) >= geometry.read.min_confidence
+        scores = self._block_scores(row, columns, positions)
+        recent = view.recent(geometry)
+        rule = LayoutRule(
+            budget=geometry.sizes.ltm_read_tokens // block,
+            neighbours=geometry.read.neighbour_blocks,
+            window=self.retriever.window,
+            best_last=best_last,
+            recency_tail=short_positions[-recent:].unique().shape[0] if recent else 0,
+            min_confidence=geometry.read.min_confidence,
+        )
+        confident = is_confident(scores, rule)
         if self.put_in[row]:
             scores = scores + RIGHT_FIRST * right_blocks
-        recent = view.recent(geometry)
-        if by_score and not certain:
-            self.behind[row] = view.short[0].shape[0]
-            long = ~torch.isin(ids, torch.div(view.short_births[0], block, rounding_mode="floor"))
-            columns = columns[long.repeat_interleave(block)[: columns.shape[0]]]
-            ids, scores, right_blocks = ids[long], scores[long], right_blocks[long]
-        elif by_score and recent:
-            first = int(view.short_births[0][-recent]) // block
-            if int(ids[scores.argmax()]) >= first:
-                self.behind[row] = recent
-                older = int((ids < first).sum())
-                ids, scores, right_blocks = ids[:older], scores[:older], right_blocks[:older]
-        budget = geometry.sizes.ltm_read_tokens // block
-        picked = choose_blocks(scores, ids, budget, geometry.read.neighbour_blocks, self.retriever.window)
-        self._note(right_blocks, picked)
-        if by_score:
-            picked = best_span_last(picked, scores, ids)
-        index = (picked[:, None] * block + torch.arange(block)).flatten()
-        found = columns[index[index < columns.shape[0]]]
-        if by_score:
-            self.short[row] = [view.short[0][~torch.isin(view.short[0], found)]]
-        return found
+        is_short = torch.isin(positions, short_positions) & best_last
+        plan = plan_read(scores, positions, is_short, rule, confident=confident)
+        searched = torch.ones_like(right_blocks)
+        searched[plan.recent] = False
+        self._note(right_blocks[searched], right_blocks[plan.retrieved])
+        before, retrieved, behind = (_columns(columns, blocks, block) for blocks in (plan.before, plan.retrieved, plan.recent))
+        if best_last:
+            self.behind[row] = behind.shape[0]
+            self.short[row] = [torch.cat([before, behind])]
+        return retrieved
 
     def _block_scores(self, row: int, columns: Tensor, ids: Tensor) -> Tensor:
         assert isinstance(self.retriever, LateInteractionRetriever)
@@ -250,13 +248,19 @@ class Selection:
         held = next((value for value in (*self.retriever.parameters(), *self.retriever.buffers())), None)
         return torch.float32 if held is None else held.dtype
 
-    def _note(self, is_right: Tensor, chosen: Tensor) -> None:
+    def _note(self, is_right: Tensor, chosen_right: Tensor) -> None:
         """Count the right tokens retrieved (recall), and those of a blind choice."""
-        room = min(int(is_right.sum()), chosen.shape[0])
+        room = min(int(is_right.sum()), chosen_right.shape[0])
         if room:
-            self.found += float(is_right[chosen].sum())
+            self.found += float(chosen_right.sum())
             self.could_find += room
-            self.chance += room * chosen.shape[0] / is_right.shape[0]
+            self.chance += room * chosen_right.shape[0] / is_right.shape[0]
+
+
+def _columns(columns: Tensor, blocks: Tensor, block: int) -> Tensor:
+    """Columns of blocks; the last block may not be whole."""
+    index = (blocks[:, None] * block + torch.arange(block)).flatten()
+    return columns[index[index < columns.shape[0]]]
 
 
 def _follows(ids: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from mplus.retrieval.read_plan import best_span_last, choose_blocks
+from mplus.retrieval.read_plan import LayoutRule, best_span_last, choose_blocks, is_confident, plan_read
 
 
 @dataclass(frozen=True)
@@ -67,34 +67,43 @@ def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape
     """
     come = _come(newest, right, shape, randomness) if shape.recent else shape.per_chunk
     end = newest * shape.per_chunk + come
-    searched = torch.ones(len(ids), dtype=torch.bool)
-    searched[end : (newest + 1) * shape.per_chunk] = False  # not written yet
-    certain = shape.certain is None or float(scores[searched].amax()) >= shape.certain
+    written = torch.ones(len(ids), dtype=torch.bool)
+    written[end : (newest + 1) * shape.per_chunk] = False
+    number = written.nonzero()[:, 0]
+    rule = LayoutRule(
+        budget=shape.found,
+        neighbours=shape.neighbours,
+        window=shape.window,
+        best_last=True,
+        recency_tail=shape.recent,
+        min_confidence=shape.certain,
+    )
     behind = [block % len(ids) for block in range(end - shape.recent, end)]
-    if not certain:
+    if not is_confident(scores[number], rule):
         behind = short_term(newest, shape, len(ids), randomness, come=come)
-    elif int(scores.masked_fill(~searched, float("-inf")).argmax()) not in behind:
+    beside = torch.isin(number, torch.tensor(behind, dtype=torch.int64))
+    plan = plan_read(scores[number], ids[number], beside, rule)
+    if not plan.recent.numel():
         behind = []  # searched as the rest is
-    searched[behind] = False
-    number = searched.nonzero()[:, 0]
-    scores, ids = scores[searched], ids[searched]
-    sizes = shape.found, shape.neighbours, shape.window
+    retrieved = number[plan.retrieved]
     others = replace(shape, short=max(0, shape.short - len(behind)))
 
-    def short(chosen: Tensor) -> list[int]:
-        without = {*number[chosen].tolist(), *behind}
-        return short_term(newest, others, len(searched), randomness, without=without, come=come)
+    def short() -> list[int]:
+        without = {*retrieved.tolist(), *behind}
+        return short_term(newest, others, len(ids), randomness, without=without, come=come)
 
-    chosen = choose_blocks(scores, ids, *sizes)
-    older = short(chosen)
-    complete = set(right) <= {*number[chosen].tolist(), *older, *behind}
+    older = short()
+    complete = set(right) <= {*retrieved.tolist(), *older, *behind}
     if not complete and shape.found:
-        missed = torch.isin(number, torch.tensor(right))
-        rank = float(scores[chosen[randomness.randrange(len(chosen))]])
-        chosen = choose_blocks(scores.masked_fill(missed, float(scores.amax()) + 1.0), ids, *sizes)
-        scores = scores.masked_fill(missed, rank)
-        older = short(chosen)
-    return BlockView(older + number[best_span_last(chosen, scores, ids)].tolist() + behind, complete)
+        searched = written.index_fill(0, torch.tensor(behind, dtype=torch.int64), False).nonzero()[:, 0]
+        own, places, missed = scores[searched], ids[searched], torch.isin(searched, torch.tensor(right))
+        rank = float(scores[retrieved.sort().values[randomness.randrange(len(retrieved))]])
+        chosen = choose_blocks(
+            own.masked_fill(missed, float(own.amax()) + 1.0), places, rule.budget, rule.neighbours, rule.window
+        )
+        retrieved = searched[best_span_last(chosen, own.masked_fill(missed, rank), places)]
+        older = short()
+    return BlockView(older + retrieved.tolist() + behind, complete)
 
 
 def _come(newest: int, right: list[int], shape: Shape, randomness: Random) -> int:
