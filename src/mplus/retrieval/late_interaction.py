@@ -136,7 +136,7 @@ class LateInteractionRetriever(nn.Module):
 
     def can_search(self, memory: Memory) -> bool:
         """See ``Retriever``."""
-        if memory.geometry.read.best_last is not None:
+        if memory.geometry.read.beside_prompt is not None:
             return memory.geometry.sizes.reads_ltm and len(memory.short_term) > 0
         return planned_tokens(memory) > 0
 
@@ -147,7 +147,7 @@ class LateInteractionRetriever(nn.Module):
             budget=geometry.sizes.ltm_read_tokens // block,
             neighbours=geometry.read.neighbour_blocks,
             window=self.window,
-            best_last=geometry.read.best_last is not None,
+            order=geometry.read.order,
             recency_tail=-(-recency_tail(memory.short_term.births[0], memory.now, geometry) // block),
             min_confidence=geometry.read.min_confidence,
         )
@@ -161,8 +161,8 @@ class LateInteractionRetriever(nn.Module):
         been dropped is judged and read as a whole; ``plan_read`` says what stays in its place.
         """
         rule = self.rule(memory)
-        table = BlockTable.of(memory, with_short_term=rule.best_last)
-        if not rule.best_last and table.long <= rule.budget:
+        table = BlockTable.of(memory, with_short_term=rule.beside_prompt)
+        if not rule.beside_prompt and table.long <= rule.budget:
             plan = plan_read(torch.zeros(table.long, device="cpu"), table.positions, table.is_short_term, rule)
             return [table.result(plan, memory, None)] * text_BT.shape[0]
         features = [normed[layer] for layer in self.layers]

@@ -27,20 +27,11 @@ import regex
 
 from mplus.evaluation.schedule.stream import Question
 from mplus.evaluation.scoring.text_match import compared, contains_answer, contains_value, equals_answer, squad_normalised
+from mplus.evaluation.word_lists import word_lists
 from mplus.runtime.extras import missing
 from mplus.text.writing_systems import UNSPACED, folded, unspaced, words
 
-ABSTAINING: Final = (
-    "no information", "not mentioned", "not mention", "no mention", "not answerable", "unanswerable", "cannot be answered",
-    "can't be answered", "not known", "unknown", "not specified", "not provided", "not stated", "not given", "no answer",
-    "don't know", "do not know", "not sure", "not enough information", "not available",
-    "不知道", "未提及", "没有提到", "沒有提到", "未知", "无法回答", "無法回答", "不清楚", "没有信息", "沒有資訊",
-    "わかりません", "分かりません", "わからない", "分からない", "不明", "記載されていません", "記載がありません", "言及されていません",
-    "모르겠", "알 수 없", "언급되지", "언급이 없", "정보가 없", "ไม่ทราบ", "ไม่รู้", "ไม่มีข้อมูล", "ไม่ได้ระบุ", "पता नहीं", "मालूम नहीं", "जानकारी नहीं",
-    "لا أعرف", "لا اعرف", "غير معروف", "لم يذكر", "لا توجد معلومات", "не знаю", "неизвестно", "не указано", "не упомина",
-    "weiß nicht", "nicht bekannt", "unbekannt", "nicht erwähnt", "keine angabe", "keine information", "ne sais pas", "pas mentionné",
-    "no lo sé", "no se menciona", "desconocido", "não sei", "não mencionado", "non lo so", "non menzionat",
-)  # fmt: skip
+ABSTAINING: Final = word_lists(__file__)["abstaining"]
 """Phrases that count as saying that something is not known (LoCoMo's own scorer looks for the first two); beyond English the usual phrases only."""
 
 _ABSTAINING: Final = tuple(map(folded, ABSTAINING))

@@ -10,23 +10,11 @@ from typing import Any, Final
 
 import regex
 
+from mplus.evaluation.word_lists import word_lists
 from mplus.text.writing_systems import folded
 
-_YES: Final = (
-    "yes yeah yep true correct right agree agrees agreed matches "
-    "ja jawohl richtig korrekt oui vrai sí si verdadero correcto sim correto vero corretto "
-    "да верно правильно tak evet ano kyllä igen ναι نعم صحيح כן हाँ हां जी सही vâng đúng"
-).split()
-_NO: Final = (
-    "no nope false incorrect wrong disagree disagrees mismatch "
-    "nein falsch inkorrekt non faux falso incorrecto não nao incorreto nej nee нет неверно "
-    "неправильно nie hayır ei nem όχι لا خطأ לא नहीं गलत không sai"
-).split()
-_YES_SIGNS: Final = ("是的", "是", "对", "對", "正确", "正確", "一致", "はい", "正しい", "네", "예", "맞", "ใช่", "ถูก", "✅", "✔")
-_NO_SIGNS: Final = ("不", "否", "错", "錯", "没有", "いいえ", "違", "正しくない", "아니", "틀", "ไม่", "ผิด", "❌", "✗")
-_NOT: Final = frozenset("not isn't doesn't don't nicht pas ne não не".split())
-_JOINS: Final = frozenset("and or but & und oder et ou y o и или e".split())
-_NOUNS: Final = frozenset(("answer", "answers", "response"))  # "Right answers: ..." is no verdict
+_WORDS: Final = word_lists(__file__)
+_YES, _NO, _YES_SIGNS, _NO_SIGNS = (_WORDS[name] for name in ("yes", "no", "yes signs", "no signs"))
 
 _THOUGHT: Final = regex.compile(r"(?s)<(think|thinking|thought|reasoning|reflection|analysis)>.*?</\1>")
 _THOUGHT_END: Final = regex.compile(
@@ -44,20 +32,6 @@ _EITHER: Final = regex.compile(r"[\p{L}\p{M}'’]+\s*[/|]")
 _CLAIM: Final = regex.compile(
     r"\b(?:does not|doesn't|do not) (?P<no>agree|match)\b|\b(?P<yes>agrees|matches)\b"
     r"|\b(?:is|are) (?P<not>not )?(?:(?P<good>correct|right)|(?P<bad>incorrect|wrong))\b(?! answer)"
-)
-_KEYS: Final = (
-    "verdict",
-    "answer",
-    "correct",
-    "is_correct",
-    "agrees",
-    "agree",
-    "judgement",
-    "judgment",
-    "decision",
-    "result",
-    "label",
-    "score",
 )
 _FEW_WORDS: Final = 12
 
@@ -92,12 +66,14 @@ def _leading(text: str) -> int | None:
     if text.startswith(_YES_SIGNS) and not text.startswith(("是否", "对不", "對不")):
         return 1
     words = [word.replace("’", "'").strip("'") for word in _WORD.findall(text)[:4]]
-    if words and words[0] in _NOT and len(words) > 1:
+    if words and words[0] in _WORDS["not"] and len(words) > 1:
         return 0 if words[1] in _YES else None
     first = _value(words[0]) if words else None
-    if first is None or (len(words) > 1 and words[0] in ("right", "correct", "wrong", "incorrect") and words[1] in _NOUNS):
+    if first is None or (
+        len(words) > 1 and words[0] in ("right", "correct", "wrong", "incorrect") and words[1] in _WORDS["nouns"]
+    ):
         return None
-    joined = len(words) > 2 and words[1] in _JOINS
+    joined = len(words) > 2 and words[1] in _WORDS["joins"]
     other = words[2] if joined else words[1] if len(words) == 2 or _EITHER.match(text) else ""
     return None if _value(other) == 1 - first else first  # "yes and no", "yes/no", "yes, no"
 
@@ -115,7 +91,9 @@ def _of_json(text: str) -> int | None:
     if not isinstance(data, dict):
         return None
     by_name = {str(key).lower(): value for key, value in data.items()}
-    values = [by_name[key] for key in _KEYS if key in by_name] or (list(by_name.values()) if len(by_name) == 1 else [])
+    values = [by_name[key] for key in _WORDS["json keys"] if key in by_name] or (
+        list(by_name.values()) if len(by_name) == 1 else []
+    )
     return next((score for score in map(_of_value, values) if score is not None), None)
 
 

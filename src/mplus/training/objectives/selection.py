@@ -171,8 +171,8 @@ class Selection:
         assert isinstance(self.retriever, LateInteractionRetriever)
         geometry, view, block = self.geometry, self.views[row], self.geometry.read.block_tokens
         columns, births = view.long[0], view.long_births[0]
-        best_last = geometry.read.best_last is not None
-        if best_last:  # short-term memory is searched with the rest
+        beside_prompt = geometry.read.beside_prompt is not None
+        if beside_prompt:  # short-term memory is searched with the rest
             births, order = torch.cat([births, view.short_births[0]]).sort()
             columns = torch.cat([columns, view.short[0]])[order]
         if not columns.numel():
@@ -187,20 +187,20 @@ class Selection:
             budget=geometry.sizes.ltm_read_tokens // block,
             neighbours=geometry.read.neighbour_blocks,
             window=self.retriever.window,
-            best_last=best_last,
+            order=geometry.read.order,
             recency_tail=short_positions[-recent:].unique().shape[0] if recent else 0,
             min_confidence=geometry.read.min_confidence,
         )
         confident = is_confident(scores, rule)
         if self.put_in[row]:
             scores = scores + RIGHT_FIRST * right_blocks
-        is_short = torch.isin(positions, short_positions) & best_last
+        is_short = torch.isin(positions, short_positions) & beside_prompt
         plan = plan_read(scores, positions, is_short, rule, confident=confident)
         searched = torch.ones_like(right_blocks)
         searched[plan.recent] = False
         self._note(right_blocks[searched], right_blocks[plan.retrieved])
         before, retrieved, behind = (_columns(columns, blocks, block) for blocks in (plan.before, plan.retrieved, plan.recent))
-        if best_last:
+        if beside_prompt:
             self.behind[row] = behind.shape[0]
             self.short[row] = [torch.cat([before, behind])]
         return retrieved

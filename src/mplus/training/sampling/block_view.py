@@ -74,7 +74,7 @@ def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape
         budget=shape.found,
         neighbours=shape.neighbours,
         window=shape.window,
-        best_last=True,
+        order="score",
         recency_tail=shape.recent,
         min_confidence=shape.certain,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -21,20 +22,7 @@ from mplus.text.files import read_text
 DEFAULT_SAMPLES: Final = 5
 """Questions of a row."""
 
-_PLACE, _YES_NO = "Answer with one word, the place.", "Answer with one word, yes or no."
-INSTRUCTIONS: Final = {
-    "qa1": _PLACE, "qa2": _PLACE, "qa3": _PLACE, "qa4": _PLACE,
-    "qa5": "Answer with one word, a person or a thing.",
-    "qa6": _YES_NO,
-    "qa7": "Answer with one word: none, one, two or three.",
-    "qa9": _YES_NO,
-    "qa10": "Answer with one word: yes, no or maybe.",
-    "qa11": _PLACE, "qa12": _PLACE, "qa13": _PLACE, "qa14": _PLACE,
-    "qa15": "Answer with one word, the animal.",
-    "qa16": "Answer with one word, the colour.",
-    "qa17": _YES_NO, "qa18": _YES_NO,
-    "qa20": "Answer with one word: a place, a thing, or how the person feels.",
-}  # fmt: skip
+INSTRUCTIONS: Final[dict[str, str]] = json.loads(Path(__file__).with_name("instructions.json").read_text(encoding="utf-8"))
 """The instruction before a question of each subtask; qa8 and qa19 are not here, for their answers are lists."""
 
 _LINE: Final = re.compile(r"(\d+) (.+)")

@@ -19,6 +19,7 @@ from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, ScheduledQuestion, Span, Unit, units_of
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import LongLengths
+from mplus.evaluation.word_lists import word_lists
 from mplus.text.files import read_text
 
 log = logging.getLogger(__name__)
@@ -37,22 +38,14 @@ _DEEDS: Final = 4  # how often a name stands right before a verb of doing
 _INSIDE: Final = 0.5  # share of the mentions that do not begin a sentence
 _AS_PLACE: Final = 0.2  # share of the mentions, at most, behind an article or "in", "at", "from"
 
-_PAST: Final = (
-    "said went came took saw stood sat ran began gave made found felt heard knew told thought looked left brought "
-    "got held kept fell rose met led put let threw drew wrote spoke broke bent caught crept cut drank drove ate flew fought forgot "
-    "grew hid hurt laid lay lit lost paid read rode rang sang sank sent set shook shot shut slept slid sprang stole struck swore "
-    "swung taught tore understood woke wept won wore bore became"
-).split()
-_VERB: Final = rf"(?:[a-z]{{2,}}ed|{'|'.join(_PAST)})"
+_LISTS: Final = word_lists(__file__)
+_VERB: Final = rf"(?:[a-z]{{2,}}ed|{'|'.join(_LISTS['past'])})"
 _NAME: Final = r"(?-i:[A-Z][a-zà-ÿ]{2,})"
 _PAST_TENSE: Final = re.compile(rf"\b{_VERB}\b")
 _MENTION: Final = re.compile(rf"\b{_NAME}\b")
 _DEED: Final = re.compile(rf"\b({_NAME})\s+{_VERB}\b")
 _WITHIN: Final = re.compile(rf"(?:[a-z,;]|Mr\.|Mrs\.|Dr\.)\s+({_NAME})\b")
 _PLACE: Final = re.compile(rf"\b(?:[Tt]he|[Aa]n?|[Ii]n|[Aa]t|[Ff]rom|[Ii]nto|[Nn]ear)\s+({_NAME})\b")
-_NO_NAMES: Final = frozenset(
-    "The This That There They Then When God Sir Lord Lady Mrs Miss Count Prince Princess Captain Doctor".split()
-)
 _QUOTES: Final = ('"', "“", "”", "‘")
 
 
@@ -124,7 +117,7 @@ def characters(text: str) -> list[str]:
         name
         for name, times in mentions.most_common()
         if times >= _MENTIONS
-        and name not in _NO_NAMES
+        and name not in _LISTS["no names"]
         and deeds[name] >= _DEEDS
         and within[name] >= _INSIDE * times
         and places[name] <= _AS_PLACE * times

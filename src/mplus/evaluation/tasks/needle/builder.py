@@ -17,18 +17,13 @@ from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.schedule.stream import EvalStream, ScheduledQuestion
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext, spread
 from mplus.evaluation.tasks.haystack import Haystack, LongLengths, laid, place_of
+from mplus.evaluation.word_lists import word_lists
 
-CITIES: Final = tuple(
-    """Reykjavik Montevideo Tallinn Windhoek Tbilisi Asuncion Ulaanbaatar Valletta Kathmandu Antananarivo Ljubljana Nairobi
-    Wellington Quito Riga Suva Bishkek Gaborone Vaduz Thimphu Maputo Paramaribo Yerevan Nuuk Kigali Vilnius Jakarta Sucre
-    Podgorica Lusaka Honiara Ashgabat Bridgetown Dakar Skopje Managua Apia Tirana Harare Belmopan""".split()
-)
+_LISTS: Final = word_lists(__file__)
+CITIES: Final = _LISTS["cities"]
 """Cities that novels and handbooks hardly mention; a text uses each once."""
 
-_COLOURS: Final = "turquoise crimson ochre lilac emerald ivory scarlet indigo maroon amber cobalt silver".split()
-_THINGS: Final = "lanterns kites teapots umbrellas saddles accordions pumpkins compasses mirrors kayaks violins baskets".split()
-_BOXES: Final = "suitcase teapot drawer helmet piano beehive lunchbox wardrobe bucket cradle hatbox rucksack".split()
-_WORDS: Final = "marzipan periscope thimble walrus parsnip gondola tambourine hedgehog rhubarb trombone pelican nutmeg".split()
+_COLOURS, _THINGS, _BOXES, _WORDS = (_LISTS[name] for name in ("colours", "things", "boxes", "passwords"))
 
 _MOST_FILLED: Final = 0.5  # share of a text that needles may make up
 

@@ -1,6 +1,6 @@
 """The families of RULER: how a text of a given length is made, and what is asked about it. Knows tokens, no files and no model.
 
-EncodedChunk from the paper's description (arXiv 2404.06654, section 3 and appendix B): its parameters, our own wording.
+Made from the paper's description (arXiv 2404.06654, section 3 and appendix B): its parameters, our own wording.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.schedule.stream import Span, Unit
 from mplus.evaluation.tasks.haystack import Haystack, laid
+from mplus.evaluation.word_lists import word_lists
 
 NEEDLES: Final = 4
 """Keys, values or queries where there are several."""
@@ -31,16 +32,7 @@ ALPHA: Final = 2.0
 
 _FEW_KEYS: Final = 4000  # so many can be told apart by one adjective
 _NOISE: Final = "The river is wide. The road is dry. The lamp is lit. On we walk. Home we come."
-_ADJECTIVES: Final = """able acid aged airy ample arid avid bald bare bitter bland blunt bold brave brief bright brisk broad busy calm
-    cheap civil clean clear clever cold cosy crisp curly damp dark deep dense dim dizzy dry dull eager early elder empty equal exact
-    faint fair false fancy fast fatal final firm fixed flat fluent fond fresh frozen full gentle giant glad grand gray great green grim
-    hardy hasty heavy hollow honest huge humble icy ideal idle jolly keen kind large lazy light lively local""".split()
-_NOUNS: Final = """acorn anchor apron arch arrow badge bagpipe ballad bamboo barrel basin beacon bell bench bishop blanket boulder
-    bridge broom bucket button cabin cactus canal candle canoe carpet castle cellar chapel cherry chimney cider circus clover coal
-    comet copper cradle crane crystal curtain dagger dairy desert dolphin donkey drum eagle easel elbow ember engine falcon feather
-    fence fiddle forest fossil fountain funnel garden garlic glacier glove goblet granite guitar hammer harbour harvest hatchet helmet
-    heron hinge honey hostel island ivory jacket jungle kernel kettle ladder lagoon lantern lemon lizard locket magnet maple marble
-    meadow mitten monkey mosaic""".split()
+_WORDS: Final = word_lists(__file__)
 
 
 @dataclass(frozen=True)
@@ -79,8 +71,8 @@ class Kit:
         """One that was not drawn before: "word" (adjective and noun), "number" of seven digits, or "uuid"."""
         while True:
             if kind == "word":
-                adjectives = self.rng.choices(_ADJECTIVES, k=1 if len(self.used) < _FEW_KEYS else 2)
-                drawn = "-".join([*adjectives, self.rng.choice(_NOUNS)])
+                adjectives = self.rng.choices(_WORDS["adjectives"], k=1 if len(self.used) < _FEW_KEYS else 2)
+                drawn = "-".join([*adjectives, self.rng.choice(_WORDS["nouns"])])
             elif kind == "number":
                 drawn = str(self.rng.randrange(1_000_000, 10_000_000))
             else:
