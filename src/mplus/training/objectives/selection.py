@@ -19,7 +19,7 @@ from mplus.attach.query_pass import prompt_features
 from mplus.model import MPlusModel
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
-from mplus.retrieval.read_plan import LayoutRule, is_confident, plan_read
+from mplus.retrieval.read_plan import is_confident, plan_read
 from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.sampling.memory_view import MemoryView
@@ -135,7 +135,7 @@ class Selection:
             best = torch.arange(count)
         else:
             best = (self._scores(layer, row, normed, columns, is_right)).topk(count).indices.sort().values
-        self._note(is_right, is_right[best])
+        self._note(is_right, best)
         return columns[best]
 
     def _scores(self, layer: int, row: int, normed: Tensor, columns: Tensor, is_right: Tensor) -> Tensor:
@@ -167,43 +167,41 @@ class Selection:
     # -- by vote ---------------------------------------------------------------------------------------------------
 
     def _vote(self, row: int) -> Tensor:
-        """Columns one row reads in all layers, planned as a read plans it (``retrieval.read_plan``)."""
+        """Columns one row reads in all layers; with ``read_order="score"`` short-term memory is searched with the rest."""
         assert isinstance(self.retriever, LateInteractionRetriever)
         geometry, view, block = self.geometry, self.views[row], self.geometry.read.block_tokens
         columns, births = view.long[0], view.long_births[0]
-        beside_prompt = geometry.read.beside_prompt is not None
-        if beside_prompt:  # short-term memory is searched with the rest
+        by_score = geometry.read.beside_prompt is not None
+        if by_score:
             births, order = torch.cat([births, view.short_births[0]]).sort()
             columns = torch.cat([columns, view.short[0]])[order]
         if not columns.numel():
             return columns
         positions = torch.div(births[::block], block, rounding_mode="floor")
-        short_positions = torch.div(view.short_births[0], block, rounding_mode="floor")
         right = torch.isin(columns, view.right)
         right_blocks = functional.pad(right, (0, -right.shape[0] % block)).view(-1, block).any(1)
         scores = self._block_scores(row, columns, positions)
-        recent = view.recent(geometry)
-        rule = LayoutRule(
-            budget=geometry.sizes.ltm_read_tokens // block,
-            neighbours=geometry.read.neighbour_blocks,
-            window=self.retriever.window,
-            order=geometry.read.order,
-            recency_tail=short_positions[-recent:].unique().shape[0] if recent else 0,
-            min_confidence=geometry.read.min_confidence,
-        )
+        rule = self.retriever.rule(geometry, recency_tail=view.recent(geometry))
         confident = is_confident(scores, rule)
         if self.put_in[row]:
             scores = scores + RIGHT_FIRST * right_blocks
-        is_short = torch.isin(positions, short_positions) & beside_prompt
+        short = view.short_births[0] if by_score else view.short_births[0][:0]
+        is_short = torch.isin(positions, torch.div(short, block, rounding_mode="floor"))
         plan = plan_read(scores, positions, is_short, rule, confident=confident)
-        searched = torch.ones_like(right_blocks)
+        searched = torch.ones_like(is_short)
         searched[plan.recent] = False
-        self._note(right_blocks[searched], right_blocks[plan.retrieved])
-        before, retrieved, behind = (_columns(columns, blocks, block) for blocks in (plan.before, plan.retrieved, plan.recent))
-        if beside_prompt:
-            self.behind[row] = behind.shape[0]
-            self.short[row] = [torch.cat([before, behind])]
-        return retrieved
+        self._note(right_blocks, plan.retrieved, searched)
+        found = columns[self._columns(plan.retrieved, columns.shape[0])]
+        if by_score:
+            self.behind[row] = self._columns(plan.recent, columns.shape[0]).shape[0]
+            self.short[row] = [view.short[0][~torch.isin(view.short[0], found)]]
+        return found
+
+    def _columns(self, blocks: Tensor, total: int) -> Tensor:
+        """Places of the tokens of blocks [k] among `total` in the order of the text; the last block may be short."""
+        block = self.geometry.read.block_tokens
+        places = (blocks[:, None] * block + torch.arange(block)).flatten()
+        return places[places < total]
 
     def _block_scores(self, row: int, columns: Tensor, ids: Tensor) -> Tensor:
         assert isinstance(self.retriever, LateInteractionRetriever)
@@ -248,19 +246,14 @@ class Selection:
         held = next((value for value in (*self.retriever.parameters(), *self.retriever.buffers())), None)
         return torch.float32 if held is None else held.dtype
 
-    def _note(self, is_right: Tensor, chosen_right: Tensor) -> None:
-        """Count the right tokens retrieved (recall), and those of a blind choice."""
-        room = min(int(is_right.sum()), chosen_right.shape[0])
+    def _note(self, is_right: Tensor, chosen: Tensor, searched: Tensor | None = None) -> None:
+        """Count the right ones retrieved (recall) of those that were searched, and what a blind choice would retrieve."""
+        total = is_right if searched is None else is_right[searched]
+        room = min(int(total.sum()), chosen.shape[0])
         if room:
-            self.found += float(chosen_right.sum())
+            self.found += float(is_right[chosen].sum())
             self.could_find += room
-            self.chance += room * chosen_right.shape[0] / is_right.shape[0]
-
-
-def _columns(columns: Tensor, blocks: Tensor, block: int) -> Tensor:
-    """Columns of blocks; the last block may not be whole."""
-    index = (blocks[:, None] * block + torch.arange(block)).flatten()
-    return columns[index[index < columns.shape[0]]]
+            self.chance += room * chosen.shape[0] / total.shape[0]
 
 
 def _follows(ids: Tensor) -> Tensor:

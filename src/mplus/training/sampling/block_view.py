@@ -15,7 +15,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from mplus.retrieval.read_plan import LayoutRule, best_span_last, choose_blocks, is_confident, plan_read
+from mplus.retrieval.read_plan import SPAN_ORDERS, LayoutRule, choose_blocks, is_confident, plan_read
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,14 @@ class Shape:
 
     Attributes:
         per_chunk: blocks of a chunk; span: neighbours that leave short-term memory together.
-        short, found: blocks a view reads of short-term memory, and of what the vote finds.
-        neighbours, window: as the geometry and the retriever have them.
-        recent: newest blocks that stay whole behind what is found where the best window is among them.
-        certain: where no window scores so much, all short-term blocks stay in their order behind what is found.
+        short: blocks a view reads of short-term memory.
+        rule: of what is retrieved and of its layout.
     """
 
     per_chunk: int
     span: int
     short: int
-    found: int
-    neighbours: int
-    window: int
-    recent: int = 0
-    certain: float | None = None
+    rule: LayoutRule
 
 
 @dataclass(frozen=True)
@@ -53,57 +47,55 @@ def places(chunks: int, per_chunk: int) -> Tensor:
     return (torch.arange(chunks)[:, None] * (per_chunk + 1) + torch.arange(per_chunk)).flatten()
 
 
-def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape: Shape, randomness: Random) -> BlockView:
-    """``[short-term, oldest first | found, best span last]``; right blocks nobody read are put among the found ones.
+def retrieval_view(
+    scores: Tensor, positions: Tensor, right: list[int], newest: int, shape: Shape, randomness: Random
+) -> BlockView:
+    """``[short-term, oldest first | retrieved spans in the order of the rule | recency tail]``, planned as a read plans it.
 
-    Where the best window is among the newest blocks, these stay whole, behind what is found; where the search is not certain,
-    all of short-term memory does.
+    Right blocks that nobody read are put among the retrieved ones.
 
     Args:
         scores: [m] of the windows that begin at each block.
-        ids: [m] from ``places``.
+        positions: [m] from ``places``.
         right: blocks where the answer stands.
         newest: the chunk that was written last.
     """
-    come = _come(newest, right, shape, randomness) if shape.recent else shape.per_chunk
+    rule, total = shape.rule, len(positions)
+    come = _come(newest, right, shape, randomness) if rule.recency_tail else shape.per_chunk
     end = newest * shape.per_chunk + come
-    written = torch.ones(len(ids), dtype=torch.bool)
+    written = torch.ones(total, dtype=torch.bool)
     written[end : (newest + 1) * shape.per_chunk] = False
-    number = written.nonzero()[:, 0]
-    rule = LayoutRule(
-        budget=shape.found,
-        neighbours=shape.neighbours,
-        window=shape.window,
-        order="score",
-        recency_tail=shape.recent,
-        min_confidence=shape.certain,
-    )
-    behind = [block % len(ids) for block in range(end - shape.recent, end)]
-    if not is_confident(scores[number], rule):
-        behind = short_term(newest, shape, len(ids), randomness, come=come)
-    beside = torch.isin(number, torch.tensor(behind, dtype=torch.int64))
-    plan = plan_read(scores[number], ids[number], beside, rule)
+    numbers = written.nonzero()[:, 0]
+    beside = [block % total for block in range(end - rule.recency_tail, end)]
+    if not is_confident(scores[numbers], rule):
+        beside = short_term(newest, shape, total, randomness, come=come)
+    is_beside = torch.isin(numbers, torch.tensor(beside, dtype=torch.int64))
+    plan = plan_read(scores[numbers], positions[numbers], is_beside, rule)
     if not plan.recent.numel():
-        behind = []  # searched as the rest is
-    retrieved = number[plan.retrieved]
-    others = replace(shape, short=max(0, shape.short - len(behind)))
+        beside = []  # searched as the rest is
+    retrieved = numbers[plan.retrieved]
+    others = replace(shape, short=max(0, shape.short - len(beside)))
 
-    def short() -> list[int]:
-        without = {*retrieved.tolist(), *behind}
-        return short_term(newest, others, len(ids), randomness, without=without, come=come)
+    def older() -> list[int]:
+        without = {*retrieved.tolist(), *beside}
+        return short_term(newest, others, total, randomness, without=without, come=come)
 
-    older = short()
-    complete = set(right) <= {*retrieved.tolist(), *older, *behind}
-    if not complete and shape.found:
-        searched = written.index_fill(0, torch.tensor(behind, dtype=torch.int64), False).nonzero()[:, 0]
-        own, places, missed = scores[searched], ids[searched], torch.isin(searched, torch.tensor(right))
+    before = older()
+    complete = set(right) <= {*retrieved.tolist(), *before, *beside}
+    if not complete and rule.budget:
         rank = float(scores[retrieved.sort().values[randomness.randrange(len(retrieved))]])
-        chosen = choose_blocks(
-            own.masked_fill(missed, float(own.amax()) + 1.0), places, rule.budget, rule.neighbours, rule.window
-        )
-        retrieved = searched[best_span_last(chosen, own.masked_fill(missed, rank), places)]
-        older = short()
-    return BlockView(older + retrieved.tolist() + behind, complete)
+        written[beside] = False
+        retrieved = _with_right(scores, positions, written.nonzero()[:, 0], right, rank, rule)
+        before = older()
+    return BlockView(before + retrieved.tolist() + beside, complete)
+
+
+def _with_right(scores: Tensor, positions: Tensor, searched: Tensor, right: list[int], rank: float, rule: LayoutRule) -> Tensor:
+    """Blocks of `searched` as a read retrieves them, the right ones among them whatever their score; they are laid out by `rank`."""
+    own, places, is_right = scores[searched], positions[searched], torch.isin(searched, torch.tensor(right))
+    first = own.masked_fill(is_right, float(own.amax()) + 1.0)
+    chosen = choose_blocks(first, places, rule.budget, rule.neighbours, rule.window)
+    return searched[SPAN_ORDERS[rule.order](chosen, own.masked_fill(is_right, rank), places)]
 
 
 def _come(newest: int, right: list[int], shape: Shape, randomness: Random) -> int:
