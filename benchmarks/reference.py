@@ -22,14 +22,14 @@ from mplus.attach import attention
 from mplus.attach import write_pass as write
 from mplus.attach.adapters import FusedLinear
 from mplus.attach.cache import PrefixLayer
-from mplus.attach.prefix_buffers import Shelf
+from mplus.attach.prefix_buffers import PrefixCachePool
 from mplus.model import MPlusModel
 from mplus.retrieval import device_keys
 
 Part = Callable[[MPlusModel], AbstractContextManager[Any]]
 
 
-class EmptyShelf(Shelf):
+class EmptyPool(PrefixCachePool):
     """Buffers that are made anew for each read."""
 
     def take(self, *args: Any, **kwargs: Any) -> None:
@@ -58,7 +58,7 @@ def one_table(keys: Iterator[Tensor], *args: Any, **kwargs: Any) -> Iterator[Ten
 @contextmanager
 def without_kept_prefix(model: MPlusModel) -> Iterator[None]:
     """Each read projects, rotates and places all of short-term memory."""
-    with patch.object(model.parts, "shelf", EmptyShelf()):
+    with patch.object(model.parts, "prefix_pool", EmptyPool()):
         yield
 
 

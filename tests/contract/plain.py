@@ -120,7 +120,7 @@ class Plain:
             hidden.append(text)
             chosen.append(picked)
             rows = [long, left]
-            if memory.geometry.read.best_last is not None:
+            if memory.geometry.read.beside_prompt is not None:
                 behind = len(left) - self.behind
                 rows = [left[:behind], long, left[behind:]]
             prefix = torch.cat([self.parts.bos[number][None], *rows])
@@ -163,7 +163,7 @@ class Plain:
             -1,
         )
         size, keys, births = geometry.read.block_tokens, store.column("search"), store.column("birth").tolist()
-        if geometry.read.best_last is not None:  # short-term memory is searched too; its rows are numbered behind the store's
+        if geometry.read.beside_prompt is not None:  # short-term memory is searched too; its rows are numbered behind the store's
             pool = memory.short_term.at_slots(memory.short_term.order)["search"][0]
             keys, births = torch.cat([keys, pool]), births + memory.short_term.births[0].tolist()
         row_of = {birth: row for row, birth in enumerate(births)}
@@ -192,11 +192,11 @@ class Plain:
                 for side, sign in ((0, -1), (-1, 1))
             ]
             wanted += [other for other in near if other in places and other not in wanted]
-        wanted = places if geometry.read.best_last is None and len(places) <= budget else wanted[:budget]
+        wanted = places if geometry.read.beside_prompt is None and len(places) <= budget else wanted[:budget]
         spans: list[list[int]] = []
         for place in sorted(wanted):
             spans = [*spans[:-1], [*spans[-1], place]] if spans and spans[-1][-1] == place - 1 else [*spans, [place]]
-        if geometry.read.best_last is not None:
+        if geometry.read.order == "score":
             spans.sort(key=lambda span: max(score[place] for place in span))
         found = [place for span in spans for place in span]
         return [row_of[birth] for place in found for birth in range(place * size, (place + 1) * size) if birth in row_of]

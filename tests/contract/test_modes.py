@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mplus import Memory, MPlusModel
-from mplus.attach.prefix_buffers import Shelf
+from mplus.attach.prefix_buffers import PrefixCachePool
 from mplus.errors import UnsupportedModelError
 from mplus.index.int8_keys import Int8Keys
 from mplus.index.pca_sketch import PcaSketch
@@ -37,7 +37,7 @@ def read(model: MPlusModel, memory: Memory) -> Tensor:
 
 @pytest.mark.parametrize("memory_format", ["kv", "hidden"])
 def test_every_mode_of_writing_and_reading_gives_the_same(model: MPlusModel, memory_format: Any) -> None:
-    """One shelf and one kept BOS for all of them, so that each finds what another has left."""
+    """One prefix cache pool and one kept BOS for all of them, so that each finds what another has left."""
     wanted = read(model, filled(model, 61, memory_format=memory_format))
     for how, write_mode in MODES.items():
         with write_mode():
@@ -54,10 +54,10 @@ def test_every_mode_of_writing_and_reading_gives_the_same(model: MPlusModel, mem
 
 def test_what_a_read_keeps_is_of_no_callers_mode(model: MPlusModel) -> None:
     memory = filled(model, 61)
-    model.parts.bos, model.parts.shelf = model.parts.bos, Shelf()
+    model.parts.bos, model.parts.prefix_pool = model.parts.bos, PrefixCachePool()
     with torch.inference_mode():
         read(model, memory)
-    held = model.parts.shelf._held
+    held = model.parts.prefix_pool._held
     assert held is not None
     kept = [held[2].keys, held[2].values]
     kept += [part for _, pairs in model.parts._bos_kv.values() for pair in pairs for part in pair]
@@ -103,7 +103,7 @@ def test_torchs_defaults_change_no_read(model: MPlusModel, kind: str, search: An
     memory.write(ids(400, 2))
     prompt = ids(6, 5)[None]
     wanted = model(prompt, memory=memory).logits
-    model.parts.bos, model.parts.shelf = model.parts.bos, Shelf()
+    model.parts.bos, model.parts.prefix_pool = model.parts.bos, PrefixCachePool()
     memory.long_term.cache.clear()
     with defaults(kind):
         got = model(prompt, memory=memory).logits

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.reference import DIFFERENCES, PublishedProcedure
 from mplus import Memory, MPlusModel
 from mplus.attach.attention import NAME, grouped, grouped_on_cpu
-from mplus.attach.prefix_buffers import Shelf
+from mplus.attach.prefix_buffers import PrefixCachePool
 from mplus.memory.rows import EncodedChunk
 from tests.conftest import TinyModel
 from tests.tiny import FAMILIES, SETUPS, filled, ids
@@ -26,7 +26,7 @@ def model(request: pytest.FixtureRequest, tiny_model: TinyModel) -> Iterator[MPl
     """Each kind of memory on Llama, and each family."""
     model = tiny_model(*request.param)
     yield model
-    model.parts.shelf = Shelf()
+    model.parts.prefix_pool = PrefixCachePool()
 
 
 def close(got: Tensor, expected: Tensor) -> None:
@@ -96,14 +96,14 @@ def test_a_write_between_two_reads_is_seen(model: MPlusModel) -> None:
 
 def test_buffers_hold_no_memory_alive_and_one_prefix_at_most(model: MPlusModel) -> None:
     one, two = filled(model, text_seed=4), filled(model, text_seed=5)
-    shelf = model.parts.shelf
+    pool = model.parts.prefix_pool
     read(model, one, ids(6, 54)[None])
-    assert shelf._held is not None and shelf._held[0]() is one.short_term.lineage
+    assert pool._held is not None and pool._held[0]() is one.short_term.lineage
     read(model, two, ids(6, 54)[None])
-    assert shelf._held[0]() is two.short_term.lineage
-    pool = shelf._held[0]
+    assert pool._held[0]() is two.short_term.lineage
+    lineage = pool._held[0]
     del two
-    assert pool() is None
+    assert lineage() is None
 
 
 def test_buffers_of_a_read_whose_cache_the_caller_holds_are_not_used_again(model: MPlusModel) -> None:
@@ -125,7 +125,7 @@ def test_a_failed_read_leaves_no_buffers(model: MPlusModel, monkeypatch: pytest.
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(model.parts.decoder.layers[-1].mlp, "forward", broken)
         read(model, memory, prompt)
-    assert model.parts.shelf._held is None
+    assert model.parts.prefix_pool._held is None
     close(read(model, memory, prompt), expected)
 
 

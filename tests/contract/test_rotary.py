@@ -138,7 +138,7 @@ def test_leaving_the_scale_of_the_bos_key_out_shows(name: str, monkeypatch: pyte
         return [(keys / scaling, values) for keys, values in scaled(self, adapter, layers)]
 
     monkeypatch.setattr(ModelParts, "bos_kv", unscaled)
-    model.parts.shelf = type(model.parts.shelf)()
+    model.parts.prefix_pool = type(model.parts.prefix_pool)()
     far(model(prompt, memory=memory).logits, right)
 
 
@@ -150,7 +150,7 @@ def test_a_long_pass_of_the_owner_changes_no_later_read(name: str) -> None:
     with torch.no_grad(), model.untouched() as base:
         base(ids(700, 6)[None])
     frequencies = model.parts.decoder.body.rotary_emb.inv_freq.clone()
-    model.parts.shelf = type(model.parts.shelf)()
+    model.parts.prefix_pool = type(model.parts.prefix_pool)()
     assert torch.equal(model(prompt, memory=memory).logits, before)
     assert not torch.equal(model.parts.decoder.body.rotary_emb.inv_freq, frequencies), "the long pass changed no table"
     again = filled(model, 40)

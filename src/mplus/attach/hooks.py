@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from mplus.attach.families import Decoder
 
 
-class Enough(Exception):
-    """Raised inside a hook, caught by whoever installed it: the rest of the forward pass is not needed."""
+class StopForward(Exception):
+    """Ends a forward pass from inside a hook; the code that installed the hook catches it."""
 
 
 class Hooks:
@@ -37,7 +37,7 @@ class Hooks:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for handle in self._handles:
             handle.remove()
-        if kind is not None and not issubclass(kind, Enough):
+        if kind is not None and not issubclass(kind, StopForward):
             self.search_and_remove()  # one that torch has and we have not
         self._handles.clear()
         for decoder in self._decoders:

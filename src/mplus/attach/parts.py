@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mplus.attach.adapters import Adapters
 from mplus.attach.families import Decoder, rotate
-from mplus.attach.prefix_buffers import Shelf
+from mplus.attach.prefix_buffers import PrefixCachePool
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
 
@@ -23,7 +23,7 @@ class ModelParts:
         bos: [L, D], the vector that stands before all memory in each layer.
         position: [D], added to the new memory's rows before every layer of a write (paper section 3.1); None where not trained.
         retriever: None when there is no long-term memory to search.
-        shelf: buffers of the last read.
+        prefix_pool: buffers of the last read.
     """
 
     decoder: Decoder
@@ -31,13 +31,13 @@ class ModelParts:
     bos: Tensor
     position: Tensor | None
     retriever: PerLayerRetriever | LateInteractionRetriever | None
-    shelf: Shelf = field(default_factory=Shelf)
+    prefix_pool: PrefixCachePool = field(default_factory=PrefixCachePool)
     _bos_kv: dict[str | None, tuple[int, list[tuple[Tensor, Tensor]]]] = field(default_factory=dict)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name == "bos":  # another tensor, as in training: its version says nothing
-            self._bos_kv, self.shelf = {}, Shelf()
+            self._bos_kv, self.prefix_pool = {}, PrefixCachePool()
 
     def weights_version(self) -> int:
         """A number that changes when the weights that make keys and values of memory do, as in training."""

@@ -1,10 +1,10 @@
-"""Keys and values of the memory slots of one read, in the very buffers that the cache goes on to fill. Knows slots, not who stands in them.
+"""Key/value buffers of the slots before a prompt, reused between reads of an unchanged memory. Knows slots, not what fills them.
 
 Legend: L layers, B rows, H kv heads, S slots with the room behind the memory, E head width, n tokens.
 
 One buffer holds all layers: rows that are the same for all layers (shared retrieval, short-term memory) are placed by one set of
-operations instead of L, and rotated while they are copied. The buffers of the last read are kept, so that the next one over
-the unchanged memory writes only what it found (``Shelf``).
+operations instead of L, and rotated while they are copied. The cache goes on to fill the same buffers. Those of the last read are kept,
+so that the next one over the unchanged memory writes only what it retrieved (``PrefixCachePool``).
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ ROOM_STEP = 128
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What of a buffer's content is worth keeping: short-term tokens in their order, all of them, from one slot on.
+class PrefixKey:
+    """Cache key of the short-term tokens in a buffer: all of them, in their order, from one slot on.
 
     Attributes:
-        pool_version: state of the pool they were taken from.
+        short_term_version: state of the short-term memory they were taken from.
         first, position: slot and position of the oldest.
         memory_format: "kv" or "hidden"; the two agree to rounding only.
     """
 
-    pool_version: int
+    short_term_version: int
     first: int
     position: int
     memory_format: str
 
 
-class Prefix:
+class PrefixBuffers:
     """Buffers [L, B, H, S, E] for keys and values.
 
     Attributes:
         slots: S.
-        standing: short-term tokens that a later read may leave where they are; None where the row is mixed.
+        key: of the short-term tokens that a later read may leave where they are; None where the row is mixed.
         has_bos: whether slot 0 holds BOS.
     """
 
@@ -53,7 +53,7 @@ class Prefix:
             self.keys = torch.empty(shape, dtype=decoder.dtype, device=decoder.device)
             self.values = torch.empty_like(self.keys)
         self.slots = slots
-        self.standing: Standing | None = None
+        self.key: PrefixKey | None = None
         self.has_bos = False
 
     def place(self, layers: slice, row: int, slots: slice, keys: Tensor, values: Tensor, rotation: tuple[Tensor, Tensor]) -> None:
@@ -73,34 +73,34 @@ class Prefix:
         self.values[:, row, :, :slots] = 0
 
     def copy_row(self, source: int, target: int, slots: slice) -> None:
-        """Let slots of one row hold what they hold in another."""
+        """Copy slots of one row to another."""
         self.keys[:, target, :, slots] = self.keys[:, source, :, slots]
         self.values[:, target, :, slots] = self.values[:, source, :, slots]
 
 
-class Shelf:
-    """The buffers of the last read, one prefix at most, for a read of the same memory by the same weights.
+class PrefixCachePool:
+    """The buffers of the last read, one set at most, for a read of the same memory by the same weights.
 
-    Whoever takes them off is their only user until they are put back; a second reader finds nothing and makes its own.
+    The reader that takes them is their only user until it puts them back; a second one gets none and makes its own.
     """
 
     def __init__(self) -> None:
-        self._held: tuple[weakref.ref[Lineage], int, Prefix] | None = None
+        self._held: tuple[weakref.ref[Lineage], int, PrefixBuffers] | None = None
 
-    def take(self, pool: ShortTerm, weights: int, slots: int) -> Prefix | None:
-        """Buffers with at least `slots` slots last used for `pool`; whatever else is held is let go of, before new ones are made.
+    def take(self, short_term: ShortTerm, weights: int, slots: int) -> PrefixBuffers | None:
+        """Buffers with at least `slots` slots last used for `short_term`; any others are let go of, before new ones are made.
 
         Args:
             weights: version of the weights that project memory.
         """
         held, self._held = self._held, None
-        if held is None or held[0]() is not pool.lineage or held[1] != weights or held[2].slots < slots:
+        if held is None or held[0]() is not short_term.lineage or held[1] != weights or held[2].slots < slots:
             return None
         return held[2]
 
-    def put(self, pool: ShortTerm, weights: int, prefix: Prefix) -> None:
-        """Keep buffers for the next read of `pool`."""
-        self._held = (weakref.ref(pool.lineage), weights, prefix)
+    def put(self, short_term: ShortTerm, weights: int, buffers: PrefixBuffers) -> None:
+        """Keep buffers for the next read of `short_term`."""
+        self._held = (weakref.ref(short_term.lineage), weights, buffers)
 
 
 def with_room(slots: int) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mplus.attach.cache import PrefixCache, passed
-from mplus.attach.hooks import Enough, Hooks
+from mplus.attach.hooks import Hooks, StopForward
 from mplus.attach.parts import ModelParts
 
 
@@ -32,7 +32,7 @@ def query_states(model_parts: ModelParts, layers: tuple[int, ...], ids_BT: Tenso
         if layer in layers:
             taken[layer] = normed
         if layer == last:
-            raise Enough
+            raise StopForward
         keys, values = (part[None].transpose(1, 2).expand(normed.shape[0], -1, -1, -1) for part in bos_kv[layer])
         cache.at(layer).fill(keys, values)
 
@@ -43,7 +43,7 @@ def query_states(model_parts: ModelParts, layers: tuple[int, ...], ids_BT: Tenso
             hooks.before_attention(decoder, layer, partial(attend, layer))
         mask = torch.cat([text_BT.new_ones(text_BT.shape[0], 1), text_BT], 1).long()
         positions = (mask.cumsum(1) - 1)[:, 1:].clamp(min=0)
-        with contextlib.suppress(Enough):
+        with contextlib.suppress(StopForward):
             decoder.body(input_ids=ids_BT, attention_mask=mask, position_ids=positions, use_cache=True, **passed(cache))
     return taken
 

@@ -23,7 +23,7 @@ from mplus.attach.cache import PrefixCache
 from mplus.attach.earlier_turns import EarlierTurns, can_hide
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import ModelParts
-from mplus.attach.prefix_buffers import Prefix, Standing, with_room
+from mplus.attach.prefix_buffers import PrefixBuffers, PrefixKey, with_room
 from mplus.attach.query_pass import query_states
 from mplus.errors import InputError
 from mplus.memory.memory import Memory
@@ -91,7 +91,7 @@ class Reading:
         self.prefix = max(self.lengths)
         self.turns = EarlierTurns(model_parts.decoder, query.earlier, text_BT, self.lengths) if self._moves(query) else None
         self.rotations: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        self.slots: Prefix | None = None
+        self.slots: PrefixBuffers | None = None
         self._cache = PrefixCache(model_parts.decoder.depth, self.prefix, room=room, storing=storing)
 
     @property
@@ -126,7 +126,7 @@ class Reading:
     def release(self) -> None:
         """Leave the buffers to the next read of this memory; whoever holds this read's cache must not look at it any more."""
         if self.slots is not None and self._may_keep:
-            self.parts.shelf.put(self._pool, self.parts.weights_version(), self.slots)
+            self.parts.prefix_pool.put(self._short_term, self.parts.weights_version(), self.slots)
         self.slots = None
 
     def retrieved(self) -> list[Retrieved]:
@@ -223,7 +223,7 @@ class Reading:
         return 0 if self.turns is None else self.turns.counts[row]
 
     @property
-    def _pool(self) -> ShortTerm:
+    def _short_term(self) -> ShortTerm:
         memory = self.memories[0]
         assert isinstance(memory, Memory)
         return memory.short_term
@@ -233,12 +233,12 @@ class Reading:
         """One prompt on one memory: whose buffers a later read can use."""
         return len(self.memories) == 1 and isinstance(self.memories[0], Memory)
 
-    def _placed(self) -> Prefix:
+    def _placed(self) -> PrefixBuffers:
         """Buffers with BOS, short-term memory and what was found for all layers at once in their slots."""
         decoder = self.parts.decoder
-        slots = self._from_shelf() if self._may_keep else None
+        slots = self._from_pool() if self._may_keep else None
         if slots is None:
-            slots = Prefix(decoder, len(self.memories), with_room(self.prefix + self.room))
+            slots = PrefixBuffers(decoder, len(self.memories), with_room(self.prefix + self.room))
         if not slots.has_bos:
             for layer, (keys, values) in enumerate(self.parts.bos_kv(self.memory_adapter, decoder.depth)):
                 for row, length in enumerate(self.lengths):
@@ -252,12 +252,12 @@ class Reading:
             slots.has_bos = True
         return slots
 
-    def _from_shelf(self) -> Prefix | None:
+    def _from_pool(self) -> PrefixBuffers | None:
         version = self.parts.weights_version()
-        held = self.parts.shelf.take(self._pool, version, self.prefix + self.room)
+        held = self.parts.prefix_pool.take(self._short_term, version, self.prefix + self.room)
         return held if held is not None and held.keys.dtype == self.parts.decoder.dtype else None
 
-    def _place_source(self, slots: Prefix, source: Memory | EncodedChunk, rows: list[int]) -> None:
+    def _place_source(self, slots: PrefixBuffers, source: Memory | EncodedChunk, rows: list[int]) -> None:
         """Short-term tokens of one memory in all rows that read it, and what was found for all layers."""
         placed: dict[str, int] = {}  # rows whose short-term tokens are all left stand alike where their slots are the same
         for row in rows:
@@ -272,24 +272,24 @@ class Reading:
             if row in self.gathered:
                 self._place(slots, slice(None), row, self._found_slots(row), self.gathered[row])
 
-    def _place_short(self, slots: Prefix, source: Memory | EncodedChunk, row: int) -> None:
-        standing = self._standing(row)
-        if standing is not None and slots.standing == standing:
-            return  # they stand there since the last read
-        slots.standing = standing
+    def _place_short(self, slots: PrefixBuffers, source: Memory | EncodedChunk, row: int) -> None:
+        key = self._key(row)
+        if key is not None and slots.key == key:
+            return  # they are there since the last read
+        slots.key = key
         left = self.left_short[row]
         short = _stm_rows(source, left)
         for taken, target in self._runs(row):
             part = {name: value[:, taken] for name, value in short.items()}
             self._place(slots, slice(None), row, target, part)
 
-    def _standing(self, row: int) -> Standing | None:
-        """How short-term tokens stand in this row if a later read may find them useful: all of them, in one run."""
+    def _key(self, row: int) -> PrefixKey | None:
+        """Cache key of a row whose short-term tokens are all there, in one run; None: a later read cannot use them."""
         memory, runs = self.memories[row], self._runs(row)
         if not self._may_keep or self.left_short[row] is not None or len(runs) != 1 or not isinstance(memory, Memory):
             return None
         first = runs[0][1].start
-        return Standing(memory.short_term.version, first, first + self._before(row), memory.format)
+        return PrefixKey(memory.short_term.version, first, first + self._before(row), memory.format)
 
     def _runs(self, row: int) -> list[tuple[slice, slice]]:
         """Short-term tokens of a row, in runs: which of those that are left, and the slots where they stand."""
@@ -303,7 +303,7 @@ class Reading:
         last = self.prefix - self.behind[row]
         return slice(last - self.found_tokens[row], last)
 
-    def _place(self, slots: Prefix, layers: slice, row: int, target: slice, rows: Rows) -> None:
+    def _place(self, slots: PrefixBuffers, layers: slice, row: int, target: slice, rows: Rows) -> None:
         """Put rows [l, n, ...] of some layers into the slots of a row."""
         if target.stop == target.start:
             return

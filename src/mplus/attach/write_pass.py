@@ -22,7 +22,7 @@ from mplus.attach.attention import grouped_on_cpu
 from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.checkpointing import recomputed
 from mplus.attach.families import rotate
-from mplus.attach.hooks import Enough, Hooks
+from mplus.attach.hooks import Hooks, StopForward
 from mplus.attach.parts import ModelParts
 from mplus.errors import InputError
 from mplus.memory.rows import EncodedChunk, RowLayout, Rows
@@ -189,7 +189,7 @@ class _Run:
                 out = decoder.body(
                     input_ids=self.ids, attention_mask=mask, position_ids=positions, use_cache=True, **passed(self.cache)
                 )
-            except Enough:
+            except StopForward:
                 return None
         states: Tensor = out.last_hidden_state
         return states
@@ -261,7 +261,7 @@ class _Run:
         if self.geometry.write.tap == "input" and (layer in self.searched or layer in self.states):
             self.taken.normed[layer] = normed[:, self.kept]
         if last and self.geometry.write.tap == "input" and not self.takes_kv and self.may_stop:
-            raise Enough
+            raise StopForward
         keys, values = self.prefix_kv(layer, normed)
         if last and self.left_out is not None:
             self.cache.at(layer).prefix += self.left_out[0].shape[1]
@@ -297,7 +297,7 @@ class _Run:
         """After the key or value projection [B, T, H, E]: the chunk's own rows, before rotation."""
         into[layer] = out[:, self.kept]
         if layer == self.decoder.depth - 1 and into is self.taken.values and self.may_stop:
-            raise Enough
+            raise StopForward
 
     def leave(self, layer: int, out: Tensor) -> None:
         """After a layer: the output tap."""

@@ -61,7 +61,7 @@ class UnscoredRetriever:
         return RetrievalResult(index, ages[index], None)
 
     def _blocks(self, memory: Memory) -> RetrievalResult:
-        by_score = memory.geometry.read.best_last is not None
+        by_score = memory.geometry.read.beside_prompt is not None
         table = BlockTable.of(memory, with_short_term=by_score)
         long, short = (part.nonzero()[:, 0] for part in (~table.is_short_term, table.is_short_term))
         chosen = long[self._picked(memory, len(long), memory.geometry.sizes.ltm_read_tokens // table.block, 0)]

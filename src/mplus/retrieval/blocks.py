@@ -25,7 +25,7 @@ def recency_tail(births: Tensor, now: int, geometry: Geometry) -> int:
     Args:
         births: [n] of the short-term tokens, ascending; now: tokens written so far.
     """
-    if geometry.read.best_last is None or not geometry.read.recency_tail:
+    if geometry.read.beside_prompt is None or not geometry.read.recency_tail:
         return 0
     older = int((births < now - geometry.read.recency_tail).sum())
     return births.shape[0] - older // geometry.read.block_tokens * geometry.read.block_tokens

@@ -21,6 +21,7 @@ from mplus.retrieval.projectors import PLAIN, perceptron
 from mplus.retrieval.protocol import planned_tokens
 from mplus.retrieval.read_plan import LayoutRule, plan_read
 from mplus.retrieval.result import RetrievalResult
+from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -136,19 +137,23 @@ class LateInteractionRetriever(nn.Module):
 
     def can_search(self, memory: Memory) -> bool:
         """See ``Retriever``."""
-        if memory.geometry.read.best_last is not None:
+        if memory.geometry.read.beside_prompt is not None:
             return memory.geometry.sizes.reads_ltm and len(memory.short_term) > 0
         return planned_tokens(memory) > 0
 
-    def rule(self, memory: Memory) -> LayoutRule:
-        """Budget and layout of a read of this memory, in blocks."""
-        geometry, block = memory.geometry, memory.geometry.read.block_tokens
+    def rule(self, geometry: Geometry, *, recency_tail: int) -> LayoutRule:
+        """Budget and layout of a read, in blocks.
+
+        Args:
+            recency_tail: newest short-term tokens that may stay whole; see ``blocks.recency_tail``.
+        """
+        block = geometry.read.block_tokens
         return LayoutRule(
             budget=geometry.sizes.ltm_read_tokens // block,
             neighbours=geometry.read.neighbour_blocks,
             window=self.window,
-            best_last=geometry.read.best_last is not None,
-            recency_tail=-(-recency_tail(memory.short_term.births[0], memory.now, geometry) // block),
+            order=geometry.read.order,
+            recency_tail=-(-recency_tail // block),
             min_confidence=geometry.read.min_confidence,
         )
 
@@ -160,9 +165,10 @@ class LateInteractionRetriever(nn.Module):
         With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half has
         been dropped is judged and read as a whole; ``plan_read`` says what stays in its place.
         """
-        rule = self.rule(memory)
-        table = BlockTable.of(memory, with_short_term=rule.best_last)
-        if not rule.best_last and table.long <= rule.budget:
+        tail = recency_tail(memory.short_term.births[0], memory.now, memory.geometry)
+        rule = self.rule(memory.geometry, recency_tail=tail)
+        table = BlockTable.of(memory, with_short_term=rule.beside_prompt)
+        if not rule.beside_prompt and table.long <= rule.budget:
             plan = plan_read(torch.zeros(table.long, device="cpu"), table.positions, table.is_short_term, rule)
             return [table.result(plan, memory, None)] * text_BT.shape[0]
         features = [normed[layer] for layer in self.layers]

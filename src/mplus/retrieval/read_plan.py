@@ -5,7 +5,9 @@ Legend: m blocks in the order of the text, k chosen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -19,19 +21,24 @@ class LayoutRule:
         budget: blocks retrieved at most.
         neighbours: blocks taken along on each side of a window.
         window: neighbouring blocks that are scored together.
-        best_last: short-term blocks are retrieved too, and what is retrieved stands span by span, the best span last; False (paper):
-            long-term blocks only, oldest first, all short-term ones behind them.
-        recency_tail: with `best_last`, newest short-term blocks that stay whole beside the prompt where the best window begins among
+        order: `age` (paper): long-term blocks only, oldest first, all short-term ones behind them; one of ``SPAN_ORDERS``: short-term
+            blocks are retrieved too, and what is retrieved stands span by span beside the prompt.
+        recency_tail: for ``SPAN_ORDERS``, newest short-term blocks that stay whole beside the prompt where the best window begins among
             them.
-        min_confidence: with `best_last`, all short-term blocks stay beside the prompt where no window scores so much; None: never.
+        min_confidence: for ``SPAN_ORDERS``, all short-term blocks stay beside the prompt where no window scores so much; None: never.
     """
 
     budget: int
     neighbours: int = 0
     window: int = 1
-    best_last: bool = False
+    order: str = "age"
     recency_tail: int = 0
     min_confidence: float | None = None
+
+    @property
+    def beside_prompt(self) -> bool:
+        """Whether what is retrieved stands between short-term memory and the prompt."""
+        return self.order != "age"
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,8 @@ def plan_read(
     numbers = searched.nonzero()[:, 0]
     own_scores, own_positions = scores[numbers], positions[numbers]
     chosen = choose_blocks(own_scores, own_positions, rule.budget, rule.neighbours, rule.window)
-    if rule.best_last:
-        chosen = best_span_last(chosen, own_scores, own_positions)
+    if rule.beside_prompt:
+        chosen = SPAN_ORDERS[rule.order](chosen, own_scores, own_positions)
     retrieved = numbers[chosen]
     left = is_short_term & searched
     left[retrieved] = False
@@ -82,7 +89,7 @@ def is_confident(scores: Tensor, rule: LayoutRule) -> bool:
 
 def _recent_blocks(scores: Tensor, short: Tensor, rule: LayoutRule, confident: bool | None) -> int:
     """How many of the newest of the short-term blocks [s] stay beside the prompt."""
-    if not rule.best_last or not (is_confident(scores, rule) if confident is None else confident):
+    if not rule.beside_prompt or not (is_confident(scores, rule) if confident is None else confident):
         return short.shape[0]
     if not rule.recency_tail or not short.shape[0]:
         return 0
@@ -155,3 +162,12 @@ def best_span_last(chosen: Tensor, scores: Tensor, positions: Tensor) -> Tensor:
     order = best.argsort(stable=True)
     rank = torch.empty_like(order).scatter_(0, order, torch.arange(order.shape[0], device="cpu"))
     return chosen[rank[span].argsort(stable=True)]
+
+
+def in_text_order(chosen: Tensor, scores: Tensor, positions: Tensor) -> Tensor:
+    """Chosen blocks [k] as the text has them; arguments as for ``best_span_last``."""
+    return chosen
+
+
+SPAN_ORDERS: Final[dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {"score": best_span_last, "text": in_text_order}
+"""Orders of retrieved spans beside the prompt, by the name of the setting (``mplus.settings.read_rule``)."""

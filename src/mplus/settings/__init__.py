@@ -7,7 +7,7 @@ tokens, K0 long-term tokens read per prompt, M long-term capacity per layer.
 from mplus.settings.flat import PATHS, RETIRED, SYMBOLS, GeometrySettings, spell_out
 from mplus.settings.geometry import Geometry, check_each
 from mplus.settings.quirks import PublishedQuirks
-from mplus.settings.read_rule import BestLast, PerLayerRetrieval, ReadRule, SharedRetrieval
+from mplus.settings.read_rule import BesidePrompt, PerLayerRetrieval, ReadRule, SharedRetrieval
 from mplus.settings.sizes import Sizes
 from mplus.settings.storage import MemoryFormat, RowType, SearchType, Storage
 from mplus.settings.write_rule import Policy, WriteRule
@@ -16,7 +16,7 @@ __all__ = [
     "PATHS",
     "RETIRED",
     "SYMBOLS",
-    "BestLast",
+    "BesidePrompt",
     "Geometry",
     "GeometrySettings",
     "MemoryFormat",

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypedDict
 
 from mplus.errors import GeometryError
 from mplus.runtime.suggest import did_you_mean
+from mplus.settings.read_rule import READ_ORDERS, SpanOrder
 from mplus.settings.storage import RowType, SearchType
 from mplus.settings.write_rule import Policy
 
@@ -32,9 +33,9 @@ PATHS: Final[dict[str, tuple[str, ...]]] = {
     "retrieval": ("read", "retrieval", "kind"),
     "block_tokens": ("read", "block_tokens"),
     "drop_tokens": ("write", "drop_tokens"),
-    "read_order": ("read", "retrieval", "best_last"),
-    "recent_tokens": ("read", "retrieval", "best_last", "recency_tail"),
-    "certain_score": ("read", "retrieval", "best_last", "min_confidence"),
+    "read_order": ("read", "retrieval", "beside_prompt", "order"),
+    "recent_tokens": ("read", "retrieval", "beside_prompt", "recency_tail"),
+    "certain_score": ("read", "retrieval", "beside_prompt", "min_confidence"),
     "neighbour_blocks": ("read", "retrieval", "neighbour_blocks"),
     "search": ("read", "search"),
     "eviction": ("quirks", "eviction"),
@@ -80,7 +81,7 @@ class GeometrySettings(TypedDict, total=False):
     retrieval: Policy
     block_tokens: int
     drop_tokens: int
-    read_order: Literal["age", "score"]
+    read_order: Literal["age"] | SpanOrder
     recent_tokens: int
     certain_score: float | None
     neighbour_blocks: int
@@ -126,19 +127,19 @@ def grouped(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ContradictionError: settings of one way to retrieve are given for the other.
     """
-    for name, known in (("retrieval", ("per_layer", "shared")), ("read_order", ("age", "score"))):
+    for name, known in (("retrieval", ("per_layer", "shared")), ("read_order", READ_ORDERS)):
         if name in fields and fields[name] not in known:
-            raise GeometryError(f"geometry: {name}: Input should be '{known[0]}' or '{known[1]}', got {fields[name]!r:.60}")
+            raise GeometryError(f"geometry: {name}: Input should be {_either(known)}, got {fields[name]!r:.60}")
     fields = {name: value for name, value in fields.items() if not (name in OF_PER_LAYER and value == OF_PER_LAYER[name])}
-    per_layer, by_score = fields.get("retrieval") == "per_layer", fields.get("read_order") == "score"
-    if per_layer and by_score:
-        raise ContradictionError("geometry: read_order='score' orders whole spans, so retrieval must be 'shared'")
+    per_layer, order = fields.get("retrieval") == "per_layer", fields.get("read_order")
+    if per_layer and order:
+        raise ContradictionError(f"geometry: read_order={order!r} orders whole spans, so retrieval must be 'shared'")
     for name, why in (
         ("recent_tokens", "recent_tokens stand behind what is found by score"),
         ("certain_score", "certain_score says when short-term tokens stay in their order"),
     ):
-        if name in fields and not by_score:
-            raise ContradictionError(f"geometry: {why}, so read_order must be 'score'")
+        if name in fields and not order:
+            raise ContradictionError(f"geometry: {why}, so read_order must be {_either(READ_ORDERS[1:])}")
     nested: dict[str, Any] = {}
     for name, value in fields.items():
         if per_layer and name == "neighbour_blocks":
@@ -147,8 +148,12 @@ def grouped(fields: Mapping[str, Any]) -> dict[str, Any]:
         place = nested
         for group in groups:
             place = place.setdefault(group, {"kind": fields.get("retrieval", "shared")} if group == "retrieval" else {})
-        place.setdefault(last, {} if name == "read_order" else value)
+        place.setdefault(last, value)
     return nested
+
+
+def _either(known: tuple[str, ...]) -> str:
+    return " or ".join(map(repr, known))
 
 
 def flat_name(location: tuple[int | str, ...]) -> str:

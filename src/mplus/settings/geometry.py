@@ -11,7 +11,7 @@ from mplus.errors import GeometryError
 from mplus.settings.flat import OF_PER_LAYER, PATHS, ContradictionError, flat_name, grouped, spell_out
 from mplus.settings.group import Group
 from mplus.settings.quirks import PublishedQuirks
-from mplus.settings.read_rule import BestLast, ReadRule
+from mplus.settings.read_rule import BesidePrompt, ReadRule
 from mplus.settings.sizes import Sizes
 from mplus.settings.storage import Storage
 from mplus.settings.write_rule import WriteRule
@@ -90,8 +90,6 @@ class Geometry(Group):
 
     def _of(self, name: str) -> Any:
         """A setting by its flat name."""
-        if name == "read_order":
-            return "age" if self.read.best_last is None else "score"
         place: Any = self
         for part in PATHS[name]:
             if not hasattr(place, part) or place is None:
@@ -126,4 +124,4 @@ def _sentence(error: ValidationError) -> str:
     return ": ".join(filter(None, ["geometry", name, what])) + got
 
 
-__all__ = ["BestLast", "Geometry", "PublishedQuirks", "ReadRule", "Sizes", "Storage", "WriteRule", "check_each"]
+__all__ = ["BesidePrompt", "Geometry", "PublishedQuirks", "ReadRule", "Sizes", "Storage", "WriteRule", "check_each"]

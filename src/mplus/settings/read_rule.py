@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field
 
 from mplus.settings.group import Group, Tokens, TokensOrNone
 
+SpanOrder = Literal["score", "text"]
+"""In which order retrieved spans stand beside the prompt; ``mplus.retrieval.read_plan`` has a function for each."""
+READ_ORDERS: Final = ("age", *get_args(SpanOrder))
+"""Layouts by the name that the flat form has: `age` is the paper's, the others stand beside the prompt."""
 
-class BestLast(Group):
-    """Layout [short-term | retrieved spans, the best last | prompt]; short-term memory is searched too."""
 
+class BesidePrompt(Group):
+    """Layout [short-term | retrieved spans | prompt]; short-term memory is searched too."""
+
+    order: Annotated[
+        SpanOrder, Field(description="`score`: the span with the best block last; `text`: spans in the order of the text")
+    ] = "score"
     recency_tail: Annotated[
         TokensOrNone,
         Field(description="where the best span is among about so many newest tokens, these stay whole beside the prompt"),
@@ -36,8 +44,8 @@ class SharedRetrieval(Group):
 
     kind: Literal["shared"] = "shared"
     neighbour_blocks: Annotated[TokensOrNone, Field(description="blocks read on each side of a retrieved block")] = 1
-    best_last: Annotated[
-        BestLast | None, Field(description="null: oldest first, long-term before short-term tokens, as in the paper")
+    beside_prompt: Annotated[
+        BesidePrompt | None, Field(description="null: oldest first, long-term before short-term tokens, as in the paper")
     ] = None
 
 
@@ -68,16 +76,21 @@ class ReadRule(Group):
         return self.retrieval.neighbour_blocks if isinstance(self.retrieval, SharedRetrieval) else 0
 
     @property
-    def best_last(self) -> BestLast | None:
-        """The layout with the best span beside the prompt, or None for oldest first."""
-        return self.retrieval.best_last if isinstance(self.retrieval, SharedRetrieval) else None
+    def beside_prompt(self) -> BesidePrompt | None:
+        """The layout with retrieved spans beside the prompt, or None for the paper's."""
+        return self.retrieval.beside_prompt if isinstance(self.retrieval, SharedRetrieval) else None
+
+    @property
+    def order(self) -> Literal["age"] | SpanOrder:
+        """Name of the layout."""
+        return "age" if self.beside_prompt is None else self.beside_prompt.order
 
     @property
     def recency_tail(self) -> int:
         """Newest tokens that stay whole beside the prompt; 0 where the layout has no such tail."""
-        return 0 if self.best_last is None else self.best_last.recency_tail
+        return 0 if self.beside_prompt is None else self.beside_prompt.recency_tail
 
     @property
     def min_confidence(self) -> float | None:
         """Lowest best score with which short-term tokens are moved; None: no bound."""
-        return None if self.best_last is None else self.best_last.min_confidence
+        return None if self.beside_prompt is None else self.beside_prompt.min_confidence

@@ -225,7 +225,7 @@ def test_candidates_have_the_exact_scores_and_others_none(small: MPlusModel) -> 
     text = torch.ones_like(prompt, dtype=torch.bool)
     if isinstance(model_parts.retriever, LateInteractionRetriever):
         features = prompt_features(model_parts, prompt, text)
-        places = BlockTable.of(memory, with_short_term=memory.geometry.read.best_last is not None)
+        places = BlockTable.of(memory, with_short_term=memory.geometry.read.beside_prompt is not None)
         summaries = memory.long_term.index_of(0)
         assert isinstance(summaries, PcaSketch)
         exact = block_scores.of_all(model_parts.retriever, memory, places, features, text)

@@ -169,7 +169,7 @@ def test_prompts_without_room_get_one_sentence_and_change_nothing(model: MPlusMo
 
     with monkeypatch.context() as patch:
         patch.setattr(budget, "free_bytes", lambda device: 2 * each)
-        patch.setattr("mplus.attach.read_pass.Prefix", refused)
+        patch.setattr("mplus.attach.read_pass.PrefixBuffers", refused)
         with pytest.raises(CapacityError, match="2 of them fit at once: ask no more than that together"):
             model.generate(prompt.repeat(4, 1), memory, max_new_tokens=4)
     assert same_contents(before, contents(memory))

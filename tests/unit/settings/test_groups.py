@@ -11,7 +11,7 @@ import pytest
 import mplus
 from mplus import Geometry
 from mplus.errors import GeometryError
-from mplus.settings import PATHS, BestLast, PerLayerRetrieval, PublishedQuirks, ReadRule, SharedRetrieval, Sizes, WriteRule
+from mplus.settings import PATHS, BesidePrompt, PerLayerRetrieval, PublishedQuirks, ReadRule, SharedRetrieval, Sizes, WriteRule
 
 FLAT: list[dict[str, Any]] = [
     {},
@@ -30,9 +30,9 @@ def test_the_flat_form_says_all(fields: dict[str, Any]) -> None:
 
 
 def test_groups_and_flat_names_are_one_thing() -> None:
-    layout = BestLast(recency_tail=256, min_confidence=26.0)
+    layout = BesidePrompt(recency_tail=256, min_confidence=26.0)
     grouped = Geometry(
-        sizes=Sizes(stm_tokens=512, ltm_read_tokens=256), read=ReadRule(retrieval=SharedRetrieval(best_last=layout))
+        sizes=Sizes(stm_tokens=512, ltm_read_tokens=256), read=ReadRule(retrieval=SharedRetrieval(beside_prompt=layout))
     )
     assert grouped == Geometry(**FLAT[1])
     published = Geometry(
@@ -59,5 +59,5 @@ def test_every_setting_has_one_owner() -> None:
 def test_settings_of_the_shipped_model_open() -> None:
     stored = json.loads((Path(mplus.__file__).parent / "assets" / "smollm2-135m" / "mplus.json").read_text(encoding="utf-8"))
     geometry = Geometry(**stored["geometry"])
-    assert geometry.read.best_last == BestLast(recency_tail=256, min_confidence=26.0)
+    assert geometry.read.beside_prompt == BesidePrompt(recency_tail=256, min_confidence=26.0)
     assert geometry.flat().items() >= {"stm_tokens": 512, "ltm_read_tokens": 256, "read_order": "score"}.items()

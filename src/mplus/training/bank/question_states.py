@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mplus.attach.hooks import Enough, Hooks
+from mplus.attach.hooks import Hooks, StopForward
 from mplus.attach.query_pass import query_states
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
@@ -64,12 +64,12 @@ def reading_states(model: MPlusModel, rows: list[list[int]], memories: list[Memo
     def take(layer: int, own: slice, normed: Tensor) -> None:
         states[layer, own] = normed
         if layer == decoder.depth - 1:
-            raise Enough
+            raise StopForward
 
     for number, memory in enumerate(memories[: len(rows)]):
         own = slice(number, None, len(memories))
         # our hooks come first: the reading's own hooks act behind them
-        with Hooks(around_passes=True) as hooks, contextlib.suppress(Enough):
+        with Hooks(around_passes=True) as hooks, contextlib.suppress(StopForward):
             for layer in range(decoder.depth):
                 hooks.before_attention(decoder, layer, partial(take, layer, own))
             model(prompts.ids[own], attention_mask=prompts.mask[own], memory=memory)

@@ -53,7 +53,7 @@ class PrefixRead:
         self.model, self.table, self.views, self.search = model, table, views, search
         self.decoder, self.adapters = model.parts.decoder, model.parts.adapters
         self.ids, self.text = ids, text
-        by_score = model.geometry.read.best_last is not None
+        by_score = model.geometry.read.beside_prompt is not None
         self.groups = len(views[0].short)
         self.short_tokens = [min(part.shape[0] for part in short) for short in search.short]
         self.behind = search.behind if by_score else self.short_tokens  # short-term tokens behind the found ones

@@ -19,7 +19,7 @@ from mplus.attach.query_pass import prompt_features
 from mplus.model import MPlusModel
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
-from mplus.retrieval.read_plan import best_span_last, choose_blocks
+from mplus.retrieval.read_plan import is_confident, plan_read
 from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
 from mplus.training.sampling.memory_view import MemoryView
@@ -171,41 +171,37 @@ class Selection:
         assert isinstance(self.retriever, LateInteractionRetriever)
         geometry, view, block = self.geometry, self.views[row], self.geometry.read.block_tokens
         columns, births = view.long[0], view.long_births[0]
-        by_score = geometry.read.best_last is not None
+        by_score = geometry.read.beside_prompt is not None
         if by_score:
             births, order = torch.cat([births, view.short_births[0]]).sort()
             columns = torch.cat([columns, view.short[0]])[order]
         if not columns.numel():
             return columns
-        ids = torch.div(births[::block], block, rounding_mode="floor")
+        positions = torch.div(births[::block], block, rounding_mode="floor")
         right = torch.isin(columns, view.right)
         right_blocks = functional.pad(right, (0, -right.shape[0] % block)).view(-1, block).any(1)
-        scores = self._block_scores(row, columns, ids)
-        certain = geometry.read.min_confidence is None or float(scores.amax()) >= geometry.read.min_confidence
+        scores = self._block_scores(row, columns, positions)
+        rule = self.retriever.rule(geometry, recency_tail=view.recent(geometry))
+        confident = is_confident(scores, rule)
         if self.put_in[row]:
             scores = scores + RIGHT_FIRST * right_blocks
-        recent = view.recent(geometry)
-        if by_score and not certain:
-            self.behind[row] = view.short[0].shape[0]
-            long = ~torch.isin(ids, torch.div(view.short_births[0], block, rounding_mode="floor"))
-            columns = columns[long.repeat_interleave(block)[: columns.shape[0]]]
-            ids, scores, right_blocks = ids[long], scores[long], right_blocks[long]
-        elif by_score and recent:
-            first = int(view.short_births[0][-recent]) // block
-            if int(ids[scores.argmax()]) >= first:
-                self.behind[row] = recent
-                older = int((ids < first).sum())
-                ids, scores, right_blocks = ids[:older], scores[:older], right_blocks[:older]
-        budget = geometry.sizes.ltm_read_tokens // block
-        picked = choose_blocks(scores, ids, budget, geometry.read.neighbour_blocks, self.retriever.window)
-        self._note(right_blocks, picked)
+        short = view.short_births[0] if by_score else view.short_births[0][:0]
+        is_short = torch.isin(positions, torch.div(short, block, rounding_mode="floor"))
+        plan = plan_read(scores, positions, is_short, rule, confident=confident)
+        searched = torch.ones_like(is_short)
+        searched[plan.recent] = False
+        self._note(right_blocks, plan.retrieved, searched)
+        found = columns[self._columns(plan.retrieved, columns.shape[0])]
         if by_score:
-            picked = best_span_last(picked, scores, ids)
-        index = (picked[:, None] * block + torch.arange(block)).flatten()
-        found = columns[index[index < columns.shape[0]]]
-        if by_score:
+            self.behind[row] = self._columns(plan.recent, columns.shape[0]).shape[0]
             self.short[row] = [view.short[0][~torch.isin(view.short[0], found)]]
         return found
+
+    def _columns(self, blocks: Tensor, total: int) -> Tensor:
+        """Places of the tokens of blocks [k] among `total` in the order of the text; the last block may be short."""
+        block = self.geometry.read.block_tokens
+        places = (blocks[:, None] * block + torch.arange(block)).flatten()
+        return places[places < total]
 
     def _block_scores(self, row: int, columns: Tensor, ids: Tensor) -> Tensor:
         assert isinstance(self.retriever, LateInteractionRetriever)
@@ -250,13 +246,14 @@ class Selection:
         held = next((value for value in (*self.retriever.parameters(), *self.retriever.buffers())), None)
         return torch.float32 if held is None else held.dtype
 
-    def _note(self, is_right: Tensor, chosen: Tensor) -> None:
-        """Count the right tokens retrieved (recall), and those of a blind choice."""
-        room = min(int(is_right.sum()), chosen.shape[0])
+    def _note(self, is_right: Tensor, chosen: Tensor, searched: Tensor | None = None) -> None:
+        """Count the right ones retrieved (recall) of those that were searched, and what a blind choice would retrieve."""
+        total = is_right if searched is None else is_right[searched]
+        room = min(int(total.sum()), chosen.shape[0])
         if room:
             self.found += float(is_right[chosen].sum())
             self.could_find += room
-            self.chance += room * chosen.shape[0] / is_right.shape[0]
+            self.chance += room * chosen.shape[0] / total.shape[0]
 
 
 def _follows(ids: Tensor) -> Tensor:
