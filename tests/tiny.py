@@ -89,6 +89,10 @@ def tiny_geometry(**changed: Any) -> Geometry:
 
 SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "shared": ({"neighbour_blocks": 1}, {"read_lora": {"r": 2, "lora_alpha": 4}}),
+    "in_text_order": (
+        {"neighbour_blocks": 1, "ltm_read_tokens": 16, "read_order": "text"},
+        {"read_lora": {"r": 2, "lora_alpha": 4}},
+    ),
     "best_last": (
         {"neighbour_blocks": 1, "ltm_read_tokens": 16, "read_order": "score"},
         {"read_lora": {"r": 2, "lora_alpha": 4}},

@@ -196,7 +196,7 @@ class Plain:
         spans: list[list[int]] = []
         for place in sorted(wanted):
             spans = [*spans[:-1], [*spans[-1], place]] if spans and spans[-1][-1] == place - 1 else [*spans, [place]]
-        if geometry.read.beside_prompt is not None:
+        if geometry.read.order == "score":
             spans.sort(key=lambda span: max(score[place] for place in span))
         found = [place for span in spans for place in span]
         return [row_of[birth] for place in found for birth in range(place * size, (place + 1) * size) if birth in row_of]

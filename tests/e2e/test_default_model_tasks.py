@@ -81,7 +81,7 @@ def prepared() -> Prepare:
     def prepare(task: Any, kind: str) -> None:
         if kind not in held:
             task.prepare()
-            state = (task.random.getstate(), task.makers.state())
+            state = (task.random.getstate(), task.generator.state())
             held[kind] = copy.deepcopy(task.state()) if kind == "read" else (list(task.banks), list(task.origins), *state)
         elif kind == "read":
             task.load_state(copy.deepcopy(held[kind]))
@@ -89,7 +89,7 @@ def prepared() -> Prepare:
             banks, origins, randomness, makers = held[kind]
             task.banks, task.origins = list(banks), list(origins)
             task.random.setstate(randomness)
-            task.makers.load_state(makers)
+            task.generator.load_state(makers)
 
     return prepare
 

@@ -164,5 +164,10 @@ def best_span_last(chosen: Tensor, scores: Tensor, positions: Tensor) -> Tensor:
     return chosen[rank[span].argsort(stable=True)]
 
 
-SPAN_ORDERS: Final[dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {"score": best_span_last}
+def in_text_order(chosen: Tensor, scores: Tensor, positions: Tensor) -> Tensor:
+    """Chosen blocks [k] as the text has them; arguments as for ``best_span_last``."""
+    return chosen
+
+
+SPAN_ORDERS: Final[dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {"score": best_span_last, "text": in_text_order}
 """Orders of retrieved spans beside the prompt, by the name of the setting (``mplus.settings.read_rule``)."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mplus.settings.group import Group, Tokens, TokensOrNone
 
-SpanOrder = Literal["score"]
+SpanOrder = Literal["score", "text"]
 """In which order retrieved spans stand beside the prompt; ``mplus.retrieval.read_plan`` has a function for each."""
 READ_ORDERS: Final = ("age", *get_args(SpanOrder))
 """Layouts by the name that the flat form has: `age` is the paper's, the others stand beside the prompt."""
@@ -17,7 +17,9 @@ READ_ORDERS: Final = ("age", *get_args(SpanOrder))
 class BesidePrompt(Group):
     """Layout [short-term | retrieved spans | prompt]; short-term memory is searched too."""
 
-    order: Annotated[SpanOrder, Field(description="`score`: the span with the best block last")] = "score"
+    order: Annotated[
+        SpanOrder, Field(description="`score`: the span with the best block last; `text`: spans in the order of the text")
+    ] = "score"
     recency_tail: Annotated[
         TokensOrNone,
         Field(description="where the best span is among about so many newest tokens, these stay whole beside the prompt"),

@@ -116,6 +116,7 @@ ADAPTERS: dict[str, Any] = {"read_lora": {"r": 2, "lora_alpha": 4}, "write_lora"
 RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "input, shared, untrained search": ("shared", {}, {}),
     "input, shared, best last": ("best_last", {"drop_tokens": 8, "stm_tokens": 32}, {}),
+    "input, shared, in text order": ("in_text_order", {"drop_tokens": 8, "stm_tokens": 32}, {}),
     "input, per layer": ("per_layer", {}, {"retriever_loss": "paper"}),
     "input, shared drops, per-layer search": ("mixed", {}, {"retriever_layers": 1}),
     "output, per layer": ("output", {"stm_ages": "since_written"}, {}),
