@@ -13,17 +13,15 @@ in the prompt, but have the positions right behind BOS, and do not see memory. S
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mplus.attach.cache import PrefixCache
 from mplus.attach.earlier_turns import EarlierTurns, can_hide
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import ModelParts
 from mplus.attach.prefix_buffers import PrefixBuffers, PrefixKey, with_room
+from mplus.attach.prefix_pass import Pair, PrefixPass
 from mplus.attach.query_pass import query_states
 from mplus.errors import InputError
 from mplus.memory.memory import Memory
@@ -88,11 +86,11 @@ class Reading:
         self.left_short = [self._left_short(row) for row in range(len(memories))]
         self.behind = [self._behind(row) for row in range(len(memories))]
         self.lengths = [1 + found + self._short_tokens(row) for row, found in enumerate(self.found_tokens)]
-        self.prefix = max(self.lengths)
+        self.prefix_pass = PrefixPass(model_parts.decoder, self.lengths, text_BT, room=room, storing=storing)
+        self.prefix = self.prefix_pass.prefix
         self.turns = EarlierTurns(model_parts.decoder, query.earlier, text_BT, self.lengths) if self._moves(query) else None
         self.rotations: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.slots: PrefixBuffers | None = None
-        self._cache = PrefixCache(model_parts.decoder.depth, self.prefix, room=room, storing=storing)
 
     @property
     def adapter(self) -> str | None:
@@ -104,24 +102,13 @@ class Reading:
         """The adapter that projects BOS, and memory that is kept as hidden states."""
         return self.parts.adapters.named("write" if self.alone else self.geometry.read.memory_projection)
 
-    def mask(self) -> Tensor:
-        """[B, P] 1 at used prefix slots."""
-        lengths = torch.tensor(self.lengths, device=self.device)[:, None]
-        return (torch.arange(self.prefix, device=self.device)[None] >= self.prefix - lengths).long()
-
-    def cache(self) -> PrefixCache:
-        """The cache of this pass, which holds the prefix and the room behind it."""
-        return self._cache
-
     def install(self, hooks: Hooks) -> None:
         """Place what is known before the pass, and hook every layer."""
-        decoder = self.parts.decoder
         with torch.no_grad():
             self.slots = self._placed()
-        for layer in range(decoder.depth):
-            hooks.before_attention(decoder, layer, partial(self._fill, layer))
+        self.prefix_pass.install(hooks, self._fill)
         if self.turns is not None:
-            self.turns.install(hooks, self._cache)
+            self.turns.install(hooks, self.prefix_pass.cache)
 
     def release(self) -> None:
         """Leave the buffers to the next read of this memory; whoever holds this read's cache must not look at it any more."""
@@ -317,10 +304,8 @@ class Reading:
                 keys, values = self.parts.decoder.project(layer, hidden)
                 slots.place(slice(layer, layer + 1), row, target, keys[None], values[None], rotation)
 
-    def _fill(self, layer: int, normed: Tensor) -> None:
-        slot, slots = self._cache.at(layer), self.slots
-        if slot.filled and slot.storing:
-            return
+    def _fill(self, layer: int, normed: Tensor) -> Pair:
+        slots = self.slots
         assert slots is not None
         repeat = normed.shape[0] // len(self.memories)  # beams and several samples of one prompt
         if not self.shared:
@@ -331,7 +316,7 @@ class Reading:
         keys, values = slots.keys[layer], slots.values[layer]
         if repeat > 1:
             keys, values = keys.repeat_interleave(repeat, 0), values.repeat_interleave(repeat, 0)
-        slot.adopt(keys, values)
+        return keys, values
 
 
 def _stm_tokens(memory: Memory | EncodedChunk) -> int:
