@@ -62,7 +62,7 @@ def build(model: MPlusModel, settings: Settings, seed: int) -> ReadTask:
 
 
 @dataclass
-class Batch:
+class ReadBatch:
     """Questions with the blocks each one reads [R, b]; or, without questions, chunks to go on with, and their memories."""
 
     asked: list[PreparedQuestion]
@@ -135,7 +135,7 @@ class ReadTask(Task):
 
     # -- batches ---------------------------------------------------------------------------------------------------
 
-    def draw(self) -> Batch:
+    def draw(self) -> ReadBatch:
         shape = self._shape()
         searched = self.settings.source == "vote"
         if searched and self.random.random() < self.settings.text_share:
@@ -155,7 +155,7 @@ class ReadTask(Task):
                 views.append(short_view(right, newest, shape, len(self.positions), self.random))
             else:
                 views.append(retrieval_view(scores[row], self.positions, right, newest, shape, self.random))
-        return Batch(asked, chunks, torch.tensor([view.blocks for view in views]), [view.complete for view in views])
+        return ReadBatch(asked, chunks, torch.tensor([view.blocks for view in views]), [view.complete for view in views])
 
     def _draw_questions(self, times: int) -> tuple[list[int], list[PreparedQuestion]]:
         """Chunks and a question about each, `times` as many as a step asks."""
@@ -163,11 +163,11 @@ class ReadTask(Task):
         chunks = self.random.sample(answerable, min(self.settings.questions * times, len(answerable)))
         return chunks, [self.random.choice(self.bank.questions[chunk]) for chunk in chunks]
 
-    def shard(self, batch: Batch, process: int, processes: int) -> Batch:
+    def shard(self, batch: ReadBatch, process: int, processes: int) -> ReadBatch:
         rows = slice(process, None, processes)
-        return Batch(batch.asked[rows], batch.chunks[rows], batch.blocks[rows], batch.complete[rows])
+        return ReadBatch(batch.asked[rows], batch.chunks[rows], batch.blocks[rows], batch.complete[rows])
 
-    def forward(self, batch: Batch) -> StepOutput:
+    def forward(self, batch: ReadBatch) -> StepOutput:
         if not batch.asked:
             return self._text_outcome(batch)
         prompts = [one.prompt for one in batch.asked]
@@ -186,14 +186,14 @@ class ReadTask(Task):
             metrics[f"{name} passages"] = (float(hits[~facts].sum()), float((~facts).sum()))
         return StepOutput(out.loss, len(prompts), out.tokens, metrics)
 
-    def _answers(self, batch: Batch, prompts: list[list[int]], answers: list[list[int]], rows: list[int]) -> AnswerLoss:
+    def _answers(self, batch: ReadBatch, prompts: list[list[int]], answers: list[list[int]], rows: list[int]) -> AnswerLoss:
         own = [prompts[row] for row in rows], [answers[row] for row in rows]
         if self.settings.source == "prompt":
             return answer_loss(self.model, *own)
         index = self._rows(batch.blocks[rows])
         return answer_loss(self.model, *own, lambda layer: self._memory(layer, index), index.shape[1])
 
-    def _text(self, shape: Shape) -> Batch:
+    def _text(self, shape: Shape) -> ReadBatch:
         """Chunks of which three quarters are the newest of their memory; the rest is to be read on."""
         chunks = self.random.sample(range(self.settings.chunks), self.settings.text_rows)
         rows = []
@@ -207,9 +207,9 @@ class ReadTask(Task):
             found = noise if shape.rule.budget else []
             # text is no question: where the search knows that, nothing stands between it and its past
             rows.append((found + spans if shape.rule.min_confidence is not None else spans + found) + begun)
-        return Batch([], chunks, torch.tensor(rows), [])
+        return ReadBatch([], chunks, torch.tensor(rows), [])
 
-    def _text_outcome(self, batch: Batch) -> StepOutput:
+    def _text_outcome(self, batch: ReadBatch) -> StepOutput:
         index = self._rows(batch.blocks)
         behind = self._begun * self.block
         loss = text_loss(

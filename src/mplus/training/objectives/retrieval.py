@@ -20,7 +20,13 @@ from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.training.bank.state_bank import StateBank, make_state_bank
 from mplus.training.data.document_generator import DocumentGenerator
-from mplus.training.objectives.retrievers import Batch, LateInteractionObjective, Loss, PerLayerObjective, RetrieverObjective
+from mplus.training.objectives.retrievers import (
+    LateInteractionObjective,
+    Loss,
+    PerLayerObjective,
+    RetrievalBatch,
+    RetrieverObjective,
+)
 from mplus.training.objectives.task import ParameterGroup, StepOutput, Task
 
 log = logging.getLogger(__name__)
@@ -91,7 +97,7 @@ class RetrievalTask(Task):
         if growing or self.steps % self.settings.bank_steps == 0:
             self._fresh_bank()
 
-    def draw(self) -> Batch:
+    def draw(self) -> RetrievalBatch:
         number = self.steps % len(self.banks)
         bank = self.banks[number]
         total = bank.states.shape[1]
@@ -99,12 +105,12 @@ class RetrievalTask(Task):
         by_chunk = bank.by_chunk()
         pool = [question for chunk in chosen for question in by_chunk.get(chunk, [])]
         questions = self.random.sample(pool, min(self.settings.questions, len(pool)))
-        return Batch(number, torch.tensor(chosen), questions, self.objective.draw(self.random))
+        return RetrievalBatch(number, torch.tensor(chosen), questions, self.objective.draw(self.random))
 
-    def shard(self, batch: Batch, process: int, processes: int) -> Batch:
-        return Batch(batch.bank, batch.chunks, batch.questions[process::processes], batch.layers)
+    def shard(self, batch: RetrievalBatch, process: int, processes: int) -> RetrievalBatch:
+        return RetrievalBatch(batch.bank, batch.chunks, batch.questions[process::processes], batch.layers)
 
-    def forward(self, batch: Batch) -> StepOutput:
+    def forward(self, batch: RetrievalBatch) -> StepOutput:
         return self.objective.outcome(self.banks[batch.bank], batch)
 
     def state(self) -> dict[str, Any]:
