@@ -81,7 +81,7 @@ def prepared() -> Prepare:
     def prepare(task: Any, kind: str) -> None:
         if kind not in held:
             task.prepare()
-            state = (task.random.getstate(), task.makers.state())
+            state = (task.random.getstate(), task.generator.state())
             held[kind] = copy.deepcopy(task.state()) if kind == "read" else (list(task.banks), list(task.origins), *state)
         elif kind == "read":
             task.load_state(copy.deepcopy(held[kind]))
@@ -89,7 +89,7 @@ def prepared() -> Prepare:
             banks, origins, randomness, makers = held[kind]
             task.banks, task.origins = list(banks), list(origins)
             task.random.setstate(randomness)
-            task.makers.load_state(makers)
+            task.generator.load_state(makers)
 
     return prepare
 
@@ -134,8 +134,8 @@ def test_a_right_window_covers_the_statement(make: Make, prepared: Prepare) -> N
     task = make("vote")
     prepared(task, "vote")
     batch = task.draw()
-    assert isinstance(task.finding, LateInteractionObjective)
-    right, known = task.finding.targets(task.banks[0], batch)
+    assert isinstance(task.objective, LateInteractionObjective)
+    right, known = task.objective.targets(task.banks[0], batch)
     assert bool((right & known).any(1).all()) and bool((~right & known).any(1).all())
     for row, number in enumerate(batch.questions):
         place, question = task.banks[0].questions[number]
@@ -152,7 +152,7 @@ def test_a_right_window_covers_the_statement(make: Make, prepared: Prepare) -> N
 def test_a_reading_task_gives_losses_and_only_the_adapter_learns(make: Make, prepared: Prepare, source: str) -> None:
     task = make("read", source=source)
     assert {name for group in task.groups() for name, _ in group.parameters} == {
-        name for name, _ in task.net.named_parameters() if ".lora_" in name
+        name for name, _ in task.decoder.named_parameters() if ".lora_" in name
     }
     prepared(task, "read")
     outcomes = steps(task, 3, 1e-4)

@@ -49,27 +49,26 @@ class PrefixLayer(DynamicLayer):
         self.buffered = False
 
     def fill(self, keys: Tensor, values: Tensor) -> None:
-        """Set the prefix: rotated keys and values, [B, H, P, E]."""
-        if not self._may_buffer():
-            self.adopt(keys, values)
-            return
-        rows, heads, _, width = keys.shape
-        buffers = [part.new_empty(rows, heads, self.prefix + self.room, width) for part in (keys, values)]
-        for buffer, part in zip(buffers, (keys, values), strict=True):
-            buffer[:, :, : self.prefix] = part
-        self.adopt(*buffers)
+        """Set the prefix: the first P slots of rotated keys and values, [B, H, S, E].
 
-    def adopt(self, keys: Tensor, values: Tensor) -> None:
-        """Take buffers [B, H, S, E] over whose first P slots are the prefix; what comes is written behind them, in place."""
+        Where S has the room behind P, what comes is written into these very tensors.
+        """
         self.used = self.prefix
         self.buffered = self._may_buffer()
         self.lazy_initialization(keys, values)
         if self.buffered:
-            self._keys, self._values = keys, values
+            self._keys, self._values = (self._with_room(part) for part in (keys, values))
             self._view()
         else:
             self.keys, self.values = keys[:, :, : self.prefix], values[:, :, : self.prefix]
         self.filled = True
+
+    def _with_room(self, part: Tensor) -> Tensor:
+        if part.shape[2] >= self.prefix + self.room > self.prefix:
+            return part
+        buffer = part.new_empty(*part.shape[:2], self.prefix + self.room, part.shape[3])
+        buffer[:, :, : self.prefix] = part
+        return buffer
 
     def _may_buffer(self) -> bool:
         return self.storing and not torch.is_grad_enabled()

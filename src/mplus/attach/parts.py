@@ -44,6 +44,10 @@ class ModelParts:
         weights = [self.bos, *self.decoder.key_value_weights(), *self.adapters.weights()]
         return sum(weight._version for weight in weights if not weight.is_inference())
 
+    def project_bos(self, layers: int) -> list[tuple[Tensor, Tensor]]:
+        """Key before rotation and value, [1, H, E] each, of BOS in the first `layers` layers, with whatever adapter is on."""
+        return [self.decoder.project(layer, self.bos[layer][None].to(self.decoder.dtype)) for layer in range(layers)]
+
     def bos_kv(self, adapter: str | None, layers: int) -> list[tuple[Tensor, Tensor]]:
         """Key and value, [1, H, E] each, of BOS in the first `layers` layers, as an adapter projects it, in its place.
 
@@ -55,7 +59,6 @@ class ModelParts:
             decoder = self.decoder
             with torch.inference_mode(False), torch.no_grad(), self.adapters.on(adapter):  # kept, so of no caller's mode
                 first = decoder.rotation(torch.zeros(1, 1, dtype=torch.int64, device=self.bos.device), self.bos)
-                own = [decoder.project(layer, self.bos[layer][None].to(decoder.dtype)) for layer in range(layers)]
-                pairs = [(rotate(keys[None], *first)[0], values) for keys, values in own]
+                pairs = [(rotate(keys[None], *first)[0], values) for keys, values in self.project_bos(layers)]
             held = self._bos_kv[adapter] = (version, pairs)
         return held[1]

@@ -6,14 +6,13 @@ Legend: B queries, T query tokens, D width, V layers that make keys.
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.hooks import Hooks, StopForward
 from mplus.attach.parts import ModelParts
+from mplus.attach.prefix_pass import Pair, PrefixPass
 
 
 def query_states(model_parts: ModelParts, layers: tuple[int, ...], ids_BT: Tensor, text_BT: Tensor) -> dict[int, Tensor]:
@@ -24,28 +23,23 @@ def query_states(model_parts: ModelParts, layers: tuple[int, ...], ids_BT: Tenso
 
     The bare base runs: what is searched for depends neither on the memory nor on the read adapter.
     """
-    decoder = model_parts.decoder
-    taken: dict[int, Tensor] = {}
+    states: dict[int, Tensor] = {}
     last = max(layers)
+    bos_kv = model_parts.bos_kv(None, last)
 
-    def attend(layer: int, normed: Tensor) -> None:
+    def fill(layer: int, normed: Tensor) -> Pair:
         if layer in layers:
-            taken[layer] = normed
+            states[layer] = normed
         if layer == last:
             raise StopForward
         keys, values = (part[None].transpose(1, 2).expand(normed.shape[0], -1, -1, -1) for part in bos_kv[layer])
-        cache.at(layer).fill(keys, values)
+        return keys, values
 
-    bos_kv = model_parts.bos_kv(None, last)
-    cache = PrefixCache(decoder.depth, 1, room=ids_BT.shape[1])
-    with torch.no_grad(), model_parts.adapters.on(None), Hooks() as hooks:
-        for layer in range(last + 1):
-            hooks.before_attention(decoder, layer, partial(attend, layer))
-        mask = torch.cat([text_BT.new_ones(text_BT.shape[0], 1), text_BT], 1).long()
-        positions = (mask.cumsum(1) - 1)[:, 1:].clamp(min=0)
-        with contextlib.suppress(StopForward):
-            decoder.body(input_ids=ids_BT, attention_mask=mask, position_ids=positions, use_cache=True, **passed(cache))
-    return taken
+    prefix_pass = PrefixPass(model_parts.decoder, [1], text_BT)
+    with torch.no_grad(), model_parts.adapters.on(None), contextlib.suppress(StopForward), Hooks() as hooks:
+        prefix_pass.install(hooks, fill)
+        prefix_pass.states(ids_BT)
+    return states
 
 
 def prompt_features(model_parts: ModelParts, ids_BT: Tensor, text_BT: Tensor) -> list[Tensor]:

@@ -3,27 +3,25 @@
 Legend: B prompts, T prompt tokens, P prefix slots, L layers, H kv heads, E head width, n short-term tokens, k long-term tokens.
 
 Row b of layer l is [unused | BOS_l | k long-term, oldest first | n short-term, oldest first | prompt]; positions count from BOS.
-With ``read_order="score"`` it is [unused | BOS_l | n short-term, oldest first | k found, best span last | prompt]; short-term tokens
-that were found stand among the found ones only. Where the best find is among the newest ``recent_tokens``, these stay whole and
-behind the other finds: [unused | BOS_l | older short-term | k found, best span last | newest short-term | prompt].
+With ``read_order="score"`` it is [unused | BOS_l | n short-term, oldest first | k retrieved, best span last | prompt]; short-term tokens
+that were retrieved stand among these only. Where the best block is among the newest ``recent_tokens``, these stay whole and
+behind the others: [unused | BOS_l | older short-term | k retrieved, best span last | newest short-term | prompt].
 
-A conversation's earlier turns stand, where all layers share what is found, between BOS and memory (decision 0025): they keep their slots
+A conversation's earlier turns stand, where all layers share what is retrieved, between BOS and memory (decision 0025): they keep their slots
 in the prompt, but have the positions right behind BOS, and do not see memory. See ``mplus.attach.earlier_turns``.
 """
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mplus.attach.cache import PrefixCache
 from mplus.attach.earlier_turns import EarlierTurns, can_hide
 from mplus.attach.hooks import Hooks
 from mplus.attach.parts import ModelParts
 from mplus.attach.prefix_buffers import PrefixBuffers, PrefixKey, with_room
+from mplus.attach.prefix_pass import Pair, PrefixPass
 from mplus.attach.query_pass import query_states
 from mplus.errors import InputError
 from mplus.memory.memory import Memory
@@ -70,7 +68,7 @@ class Reading:
         self.alone = any(isinstance(memory, EncodedChunk) for memory in memories)
         self.sources = list({id(memory): memory for memory in memories}.values())
         self.rows_of = [[row for row, memory in enumerate(memories) if memory is source] for source in self.sources]
-        self.found: list[list[RetrievalResult]] = [[] for _ in memories]
+        self.results: list[list[RetrievalResult]] = [[] for _ in memories]
         self.gathered: dict[int, Rows] = {}
         self.shared = geometry.read.is_shared
         query = query or Query.whole(Prompts(ids_BT, text_BT))
@@ -84,15 +82,15 @@ class Reading:
                 "every layer of this model searches with tokens of the prompt, but the query does not stand in it; "
                 "give a part of the prompt, or leave the query out"
             )
-        self.found_tokens = [self._found_tokens(row) for row in range(len(memories))]
+        self.retrieved_tokens = [self._retrieved_tokens(row) for row in range(len(memories))]
         self.left_short = [self._left_short(row) for row in range(len(memories))]
         self.behind = [self._behind(row) for row in range(len(memories))]
-        self.lengths = [1 + found + self._short_tokens(row) for row, found in enumerate(self.found_tokens)]
-        self.prefix = max(self.lengths)
+        self.lengths = [1 + count + self._short_tokens(row) for row, count in enumerate(self.retrieved_tokens)]
+        self.prefix_pass = PrefixPass(model_parts.decoder, self.lengths, text_BT, room=room, storing=storing)
+        self.prefix = self.prefix_pass.prefix
         self.turns = EarlierTurns(model_parts.decoder, query.earlier, text_BT, self.lengths) if self._moves(query) else None
         self.rotations: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.slots: PrefixBuffers | None = None
-        self._cache = PrefixCache(model_parts.decoder.depth, self.prefix, room=room, storing=storing)
 
     @property
     def adapter(self) -> str | None:
@@ -104,24 +102,13 @@ class Reading:
         """The adapter that projects BOS, and memory that is kept as hidden states."""
         return self.parts.adapters.named("write" if self.alone else self.geometry.read.memory_projection)
 
-    def mask(self) -> Tensor:
-        """[B, P] 1 at used prefix slots."""
-        lengths = torch.tensor(self.lengths, device=self.device)[:, None]
-        return (torch.arange(self.prefix, device=self.device)[None] >= self.prefix - lengths).long()
-
-    def cache(self) -> PrefixCache:
-        """The cache of this pass, which holds the prefix and the room behind it."""
-        return self._cache
-
     def install(self, hooks: Hooks) -> None:
         """Place what is known before the pass, and hook every layer."""
-        decoder = self.parts.decoder
         with torch.no_grad():
             self.slots = self._placed()
-        for layer in range(decoder.depth):
-            hooks.before_attention(decoder, layer, partial(self._fill, layer))
+        self.prefix_pass.install(hooks, self._fill)
         if self.turns is not None:
-            self.turns.install(hooks, self._cache)
+            self.turns.install(hooks, self.prefix_pass.cache)
 
     def release(self) -> None:
         """Leave the buffers to the next read of this memory; whoever holds this read's cache must not look at it any more."""
@@ -131,7 +118,7 @@ class Reading:
 
     def retrieved(self) -> list[Retrieved]:
         """What each prompt drew, after the pass has run."""
-        return [Retrieved(found) for found in self.found]
+        return [Retrieved(result) for result in self.results]
 
     def _moves(self, query: Query) -> bool:
         """Tell whether earlier turns take positions before memory."""
@@ -155,31 +142,31 @@ class Reading:
                 states = query_states(self.parts, retriever.layers, ids_BT, text_BT)
             here = torch.tensor(rows, device=ids_BT.device)
             own = {layer: part[here] for layer, part in states.items()}
-            for row, found in zip(rows, retriever.search(source, own, text_BT[here], exact=self.exact), strict=True):
-                self.found[row] = [found]
-                self.gathered[row] = rows_of_all_layers(source, found, self.device)
+            for row, result in zip(rows, retriever.search(source, own, text_BT[here], exact=self.exact), strict=True):
+                self.results[row] = [result]
+                self.gathered[row] = rows_of_all_layers(source, result, self.device)
 
-    def _found_tokens(self, row: int) -> int:
+    def _retrieved_tokens(self, row: int) -> int:
         memory = self.memories[row]
         if not isinstance(memory, Memory):
             return 0
         if self.shared:
-            return sum(found.indices.shape[0] + found.short.shape[0] for found in self.found[row])
+            return sum(result.indices.shape[0] + result.short.shape[0] for result in self.results[row])
         return planned_tokens(memory)
 
     def _left_short(self, row: int) -> Tensor | None:
         """Ranks of the short-term tokens that stay at their place in time; None: all of them."""
-        if not self.shared or not self.found[row] or not self.found[row][0].short.numel():
+        if not self.shared or not self.results[row] or not self.results[row][0].short.numel():
             return None
         memory = self.memories[row]
         assert isinstance(memory, Memory)
         stays = torch.ones(len(memory.short_term), dtype=torch.bool, device="cpu")
-        stays[self.found[row][0].short] = False
+        stays[self.results[row][0].short] = False
         return stays.nonzero()[:, 0]
 
     def _behind(self, row: int) -> int:
         """Short-term tokens that stand behind what was retrieved."""
-        behind = self.found[row][0].behind if self.shared and self.found[row] else None
+        behind = self.results[row][0].behind if self.shared and self.results[row] else None
         return self._short_tokens(row) if behind is None else behind
 
     def _short_tokens(self, row: int) -> int:
@@ -187,7 +174,7 @@ class Reading:
         return _stm_tokens(self.memories[row]) if left is None else left.shape[0]
 
     def _longterm(self, layer: int, normed: Tensor, repeat: int) -> dict[int, Rows]:
-        """Rows [k, ...] that one layer found per prompt."""
+        """Rows [k, ...] that one layer retrieved per prompt."""
         out: dict[int, Rows] = {}
         for source, rows in zip(self.sources, self.rows_of, strict=True):
             if not isinstance(source, Memory) or planned_tokens(source) == 0:
@@ -200,10 +187,10 @@ class Reading:
             )  # new tokens search too in the published code
             retriever = self._retriever(source)
             assert retriever is not None
-            found_here = retriever.search(source, {layer: normed[here * repeat]}, text, exact=self.exact)
-            for row, found in zip(rows, found_here, strict=True):
-                self.found[row] = [*self.found[row][:layer], found]
-                out[row] = source.long_term.gather(layer, found.indices, fields_read(source.layout.format), self.device)
+            results = retriever.search(source, {layer: normed[here * repeat]}, text, exact=self.exact)
+            for row, result in zip(rows, results, strict=True):
+                self.results[row] = [*self.results[row][:layer], result]
+                out[row] = source.long_term.gather(layer, result.indices, fields_read(source.layout.format), self.device)
         return out
 
     # -- slots -----------------------------------------------------------------------------------------------------
@@ -234,7 +221,7 @@ class Reading:
         return len(self.memories) == 1 and isinstance(self.memories[0], Memory)
 
     def _placed(self) -> PrefixBuffers:
-        """Buffers with BOS, short-term memory and what was found for all layers at once in their slots."""
+        """Buffers with BOS, short-term memory and what was retrieved for all layers at once in their slots."""
         decoder = self.parts.decoder
         slots = self._from_pool() if self._may_keep else None
         if slots is None:
@@ -258,7 +245,7 @@ class Reading:
         return held if held is not None and held.keys.dtype == self.parts.decoder.dtype else None
 
     def _place_source(self, slots: PrefixBuffers, source: Memory | EncodedChunk, rows: list[int]) -> None:
-        """Short-term tokens of one memory in all rows that read it, and what was found for all layers."""
+        """Short-term tokens of one memory in all rows that read it, and what was retrieved for all layers."""
         placed: dict[str, int] = {}  # rows whose short-term tokens are all left stand alike where their slots are the same
         for row in rows:
             alike = repr((self._runs(row), self._before(row))) if self.left_short[row] is None else f"row {row}"
@@ -270,7 +257,7 @@ class Reading:
                 self._place_short(slots, source, row)
         for row in rows:
             if row in self.gathered:
-                self._place(slots, slice(None), row, self._found_slots(row), self.gathered[row])
+                self._place(slots, slice(None), row, self._retrieved_slots(row), self.gathered[row])
 
     def _place_short(self, slots: PrefixBuffers, source: Memory | EncodedChunk, row: int) -> None:
         key = self._key(row)
@@ -299,9 +286,9 @@ class Reading:
         runs = [(slice(0, older), slice(first, first + older)), (slice(older, total), slice(self.prefix - behind, self.prefix))]
         return [run for run in runs if run[0].stop > run[0].start]
 
-    def _found_slots(self, row: int) -> slice:
+    def _retrieved_slots(self, row: int) -> slice:
         last = self.prefix - self.behind[row]
-        return slice(last - self.found_tokens[row], last)
+        return slice(last - self.retrieved_tokens[row], last)
 
     def _place(self, slots: PrefixBuffers, layers: slice, row: int, target: slice, rows: Rows) -> None:
         """Put rows [l, n, ...] of some layers into the slots of a row."""
@@ -317,21 +304,19 @@ class Reading:
                 keys, values = self.parts.decoder.project(layer, hidden)
                 slots.place(slice(layer, layer + 1), row, target, keys[None], values[None], rotation)
 
-    def _fill(self, layer: int, normed: Tensor) -> None:
-        slot, slots = self._cache.at(layer), self.slots
-        if slot.filled and slot.storing:
-            return
+    def _fill(self, layer: int, normed: Tensor) -> Pair:
+        slots = self.slots
         assert slots is not None
         repeat = normed.shape[0] // len(self.memories)  # beams and several samples of one prompt
         if not self.shared:
             with torch.no_grad():
                 for row, rows in self._longterm(layer, normed, repeat).items():
                     one = {name: value[None] for name, value in rows.items()}
-                    self._place(slots, slice(layer, layer + 1), row, self._found_slots(row), one)
+                    self._place(slots, slice(layer, layer + 1), row, self._retrieved_slots(row), one)
         keys, values = slots.keys[layer], slots.values[layer]
         if repeat > 1:
             keys, values = keys.repeat_interleave(repeat, 0), values.repeat_interleave(repeat, 0)
-        slot.adopt(keys, values)
+        return keys, values
 
 
 def _stm_tokens(memory: Memory | EncodedChunk) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from mplus.attach.attention import grouped_on_cpu
-from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.checkpointing import recomputed
 from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks, StopForward
 from mplus.attach.parts import ModelParts
+from mplus.attach.prefix_pass import Pair, PrefixPass
 from mplus.errors import InputError
 from mplus.memory.rows import EncodedChunk, RowLayout, Rows
 from mplus.settings import Geometry
@@ -145,9 +145,10 @@ class _Run:
         self.own: list[Tensor] | None = None  # with lengths: which of the kept rows are each row's own
         if lengths is not None:
             self._keep_by_row(lengths, ids.device)
-        self.prefix = 0 if initial else 1 + tail.tokens - self.fill
         self.ids = torch.cat([ids[:, :1].expand(-1, self.fill), ids], 1)
-        self.cache = PrefixCache(self.decoder.depth, self.prefix, room=self.ids.shape[1], storing=not torch.is_grad_enabled())
+        length = 0 if initial else 1 + tail.tokens - self.fill
+        text = torch.ones_like(self.ids, dtype=torch.bool)
+        self.prefix_pass = PrefixPass(self.decoder, [length], text, storing=not torch.is_grad_enabled())
         self.taken = _Taken()
         self.takes_kv = layout.format == "kv" and keeps_write_kv(geometry)
         retriever = model_parts.retriever if "search" in layout.fields else None
@@ -155,10 +156,8 @@ class _Run:
         self.states, self.recompute = states, recompute
         self.may_stop = not logits and not (recompute and torch.is_grad_enabled())
         self.narrows = self.may_stop and geometry.write.tap == "output" and not torch.is_grad_enabled()
-        positions = torch.arange(self.prefix, device=ids.device)[None]
-        self.rotation = self.decoder.rotation(positions, model_parts.bos) if self.prefix else None
-        self.seen_kv: list[tuple[Tensor, Tensor]] = []
-        self.left_out: tuple[Tensor, Tensor] | None = None
+        self.seen_kv: list[Pair] = []
+        self.left_out: Pair | None = None
 
     def _keep_by_row(self, lengths: tuple[int, ...], device: torch.device) -> None:
         """Rows of different length: take all that is kept of any, and remember what is whose."""
@@ -179,20 +178,12 @@ class _Run:
         """Run the decoder's layers with the hooks on; the last hidden states, or None when the pass could stop early."""
         decoder = self.decoder
         if not self.initial:  # before the hooks: they must see the chunk's projections only
-            self.seen_kv = [self.project_seen(layer) for layer in range(decoder.depth)]
-        mask = torch.ones(self.batch, self.prefix + self.ids.shape[1], dtype=torch.long, device=self.ids.device)
-        positions = torch.arange(self.prefix, mask.shape[1], device=self.ids.device)[None].expand(self.batch, -1)
-        with Hooks() as hooks, recomputed(decoder, self.recompute, self.again):
-            for layer in range(decoder.depth):
-                self.install(hooks, layer)
-            try:
-                out = decoder.body(
-                    input_ids=self.ids, attention_mask=mask, position_ids=positions, use_cache=True, **passed(self.cache)
-                )
-            except StopForward:
-                return None
-        states: Tensor = out.last_hidden_state
-        return states
+            bos_kv = self.parts.project_bos(decoder.depth)
+            self.seen_kv = [self.project_seen(layer, *bos) for layer, bos in enumerate(bos_kv)]
+        with suppress(StopForward), Hooks() as hooks, recomputed(decoder, self.recompute, self.again):
+            self.install(hooks)
+            return self.prefix_pass.states(self.ids)
+        return None
 
     @contextmanager
     def again(self) -> Iterator[None]:
@@ -200,17 +191,21 @@ class _Run:
         twin = copy.copy(self)
         twin.taken = _Taken()
         with self.parts.adapters.on(self.parts.adapters.write), Hooks() as hooks:
-            for layer in range(self.decoder.depth):
-                twin.install(hooks, layer)
+            twin.install(hooks)
             yield
 
-    def install(self, hooks: Hooks, layer: int) -> None:
-        """Hooks of one layer: prepare its input, fill its prefix, take what becomes memory."""
+    def install(self, hooks: Hooks) -> None:
+        """Hook every layer: prepare its input, fill its prefix, take what becomes memory."""
+        self.prefix_pass.install(hooks, self.fill_prefix)
+        for layer in range(self.decoder.depth):
+            self.install_layer(hooks, layer)
+
+    def install_layer(self, hooks: Hooks, layer: int) -> None:
+        """Hooks of one layer that take its rows."""
         decoder = self.decoder
         hooks.before_layer(decoder, layer, lambda hidden: self.enter(layer, hidden))
         if self.narrows and layer == decoder.depth - 1:
             hooks.around_layer(decoder, layer, self.narrow)
-        hooks.before_attention(decoder, layer, lambda normed: self.attend(layer, normed))
         if self.takes_kv:
             (key_source, keys_of), (value_source, values_of) = decoder.key_source(layer), decoder.value_source(layer)
             hooks.after(decoder, key_source, lambda out: self.take(self.taken.keys, layer, keys_of(out)))
@@ -255,24 +250,27 @@ class _Run:
             others["position_ids"] = others["position_ids"][:, rest:]
         return hidden[:, rest:]
 
-    def attend(self, layer: int, normed: Tensor) -> None:
-        """Before attention: the prefix goes into the cache; with the input tap this is also where search keys come from."""
+    def fill_prefix(self, layer: int, normed: Tensor) -> Pair | None:
+        """Before attention: rotated keys and values of [BOS | tail]; with the input tap this is also where search keys come from."""
         last = layer == self.decoder.depth - 1
         if self.geometry.write.tap == "input" and (layer in self.searched or layer in self.states):
             self.taken.normed[layer] = normed[:, self.kept]
         if last and self.geometry.write.tap == "input" and not self.takes_kv and self.may_stop:
             raise StopForward
-        keys, values = self.prefix_kv(layer, normed)
+        parts = [] if self.initial else [self.prefix_pass.rotated(*self.seen_kv[layer])]
         if last and self.left_out is not None:
-            self.cache.at(layer).prefix += self.left_out[0].shape[1]
-            keys = torch.cat([keys, self.left_out[0].transpose(1, 2)], 2)
-            values = torch.cat([values, self.left_out[1].transpose(1, 2)], 2)
-        self.cache.at(layer).fill(keys, values)
+            self.prefix_pass.cache.at(layer).prefix += self.left_out[0].shape[1]
+            keys, values = self.left_out
+            parts.append((keys.transpose(1, 2), values.transpose(1, 2)))
+        if not parts:
+            return None
+        keys, values = (both[0] if len(both) == 1 else torch.cat(both, 2) for both in zip(*parts, strict=True))
+        return keys, values
 
-    def project_seen(self, layer: int) -> tuple[Tensor, Tensor]:
+    def project_seen(self, layer: int, bos_key: Tensor, bos_value: Tensor) -> Pair:
         """Keys before rotation and values of [BOS | tail], each [B or 1, P, H, E]."""
-        decoder, seen = self.decoder, self.prefix - 1
-        keys, values = decoder.project(layer, self.parts.bos[layer][None, None].to(decoder.dtype))
+        decoder, seen = self.decoder, self.prefix_pass.prefix - 1
+        keys, values = bos_key[None], bos_value[None]
         if not seen:
             return keys, values
         if self.tail.hidden is not None:
@@ -282,16 +280,6 @@ class _Run:
             tail_keys, tail_values = self.tail.keys[:, layer, :seen], self.tail.values[:, layer, :seen]
         each = (tail_keys.shape[0], -1, -1, -1)
         return torch.cat([keys.expand(each), tail_keys], 1), torch.cat([values.expand(each), tail_values], 1)
-
-    def prefix_kv(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotated keys and values of [BOS | tail], each [B, H, P, E]."""
-        if self.rotation is None:
-            empty = like.new_empty(self.batch, self.decoder.kv_heads, 0, self.decoder.head_width)
-            return empty, empty
-        keys, values = self.seen_kv[layer]
-        keys = rotate(keys, *self.rotation)
-        expand = (self.batch, -1, -1, -1)
-        return keys.transpose(1, 2).expand(expand), values.transpose(1, 2).expand(expand)
 
     def take(self, into: dict[int, Tensor], layer: int, out: Tensor) -> None:
         """After the key or value projection [B, T, H, E]: the chunk's own rows, before rotation."""

@@ -127,7 +127,7 @@ def _columns() -> dict[str, str]:
 
 def store(result: Retention, out: Path) -> list[Path]:
     """Replace retention.json and its picture together; returns their paths."""
-    from mplus.evaluation.report.retention_picture import draw_retention
+    from mplus.evaluation.report.pictures import draw_retention
     from mplus.runtime.atomic import replace_files
     from mplus.runtime.extras import can_draw
 

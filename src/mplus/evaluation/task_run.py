@@ -12,8 +12,7 @@ from typing import Any, Final
 
 from mplus.errors import InputError
 from mplus.evaluation.report.pictures import draw_summary
-from mplus.evaluation.report.result_log import SAMPLES, SETTINGS, ResultLog, Sample, without_retired
-from mplus.evaluation.report.sessions import SESSIONS, Sessions
+from mplus.evaluation.report.result_log import SAMPLES, SESSIONS, SETTINGS, ResultLog, Sample, Sessions, without_retired
 from mplus.evaluation.report.summary import SUMMARY, TABLE, Summary, store
 from mplus.evaluation.schedule.stream import EvalStream
 from mplus.evaluation.schedule.stream_run import DEFAULT_MAX_NEW_TOKENS, Hooks, Measure, last_missing, run_stream

@@ -18,6 +18,7 @@ from transformers import DynamicCache
 
 from mplus.attach.cache import passed
 from mplus.attach.families import Decoder
+from mplus.attach.prefix_pass import positions_of
 from mplus.attach.read_pass import Reading
 from mplus.text.prompts import Prompts
 
@@ -39,10 +40,10 @@ def log_likelihood(
     width = max(lengths)
     rest = torch.tensor([[*one, *[one[-1]] * (width - len(one))] for one in continuations], device=prompts.ids.device)
     mask = kwargs["attention_mask"]
-    options = {"use_cache": True, **passed(DynamicCache() if reading is None else reading.cache())}
-    before, positions = mask.shape[1] - prompts.ids.shape[1], mask.cumsum(1) - 1
+    options = {"use_cache": True, **passed(DynamicCache() if reading is None else reading.prefix_pass.cache)}
+    before, positions = mask.shape[1] - prompts.ids.shape[1], positions_of(mask)
     with torch.no_grad():
-        known = positions[:, before:].clamp(min=0)
+        known = positions[:, before:]
         logits = decoder.model(input_ids=prompts.ids, attention_mask=mask, position_ids=known, logits_to_keep=1, **options).logits
         if width > 1:
             mask = torch.cat([mask, mask.new_ones(mask.shape[0], width - 1)], 1)

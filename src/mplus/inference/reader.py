@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from mplus.attach.attention import grouped_on_cpu
-from mplus.attach.cache import passed
 from mplus.attach.hooks import Hooks
 from mplus.attach.read_pass import Reading
 from mplus.attach.sweep import sweep
@@ -115,10 +114,9 @@ class Reader:
                 exact=exact,
                 query=request.query,
             )
-            mask = torch.cat([reading.mask(), prompts.mask.long()], 1)
-            kwargs: dict[str, Any] = {"attention_mask": mask, **passed(reading.cache())}
-            if new_tokens == 0:
-                kwargs["position_ids"] = (mask.cumsum(1) - 1)[:, reading.prefix :].clamp(min=0)
+            kwargs = reading.prefix_pass.arguments
+            if new_tokens:  # positions grow with them: generation and likelihood count for themselves
+                del kwargs["position_ids"], kwargs["use_cache"]
             with parts.adapters.on(reading.adapter), Hooks() as hooks:
                 reading.install(hooks)
                 yield reading, kwargs
@@ -136,7 +134,7 @@ class Reader:
         ):
             if output_hidden_states:  # by hooks of our own: those of transformers would stay on the model
                 hooks.on_states(decoder, states.append)
-            out = decoder.model(input_ids=request.prompts.ids, use_cache=reading is not None, **kwargs)
+            out = decoder.model(input_ids=request.prompts.ids, **{"use_cache": reading is not None, **kwargs})
             if reading is not None:
                 reading.release()
         own = slice(-request.own_tokens, None)

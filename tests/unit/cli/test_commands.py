@@ -345,7 +345,7 @@ def test_demo_that_cannot_draw_leaves_the_earlier_results(monkeypatch: pytest.Mo
     def refuse(result: Retention, path: Path) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("mplus.evaluation.report.retention_picture.draw_retention", refuse)
+    monkeypatch.setattr("mplus.evaluation.report.pictures.draw_retention", refuse)
     (place / "retention.json").write_text("earlier", encoding="utf-8")
     with pytest.raises(OSError, match="No space left"):
         demo_command.store(Retention(small_result()), place)

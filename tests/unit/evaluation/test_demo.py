@@ -19,9 +19,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from mplus.corpus.stream import build_stream
 from mplus.errors import InputError
+from mplus.evaluation.report.pictures import draw_retention
 from mplus.evaluation.report.result_log import Sample
 from mplus.evaluation.report.retention import SYSTEMS, Retention
-from mplus.evaluation.report.retention_picture import draw_retention
 from mplus.evaluation.schedule.stream_run import Hooks
 from mplus.evaluation.scoring.metrics import METRICS
 from mplus.evaluation.scoring.text_match import contains_value, wilson_interval

@@ -11,8 +11,7 @@ import pytest
 
 from mplus import MPlusModel
 from mplus.errors import InputError
-from mplus.evaluation.report.result_log import stored_samples
-from mplus.evaluation.report.sessions import Sessions
+from mplus.evaluation.report.result_log import Sessions, stored_samples
 from mplus.evaluation.schedule.stream import Question
 from mplus.evaluation.scoring.metrics import METRICS
 from mplus.evaluation.systems.factory import SystemFactory
@@ -160,7 +159,7 @@ def test_the_time_of_a_thousand_answers_is_told_for_every_system(model: MPlusMod
 
 
 def test_the_time_of_a_killed_run_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mplus.evaluation.report.sessions._SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("mplus.evaluation.report.result_log._SAVE_EVERY_S", 0.0)
     path = tmp_path / "sessions.jsonl"
     killed = Sessions(path)
     killed.spend("read", 2.0)

@@ -6,7 +6,7 @@ import pytest
 
 from mplus.evaluation.schedule.stream import Question
 from mplus.evaluation.scoring.metrics import METRICS, abstains, chosen_option
-from mplus.evaluation.systems.bm25 import _words
+from mplus.evaluation.systems.text import _words
 
 WORDS = ("contained", "value")
 SCORED = ("contained", "value", "exact", "f1", "share", "any", "rouge_l")

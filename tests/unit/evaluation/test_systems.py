@@ -12,13 +12,12 @@ from torch.nn import functional
 
 from mplus import MPlusModel
 from mplus.evaluation.schedule.stream import Question, ScheduledQuestion
-from mplus.evaluation.systems.bm25 import Bm25System
 from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
 from mplus.evaluation.systems.plain_model import PlainModel
 from mplus.evaluation.systems.protocol import System
 from mplus.evaluation.systems.shared_context import SharedContext
-from mplus.evaluation.systems.text import FullSystem, TextRead, WindowSystem
+from mplus.evaluation.systems.text import Bm25System, FullSystem, TextRead, WindowSystem
 from tests import tiny
 
 

@@ -8,10 +8,12 @@ from random import Random
 import pytest
 import torch
 
-from mplus.training.sampling.block_view import Shape, found_view, hardest, lead, places, short_term, short_view
+from mplus.retrieval.read_plan import LayoutRule
+from mplus.training.sampling.block_view import Shape, hardest, lead, places, retrieval_view, short_term, short_view
 
 CHUNKS, PER_CHUNK = 12, 16
-SHAPE = Shape(per_chunk=PER_CHUNK, span=4, short=32, found=16, neighbours=1, window=2)
+RULE = LayoutRule(budget=16, neighbours=1, window=2, order="score")
+SHAPE = Shape(per_chunk=PER_CHUNK, span=4, short=32, rule=RULE)
 IDS = places(CHUNKS, PER_CHUNK)
 
 
@@ -38,7 +40,7 @@ def test_nothing_stands_twice_and_the_best_span_is_last(seed: int) -> None:
     randomness = Random(seed)
     scores = torch.rand(len(IDS), generator=torch.Generator().manual_seed(seed))
     right = [40, 41]
-    view = found_view(scores, IDS, right, randomness.randrange(CHUNKS), SHAPE, randomness)
+    view = retrieval_view(scores, IDS, right, randomness.randrange(CHUNKS), SHAPE, randomness)
     assert len(view.blocks) == len(set(view.blocks)) == 48
     assert set(right) <= set(view.blocks)
     if view.complete:
@@ -48,20 +50,20 @@ def test_nothing_stands_twice_and_the_best_span_is_last(seed: int) -> None:
 def test_a_right_place_that_was_missed_is_put_in_and_said_so() -> None:
     scores = torch.zeros(len(IDS))
     scores[:20] = 1.0
-    view = found_view(scores, IDS, [100, 101], 0, SHAPE, Random(1))
+    view = retrieval_view(scores, IDS, [100, 101], 0, SHAPE, Random(1))
     assert not view.complete and {100, 101} <= set(view.blocks[-16:])
 
 
 def test_a_found_place_of_the_newest_chunk_leaves_its_place_in_time() -> None:
     scores = torch.zeros(len(IDS))
     scores[52] = 5.0
-    view = found_view(scores, IDS, [52, 53], 3, SHAPE, Random(1))
+    view = retrieval_view(scores, IDS, [52, 53], 3, SHAPE, Random(1))
     assert view.complete and view.blocks.count(52) == 1 and 52 in view.blocks[-16:]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_memoryllm_reads_short_term_memory_with_the_right_place_still_in_it(seed: int) -> None:
-    shape = Shape(per_chunk=PER_CHUNK, span=4, short=48, found=0, neighbours=1, window=2)
+    shape = replace(SHAPE, short=48, rule=replace(RULE, budget=0))
     for newest in (2, 6):
         view = short_view([100, 101], newest, shape, len(IDS), Random(seed))
         assert len(view.blocks) == len(set(view.blocks)) == 48
@@ -69,7 +71,11 @@ def test_memoryllm_reads_short_term_memory_with_the_right_place_still_in_it(seed
         assert view.blocks[-16:] == list(range(newest * 16, newest * 16 + 16))
 
 
-RECENT = Shape(per_chunk=PER_CHUNK, span=4, short=32, found=16, neighbours=1, window=2, recent=16)
+RECENT = replace(SHAPE, rule=replace(RULE, recency_tail=16))
+
+
+def _confident(least: float | None) -> Shape:
+    return replace(RECENT, rule=replace(RECENT.rule, min_confidence=least))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -77,7 +83,7 @@ def test_the_newest_blocks_stay_behind_what_is_found_where_the_best_is_among_the
     scores = torch.rand(len(IDS), generator=torch.Generator().manual_seed(seed))
     newest = seed % CHUNKS
     scores[newest * 16 + 2] = 9.0
-    view = found_view(scores, IDS, [40, 41], newest, RECENT, Random(seed))
+    view = retrieval_view(scores, IDS, [40, 41], newest, RECENT, Random(seed))
     assert len(view.blocks) == len(set(view.blocks)) == 48
     behind = view.blocks[-16:]
     end = behind[-1] + 1
@@ -92,7 +98,7 @@ def test_the_newest_blocks_stay_behind_what_is_found_where_the_best_is_among_the
 def test_the_best_find_is_last_where_it_is_older(seed: int) -> None:
     scores = torch.rand(len(IDS), generator=torch.Generator().manual_seed(seed))
     scores[40] = 9.0
-    view = found_view(scores, IDS, [40, 41], 7, RECENT, Random(seed))
+    view = retrieval_view(scores, IDS, [40, 41], 7, RECENT, Random(seed))
     assert 40 in view.blocks[-16:] and len(view.blocks) == len(set(view.blocks)) == 48
 
 
@@ -100,12 +106,12 @@ def test_the_best_find_is_last_where_it_is_older(seed: int) -> None:
 def test_short_term_memory_stays_whole_where_the_search_is_not_certain(seed: int) -> None:
     scores = torch.rand(len(IDS), generator=torch.Generator().manual_seed(seed))
     newest = seed % CHUNKS
-    view = found_view(scores, IDS, [40, 41], newest, replace(RECENT, certain=1.5), Random(seed))
+    view = retrieval_view(scores, IDS, [40, 41], newest, _confident(1.5), Random(seed))
     assert len(view.blocks) == len(set(view.blocks)) == 48 and {40, 41} <= set(view.blocks)
     last = [block for block in view.blocks[16:] if block // 16 == newest]
     assert view.blocks[-len(last) :] == list(range(newest * 16, newest * 16 + len(last))), "the text ends where it ends"
     assert not {block for block in view.blocks[:16] if block // 16 == newest} - set(range(newest * 16 + len(last)))
-    same = [found_view(scores, IDS, [40, 41], newest, replace(RECENT, certain=c), Random(seed)) for c in (None, 0.0)]
+    same = [retrieval_view(scores, IDS, [40, 41], newest, _confident(c), Random(seed)) for c in (None, 0.0)]
     assert same[0] == same[1]
 
 
@@ -113,7 +119,7 @@ def test_a_question_about_the_newest_blocks_leaves_them_in_one_piece() -> None:
     scores = torch.zeros(len(IDS))
     scores[50] = 5.0
     for seed in range(10):
-        view = found_view(scores, IDS, [52, 53], 3, RECENT, Random(seed))
+        view = retrieval_view(scores, IDS, [52, 53], 3, RECENT, Random(seed))
         assert view.complete and {52, 53} <= set(view.blocks[-16:])
         assert view.blocks[-16:] == list(range(view.blocks[-16], view.blocks[-16] + 16))
 

@@ -27,7 +27,7 @@ from mplus.training.objectives.prefix_read import PrefixRead
 from mplus.training.objectives.selection import Selection, searched_layers
 from mplus.training.run.recipe_file import read_recipe
 from mplus.training.sampling.memory_view import MemoryView
-from mplus.training.sampling.samples import KINDS, Batch
+from mplus.training.sampling.samples import KINDS, SampleBatch
 from tests import tiny
 
 CHUNKS = 9
@@ -188,9 +188,9 @@ def test_revisit_asks_for_a_document_written_earlier(tmp_path: Path) -> None:
     task = task_of(trainable("shared"), tmp_path, subtasks={"revisit": 1.0}, aged_share=1.0)
     batch = task.draw()
     for sample in batch.samples:
-        document = task.bank.documents[sample.asked[0]]
+        document = task.bank.documents[sample.target_places[0]]
         assert not sample.chunks and sample.text == document.rest
-        assert not set(sample.asked) & set(sample.others), "what is asked must not also stand elsewhere in memory"
+        assert not set(sample.target_places) & set(sample.others), "what is asked must not also stand elsewhere in memory"
 
 
 @pytest.mark.parametrize("setup", ["shared", "per_layer", "output"])
@@ -330,7 +330,7 @@ def test_bad_settings_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match="lower block_tokens"):
         task_of(trainable("shared", new_tokens=2, stm_tokens=16), tmp_path)
     with pytest.raises(InputError, match="raise task.batch"):
-        task_of(trainable("shared"), tmp_path).shard(Batch("repeat", (), ()), 3, 4)
+        task_of(trainable("shared"), tmp_path).shard(SampleBatch("repeat", (), ()), 3, 4)
 
 
 def test_draws_depend_on_the_seed_alone(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from mplus.training.data.document import Question
 from mplus.training.objectives import retrieval as vote
 from mplus.training.objectives.retrievers import (
     READ_SHARE,
-    Batch,
     LateInteractionObjective,
     Loss,
     PerLayerObjective,
+    RetrievalBatch,
     RetrieverObjective,
 )
 from tests.tiny import filled, ids, tiny_geometry, tiny_model
@@ -49,8 +49,8 @@ def bank(*, is_fact: bool = True) -> StateBank:
     return StateBank(states, prompts, mask, asked, TOKENS)
 
 
-def batch(layers: list[int], questions: int = ASKED) -> Batch:
-    return Batch(0, torch.arange(CHUNKS), list(range(questions)), layers)
+def batch(layers: list[int], questions: int = ASKED) -> RetrievalBatch:
+    return RetrievalBatch(0, torch.arange(CHUNKS), list(range(questions)), layers)
 
 
 def by_vote(loss: Loss) -> LateInteractionObjective:

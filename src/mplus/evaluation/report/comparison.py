@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mplus.errors import InputError
-from mplus.evaluation.report.curves import Line, draw_lines
-from mplus.evaluation.report.pictures import draw_bars, score_of
+from mplus.evaluation.report.pictures import Line, draw_bars, draw_lines, score_of
 from mplus.evaluation.report.result_log import without_retired
 from mplus.evaluation.report.summary import NAMES, SCHEMA, SUMMARY, markdown_table
 from mplus.evaluation.systems.protocol import PLAIN

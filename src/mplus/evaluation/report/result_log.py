@@ -1,22 +1,30 @@
-"""Samples on disk as they are given, one JSON object a line; a stopped run goes on from them. Knows no models."""
+"""Files of a run, a JSON object a line: samples as they are given, and sessions; a stopped run goes on from them. Knows no models."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from mplus.errors import InputError
 from mplus.evaluation.scoring.retrieval_recall import RetrievalRecall
+from mplus.runtime.atomic import replace_files
 from mplus.settings import RETIRED
 
 SAMPLES: Final = "samples.jsonl"
 SETTINGS: Final = "run.json"
 """The settings a run was begun with; one that goes on must have the same."""
+SESSIONS: Final = "sessions.jsonl"
+"""A line for each time the run was begun or gone on with."""
+
+_SAVE_EVERY_S: Final = 10.0
+
+_Entry = TypeVar("_Entry")
 
 Key = tuple[str, str, str, int]
 """Stream, system, question and distance: what makes a sample the one it is."""
@@ -79,7 +87,7 @@ class ResultLog:
         self.samples: list[Sample] = []
         self._whole_bytes = 0
         if resume and path.exists():
-            self._take_over()
+            self.samples, self._whole_bytes = stored_lines(path, sample_of, kind="sample", advice="begin anew with --overwrite")
         self.keys = {sample.key: sample for sample in self.samples}
         self.taken_over = len(self.samples)
 
@@ -101,17 +109,67 @@ class ResultLog:
         self.samples += new
         self.keys |= {sample.key: sample for sample in new}
 
-    def _take_over(self) -> None:
-        for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True), 1):
-            if not line.endswith(b"\n"):  # the run was stopped while it wrote this
-                break
-            try:
-                self.samples.append(sample_of(json.loads(line)))
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
-                raise InputError(
-                    f"{self.path} line {number} is no sample of this version ({error}); begin anew with --overwrite"
-                ) from None
-            self._whole_bytes += len(line)
+
+class Sessions:
+    """Earlier sessions of a directory, and this one.
+
+    Args:
+        path: of the file; its lines are kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._earlier = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self._began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._own: dict[str, float] = {}
+        self._saved = time.monotonic()
+
+    def spend(self, name: str, seconds: float) -> None:
+        """Count seconds for a system, or for reading."""
+        self._own[name] = self._own.get(name, 0.0) + seconds
+        if time.monotonic() - self._saved > _SAVE_EVERY_S:
+            self.save()
+
+    def save(self) -> None:
+        """Put all on disk."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = json.dumps({"began": self._began, "last": now, "seconds_of": {k: round(v, 1) for k, v in self._own.items()}})
+        text = "".join(f"{one}\n" for one in [*self._earlier, line])
+        replace_files({self.path: lambda path: path.write_text(text, encoding="utf-8")})
+        self._saved = time.monotonic()
+
+    @property
+    def count(self) -> int:
+        """Sessions, this one among them."""
+        return len(self._earlier) + 1
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of each system and of reading, over all sessions."""
+        found: dict[str, float] = {}
+        for one in [*(json.loads(line)["seconds_of"] for line in self._earlier), self._own]:
+            for name, value in one.items():
+                found[name] = found.get(name, 0.0) + value
+        return {name: round(value, 1) for name, value in found.items()}
+
+
+def stored_lines(path: Path, entry_of: Callable[[Any], _Entry], *, kind: str, advice: str) -> tuple[list[_Entry], int]:
+    """The entries of a file of JSON lines, and the bytes of those; a last line that was not written whole does not count.
+
+    Raises:
+        InputError: a line is something else.
+    """
+    entries: list[_Entry] = []
+    whole_bytes = 0
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if not line.endswith(b"\n"):  # the run was stopped while it wrote this
+            break
+        try:
+            entries.append(entry_of(json.loads(line)))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise InputError(f"{path} line {number} is no {kind} of this version ({error}); {advice}") from None
+        whole_bytes += len(line)
+    return entries, whole_bytes
 
 
 def sample_of(data: dict[str, Any]) -> Sample:

@@ -80,9 +80,15 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, (int, str)) and not isinstance(value, bool) else value
 
 
+def _names(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 Distances = Annotated[tuple[int, ...], BeforeValidator(_distances)]
 """Tokens, as a list or typed like "0,4k,16k"."""
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_seeds)]
 """Seeds, as a list or typed like "0,1,2"."""
 Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
 """Texts; one alone is a list of one."""
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+"""Names, as a list or typed like "qa1,qa2"."""

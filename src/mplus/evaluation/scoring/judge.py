@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mplus.errors import InputError
-from mplus.evaluation.report.result_log import SAMPLES, SETTINGS, Key, Sample, stored_samples
+from mplus.evaluation.report.result_log import SAMPLES, SETTINGS, Key, Sample, stored_lines, stored_samples
 from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.scoring.endpoint import Endpoint, Reply
 from mplus.evaluation.scoring.interval import mean_interval
@@ -224,30 +224,23 @@ def _judge_all(path: Path, judge: Judge, missing: Sequence[Sample], known: _Know
 
 def _stored(path: Path, judge: Judge) -> _Known:
     """Verdicts of an earlier time; a last line that was not written whole is dropped."""
-    known: _Known = {}
     if not path.exists():
-        return known
-    whole_bytes = 0
-    lines = path.read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        if not line.endswith(b"\n"):
-            break
-        try:
-            data = json.loads(line)
-            key: Key = (str(data["stream"]), str(data["system"]), str(data["id"]), int(data["distance"]))
-            one = Verdict(key, data["answer"], data["score"], data["said"], data["model"], data["prompt"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path} line {number} is no verdict of this version ({error}); move the file away") from None
+        return {}
+    verdicts, whole_bytes = stored_lines(path, _verdict_of, kind="verdict", advice="move the file away")
+    for one in verdicts:
         if (one.model, one.prompt) != (judge.model, PROMPT_VERSION):
             raise InputError(
                 f"'{path}' was judged by model '{one.model}' with prompt {one.prompt}, this is '{judge.model}' with prompt {PROMPT_VERSION}; "
                 "name the same model, or move the file away"
             )
-        known[key, one.answer] = one
-        whole_bytes += len(line)
     with path.open("r+b") as file:
         file.truncate(whole_bytes)
-    return known
+    return {(one.key, one.answer): one for one in verdicts}
+
+
+def _verdict_of(data: dict[str, Any]) -> Verdict:
+    key: Key = (str(data["stream"]), str(data["system"]), str(data["id"]), int(data["distance"]))
+    return Verdict(key, data["answer"], data["score"], data["said"], data["model"], data["prompt"])
 
 
 def _shares(samples: Sequence[Sample], known: _Known, judge: Judge) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from typing import Any
 
 from mplus.evaluation.ablations import Ablation
 from mplus.evaluation.schedule.stream import ScheduledQuestion
-from mplus.evaluation.systems.bm25 import Bm25System
 from mplus.evaluation.systems.memory import MemoryReader, MemorySystem
 from mplus.evaluation.systems.plain_model import PlainModel
 from mplus.evaluation.systems.protocol import PLAIN, MemoryModel, Reader, System
-from mplus.evaluation.systems.text import FullSystem, PassageSystem, TextRead, WindowSystem
+from mplus.evaluation.systems.text import Bm25System, FullSystem, PassageSystem, TextRead, WindowSystem
 from mplus.settings import Geometry
 
 

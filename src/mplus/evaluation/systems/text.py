@@ -1,19 +1,25 @@
-"""Systems that get text in the prompt: all of it, its end, or the right passage. Knows no memory and no task."""
+"""Systems that get text in the prompt: all of it, its end, what BM25 finds, or the right passage. Knows no memory and no task."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+import regex
 
 from mplus.errors import InputError
-from mplus.evaluation.schedule.stream import ScheduledQuestion
+from mplus.evaluation.schedule.stream import Question, ScheduledQuestion
 from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.plain_model import SPARE_TOKENS, PlainModel
 from mplus.evaluation.systems.protocol import LONG_ANSWER_TOKENS, PLAIN, Response
 from mplus.evaluation.systems.shared_context import GROUP_QUESTIONS
+from mplus.runtime.extras import require
+from mplus.text.writing_systems import UNSPACED
 
 _MARGIN_TOKENS: Final = 256  # text cut between two chunks may have fewer tokens as a whole
+_WORD: Final = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}_]--[{UNSPACED}]]+", regex.VERSION1)
+"""A word; where a script has no spaces, a sign."""
 
 
 @dataclass
@@ -30,13 +36,35 @@ class TextRead:
 
 
 @dataclass
-class FullSystem:
-    """The whole text of a question, from where it begins, in the prompt; asked only where it fits the model's positions."""
+class TextSystem:
+    """The base of systems that get some of the text read in the prompt of a plain model."""
 
     plain: PlainModel
     read: TextRead
-    name: str = "full"
-    batch_in_order: int = GROUP_QUESTIONS
+    name: str = field(default="text", kw_only=True)
+    batch_in_order: int = field(default=GROUP_QUESTIONS, kw_only=True)
+
+    def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
+        return True
+
+    def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
+        before = []
+        for question in (one.question for one in due):
+            text = self.plain.encode(question.text)
+            room = self.plain.positions - len(text) - len(question.continuation)
+            before.append([*self.text_for(question, room), *text])
+        return self.plain.likelihood(before, [one.question.continuation for one in due])
+
+    def text_for(self, question: Question, room: int) -> list[int]:
+        """Token ids of the text that stands before a question; the prompt has room for so many."""
+        raise NotImplementedError
+
+
+@dataclass
+class FullSystem(TextSystem):
+    """The whole text of a question, from where it begins, in the prompt; asked only where it fits the model's positions."""
+
+    name: str = field(default="full", kw_only=True)
 
     def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         question, tokens = due.question, len(self.read.ids) - due.question.begins
@@ -55,16 +83,15 @@ class FullSystem:
                 given[place] = one
         return given
 
-    def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
-        before = [[*self.read.ids[one.question.begins :], *self.plain.encode(one.question.text)] for one in due]
-        return self.plain.likelihood(before, [one.question.continuation for one in due])
+    def text_for(self, question: Question, room: int) -> list[int]:
+        return self.read.ids[question.begins :]
 
     def size_bytes(self, due: ScheduledQuestion) -> int:
         return (len(self.read.ids) - due.question.begins) * self.plain.token_bytes
 
 
 @dataclass
-class WindowSystem:
+class WindowSystem(TextSystem):
     """The end of all text read, as much as fits; slow, it reads the window every time.
 
     Args:
@@ -74,16 +101,10 @@ class WindowSystem:
         is_long: tell the long answer.
     """
 
-    plain: PlainModel
-    read: TextRead
     budget: int | None = None
     together: Sequence[str] | None = None
     is_long: bool = False
-    name: str = "window"
-    batch_in_order: int = GROUP_QUESTIONS
-
-    def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
-        return True
+    name: str = field(default="window", kw_only=True)
 
     def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
         messages = [one.question.text for one in due]
@@ -96,13 +117,8 @@ class WindowSystem:
         room = min(self.plain.checked_room(message, max_new_tokens) for message in messages)
         return self.plain.answer_behind(self.plain.text_of(self._end(room)), messages, max_new_tokens, clock)
 
-    def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
-        before = []
-        for one in due:
-            text = self.plain.encode(one.question.text)
-            room = self.plain.positions - len(self.plain.in_front) - len(text) - len(one.question.continuation)
-            before.append([*self._end(room), *text])
-        return self.plain.likelihood(before, [one.question.continuation for one in due])
+    def text_for(self, question: Question, room: int) -> list[int]:
+        return self._end(room - len(self.plain.in_front))
 
     def size_bytes(self, due: ScheduledQuestion) -> int:
         room = self.plain.room(due.question.text, 0)
@@ -111,6 +127,74 @@ class WindowSystem:
     def _end(self, room: int) -> list[int]:
         tokens = room if self.budget is None else min(room, self.budget)
         return self.read.ids[-tokens:] if tokens > 0 else []
+
+
+@dataclass
+class Bm25System(TextSystem):
+    """The same chunks as a memory reads, found by the question's words; the best ones up to a budget, in reading order.
+
+    Lucene's form of BM25 (k1 1.5, b 0.75) over lower-cased words, no stop words and no stemming, as in rank_bm25 and most papers.
+
+    Args:
+        budget: tokens of text at most.
+    """
+
+    budget: int
+    name: str = field(default="bm25", kw_only=True)
+    batch_in_order: int = field(default=8, kw_only=True)
+    _indexed: int = 0
+    _texts: list[str] = field(default_factory=list)
+    _index: Any = None
+
+    def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
+        messages = [one.question.text for one in due]
+        queries = [one.question.query or one.question.text for one in due]
+        rooms = [self.plain.checked_room(message, max_new_tokens) for message in messages]
+        texts = [self.plain.text_of(self.found(query, room)) for query, room in zip(queries, rooms, strict=True)]
+        return self.plain.answer_each(texts, messages, max_new_tokens, clock)
+
+    def text_for(self, question: Question, room: int) -> list[int]:
+        return self.found(question.query or question.text, room)
+
+    def size_bytes(self, due: ScheduledQuestion) -> int:
+        return 4 * len(self.read.ids)  # the text itself; its index holds about as much again
+
+    def found(self, query: str, room: int) -> list[int]:
+        """Token ids of the best chunks, in reading order; the last one is cut to what is left of the budget."""
+        left, chosen = max(0, min(self.budget, room)), list[tuple[int, int]]()
+        for place in self._ranked(query):
+            start, end = self.read.chunks[place]
+            end = min(end, start + left)
+            chosen.append((start, end))
+            left -= end - start
+            if left <= 0:
+                break
+        return [token for start, end in sorted(chosen) for token in self.read.ids[start:end]]
+
+    def _ranked(self, query: str) -> list[int]:
+        """Chunks by falling score; of equal ones the newest first."""
+        self._take_in()
+        words = [word for word in _words(query) if word in self._index.vocab_dict] if self._index is not None else []
+        if not words:
+            return list(range(len(self.read.chunks)))[::-1]
+        scores = self._index.get_scores(words)
+        return sorted(range(len(scores)), key=lambda place: (-float(scores[place]), -place))
+
+    def _take_in(self) -> None:
+        """Index anew when there is more text; milliseconds for a thousand chunks."""
+        if self._indexed == len(self.read.chunks):
+            return
+        for start, end in self.read.chunks[self._indexed :]:
+            self._texts.append(self.plain.text_of(self.read.ids[start:end]))
+        self._indexed = len(self.read.chunks)
+        library = require("bm25s", "system 'bm25'")
+        self._index = library.BM25(method="lucene", k1=1.5, b=0.75)
+        self._index.index([_words(text) or [""] for text in self._texts], show_progress=False)
+
+
+def _words(text: str) -> list[str]:
+    found: list[str] = _WORD.findall(text.lower())
+    return found
 
 
 @dataclass

@@ -94,7 +94,7 @@ class StepRows:
     def columns(self, row: int, sample: Sample) -> list[tuple[int, int]]:
         """First column and count of every chunk a sample asks about."""
         rows = self.bank.rows_per_chunk
-        return [(self._first(own), own.rows) for own in self.own[row]] or [(place * rows, rows) for place in sample.asked]
+        return [(self._first(own), own.rows) for own in self.own[row]] or [(place * rows, rows) for place in sample.target_places]
 
     def narrowed(self, view: MemoryView, sample: Sample, row: int) -> MemoryView:
         """Only the rows of the answer are right, where it is known which they are (input tap: a row is a place in the text)."""

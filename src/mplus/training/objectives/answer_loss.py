@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mplus.attach.cache import PrefixCache, passed
-from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks
+from mplus.attach.prefix_pass import Pair, PrefixPass
 from mplus.model import MPlusModel
 
 RowsOfLayer = Callable[[int], tuple[Tensor, Tensor]]
@@ -104,35 +101,19 @@ def read_states(
     model: MPlusModel, ids: Tensor, mask: Tensor, memory: RowsOfLayer | None, slots: int, role: str = "read"
 ) -> Tensor:
     """Last hidden states [R, T, D] of right-padded prompts behind BOS and memory, with the adapter of `role` on."""
-    model_parts, device = model.parts, model.device
-    decoder = model_parts.decoder
-    rows, width = ids.shape
-    prefix = 0 if memory is None else 1 + slots
-    rotation = decoder.rotation(torch.arange(prefix, device=device)[None], model_parts.bos) if prefix else None
+    model_parts = model.parts
+    prefix_pass = PrefixPass(model_parts.decoder, [0 if memory is None else 1 + slots], mask, storing=False)
 
-    cache = PrefixCache(decoder.depth, prefix, storing=False)
-
-    def attend(layer: int, normed: Tensor) -> None:
-        assert memory is not None and rotation is not None
+    def fill(layer: int, normed: Tensor) -> Pair | None:
+        if memory is None:
+            return None
         with torch.no_grad():
-            keys, values = memory(layer)
-            bos_keys, bos_values = (part[None].expand(rows, -1, -1, -1) for part in bos_kv[layer])
-            own_keys = torch.cat([bos_keys, keys.to(bos_keys)], 1)
-            own_values = torch.cat([bos_values, values.to(bos_values)], 1)
-            cache.at(layer).fill(rotate(own_keys, *rotation).transpose(1, 2), own_values.transpose(1, 2))
+            bos = (part[None].expand(len(ids), -1, -1, -1) for part in bos_kv[layer])
+            keys, values = (torch.cat([first, rows.to(first)], 1) for first, rows in zip(bos, memory(layer), strict=True))
+            return prefix_pass.rotated(keys, values)
 
     with torch.no_grad(), model_parts.adapters.on(model_parts.adapters.named(model.geometry.read.memory_projection)):
-        bos_kv = [decoder.project(layer, model_parts.bos[layer][None]) for layer in range(decoder.depth)]
-    kwargs: dict[str, Any] = {}
+        bos_kv = model_parts.project_bos(model_parts.decoder.depth)
     with model_parts.adapters.on(model_parts.adapters.named(role)), Hooks() as hooks:
-        if prefix:
-            for layer in range(decoder.depth):
-                hooks.before_attention(decoder, layer, partial(attend, layer))
-            kwargs = {"use_cache": True, **passed(cache)}
-        states: Tensor = decoder.body(
-            input_ids=ids,
-            attention_mask=torch.cat([mask.new_ones(rows, prefix), mask], 1),
-            position_ids=torch.arange(prefix, prefix + width, device=device)[None].expand(rows, -1),
-            **kwargs,
-        ).last_hidden_state
-    return states
+        prefix_pass.install(hooks, fill)
+        return prefix_pass.states(ids)

@@ -30,7 +30,7 @@ from mplus.training.objectives.task import ParameterGroup, StepOutput, Task
 from mplus.training.objectives.trainable import Part, TrainableParts
 from mplus.training.sampling import age
 from mplus.training.sampling.memory_view import MemoryView, Write, view_of
-from mplus.training.sampling.samples import KINDS, Batch, Kind, Rules, Sample, SampleGenerator
+from mplus.training.sampling.samples import KINDS, Kind, Rules, Sample, SampleBatch, SampleGenerator
 
 HISTORY = 3  # a memory's past is so many times N / K writes: e^-3 of its beginning is left then
 
@@ -116,20 +116,20 @@ class LanguageTask(Task):
             with self.trained.in_place():
                 self.bank.add(self.maker.documents(documents, self.settings.bank_document))
 
-    def draw(self) -> Batch:
+    def draw(self) -> SampleBatch:
         kind = self.randomness.choices(list(self.subtasks), list(self.subtasks.values()))[0]
         grown = min(1.0, self.progress / self.settings.grow_ages) if self.settings.grow_ages else 1.0
         return self.maker.batch(kind, self.settings.batch, round(self.settings.longest_age * grown))
 
-    def shard(self, batch: Batch, process: int, processes: int) -> Batch:
+    def shard(self, batch: SampleBatch, process: int, processes: int) -> SampleBatch:
         samples = batch.samples[process::processes]
         if not samples:
             raise InputError(
                 f"{processes} processes share a batch of {len(batch.samples)}; raise task.batch or start fewer processes"
             )
-        return Batch(batch.kind, samples, batch.wrong)
+        return SampleBatch(batch.kind, samples, batch.wrong)
 
-    def forward(self, batch: Batch) -> StepOutput:
+    def forward(self, batch: SampleBatch) -> StepOutput:
         begun = time.perf_counter()
         with self.trained.in_place() as checkpointed:
             outcome = self._forward(batch, checkpointed)
@@ -167,7 +167,7 @@ class LanguageTask(Task):
 
     # -- one step ------------------------------------------------------------------------------------------------------
 
-    def _forward(self, batch: Batch, checkpointed: tuple[int, ...]) -> StepOutput:
+    def _forward(self, batch: SampleBatch, checkpointed: tuple[int, ...]) -> StepOutput:
         model, samples = self.model, batch.samples
         rows = encode_samples(self.bank, samples, self.searched, grad=self.trained.writing, checkpointed=checkpointed)
         views = [self._view(sample, rows, row) for row, sample in enumerate(samples)]
@@ -181,13 +181,13 @@ class LanguageTask(Task):
         if learned is not None:
             metrics["retriever loss"] = (float(learned.detach()) * len(samples), len(samples))
             loss = loss + self.settings.retriever_weight * learned
-        if search.could_find:
-            metrics["found"] = (search.found, search.could_find)
-            metrics["found by chance"] = (search.chance, search.could_find)
+        if search.retrievable:
+            metrics["found"] = (search.retrieved, search.retrievable)
+            metrics["found by chance"] = (search.by_chance, search.retrievable)
         tokens = sum(len(sample.text) + sum(map(len, sample.chunks)) for sample in samples)
         return StepOutput(loss, len(samples), tokens, metrics)
 
-    def _search(self, batch: Batch, rows: StepRows, views: list[MemoryView], prompts: Prompts) -> Selection:
+    def _search(self, batch: SampleBatch, rows: StepRows, views: list[MemoryView], prompts: Prompts) -> Selection:
         first = prompts.ids.shape[1] - torch.tensor([len(sample.text) for sample in batch.samples])
         turns = [last_user_span(self.model.tokenizer, sample.text[: sample.searched]) for sample in batch.samples]
         first, last = (first + torch.tensor(edge) for edge in ([turn.start for turn in turns], [turn.stop for turn in turns]))
@@ -231,7 +231,7 @@ class LanguageTask(Task):
 
     def _view(self, sample: Sample, step: StepRows, row: int) -> MemoryView:
         rows = self.bank.rows_per_chunk
-        own = step.writes(row) or [Write(rows, place * rows, right=True) for place in sample.asked]
+        own = step.writes(row) or [Write(rows, place * rows, right=True) for place in sample.target_places]
         around = [
             Write(rows, sample.others[rank % len(sample.others)] * rows, findable=rank < len(sample.others))
             for rank in range(sample.age + sample.past)
@@ -240,7 +240,7 @@ class LanguageTask(Task):
         membership = age.simulated if self.settings.ages == "simulated" else age.streamed
         return step.narrowed(view_of(writes, self.model.geometry, self.groups_of_drops, sample.seed, membership), sample, row)
 
-    def _search_loss(self, search: Selection, batch: Batch, step: StepRows) -> Tensor | None:
+    def _search_loss(self, search: Selection, batch: SampleBatch, step: StepRows) -> Tensor | None:
         settings = self.settings
         if settings.retriever_loss == "none" or "retriever" not in self.trained.parts or settings.ltm_choice == "none":
             return None

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from mplus.attach.cache import PrefixCache, passed
 from mplus.attach.checkpointing import recomputed
-from mplus.attach.families import rotate
 from mplus.attach.hooks import Hooks
+from mplus.attach.prefix_pass import Pair, PrefixPass
 from mplus.model import MPlusModel
 from mplus.training.bank.step_rows import StepRows
 from mplus.training.objectives.selection import Selection
@@ -52,54 +50,41 @@ class PrefixRead:
         self.checkpointed = checkpointed
         self.model, self.table, self.views, self.search = model, table, views, search
         self.decoder, self.adapters = model.parts.decoder, model.parts.adapters
-        self.ids, self.text = ids, text
+        self.ids = ids
         by_score = model.geometry.read.beside_prompt is not None
         self.groups = len(views[0].short)
         self.short_tokens = [min(part.shape[0] for part in short) for short in search.short]
         self.behind = search.behind if by_score else self.short_tokens  # short-term tokens behind the found ones
         self.lengths = [1 + count + short for count, short in zip(search.tokens, self.short_tokens, strict=True)]
-        self.prefix = max(self.lengths)
+        self.prefix_pass = PrefixPass(self.decoder, self.lengths, text, storing=False)
+        self.prefix = self.prefix_pass.prefix
         self.short_index = [self._short(group) for group in range(self.groups)]
-        lengths = torch.tensor(self.lengths, device=ids.device)[:, None]
-        slots = torch.arange(self.prefix, device=ids.device)[None]
-        self.used = slots >= self.prefix - lengths
-        self.rotation = self.decoder.rotation((slots - (self.prefix - lengths)).clamp(min=0), model.parts.bos)
-        self.bos_kv: list[tuple[Tensor, Tensor]] = []
-        self.cache = PrefixCache(self.decoder.depth, self.prefix, storing=False)
+        self.bos_kv: list[Pair] = []
 
     def forward(self, wanted: Tensor) -> Tensor:
         """Logits [m, V] of the positions where `wanted` [B, T] is True, in row order."""
         decoder, adapters = self.decoder, self.adapters
         with adapters.on(adapters.named(self.model.geometry.read.memory_projection)):
-            self.bos_kv = [
-                decoder.project(layer, self.model.parts.bos[layer][None].to(decoder.dtype)) for layer in range(decoder.depth)
-            ]
-        mask = torch.cat([self.used, self.text], 1).long()
-        positions = (mask.cumsum(1) - 1)[:, self.prefix :].clamp(min=0)
+            self.bos_kv = self.model.parts.project_bos(decoder.depth)
         with self._hooked(), recomputed(decoder, self.checkpointed, self._hooked):
-            out = decoder.body(
-                input_ids=self.ids, attention_mask=mask, position_ids=positions, use_cache=True, **passed(self.cache)
-            )
-            logits: Tensor = decoder.model.lm_head(out.last_hidden_state[wanted])
+            logits: Tensor = decoder.model.lm_head(self.prefix_pass.states(self.ids)[wanted])
         return logits
 
     @contextmanager
     def _hooked(self) -> Iterator[None]:
         with self.adapters.on(self.adapters.read), Hooks() as hooks:
-            for layer in range(self.decoder.depth):
-                hooks.before_attention(self.decoder, layer, partial(self._fill, layer))
+            self.prefix_pass.install(hooks, self._fill)
             yield
 
-    def _fill(self, layer: int, normed: Tensor) -> None:
+    def _fill(self, layer: int, normed: Tensor) -> Pair:
         columns = self._columns(layer, self.search.choose(layer, normed))
         rows, place = self.table.gather(layer, columns.clamp(min=0))
         keys, values = self._project(layer, rows)
         keys, values = keys[place], values[place]  # [B, P, H, E]
         bos_keys, bos_values = self.bos_kv[layer]
-        first = self.used & ~torch.nn.functional.pad(self.used, (1, 0))[:, :-1]
-        here = first[:, :, None, None]
+        here = (self.prefix_pass.slots == self.prefix_pass.bos_slot)[:, :, None, None]
         keys, values = torch.where(here, bos_keys.to(keys), keys), torch.where(here, bos_values.to(values), values)
-        self.cache.at(layer).fill(rotate(keys, *self.rotation).transpose(1, 2), values.transpose(1, 2))
+        return self.prefix_pass.rotated(keys, values)
 
     def _project(self, layer: int, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         if "keys" in rows:

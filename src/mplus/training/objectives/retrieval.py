@@ -1,7 +1,7 @@
 """Training of the retriever on stored states: no language model in the loop. RECIPE section 4.
 
 The shared one, where a few layers vote, or the paper's, where each layer finds its own tokens: whichever the model has. What
-either learns stands in ``training.finding``; here are the banks of fresh chunks and the steps' questions.
+either learns stands in ``objectives.retrievers``; here are the banks of fresh chunks and the steps' questions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.training.bank.state_bank import StateBank, make_state_bank
 from mplus.training.data.document_generator import DocumentGenerator
-from mplus.training.objectives.retrievers import Batch, LateInteractionObjective, Loss, PerLayerObjective, RetrieverObjective
+from mplus.training.objectives.retrievers import (
+    LateInteractionObjective,
+    Loss,
+    PerLayerObjective,
+    RetrievalBatch,
+    RetrieverObjective,
+)
 from mplus.training.objectives.task import ParameterGroup, StepOutput, Task
 
 log = logging.getLogger(__name__)
@@ -64,14 +70,14 @@ class RetrievalTask(Task):
     def __init__(self, model: MPlusModel, settings: Settings, seed: int) -> None:
         super().__init__()
         self.model, self.settings = model, settings
-        self.finding = _finding(model, settings)
-        self.retriever = self.finding.retriever.requires_grad_(True)
+        self.objective = _objective(model, settings)
+        self.retriever = self.objective.retriever.requires_grad_(True)
         self.behind: int | None = None
-        if isinstance(self.finding, PerLayerObjective):
+        if isinstance(self.objective, PerLayerObjective):
             geometry, asked = model.geometry, settings.behind_tokens
             self.behind = geometry.sizes.stm_tokens + geometry.sizes.ltm_read_tokens if asked is None else asked
         model.checkpoint.use_chat_template(settings.chat_template or model.checkpoint.chat_template)
-        self.makers = DocumentGenerator(
+        self.generator = DocumentGenerator(
             model.tokenizer, Path(settings.data), model.geometry.sizes.chunk_tokens, seed=seed, fact_share=settings.fact_share
         )
         self.random = random.Random(seed)
@@ -80,7 +86,7 @@ class RetrievalTask(Task):
         self.steps = 0
 
     def groups(self) -> list[ParameterGroup]:
-        return self.finding.groups()
+        return self.objective.groups()
 
     def prepare(self) -> None:
         self._fresh_bank()
@@ -91,7 +97,7 @@ class RetrievalTask(Task):
         if growing or self.steps % self.settings.bank_steps == 0:
             self._fresh_bank()
 
-    def draw(self) -> Batch:
+    def draw(self) -> RetrievalBatch:
         number = self.steps % len(self.banks)
         bank = self.banks[number]
         total = bank.states.shape[1]
@@ -99,29 +105,29 @@ class RetrievalTask(Task):
         by_chunk = bank.by_chunk()
         pool = [question for chunk in chosen for question in by_chunk.get(chunk, [])]
         questions = self.random.sample(pool, min(self.settings.questions, len(pool)))
-        return Batch(number, torch.tensor(chosen), questions, self.finding.draw(self.random))
+        return RetrievalBatch(number, torch.tensor(chosen), questions, self.objective.draw(self.random))
 
-    def shard(self, batch: Batch, process: int, processes: int) -> Batch:
-        return Batch(batch.bank, batch.chunks, batch.questions[process::processes], batch.layers)
+    def shard(self, batch: RetrievalBatch, process: int, processes: int) -> RetrievalBatch:
+        return RetrievalBatch(batch.bank, batch.chunks, batch.questions[process::processes], batch.layers)
 
-    def forward(self, batch: Batch) -> StepOutput:
-        return self.finding.outcome(self.banks[batch.bank], batch)
+    def forward(self, batch: RetrievalBatch) -> StepOutput:
+        return self.objective.outcome(self.banks[batch.bank], batch)
 
     def state(self) -> dict[str, Any]:
         return {
             "steps": self.steps,
             "random": self.random.getstate(),
-            "makers": self.makers.state(),
+            "makers": self.generator.state(),
             "origins": list(self.origins),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.banks, self.origins = [], []
         for origin in state["origins"]:  # a bank is made again from what it was made from
-            self.makers.load_state(origin["makers"])
+            self.generator.load_state(origin["makers"])
             self.random.setstate(origin["random"])
             self._fresh_bank()
-        self.makers.load_state(state["makers"])
+        self.generator.load_state(state["makers"])
         self.random.setstate(state["random"])
         self.steps = int(state["steps"])
 
@@ -129,13 +135,13 @@ class RetrievalTask(Task):
         self.model.save_pretrained(directory)
 
     def _fresh_bank(self) -> None:
-        origin = {"makers": self.makers.state(), "random": self.random.getstate()}
+        origin = {"makers": self.generator.state(), "random": self.random.getstate()}
         if len(self.banks) == self.settings.banks:  # before the new one is written: of all layers a bank is large
             del self.banks[0], self.origins[0]
         bank = make_state_bank(
             self.model,
-            self.finding.layers,
-            self.makers.make(self.settings.chunks),
+            self.objective.layers,
+            self.generator.make(self.settings.chunks),
             self.random,
             per_chunk=self.settings.per_chunk,
             plain_share=self.settings.plain_share,
@@ -146,7 +152,7 @@ class RetrievalTask(Task):
         log.info("bank of %d chunks, %d questions", bank.states.shape[1], len(bank.questions))
 
 
-def _finding(model: MPlusModel, settings: Settings) -> RetrieverObjective:
+def _objective(model: MPlusModel, settings: Settings) -> RetrieverObjective:
     retriever, geometry = model.parts.retriever, model.geometry
     if retriever is None or retriever.key_width is None:
         raise TrainingError(

@@ -31,7 +31,7 @@ NEVER = -1e4
 
 
 @dataclass
-class Batch:
+class RetrievalBatch:
     """Questions of a bank, the chunks they are held against, and the layers that learn (places in V; late interaction: all)."""
 
     bank: int
@@ -55,7 +55,7 @@ class RetrieverObjective(Protocol):
         """Layers of one step, as places in ``layers``."""
         ...
 
-    def outcome(self, bank: StateBank, batch: Batch) -> StepOutput: ...
+    def outcome(self, bank: StateBank, batch: RetrievalBatch) -> StepOutput: ...
 
 
 class LateInteractionObjective:
@@ -86,7 +86,7 @@ class LateInteractionObjective:
         """All of them; takes nothing from the random state."""
         return list(range(len(self.layers)))
 
-    def outcome(self, bank: StateBank, batch: Batch) -> StepOutput:
+    def outcome(self, bank: StateBank, batch: RetrievalBatch) -> StepOutput:
         """Loss and shares of one step."""
         mask = _mask(bank, batch)
         right, known = self.targets(bank, batch)
@@ -108,7 +108,7 @@ class LateInteractionObjective:
         shares = {"recall": hits.float().cpu(), "found": self._found(scores.detach().cpu(), bank, batch)}
         return _outcome(loss, bank, batch, mask, shares)
 
-    def targets(self, bank: StateBank, batch: Batch) -> tuple[Tensor, Tensor]:
+    def targets(self, bank: StateBank, batch: RetrievalBatch) -> tuple[Tensor, Tensor]:
         """[R, m] windows that hold the answer, and those that are either right or wrong."""
         block, per_chunk = self.geometry.read.block_tokens, self._blocks(bank)
         place = _places(batch)
@@ -127,7 +127,7 @@ class LateInteractionObjective:
                 close[row, columns] = True
         return right, right | ~close
 
-    def _found(self, scores: Tensor, bank: StateBank, batch: Batch) -> Tensor:
+    def _found(self, scores: Tensor, bank: StateBank, batch: RetrievalBatch) -> Tensor:
         """[R] share of the right tokens in what a read of the best blocks holds, with neighbours as at inference."""
         block, per_chunk, total = self.geometry.read.block_tokens, self._blocks(bank), scores.shape[1]
         number = torch.arange(total)
@@ -168,7 +168,7 @@ class PerLayerObjective:
         """As many as a step takes, ascending."""
         return sorted(randomness.sample(self.layers, min(self.step_layers, len(self.layers))))
 
-    def outcome(self, bank: StateBank, batch: Batch) -> StepOutput:
+    def outcome(self, bank: StateBank, batch: RetrievalBatch) -> StepOutput:
         """Loss and shares of one step."""
         mask = _mask(bank, batch)
         right, known = (part.to(mask.device) for part in self.targets(bank, batch))
@@ -189,7 +189,7 @@ class PerLayerObjective:
         return _outcome(torch.stack(losses).mean(), bank, batch, mask, {"found": torch.stack(found).mean(0).cpu()})
 
     @staticmethod
-    def targets(bank: StateBank, batch: Batch) -> tuple[Tensor, Tensor]:
+    def targets(bank: StateBank, batch: RetrievalBatch) -> tuple[Tensor, Tensor]:
         """[R, M] tokens of the answer's place, and those that are either right or wrong."""
         place = _places(batch)
         right = torch.zeros(len(batch.questions), len(place) * bank.tokens, dtype=torch.bool)
@@ -204,18 +204,18 @@ class PerLayerObjective:
         return right, known | right
 
 
-def _places(batch: Batch) -> dict[int, int]:
+def _places(batch: RetrievalBatch) -> dict[int, int]:
     """Number of a chunk in the bank to its place among the step's chunks."""
     return {int(chunk): number for number, chunk in enumerate(batch.chunks)}
 
 
-def _mask(bank: StateBank, batch: Batch) -> Tensor:
+def _mask(bank: StateBank, batch: RetrievalBatch) -> Tensor:
     """[R, T] of the step's questions, without the columns none of them needs."""
     mask = bank.mask[batch.questions]
     return mask[:, -int(mask.sum(1).max()) :]
 
 
-def _prompts(part: Tensor, batch: Batch, mask: Tensor) -> Tensor:
+def _prompts(part: Tensor, batch: RetrievalBatch, mask: Tensor) -> Tensor:
     """States [R, T, D] of the step's questions, of one layer's [Q, t, D]."""
     return part[batch.questions][:, -mask.shape[1] :]
 
@@ -225,7 +225,7 @@ def _projecting(bank: StateBank) -> torch.autocast:
     return torch.autocast(bank.states.device.type, torch.bfloat16, enabled=bank.states.dtype is torch.bfloat16)
 
 
-def _outcome(loss: Tensor, bank: StateBank, batch: Batch, mask: Tensor, shares: dict[str, Tensor]) -> StepOutput:
+def _outcome(loss: Tensor, bank: StateBank, batch: RetrievalBatch, mask: Tensor, shares: dict[str, Tensor]) -> StepOutput:
     """Shares [R] by name, for facts and for passages."""
     facts = torch.tensor([bank.questions[number][1].is_fact for number in batch.questions])
     metrics = {

@@ -50,13 +50,13 @@ class Selection:
         tokens: k of each row.
         short: per row the G short-term columns that are read at their place in time: those not found.
         behind: per row how many of these stand behind what was found; only with ``read_order="score"``.
-        found, could_find: sums over rows (and layers) of right tokens chosen, and of those there was room for.
+        retrieved, retrievable: sums over rows (and layers) of right tokens chosen, and of those there was room for.
     """
 
     def __init__(
         self,
         model: MPlusModel,
-        table: StepRows,
+        step_rows: StepRows,
         views: list[MemoryView],
         ids: Tensor,
         text: Tensor,
@@ -65,22 +65,22 @@ class Selection:
         put_in: list[bool],
         seed: int,
     ) -> None:
-        self.model, self.table, self.views, self.text = model, table, views, text
+        self.model, self.step_rows, self.views, self.text = model, step_rows, views, text
         self.geometry, self.retriever = model.geometry, model.parts.retriever
         self.choice, self.put_in, self.seed = choice, put_in, seed
         self.states: dict[int, Tensor] = {}
         self.chosen: dict[int, list[Tensor]] = {}
-        self.found, self.could_find, self.chance = 0.0, 0.0, 0.0
+        self.retrieved, self.retrievable, self.by_chance = 0.0, 0.0, 0.0
         reads = self.geometry.sizes.reads_ltm and choice != "none"
         budget = self.geometry.sizes.ltm_read_tokens if reads else 0
         self.tokens = [min(budget, view.candidates) for view in views]
-        self.by_vote = isinstance(self.retriever, LateInteractionRetriever) and self.geometry.read.is_shared
+        self.is_shared = isinstance(self.retriever, LateInteractionRetriever) and self.geometry.read.is_shared
         self.short = [view.short for view in views]
         self.behind = [0] * len(views)
         self.features: list[Tensor] = []
-        if reads and self.by_vote:
+        if reads and self.is_shared:
             self.features = [part.detach() for part in prompt_features(model.parts, ids, text)]
-            shared = [self._vote(row) for row in range(len(views))]
+            shared = [self._retrieve_shared(row) for row in range(len(views))]
             self.tokens = [part.shape[0] for part in shared]
             self.chosen = dict.fromkeys(range(model.parts.decoder.depth), shared)
 
@@ -93,7 +93,7 @@ class Selection:
         if isinstance(self.retriever, PerLayerRetriever) and layer not in self.states:
             self.states[layer] = normed.detach()
         if layer not in self.chosen:
-            self.chosen[layer] = [self._in_layer(layer, row, normed) for row in range(len(self.views))]
+            self.chosen[layer] = [self._retrieve_in_layer(layer, row, normed) for row in range(len(self.views))]
         return self.chosen[layer]
 
     def loss(self, kind: RetrieverLoss, wrong: list[Tensor], own: list[list[Tensor]], layers: int) -> Tensor | None:
@@ -115,14 +115,14 @@ class Selection:
         counted = right | torch.isin(columns, torch.cat(wrong))
         device = self.text.device.type
         with torch.autocast(device, enabled=False):
-            if self.by_vote:
+            if self.is_shared:
                 begins = torch.isin(columns, torch.stack([chunk[0] for chunk in chunks if chunk.numel()]))
-                return self._vote_loss(kind, columns, right, counted, begins)
+                return self._shared_loss(kind, columns, right, counted, begins)
             return self._layer_loss(kind, columns, right, counted, layers)
 
     # -- per layer -------------------------------------------------------------------------------------------------
 
-    def _in_layer(self, layer: int, row: int, normed: Tensor) -> Tensor:
+    def _retrieve_in_layer(self, layer: int, row: int, normed: Tensor) -> Tensor:
         view, count = self.views[row], self.tokens[row]
         group = layer if len(view.long) > 1 else 0
         columns = view.long[group]
@@ -146,7 +146,7 @@ class Selection:
             assert isinstance(self.retriever, PerLayerRetriever)
             with torch.no_grad(), torch.autocast(normed.device.type, enabled=False):
                 kind = next(self.retriever.parameters()).dtype
-                keys = self.retriever.keys(layer, self.table.states(layer, columns).to(kind))
+                keys = self.retriever.keys(layer, self.step_rows.states(layer, columns).to(kind))
                 scores = self.retriever.scores(layer, normed[row : row + 1].to(kind), self.text[row : row + 1], keys)[0].cpu()
         return scores + RIGHT_FIRST * is_right if self.put_in[row] else scores
 
@@ -157,16 +157,16 @@ class Selection:
         right, counted = right.to(self.text.device), counted.to(self.text.device)
         losses = []
         for layer in drawn:
-            keys = self.retriever.keys(layer, self.table.states(layer, columns).to(self._kind()))
+            keys = self.retriever.keys(layer, self.step_rows.states(layer, columns).to(self._kind()))
             chance = self.retriever.scores(layer, self.states[layer].to(self._kind()), self.text, keys)
             losses.append(
                 paper_loss(chance, right, counted) if kind == "paper" else contrastive_loss(as_score(chance), right, counted)
             )
         return torch.stack(losses).mean() if losses else None
 
-    # -- by vote ---------------------------------------------------------------------------------------------------
+    # -- shared by all layers -------------------------------------------------------------------------------------------
 
-    def _vote(self, row: int) -> Tensor:
+    def _retrieve_shared(self, row: int) -> Tensor:
         """Columns one row reads in all layers; with ``read_order="score"`` short-term memory is searched with the rest."""
         assert isinstance(self.retriever, LateInteractionRetriever)
         geometry, view, block = self.geometry, self.views[row], self.geometry.read.block_tokens
@@ -213,16 +213,16 @@ class Selection:
         here, kind = slice(row, row + 1), self._kind()
         with torch.no_grad(), torch.autocast(self.text.device.type, enabled=False):
             query, weight = self.retriever.queries([part[here].to(kind) for part in self.features], self.text[here])
-            keys = self._vote_keys(columns)
+            keys = self._shared_keys(columns)
             return self.retriever.block_scores(query, weight, keys, self.geometry.read.block_tokens, _follows(ids))[0].cpu()
 
-    def _vote_loss(self, kind: RetrieverLoss, columns: Tensor, right: Tensor, counted: Tensor, begins: Tensor) -> Tensor:
+    def _shared_loss(self, kind: RetrieverLoss, columns: Tensor, right: Tensor, counted: Tensor, begins: Tensor) -> Tensor:
         """Over windows of blocks as inference scores them; one is right if any of its blocks is."""
         assert isinstance(self.retriever, LateInteractionRetriever)
         block = self.geometry.read.block_tokens
         follows = functional.pad(~begins[::block][1:], (0, 1))
         query, weight = self.retriever.queries([part.to(self._kind()) for part in self.features], self.text)
-        match = self.retriever.maxsim(query, self._vote_keys(columns), block)
+        match = self.retriever.maxsim(query, self._shared_keys(columns), block)
         parts = [part.view(len(self.views), -1, block).any(2) for part in (right, counted)]
         for step in range(1, self.retriever.window):
             reach = torch.stack(
@@ -230,14 +230,14 @@ class Selection:
             ).all(0)
             parts = [part | (functional.pad(part, (0, step))[:, step:] & reach) for part in parts]
         right, counted = (part.to(match.device) for part in parts)
-        if kind == "paper":  # the weighted mean over tokens of each one's sigmoid, as in ``training.finding``
+        if kind == "paper":  # the weighted mean over tokens of each one's sigmoid, as in ``objectives.retrievers``
             return paper_loss(self.retriever.window_scores(match.float().sigmoid(), weight, follows), right, counted)
         return contrastive_loss(self.retriever.window_scores(match, weight, follows), right, counted)
 
-    def _vote_keys(self, columns: Tensor) -> Tensor:
+    def _shared_keys(self, columns: Tensor) -> Tensor:
         assert isinstance(self.retriever, LateInteractionRetriever)
         return self.retriever.keys(
-            [self.table.states(place, columns).to(self._kind()) for place in range(len(self.retriever.layers))]
+            [self.step_rows.states(place, columns).to(self._kind()) for place in range(len(self.retriever.layers))]
         )
 
     def _kind(self) -> torch.dtype:
@@ -251,9 +251,9 @@ class Selection:
         total = is_right if searched is None else is_right[searched]
         room = min(int(total.sum()), chosen.shape[0])
         if room:
-            self.found += float(is_right[chosen].sum())
-            self.could_find += room
-            self.chance += room * chosen.shape[0] / total.shape[0]
+            self.retrieved += float(is_right[chosen].sum())
+            self.retrievable += room
+            self.by_chance += room * chosen.shape[0] / total.shape[0]
 
 
 def _follows(ids: Tensor) -> Tensor:

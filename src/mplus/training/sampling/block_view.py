@@ -15,7 +15,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from mplus.retrieval.read_plan import SPAN_ORDERS, choose_blocks
+from mplus.retrieval.read_plan import SPAN_ORDERS, LayoutRule, choose_blocks, is_confident, plan_read
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,14 @@ class Shape:
 
     Attributes:
         per_chunk: blocks of a chunk; span: neighbours that leave short-term memory together.
-        short, found: blocks a view reads of short-term memory, and of what the vote finds.
-        neighbours, window, order: as the geometry and the retriever have them.
-        recent: newest blocks that stay whole behind what is found where the best window is among them.
-        certain: where no window scores so much, all short-term blocks stay in their order behind what is found.
+        short: blocks a view reads of short-term memory.
+        rule: of what is retrieved and of its layout.
     """
 
     per_chunk: int
     span: int
     short: int
-    found: int
-    neighbours: int
-    window: int
-    recent: int = 0
-    certain: float | None = None
-    order: str = "score"
+    rule: LayoutRule
 
 
 @dataclass(frozen=True)
@@ -54,48 +47,55 @@ def places(chunks: int, per_chunk: int) -> Tensor:
     return (torch.arange(chunks)[:, None] * (per_chunk + 1) + torch.arange(per_chunk)).flatten()
 
 
-def found_view(scores: Tensor, ids: Tensor, right: list[int], newest: int, shape: Shape, randomness: Random) -> BlockView:
-    """``[short-term, oldest first | found, spans in the order of the layout]``; right blocks nobody read are put among the found ones.
+def retrieval_view(
+    scores: Tensor, positions: Tensor, right: list[int], newest: int, shape: Shape, randomness: Random
+) -> BlockView:
+    """``[short-term, oldest first | retrieved spans in the order of the rule | recency tail]``, planned as a read plans it.
 
-    Where the best window is among the newest blocks, these stay whole, behind what is found; where the search is not certain,
-    all of short-term memory does.
+    Right blocks that nobody read are put among the retrieved ones.
 
     Args:
         scores: [m] of the windows that begin at each block.
-        ids: [m] from ``places``.
+        positions: [m] from ``places``.
         right: blocks where the answer stands.
         newest: the chunk that was written last.
     """
-    come = _come(newest, right, shape, randomness) if shape.recent else shape.per_chunk
+    rule, total = shape.rule, len(positions)
+    come = _come(newest, right, shape, randomness) if rule.recency_tail else shape.per_chunk
     end = newest * shape.per_chunk + come
-    searched = torch.ones(len(ids), dtype=torch.bool)
-    searched[end : (newest + 1) * shape.per_chunk] = False  # not written yet
-    certain = shape.certain is None or float(scores[searched].amax()) >= shape.certain
-    behind = [block % len(ids) for block in range(end - shape.recent, end)]
-    if not certain:
-        behind = short_term(newest, shape, len(ids), randomness, come=come)
-    elif int(scores.masked_fill(~searched, float("-inf")).argmax()) not in behind:
-        behind = []  # searched as the rest is
-    searched[behind] = False
-    number = searched.nonzero()[:, 0]
-    scores, ids = scores[searched], ids[searched]
-    sizes = shape.found, shape.neighbours, shape.window
-    others = replace(shape, short=max(0, shape.short - len(behind)))
+    written = torch.ones(total, dtype=torch.bool)
+    written[end : (newest + 1) * shape.per_chunk] = False
+    numbers = written.nonzero()[:, 0]
+    beside = [block % total for block in range(end - rule.recency_tail, end)]
+    if not is_confident(scores[numbers], rule):
+        beside = short_term(newest, shape, total, randomness, come=come)
+    is_beside = torch.isin(numbers, torch.tensor(beside, dtype=torch.int64))
+    plan = plan_read(scores[numbers], positions[numbers], is_beside, rule)
+    if not plan.recent.numel():
+        beside = []  # searched as the rest is
+    retrieved = numbers[plan.retrieved]
+    others = replace(shape, short=max(0, shape.short - len(beside)))
 
-    def short(chosen: Tensor) -> list[int]:
-        without = {*number[chosen].tolist(), *behind}
-        return short_term(newest, others, len(searched), randomness, without=without, come=come)
+    def older() -> list[int]:
+        without = {*retrieved.tolist(), *beside}
+        return short_term(newest, others, total, randomness, without=without, come=come)
 
-    chosen = choose_blocks(scores, ids, *sizes)
-    older = short(chosen)
-    complete = set(right) <= {*number[chosen].tolist(), *older, *behind}
-    if not complete and shape.found:
-        missed = torch.isin(number, torch.tensor(right))
-        rank = float(scores[chosen[randomness.randrange(len(chosen))]])
-        chosen = choose_blocks(scores.masked_fill(missed, float(scores.amax()) + 1.0), ids, *sizes)
-        scores = scores.masked_fill(missed, rank)
-        older = short(chosen)
-    return BlockView(older + number[SPAN_ORDERS[shape.order](chosen, scores, ids)].tolist() + behind, complete)
+    before = older()
+    complete = set(right) <= {*retrieved.tolist(), *before, *beside}
+    if not complete and rule.budget:
+        rank = float(scores[retrieved.sort().values[randomness.randrange(len(retrieved))]])
+        written[beside] = False
+        retrieved = _with_right(scores, positions, written.nonzero()[:, 0], right, rank, rule)
+        before = older()
+    return BlockView(before + retrieved.tolist() + beside, complete)
+
+
+def _with_right(scores: Tensor, positions: Tensor, searched: Tensor, right: list[int], rank: float, rule: LayoutRule) -> Tensor:
+    """Blocks of `searched` as a read retrieves them, the right ones among them whatever their score; they are laid out by `rank`."""
+    own, places, is_right = scores[searched], positions[searched], torch.isin(searched, torch.tensor(right))
+    first = own.masked_fill(is_right, float(own.amax()) + 1.0)
+    chosen = choose_blocks(first, places, rule.budget, rule.neighbours, rule.window)
+    return searched[SPAN_ORDERS[rule.order](chosen, own.masked_fill(is_right, rank), places)]
 
 
 def _come(newest: int, right: list[int], shape: Shape, randomness: Random) -> int:

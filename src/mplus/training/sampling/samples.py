@@ -31,7 +31,7 @@ class Sample:
     Attributes:
         chunks: own text to write now, in order.
         live: how many of the newest of them are written with gradient.
-        asked: places of older memories the text is about instead (``revisit``).
+        target_places: places of older memories the text is about instead (``revisit``).
         text: token ids read with memory.
         first_target: the loss is over ``text[first_target:]``.
         searched: how many tokens of `text`, from the first, long-term memory is searched with.
@@ -46,7 +46,7 @@ class Sample:
     kind: Kind
     chunks: tuple[tuple[int, ...], ...] = ()
     live: int = 0
-    asked: tuple[int, ...] = ()
+    target_places: tuple[int, ...] = ()
     text: tuple[int, ...]
     first_target: int
     searched: int
@@ -59,7 +59,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Batch:
+class SampleBatch:
     """Samples of one kind, and older memories that are right for none of them."""
 
     kind: Kind
@@ -95,7 +95,7 @@ class SampleGenerator:
     def __init__(self, corpus: Corpus, bank: MemoryBank, rules: Rules, randomness: random.Random) -> None:
         self.corpus, self.bank, self.rules, self.randomness = corpus, bank, rules, randomness
 
-    def batch(self, kind: Kind, size: int, longest_age: int) -> Batch:
+    def batch(self, kind: Kind, size: int, longest_age: int) -> SampleBatch:
         """`size` samples of one kind.
 
         Args:
@@ -103,7 +103,7 @@ class SampleGenerator:
         """
         wrong = self._pick(self.rules.wrong, ())
         samples = tuple(self._surrounded(getattr(self, f"_{kind}")(), wrong, longest_age) for _ in range(size))
-        return Batch(kind, samples, wrong)
+        return SampleBatch(kind, samples, wrong)
 
     def documents(self, count: int, chunks: int) -> list[Document]:
         """Fresh documents for the bank, each of `chunks` whole chunks and what follows them."""
@@ -138,7 +138,7 @@ class SampleGenerator:
         first = self.randomness.choice(usable)
         document = self.bank.documents[first]
         places = tuple(range(first, first + len(document.chunks)))
-        return self._read(kind="revisit", asked=places, text=list(document.rest))
+        return self._read(kind="revisit", target_places=places, text=list(document.rest))
 
     def _repeat(self) -> Sample:
         chunk = tuple(self._window(self.rules.chunk_tokens, self.rules.chunk_tokens))
@@ -173,15 +173,15 @@ class SampleGenerator:
     def _surrounded(self, sample: Sample, wrong: tuple[int, ...], longest_age: int) -> Sample:
         randomness, rules = self.randomness, self.rules
         seed, put_in = randomness.getrandbits(62), randomness.random() < rules.put_in_share
-        alone = randomness.random() >= rules.pool_share and not sample.asked
+        alone = randomness.random() >= rules.pool_share and not sample.target_places
         aged = sample.kind in ("two_chunk", "revisit", "question") and randomness.random() < rules.aged_share
         age = age_of(randomness, longest_age) if aged else 0
         past = rules.past_writes + randomness.randint(0, max(1, rules.past_writes))
-        taken = set(sample.asked)
+        taken = set(sample.target_places)
         others = (
             ()
             if alone
-            else (*(place for place in wrong if place not in taken), *self._pick(rules.others, (*sample.asked, *wrong)))
+            else (*(place for place in wrong if place not in taken), *self._pick(rules.others, (*sample.target_places, *wrong)))
         )
         if not others:
             age, past = 0, 0

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from pydantic import field_validator
 
 from mplus.errors import InputError
-from mplus.evaluation.schedule.distances import short
+from mplus.evaluation.schedule.distances import Names, short
 from mplus.evaluation.schedule.stream import Encode, EvalStream, ScheduledQuestion, Unit
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, Lengths, laid
@@ -36,13 +36,8 @@ class BabilongSettings(Settings):
         lengths: tokens of a text, its facts included; 0 are the facts alone.
     """
 
-    subtasks: tuple[str, ...] = ("qa1", "qa2", "qa3")
+    subtasks: Names = ("qa1", "qa2", "qa3")
     lengths: Lengths = (0, 1000, 4000, 16_000, 64_000)
-
-    @field_validator("subtasks", mode="before")
-    @classmethod
-    def _split(cls, subtasks: Any) -> Any:
-        return tuple(part.strip() for part in subtasks.split(",")) if isinstance(subtasks, str) else subtasks
 
     @field_validator("subtasks")
     @classmethod

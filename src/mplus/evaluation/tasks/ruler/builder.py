@@ -11,7 +11,7 @@ from pydantic import field_validator
 
 from mplus.corpus.passages import Passage, PassageQuestion, read_passages
 from mplus.errors import InputError
-from mplus.evaluation.schedule.distances import short
+from mplus.evaluation.schedule.distances import Names, short
 from mplus.evaluation.schedule.stream import EvalStream, ScheduledQuestion
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, LongLengths
@@ -31,13 +31,8 @@ class RulerSettings(Settings):
         lengths: tokens of a text.
     """
 
-    families: tuple[str, ...] | None = None
+    families: Names | None = None
     lengths: LongLengths = (4000, 16_000)
-
-    @field_validator("families", mode="before")
-    @classmethod
-    def _split(cls, families: object) -> object:
-        return tuple(part.strip() for part in families.split(",")) if isinstance(families, str) else families
 
     @field_validator("families")
     @classmethod
