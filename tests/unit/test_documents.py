@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,7 +139,10 @@ def test_the_settings_page_names_every_setting() -> None:
 
 def test_both_forms_of_settings_on_the_page_are_equal() -> None:
     page = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
-    imports, groups, flat = (part.strip() for part in re.findall(r"```python\n(.*?)\n\n(.*?)\n(.*?)\n```", page, re.DOTALL)[0])
+    (block,) = re.findall(r"```python\n(.*?)\n```", page, re.DOTALL)
+    *imports, groups, flat = ast.parse(block).body
     names: dict[str, object] = {}
-    exec(imports, names)
-    assert eval(groups, names) == eval(flat, names)
+    exec(compile(ast.Module(imports, []), "settings.md", "exec"), names)
+    assert isinstance(groups, ast.Expr)
+    assert isinstance(flat, ast.Expr)
+    assert eval(ast.unparse(groups), names) == eval(ast.unparse(flat), names)
