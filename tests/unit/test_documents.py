@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from mplus.settings import PATHS, RETIRED
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -126,3 +129,20 @@ def test_every_decision_has_a_status_and_stands_in_the_index() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
+
+
+def test_the_settings_page_names_every_setting() -> None:
+    page = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+    missing = [name for name in (*PATHS, *RETIRED) if f"`{name}`" not in page]
+    assert not missing, f"docs/reference/settings.md lacks {', '.join(missing)}"
+
+
+def test_both_forms_of_settings_on_the_page_are_equal() -> None:
+    page = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)\n```", page, re.DOTALL)
+    *imports, groups, flat = ast.parse(block).body
+    names: dict[str, object] = {}
+    exec(compile(ast.Module(imports, []), "settings.md", "exec"), names)
+    assert isinstance(groups, ast.Expr)
+    assert isinstance(flat, ast.Expr)
+    assert eval(ast.unparse(groups), names) == eval(ast.unparse(flat), names)

@@ -97,7 +97,7 @@ class Adapters:
         self._set(_State(name))
         self._resting = self._state
 
-    def settle(self) -> bool:
+    def reset(self) -> bool:
         """Activate the adapter that holds outside every ``on``; returns whether that changed anything."""
         if self._state is self._resting and self._switched:
             return False

@@ -111,7 +111,7 @@ class Reading:
             self.turns.install(hooks, self.prefix_pass.cache)
 
     def release(self) -> None:
-        """Leave the buffers to the next read of this memory; whoever holds this read's cache must not look at it any more."""
+        """Leave the buffers to the next read of this memory; the cache of this read must not be used any more."""
         if self.slots is not None and self._may_keep:
             self.parts.prefix_pool.put(self._short_term, self.parts.weights_version(), self.slots)
         self.slots = None

@@ -23,7 +23,7 @@ def sweep(model_parts: ModelParts) -> bool:
     for hooks in left:
         hooks.search_and_remove()
         model_parts.decoder.hooked.remove(hooks)
-    found = [bool(left), model_parts.adapters.settle(), owners_attention(model_parts.decoder)]
+    found = [bool(left), model_parts.adapters.reset(), owners_attention(model_parts.decoder)]
     if any(found):
         log.info("set back after an interrupted pass: hooks %s, adapter %s, attention %s", *found)
     return any(found)

@@ -27,8 +27,8 @@ from mplus.settings import MemoryFormat
 CACHED = ("cached_memories", "cached_keys", "cached_ages")
 
 
-class Maker(Protocol):
-    """What is needed of a model here."""
+class PublishedModel(Protocol):
+    """A model with the rules of the published checkpoints, as far as its memory is concerned."""
 
     @property
     def parts(self) -> ModelParts: ...
@@ -36,7 +36,12 @@ class Maker(Protocol):
 
 
 def memory_from_state(
-    model: Maker, tensors: Mapping[str, Tensor], *, update_step: int = 0, memory_format: MemoryFormat | None = None, seed: int = 0
+    model: PublishedModel,
+    tensors: Mapping[str, Tensor],
+    *,
+    update_step: int = 0,
+    memory_format: MemoryFormat | None = None,
+    seed: int = 0,
 ) -> Memory:
     """A memory of `model` that holds exactly the given rows.
 
@@ -117,7 +122,7 @@ def bookkeeping_of(memory: Memory) -> dict[str, Tensor]:
     return out
 
 
-def written_from_hidden(model: Maker, hidden: Tensor, memory: Memory) -> EncodedChunk:
+def written_from_hidden(model: PublishedModel, hidden: Tensor, memory: Memory) -> EncodedChunk:
     """What a write pass with these new hidden states [L, n, D] would have produced for `memory`.
 
     Raises:

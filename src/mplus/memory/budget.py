@@ -1,4 +1,4 @@
-"""Bytes that a memory takes, what is free, and the sentence for whoever has too little. Allocates nothing, knows no model.
+"""Bytes that a memory takes, what is free, and the sentence where that is too little. Allocates nothing, knows no model.
 
 Legend: N short-term tokens, K0 long-term tokens read per prompt, M long-term tokens, L layers, H kv heads, E head width.
 """

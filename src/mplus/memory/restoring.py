@@ -22,7 +22,7 @@ def restore(
     memory: Memory,
     manifest: dict[str, Any],
     tensors: dict[str, Tensor],
-    groups_sealed: list[segment_manifest.GroupSegments],
+    segments: list[segment_manifest.GroupSegments],
     *,
     in_place: bool,
 ) -> None:
@@ -44,7 +44,7 @@ def restore(
     memory.short_term.append({name: _shaped(tensors, f"stm.{name}", shape) for name, shape in expected.items()}, births[0])
     memory.short_term.births = _shaped(tensors, "stm.births", (groups, births.shape[1]))
     memory.tail = tensors["tail"].to(memory.layout.device, memory.layout.dtype) if "tail" in tensors else None
-    segment_manifest.restore(memory.long_term, groups_sealed, tensors, in_place=in_place)
+    segment_manifest.restore(memory.long_term, segments, tensors, in_place=in_place)
     for group, store in enumerate(memory.long_term.stores):
         number = 0
         while f"ltm.{group}.birth.{number}" in tensors:

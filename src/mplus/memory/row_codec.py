@@ -61,7 +61,7 @@ class RowCodec:
         return tuple(stored for name in names for stored in (name, name + SCALE) if stored in self.fields or stored == name)
 
     def encode(self, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rows [k, ...] as they are stored; other number types are cast by whoever stores them."""
+        """Rows [k, ...] as they are stored; other number types are converted by the store."""
         out: dict[str, Tensor] = {}
         for name, value in rows.items():
             out[name] = value

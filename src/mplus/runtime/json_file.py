@@ -1,4 +1,4 @@
-"""JSON objects from files that nobody vouches for. Knows no format; whoever calls words the sentence for the user."""
+"""JSON objects from files that nobody vouches for. Knows no format; the caller words the sentence for the user."""
 
 from __future__ import annotations
 

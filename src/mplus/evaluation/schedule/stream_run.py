@@ -171,7 +171,7 @@ def batches(due: Sequence[ScheduledQuestion], largest: int = BATCH_QUESTIONS) ->
 
 
 def last_missing(stream: EvalStream, systems: Sequence[str], log: ResultLog, name: str) -> int:
-    """The last position where something is due that the journal lacks; -1 if it has everything."""
+    """The last position where something is due that the result log lacks; -1 if it has everything."""
     missing = [
         position
         for position, asked in stream.due.items()

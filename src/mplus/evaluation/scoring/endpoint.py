@@ -126,7 +126,7 @@ class Endpoint:
                 )
                 if not named:
                     raise InputError(
-                        f"'{self.shown}' answered {refusal.code} ({self._told(refusal.content)}); check address, model and settings"
+                        f"'{self.shown}' answered {refusal.code} ({self._quoted(refusal.content)}); check address, model and settings"
                     ) from None
                 self._refused.update(named)
                 log.info("%s refuses %s and is asked without it", self.shown, " and ".join(named))
@@ -137,7 +137,7 @@ class Endpoint:
             content = choice["message"]["content"]
             is_cut = choice.get("finish_reason") == "length"
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            told = self._told(raw.decode("utf-8", "replace"))
+            told = self._quoted(raw.decode("utf-8", "replace"))
             raise InputError(
                 f"'{self.shown}' answered {told!r}, expected a chat completion (choices[0].message.content); check the address"
             ) from None
@@ -159,7 +159,7 @@ class Endpoint:
                 content = _content(error)
                 if error.code in (400, 422):
                     raise _RefusedError(error.code, content) from None
-                trouble = f"answered {error.code} ({self._told(content)})"
+                trouble = f"answered {error.code} ({self._quoted(content)})"
                 if error.code not in _LATER and error.code < 500:
                     raise InputError(f"'{self.shown}' {trouble}; {self._advice(error)}") from None
                 pause_s = _asked_pause_s(error.headers.get("Retry-After"), pause_s)
@@ -177,7 +177,7 @@ class Endpoint:
         if error.code in (401, 403):
             return f"set {self.key_env} to its key"
         if 300 <= error.code < 400:
-            return f"it points to {self._told(error.headers.get('Location', 'nowhere').split('?', 1)[0])}; give the address itself with --url"
+            return f"it points to {self._quoted(error.headers.get('Location', 'nowhere').split('?', 1)[0])}; give the address itself with --url"
         return "check address, model and settings"
 
     @property
@@ -193,7 +193,7 @@ class Endpoint:
             f"{address.rstrip('/')}/chat/completions{mark}{query}", data=body, headers=headers, method="POST"
         )
 
-    def _told(self, text: str) -> str:
+    def _quoted(self, text: str) -> str:
         """The beginning of an answer on one line, without the key."""
         return " ".join(self._hidden(text).split())[:_TOLD_CHARS]
 

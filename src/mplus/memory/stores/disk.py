@@ -80,7 +80,7 @@ class DiskStore:
         self._finalizer = None if segment_directory is None else weakref.finalize(self, segment_directory.release, self.segments)
 
     def __len__(self) -> int:
-        return self._sealed_rows + len(self.tail)
+        return self._rows_in_segments + len(self.tail)
 
     @property
     def size_bytes(self) -> int:
@@ -146,7 +146,7 @@ class DiskStore:
 
     def evict_oldest(self, count: int) -> None:
         """Forget the first `count` rows; a segment goes when its last row does."""
-        sealed = min(count, self._sealed_rows)
+        sealed = min(count, self._rows_in_segments)
         self.start += sealed
         whole = 0
         while whole < len(self.segments) and self.start >= self.segments[whole].rows:
@@ -223,7 +223,7 @@ class DiskStore:
         self.tail.close()
 
     @property
-    def _sealed_rows(self) -> int:
+    def _rows_in_segments(self) -> int:
         return sum(segment.rows for segment in self.segments) - self.start
 
     def _piece(self, number: int, field: str) -> Tensor:

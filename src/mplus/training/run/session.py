@@ -199,7 +199,7 @@ def _checkpointing(model: MPlusModel, wanted: bool) -> Iterator[None]:
 
 
 def _prepare_place(place: Path, recipe: Recipe, model: MPlusModel, accelerator: Accelerator) -> None:
-    """Directory, resolved recipe and circumstances of this part of the run."""
+    """Directory, resolved recipe and environment of this part of the run."""
     versions, hardware = environment_of(model.dtype)
     part = {
         "versions": versions,
