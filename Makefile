@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check abuse bench-quick wheel-test clean
+.PHONY: help setup demo test test-fast check abuse bench-quick wheel-test clean
 
 help:
 	@echo "make setup   .venv with pinned dependencies, and the base model"
 	@echo "make demo    the model reads 160,000 tokens and answers from memory; results in demo/"
 	@echo "make test    the test suite"
+	@echo "make test-fast  what needs no real weights and no other process, under a minute"
 	@echo "make check   ruff, ruff format, mypy --strict"
 	@echo "make abuse   attacks on memories for five minutes, and what they counted"
 	@echo "make wheel-test    the package as pip gives it: built, installed with the newest of everything, used (needs an index)"
@@ -33,8 +34,12 @@ demo: setup
 
 # Tests spread over the cores, the longest files first; then what prints figures of its own (recorded references, attacks) in one process.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/e2e tests/contract tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/e2e tests/contract tests/unit tests/goldens
 	$(BIN)/pytest tests/parity tests/abuse
+
+# The laws that need no real weights; those that take long are marked `slow` or `e2e`. Before every commit.
+test-fast: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not slow" tests/unit tests/goldens
 
 # Attacks on memories for five minutes; more: $(BIN)/python -m tests.abuse --minutes 60
 abuse: setup
@@ -55,4 +60,4 @@ wheel-test:
 
 clean:
 	rm -rf build dist demo .mypy_cache .pytest_cache .ruff_cache
-	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
