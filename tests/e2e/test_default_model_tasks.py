@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from mplus import Geometry, MPlusModel
+from mplus.checkpoints.base_models.base import base_dir
 from mplus.training.objectives import reading as read
 from mplus.training.objectives import retrieval as vote
 from mplus.training.objectives.retrievers import LateInteractionObjective, Loss
@@ -35,33 +37,48 @@ def data() -> str:
     return str(DATA)
 
 
+def six_random_layers() -> PreTrainedModel:
+    """A decoder for the real tokenizer, for laws that hold whatever the weights are."""
+    torch.manual_seed(5)
+    config = LlamaConfig(
+        vocab_size=49_152, hidden_size=32, intermediate_size=48, num_hidden_layers=6, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=8192, bos_token_id=1, eos_token_id=2, pad_token_id=2,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
 @pytest.fixture(scope="module")
 def make(base_name: str, data: str) -> Make:
-    """``make(kind, loss, **settings)``: a task on the one model of its kind, whose parameters are those of the first time again."""
-    models: dict[str, tuple[MPlusModel, dict[str, Tensor]]] = {}
+    """``make(kind, loss, real=..., **settings)``: a task on the one model of its kind, whose parameters are those of the first time
+    again; with the base's weights, or with few random ones and its tokenizer."""
+    models: dict[tuple[str, bool], tuple[MPlusModel, dict[str, Tensor]]] = {}
 
-    def opened(kind: str) -> MPlusModel:
-        if kind not in models:
+    def opened(kind: str, real: bool) -> MPlusModel:
+        if (kind, real) not in models:
             torch.manual_seed(3)
+            base: Any = base_name if real else six_random_layers()
+            own: dict[str, Any] = {"tokenizer": None if real else AutoTokenizer.from_pretrained(base_dir(base_name))}
             if kind == "layer":
                 geometry = GEOMETRY.changed(read_order="age", drop="per_layer", retrieval="per_layer")
-                model = MPlusModel.from_base(base_name, geometry=geometry, key_width=16)
+                model = MPlusModel.from_base(base, geometry=geometry, key_width=16, **own)
             else:
                 lora: dict[str, Any] = {"read_lora": {"r": 4, "lora_alpha": 8}} if kind == "read" else {}
-                model = MPlusModel.from_base(base_name, geometry=GEOMETRY, key_width=16, voting=(2, 5), **lora)
-            models[kind] = (model, {name: value.clone() for name, value in learning(model)})
-        model, first = models[kind]
+                model = MPlusModel.from_base(base, geometry=GEOMETRY, key_width=16, voting=(2, 5), **lora, **own)
+            models[kind, real] = (model, {name: value.clone() for name, value in learning(model)})
+        model, first = models[kind, real]
         with torch.no_grad():
             for name, value in learning(model):
                 value.data = first[name].clone()
         return model
 
-    def build(kind: str, loss: Loss = "contrastive", chunks: int = 12, bank_steps: int = 60, **changes: Any) -> Any:
+    def build(
+        kind: str, loss: Loss = "contrastive", chunks: int = 12, bank_steps: int = 60, *, real: bool = True, **changes: Any
+    ) -> Any:
         if kind == "read":
             own = {"fresh_chunks": 4, "fresh_every": 2, "questions": 4, "text_rows": 2, "text_share": 0.3, **changes}
-            return read.build(opened(kind), read.Settings.model_validate({"data": data, "chunks": chunks, **own}), 1)
+            return read.build(opened(kind, real), read.Settings.model_validate({"data": data, "chunks": chunks, **own}), 1)
         own = {"chunks": chunks, "banks": 2, "bank_steps": bank_steps, "step_chunks": 12, "questions": 12, "step_layers": 4}
-        return vote.build(opened(kind), vote.Settings.model_validate({"data": data, "loss": loss, **own}), 1)
+        return vote.build(opened(kind, real), vote.Settings.model_validate({"data": data, "loss": loss, **own}), 1)
 
     return build
 
@@ -150,7 +167,7 @@ def test_a_right_window_covers_the_statement(make: Make, prepared: Prepare) -> N
 
 @pytest.mark.parametrize("source", ["vote", "short_term", "prompt"])
 def test_a_reading_task_gives_losses_and_only_the_adapter_learns(make: Make, prepared: Prepare, source: str) -> None:
-    task = make("read", source=source)
+    task = make("read", source=source, real=False)
     assert {name for group in task.groups() for name, _ in group.parameters} == {
         name for name, _ in task.decoder.named_parameters() if ".lora_" in name
     }
@@ -164,7 +181,7 @@ def test_a_task_goes_on_bit_for_bit(make: Make, kind: str) -> None:
     """Where the search learns: stored with two banks, the older of which goes two steps later. Nothing is trained, so that both
     tasks may have one model."""
     search, _, loss = kind.partition(" ")
-    task, twin = (make(search, loss or "contrastive", 8 if search == "read" else 6, 4) for _ in range(2))
+    task, twin = (make(search, loss or "contrastive", 8 if search == "read" else 6, 4, real=False) for _ in range(2))
     task.prepare()
     for number in range(3):
         task(task.shard(task.draw(), 0, 1))

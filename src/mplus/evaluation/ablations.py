@@ -11,12 +11,13 @@ import yaml
 
 from mplus.errors import GeometryError, InputError
 from mplus.evaluation.systems.protocol import SYSTEMS
-from mplus.evaluation.unscored import CHOICES, UnscoredRetriever
 from mplus.runtime.suggest import did_you_mean
 from mplus.settings import PATHS, SYMBOLS
 
 CHOICE: Final = "choice"
 """Which K0 long-term tokens a prompt reads: a change of the retriever, not of the geometry; see ``mplus.evaluation.unscored``."""
+CHOICES: Final = ("best", "recent", "random")
+"""``best`` is the model's own retriever."""
 
 OF_A_READ: Final = frozenset(
     {
@@ -57,7 +58,11 @@ class Ablation:
     def retriever(self, own: Any) -> Any:
         """What searches in place of the model's `own` retriever; None: that one."""
         choice = self.changes.get(CHOICE, CHOICES[0])
-        return None if choice == CHOICES[0] or own is None else UnscoredRetriever(own, choice)
+        if choice == CHOICES[0] or own is None:
+            return None
+        from mplus.evaluation.unscored import UnscoredRetriever  # brings torch in, which a list of tasks need not wait for
+
+        return UnscoredRetriever(own, choice)
 
     def geometry(self, base: Any) -> Any:
         """The base geometry with the changes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from mplus.retrieval.per_layer import oldest_first
 from mplus.retrieval.protocol import planned_tokens
 from mplus.retrieval.read_plan import ReadPlan
 from mplus.retrieval.result import RetrievalResult
-
-CHOICES: Final = ("best", "recent", "random")
-"""``best`` is the model's own retriever."""
 
 
 class UnscoredRetriever:

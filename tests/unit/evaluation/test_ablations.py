@@ -138,9 +138,9 @@ def test_changes_come_on_top_of_the_measured_sizes(model: MPlusModel) -> None:
         ablations=[Ablation(name="k0", changes={"ltm_read_tokens": 16})],
     )
     found = factory.geometries
-    assert (found["mplus"].stm_tokens, found["mplus"].ltm_read_tokens) == (96, 32)
-    assert (found["k0"].stm_tokens, found["k0"].ltm_read_tokens) == (96, 16)
-    assert (found["memoryllm"].stm_tokens, found["memoryllm"].ltm) == (128, False)
+    assert (found["mplus"].sizes.stm_tokens, found["mplus"].sizes.ltm_read_tokens) == (96, 32)
+    assert (found["k0"].sizes.stm_tokens, found["k0"].sizes.ltm_read_tokens) == (96, 16)
+    assert (found["memoryllm"].sizes.stm_tokens, found["memoryllm"].sizes.ltm) == (128, False)
     assert filled(model, factory)["k0"].memory.geometry.sizes.stm_tokens == 96
 
 
