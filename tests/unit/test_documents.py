@@ -146,3 +146,28 @@ def test_both_forms_of_settings_on_the_page_are_equal() -> None:
     assert isinstance(groups, ast.Expr)
     assert isinstance(flat, ast.Expr)
     assert eval(ast.unparse(groups), names) == eval(ast.unparse(flat), names)
+
+
+def typed_commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """Commands of a page's code blocks: the heading of the reference they belong to, and their options."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in re.findall(r"^(?:    )?mplus ([^#\n]*)", "\n".join(FENCED.findall(text)), re.MULTILINE):
+        name, *rest = line.split()
+        if name == "eval" and rest:
+            name = f"eval {rest[0] if rest[0] in ('list', 'report', 'judge') else 'run'}"
+        yield f"mplus {name}", [word.partition("=")[0] for word in rest if word.startswith("--")]
+
+
+def test_commands_of_the_documents_have_the_options_they_name() -> None:
+    reference = (DOCS / "reference" / "cli.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `([^`]+)`\n(.*?)(?=^## |\Z)", reference, re.DOTALL | re.MULTILINE))
+    wrong, seen = [], 0
+    for page in PAGES:
+        for command, options in typed_commands(page):
+            seen += 1
+            if command not in sections:
+                wrong.append(f"{page.name}: {command}")
+            elif command != "mplus bench":  # the benchmark of a checkout reads its own options
+                wrong += [f"{page.name}: {command} {option}" for option in options if option not in sections[command]]
+    assert seen > 40
+    assert not wrong, "\n".join(wrong)

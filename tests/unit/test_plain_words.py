@@ -19,7 +19,7 @@ PRIVATE = (
     "vote votes shelf shelves scribe teller told standing resident loudest circumstances cast watch journal material job "
     "footprint hotspots paired guard engine host maker settle sealed chances"
 ).split()
-"""Not in any name. (``benchmarks`` measures against bounds, one of its files is still called guard.json.)"""
+"""Not in any name."""
 NOT_IN_FIRST_LINES = "vote votes shelf shelves scribe teller loudest hotspots whoever".split()
 """Not in the first line of a docstring either; the others above have a plain meaning too."""
 STORED = {"gathering.py": {"host"}}
