@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.tiny import text_model
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +39,7 @@ def test_written_text_is_answered_about_in_another_process(base_name: str, tmp_p
 
 def test_demo_stores_its_numbers_and_its_picture(base_name: str, tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    ran = mplus("demo", "--out", str(out), "--tokens", "2300", "--questions", "3")
+    ran = mplus("demo", "--out", str(out), "--tokens", "2300", "--questions", "1")
     assert ran.returncode == 0, ran.stderr
     result = json.loads((out / "retention.json").read_text(encoding="utf-8"))
     assert result["schema"] == 1
@@ -52,11 +53,7 @@ def test_demo_stores_its_numbers_and_its_picture(base_name: str, tmp_path: Path)
 
 
 def test_memory_of_another_model_is_refused_in_one_line(base_name: str, tmp_path: Path) -> None:
-    from mplus import Geometry, MPlusModel
-
-    geometry = Geometry(new_tokens=64, chunk_tokens=64, stm_tokens=128, ltm_read_tokens=64)
-    other = MPlusModel.from_base(base_name, geometry=geometry)
-    memory = other.new_memory()
+    memory = text_model().new_memory()
     memory.write("A memory that the default model cannot read, since another one wrote it in another way.")
     memory.save(tmp_path / "foreign")
     asked = mplus("ask", str(tmp_path / "foreign"), "Who wrote it?")

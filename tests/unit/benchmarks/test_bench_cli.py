@@ -15,6 +15,8 @@ from benchmarks import memory
 from benchmarks.ratios import spreads
 from mplus.cli import main
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--model", "tiny", "--rounds", "2", "--ltm", "0,100", "--contexts", "64"]
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks.step_memory import step_bytes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_kept_bytes_do_not_depend_on_document_length(checkpointing: bool) -> None:

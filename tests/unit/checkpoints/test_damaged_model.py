@@ -17,6 +17,8 @@ from mplus.errors import MPlusError
 from tests.published import write_published
 from tests.tiny import byte_tokenizer, tiny_decoder, tiny_geometry
 
+pytestmark = pytest.mark.slow
+
 WORDS: list[Any] = [None, True, -1, 0, 1, 2**31, 1e300, 0.5, "", "x", "../..", [], [None], {}, {"a": []}, "nan", 10**39]
 CASES_OF_FORM = 52
 

@@ -15,6 +15,8 @@ from mplus.checkpoints.base_models import base as bases
 from mplus.errors import CheckpointError, GeometryError, InputError, MPlusError, UnsupportedModelError
 from tests.tiny import byte_tokenizer, ids, text_model, tiny_decoder, tiny_geometry
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:

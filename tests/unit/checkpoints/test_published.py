@@ -15,6 +15,8 @@ from mplus.errors import CheckpointError
 from tests.published import KEY_WIDTH, LAYERS, NEW, WIDTH, write_published
 from tests.tiny import contents, same_contents
 
+pytestmark = pytest.mark.slow
+
 
 def opened(directory: Path, **options: Any) -> MPlusModel:
     return MPlusModel.from_pretrained(directory, dtype="float32", device="cpu", **options)

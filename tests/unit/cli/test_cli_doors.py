@@ -29,6 +29,8 @@ from mplus.training.run.recipe_file import read_recipe, recipe_names
 from tests.tiny import text_model
 from tests.unit.cli.test_commands import SOURCES, mistake, stored_memory
 
+pytestmark = pytest.mark.slow
+
 ESC = "\x1b[31m"
 
 

@@ -22,6 +22,8 @@ from mplus.evaluation.report.result_log import Sample
 from mplus.evaluation.report.retention import Retention
 from mplus.evaluation.report.summary import Summary
 
+pytestmark = pytest.mark.slow
+
 SOURCES = Path(__file__).resolve().parents[3] / "src"
 
 

@@ -13,6 +13,8 @@ from mplus.corpus.facts import Fact, FactGenerator
 from mplus.corpus.names import OTHER_KINDS, RELATION_KINDS, NameGenerator, confusable_pool
 from mplus.corpus.values import ValueGenerator, kinds
 
+pytestmark = pytest.mark.slow
+
 
 def digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

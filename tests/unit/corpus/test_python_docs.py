@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mplus.corpus.python_docs import python_text
+
+pytestmark = pytest.mark.slow
 
 
 def test_python_text_is_long_prose_in_paragraphs() -> None:

@@ -14,6 +14,8 @@ from mplus.cli import main
 from tests import tiny
 from tests.evaluating import squad_file
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model() -> MPlusModel:

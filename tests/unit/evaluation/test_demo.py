@@ -37,6 +37,8 @@ from mplus.evaluation.tasks.task_file import open_task
 from mplus.settings import Geometry
 from tests.evaluating import answer_from_window
 
+pytestmark = pytest.mark.slow
+
 CHAT_TEMPLATE = "{% for m in messages %}<user> {{ m['content'] }} <end> {% endfor %}<assistant>"
 HAYSTACK = " ".join(f"Sentence {number} goes on and on and then ends here." for number in range(700))
 SEEN_WORDS = 600

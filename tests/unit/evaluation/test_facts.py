@@ -14,6 +14,8 @@ from mplus.evaluation.schedule.stream import EvalStream
 from mplus.evaluation.tasks.facts.builder import DEFAULT_DISTANCES, FactsTask
 from tests.evaluating import Words, tokens_of
 
+pytestmark = pytest.mark.slow
+
 HAYSTACK = " ".join(f"Sentence {number} goes on and on for {number} days and then ends here." for number in range(3000))
 DISTANCES = (400, 1000, 2000, 4000, 8000)
 

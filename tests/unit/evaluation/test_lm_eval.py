@@ -19,6 +19,8 @@ from mplus import MPlusModel
 from mplus.errors import InputError
 from mplus.evaluation.integrations import lm_eval as harness
 
+pytestmark = pytest.mark.slow
+
 needs_lm_eval = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed: pip install 'mplus-llm[eval]'"
 )

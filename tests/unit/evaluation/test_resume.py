@@ -21,6 +21,8 @@ from mplus.evaluation.tasks.task_file import open_task
 from mplus.runtime.differences import first_difference
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 TIMES = ("seconds", "seconds_of", "seconds_per_1000_answers", "sessions", "finished", "versions", "hardware")
 
 

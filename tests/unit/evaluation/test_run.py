@@ -37,6 +37,8 @@ from tests import tiny
 from tests.conftest import TinyModel
 from tests.evaluating import FakeModel, squad_file
 
+pytestmark = pytest.mark.slow
+
 
 def question(number: int, span: tuple[int, int], text: str = "Who?", passage: str = "It is Ana.") -> Question:
     return Question(

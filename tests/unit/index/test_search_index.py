@@ -27,6 +27,8 @@ from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.retrieval.result import RetrievalResult
 from tests.tiny import contents, filled, ids, same_contents, search_from, tiny_geometry, tiny_model
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 6
 GROUP, BLOCK = 256, 4
 Kind = type[Int8Keys] | type[PcaSketch]

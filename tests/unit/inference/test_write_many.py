@@ -14,6 +14,8 @@ from mplus.errors import EmptyTextError, InputError
 from tests.conftest import TinyModel
 from tests.tiny import SETUPS, contents, filled, ids, same_contents
 
+pytestmark = pytest.mark.slow
+
 
 def close(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """The same memory but for rounding."""

@@ -24,6 +24,8 @@ from mplus.memory.stores.disk import DiskStorage, DiskStore, storage_at
 from mplus.memory.stores.ram import RamStorage
 from mplus.memory.stores.segments import Segment, link_segment
 
+pytestmark = pytest.mark.slow
+
 FIELDS = {"rows": ((3,), torch.float32), "birth": ((), torch.int64)}
 SEGMENT_ROWS = 32
 

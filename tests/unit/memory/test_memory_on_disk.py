@@ -22,6 +22,8 @@ from tests.published import write_published
 from tests.tiny import SETUPS, contents, filled, ids, same_contents
 from tests.unit.memory.test_disk_store import disk_full
 
+pytestmark = pytest.mark.slow
+
 SEGMENT_ROWS = 12
 TOKENS = 94  # all different, so that no two rows of a layer score the same and how rows are cut decides nothing
 

@@ -24,6 +24,8 @@ from mplus.memory.stores.lock import exclusive_change
 from tests.conftest import TinyModel
 from tests.tiny import contents, filled, ids, same_contents
 
+pytestmark = pytest.mark.slow
+
 FORMATS = Path(__file__).parents[2] / "formats"
 
 

@@ -25,6 +25,8 @@ from mplus.memory.stores.disk import DiskStorage, DiskStore
 from mplus.memory.stores.lock import exclusive_change
 from tests.tiny import contents, filled, ids, same_contents
 
+pytestmark = pytest.mark.slow
+
 FIELDS = {"rows": ((3,), torch.float32), "birth": ((), torch.int64)}
 PAIRS = 12
 

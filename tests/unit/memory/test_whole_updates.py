@@ -23,6 +23,8 @@ from mplus.runtime import atomic
 from tests.conftest import TinyModel
 from tests.tiny import contents, filled, ids, same_contents
 
+pytestmark = pytest.mark.slow
+
 ROOM = (str(Path(mplus.memory.__file__).parent), str(Path(atomic.__file__)))
 POSITIONS = 12  # of each kind; ``python -m tests.abuse`` tries thousands
 

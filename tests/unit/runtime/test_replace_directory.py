@@ -14,6 +14,8 @@ import pytest
 from mplus.runtime import atomic
 from mplus.runtime.atomic import replace_directory, restored
 
+pytestmark = pytest.mark.slow
+
 STEPS = ("replace", "mkdir", "fsync", "open", "unlink", "rmdir", "chmod")
 KILLED = 9
 

@@ -15,6 +15,8 @@ from mplus.settings import Geometry
 from mplus.training.sampling.age import age_of, simulated, streamed
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 400
 LEVEL = 1e-4  # of the test: chance that equal distributions are called different
 

@@ -30,6 +30,8 @@ from mplus.training.sampling.memory_view import MemoryView
 from mplus.training.sampling.samples import KINDS, SampleBatch
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 CHUNKS = 9
 
 

@@ -18,6 +18,8 @@ from mplus.cli import main
 from mplus.training.objectives import registry
 from tests.tiny import tiny_decoder, tiny_geometry
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 CONSTANT = ["--set", "schedule.kind=constant"]
 RUNS = [[*CONSTANT, "--set", "processes=2", "--set", "steps=3"], [*CONSTANT, "--set", "processes=2", "--resume"]]

@@ -19,6 +19,8 @@ from mplus.training.run.metrics_log import LogRecord
 from mplus.training.run.recipe_file import read_recipe
 from tests.tiny import tiny_decoder, tiny_geometry
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -40,6 +40,8 @@ from mplus.training.run.starting_model import open_model
 from mplus.training.run.trainer import RunResult, Trainer
 from tests.tiny import tiny_decoder, tiny_geometry
 
+pytestmark = pytest.mark.slow
+
 STORED_RUN = Path(__file__).parents[2] / "formats" / "train-run"
 ADAPTER = {"rank": 2, "alpha": 4}
 Make = Callable[..., Recipe]
