@@ -40,9 +40,10 @@ class FusedLinear(Linear):
         if plain and name in self.lora_A and name not in self.lora_variant and self.lora_A[name].weight.dtype == x.dtype:
             first, second = (cast(Tensor, part[name].weight) for part in (self.lora_A, self.lora_B))
             result = cast(Tensor, self.base_layer(x))
-            low = functional.linear(x, first).view(-1, second.shape[1])
-            result.view(-1, second.shape[0]).addmm_(low, second.t(), alpha=self.scaling[name])
-            return result
+            if result.dtype == second.dtype:  # else autocast is on, which knows no addition in place
+                low = functional.linear(x, first).view(-1, second.shape[1])
+                result.view(-1, second.shape[0]).addmm_(low, second.t(), alpha=self.scaling[name])
+                return result
         out: Tensor = super().forward(x, *args, **kwargs)
         return out
 

@@ -64,6 +64,14 @@ def test_fused_layers_give_what_peft_gives(adapters: Adapters, dtype: torch.dtyp
     assert torch.equal(rows, before)
 
 
+@torch.no_grad()
+def test_fused_layers_give_what_peft_gives_under_autocast(adapters: Adapters) -> None:
+    """A float32 model that is trained with ``precision: bf16`` writes so."""
+    rows, layer = torch.randn(3, 32), projection(adapters)
+    with adapters.on("write"), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(rows), Linear.forward(layer, rows))
+
+
 def test_fused_layers_let_gradient_through(adapters: Adapters) -> None:
     rows, layer = torch.randn(3, 32, requires_grad=True), projection(adapters)
     with adapters.on("read"):
