@@ -281,7 +281,7 @@ def _load_as_reader(directory: Path, model: Encoder, store: Storage | str | Path
         manifest = read_manifest(directory)
         try:
             return _load(directory, manifest, model, store, check_rows)
-        except SnapshotError:
+        except (SnapshotError, OSError):  # a file that was taken away between two looks at it
             if _named_data(directory) in (_data_name(manifest), None):
                 raise
     return _load(directory, read_manifest(directory), model, store, check_rows)

@@ -18,6 +18,7 @@ import torch
 
 from mplus import Memory, MPlusModel
 from mplus.errors import InputError, SnapshotError, StoreError
+from mplus.memory import snapshot
 from mplus.memory.manifest import read_manifest
 from mplus.memory.stores.disk import DiskStorage
 from mplus.memory.stores.lock import exclusive_change
@@ -344,3 +345,20 @@ def test_memories_of_every_version_open(
         assert model.generate(ids(4)[None], memory=memory, max_new_tokens=2, do_sample=False).shape == (1, 6)
     memory.save(tmp_path / "again")
     assert torch.equal(Memory.load(tmp_path / "again", model).short_term.births, memory.short_term.births)
+
+
+def test_a_file_that_is_taken_away_while_it_is_opened_is_looked_for_anew(
+    model: MPlusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data file vanishes because a newer state replaces it, at the moment at which a reader opens it."""
+    memory, opens = filled(model), snapshot._load
+    memory.save(tmp_path / "m")
+
+    def taken_away(*arguments: Any, **named: Any) -> Memory:
+        monkeypatch.setattr(snapshot, "_load", opens)
+        memory.write(ids(8, 1))
+        memory.save(tmp_path / "m")
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(snapshot, "_load", taken_away)
+    assert same_contents(held_by(memory), held_by(Memory.load(tmp_path / "m", model)))
