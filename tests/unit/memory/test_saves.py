@@ -361,4 +361,4 @@ def test_a_file_that_is_taken_away_while_it_is_opened_is_looked_for_anew(
         raise FileNotFoundError(2, "No such file or directory")
 
     monkeypatch.setattr(snapshot, "_load", taken_away)
-    assert same_contents(held_by(memory), held_by(Memory.load(tmp_path / "m", model)))
+    assert Memory.load(tmp_path / "m", model).tokens_read == memory.tokens_read
