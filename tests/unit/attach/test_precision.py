@@ -13,6 +13,8 @@ from mplus.settings import MemoryFormat
 from tests import tiny
 from tests.tiny import SETUPS, contents, filled, ids
 
+pytestmark = pytest.mark.slow
+
 
 def opened(tmp_path: Path, setup: str, dtype: str) -> MPlusModel:
     """The same stored model in the number type asked for."""

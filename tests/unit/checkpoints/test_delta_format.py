@@ -18,6 +18,8 @@ from mplus.errors import CheckpointError, GeometryError, InputError, Unsupported
 from tests.published import write_published
 from tests.tiny import SETUPS, byte_tokenizer, filled, ids, tiny_decoder, tiny_geometry
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:

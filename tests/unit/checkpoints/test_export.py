@@ -19,6 +19,8 @@ from mplus.training.run.starting_model import _parts
 from tests.published import write_published
 from tests.tiny import tiny_decoder, tiny_geometry
 
+pytestmark = pytest.mark.slow
+
 OUTPUT: dict[str, Any] = {
     "write_tap": "output",
     "memory_projection": "read",
