@@ -106,8 +106,8 @@ def training() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as place:
             text = Path(place) / "text.txt"
             text.write_text("\n\n".join(_paragraphs()), encoding="utf-8")
-            told = [f"task.data={DATA}"] if "smollm2" in recipe else []
-            chosen = [*told, *(one.replace("TEXT", str(text)) for one in settings)]
+            data = [f"task.data={DATA}"] if "smollm2" in recipe else []
+            chosen = [*data, *(one.replace("TEXT", str(text)) for one in settings)]
             chosen += [f"steps={STEPS}", "minutes=null", "log_every=1", "save_every=null"]
             _run("train", recipe, *(part for one in chosen for part in ("--set", one)), "--out", f"{place}/run")
             lines = (Path(place) / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()

@@ -127,7 +127,7 @@ class Reading:
     # -- long-term -------------------------------------------------------------------------------------------------
 
     def _retriever(self, memory: Memory) -> Retriever | None:
-        """What searches a memory: its own retriever, or that of the model."""
+        """The retriever of a memory, or that of the model where it has none."""
         own: Retriever | None = memory.retriever
         return own or self.parts.retriever
 

@@ -112,7 +112,7 @@ class OpenArguments:
 
     @property
     def placement(self) -> dict[str, Any]:
-        """What ``load_decoder`` wants to know."""
+        """Keyword arguments of ``load_decoder``."""
         return {"dtype": self.dtype, "device": self.device, "attention": self.attention, "quantization": self.quantization}
 
 

@@ -41,7 +41,7 @@ MANIFEST, DELTA = "mplus.json", "delta.safetensors"
 
 
 def is_delta(directory: Path) -> bool:
-    """Whether a directory is of our own format."""
+    """Tell whether a directory is of our own format."""
     return (directory / MANIFEST).exists()
 
 
@@ -240,7 +240,7 @@ def _is_same(base: Path, directory: Path) -> bool:
 
 
 def place_for_model(directory: Path) -> Path:
-    """Where a model is really stored: with ``~`` and a link followed.
+    """Directory in which a model is stored, with ``~`` and a link followed.
 
     Raises:
         InputError: a file is there.

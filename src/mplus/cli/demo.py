@@ -96,7 +96,7 @@ def _run(planned: TaskRun, out: Path) -> Summary:
 
 
 def _goes_on(planned: TaskRun, out: Path) -> bool:
-    """Whether there is a run of the same settings that was stopped."""
+    """Tell whether there is a run of the same settings that was stopped."""
     if not (out / "samples.jsonl").exists() or (out / "summary.json").exists():
         return False
     try:

@@ -44,7 +44,7 @@ def relations_about(kinds: Words) -> dict[str, tuple[Relation, ...]]:
 
 
 def is_reserved_wording(text: str, subject: str, value: str) -> bool:
-    """Whether a sentence about `subject` with `value` in it is worded as the held-out split alone words it."""
+    """Tell whether a sentence about `subject` with `value` in it is worded as the held-out split alone words it."""
     bare = text.replace(subject, "{s}")
     return _normal(bare.replace(value, "{v}") if value else bare) in _RESERVED
 

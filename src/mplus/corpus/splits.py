@@ -15,7 +15,7 @@ def percentile(title: str, purpose: str) -> int:
 
 
 def is_dev(title: str) -> bool:
-    """Whether an article of the training passages is kept back (a tenth), to measure training with."""
+    """Tell whether an article of the training passages is kept back (a tenth), to measure training with."""
     return percentile(title, "dev") < _DEV_PERCENT
 
 

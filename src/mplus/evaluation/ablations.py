@@ -56,7 +56,7 @@ class Ablation:
         return {name: value for name, value in self.changes.items() if name != CHOICE}
 
     def retriever(self, own: Any) -> Any:
-        """What searches in place of the model's `own` retriever; None: that one."""
+        """The retriever in place of the model's `own` one; None: that one."""
         choice = self.changes.get(CHOICE, CHOICES[0])
         if choice == CHOICES[0] or own is None:
             return None

@@ -1,4 +1,4 @@
-"""What both first-stage indexes share: slabs of short rows, appended in groups, forgotten from the oldest. Knows no store and no scores.
+"""The base of both first-stage indexes: slabs of short rows, appended in groups, forgotten from the oldest. Knows no store and no scores.
 
 Legend: M rows indexed, W rows of a block, F key width.
 """
@@ -61,7 +61,7 @@ class FirstStageIndex(ABC):
 
     @abstractmethod
     def fit(self, keys_MF: Tensor) -> dict[str, Tensor]:
-        """What the rows of a slab are shortened by, from its first group, float32."""
+        """Matrix that shortens the rows of a slab, fitted to its first group, float32."""
 
     @abstractmethod
     def empty(self, fitted: dict[str, Tensor], blocks: int) -> Tensor:
@@ -115,7 +115,7 @@ class FirstStageIndex(ABC):
         self._held = slabs[gone:], start
 
     def state(self) -> dict[str, Tensor]:
-        """What was fitted and how many blocks were filled per slab, and how many of the first are forgotten."""
+        """Fitted values, filled blocks per slab, and how many of the first blocks are forgotten."""
         slabs, start = self._held
         if not slabs:
             return {}

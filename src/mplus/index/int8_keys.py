@@ -141,7 +141,7 @@ def products(keys_MR: Tensor, weights_R: Tensor) -> Tensor:
 
 @functools.cache
 def _has_int8_products() -> bool:
-    """Whether this torch multiplies int8 matrices on the CPU (it has no public name for that yet)."""
+    """Tell whether this torch multiplies int8 matrices on the CPU (it has no public name for that yet)."""
     left = torch.arange(-8, 8, dtype=torch.int8, device="cpu").view(4, 4)
     try:
         got = torch._int_mm(left, left[:, :1].contiguous())

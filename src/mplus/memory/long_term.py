@@ -50,7 +50,7 @@ class LongTerm:
         self.stored_index: dict[int, dict[str, Tensor]] = {}
         """States of indexes that were read from a file, until the rows are indexed again."""
         self.cache: dict[str, object] = {}
-        """What readers worked out from all rows, by name; emptied by every change."""
+        """Values derived from all rows, by name; emptied by every change."""
 
     def __len__(self) -> int:
         return max((len(store) for store in self.stores), default=0)

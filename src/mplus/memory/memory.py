@@ -73,7 +73,7 @@ class Memory:
         self.stored: dict[str, tuple[int, int]] = {}
         """Data files of the states this memory was opened from or saved as, with device and inode of their directories."""
         self.retriever: Any = None
-        """What searches this memory in place of the model's retriever (``mplus.retrieval``), as in an ablation; not stored."""
+        """The retriever of this memory in place of the model's (``mplus.retrieval``), as in an ablation; not stored."""
         self.encoder = encoder
         self.geometry = geometry
         self.format: MemoryFormat = memory_format

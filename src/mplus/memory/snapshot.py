@@ -135,7 +135,7 @@ class _Save:
         self._committing = False
 
     def keep_segments(self) -> None:
-        """Have the segments in the directory; before the commit, so that an interrupt behind it does not cost these files."""
+        """Put the segments into the directory; before the commit, so that an interrupt behind it does not cost these files."""
         if self.own_store is None:
             self._linked = segment_manifest.link_into(self.groups, self.directory)
         else:
@@ -158,7 +158,7 @@ class _Save:
         os.replace(aside / MANIFEST, self.directory / MANIFEST)
 
     def stands_despite(self, error: BaseException) -> bool:
-        """Whether the save goes on although a step failed, because it is committed; else all is as before, and the error is to be raised.
+        """Tell whether the save goes on although a step failed, because it is committed; else all is as before, and the error is to be raised.
 
         Raises:
             SnapshotError: it cannot be found out, or the memory cannot be stored.

@@ -82,7 +82,7 @@ class BlockTable:
         return (numbers[:, None] * self.block + torch.arange(self.block, device="cpu")).flatten()
 
     def result(self, plan: ReadPlan, memory: Memory, scores: Tensor | None) -> RetrievalResult:
-        """What a plan means for store and short-term memory; `scores` [m] of all blocks are told along."""
+        """Map a plan to rows of the store and of short-term memory; the result carries `scores` [m] of all blocks."""
         rows = self.rows(self.numbers[plan.retrieved])
         held = len(memory.short_term) if self.short else 0
         rows = rows[rows < self.long * self.block + held]

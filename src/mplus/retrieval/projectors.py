@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 PLAIN: Final[Any] = {"dtype": torch.float32, "device": "cpu"}
-"""What a new part is made as, whatever torch's defaults are; the opening of a model moves it to the decoder."""
+"""Number type and device of a new part, whatever torch's defaults are; opening a model moves it to the decoder."""
 
 
 def perceptron(width: int, key_width: int, layers: int = 2) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What retrieval is to the rest: keys of what is written, a search for what a prompt reads. Knows memories, no arithmetic."""
+"""The protocol of retrieval: keys of written tokens, a search for the tokens that a prompt reads. Knows memories, no arithmetic."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Retriever(Protocol):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What a manifest notes, to make the same retriever again."""
+        """Entry of a manifest from which the same retriever is made again."""
 
     def search_keys(self, normed: Mapping[int, Tensor]) -> Tensor:
         """Search keys [B, L or 1, n, F] of written tokens, from normalised hidden states [B, n, D] per layer of ``layers``."""
 
     def can_search(self, memory: Memory) -> bool:
-        """Whether anything is retrieved from a memory at all."""
+        """Tell whether anything is retrieved from a memory at all."""
 
     def search(
         self, memory: Memory, normed: Mapping[int, Tensor], text_BT: Tensor, *, exact: bool = False
     ) -> list[RetrievalResult]:
-        """What each prompt retrieves: in the one layer of `normed`, or for all layers.
+        """Retrieve for each prompt: in the one layer of `normed`, or for all layers.
 
         Args:
             normed: hidden states [B, T, D] of the prompts behind the input norm: of the layer that searches, or of all ``layers``.

@@ -37,7 +37,7 @@ class LayoutRule:
 
     @property
     def beside_prompt(self) -> bool:
-        """Whether what is retrieved stands between short-term memory and the prompt."""
+        """Tell whether what is retrieved stands between short-term memory and the prompt."""
         return self.order != "age"
 
 
@@ -83,7 +83,7 @@ def plan_read(
 
 
 def is_confident(scores: Tensor, rule: LayoutRule) -> bool:
-    """Whether the best of the scores [m] reaches what the rule asks for."""
+    """Tell whether the best of the scores [m] reaches what the rule asks for."""
     return rule.min_confidence is None or not scores.numel() or bool(scores.amax() >= rule.min_confidence)
 
 

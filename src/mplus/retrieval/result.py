@@ -39,7 +39,7 @@ class RetrievalResult:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """What one prompt drew from long-term memory: per layer, or one entry that holds for all layers."""
+    """Retrieval results of one prompt: per layer, or one entry that holds for all layers."""
 
     layers: list[RetrievalResult]
 

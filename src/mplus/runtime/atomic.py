@@ -72,7 +72,7 @@ def temporary_directory(directory: Path, prefix: str = ".aside-") -> Iterator[Pa
 
 
 def replace_files(writers: Mapping[Path, Callable[[Path], object]]) -> list[Path]:
-    """Have several files replaced together: written aside, flushed, then renamed. Where a step fails all are as before.
+    """Replace several files together: write them aside, flush, rename. Where a step fails all are as before.
 
     Args:
         writers: path to what writes its content to the path it is given. Their folders are there.

@@ -11,7 +11,7 @@ from mplus.errors import GeometryError
 from mplus.settings.flat import OF_PER_LAYER, PATHS, ContradictionError, flat_name, grouped, spell_out
 from mplus.settings.group import Group
 from mplus.settings.quirks import PublishedQuirks
-from mplus.settings.read_rule import BesidePrompt, ReadRule
+from mplus.settings.read_rule import ReadRule
 from mplus.settings.sizes import Sizes
 from mplus.settings.storage import Storage
 from mplus.settings.write_rule import WriteRule
@@ -122,6 +122,3 @@ def _sentence(error: ValidationError) -> str:
     name = flat_name(first["loc"]) if of_one else ""
     got = f", got {first['input']!r:.60}" if of_one else ""
     return ": ".join(filter(None, ["geometry", name, what])) + got
-
-
-__all__ = ["BesidePrompt", "Geometry", "PublishedQuirks", "ReadRule", "Sizes", "Storage", "WriteRule", "check_each"]

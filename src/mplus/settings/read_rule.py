@@ -67,7 +67,7 @@ class ReadRule(Group):
 
     @property
     def is_shared(self) -> bool:
-        """Whether all layers read the same tokens."""
+        """Tell whether all layers read the same tokens."""
         return isinstance(self.retrieval, SharedRetrieval)
 
     @property

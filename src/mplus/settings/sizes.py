@@ -37,7 +37,7 @@ class Sizes(Group):
 
     @property
     def reads_ltm(self) -> bool:
-        """Whether a read looks into long-term memory at all."""
+        """Tell whether a read looks into long-term memory at all."""
         return self.ltm and self.ltm_read_tokens > 0
 
     def kept_positions(self, text_tokens: int) -> list[int]:

@@ -9,7 +9,7 @@ from pydantic import Field
 from mplus.settings.group import Group
 
 MemoryFormat = Literal["kv", "hidden"]
-"""What is kept of a memory token in each layer: keys and values, or the hidden state (paper)."""
+"""Stored form of a memory token in each layer: keys and values, or the hidden state (paper)."""
 RowType = Literal["model", "bfloat16", "float16", "int8"]
 SearchType = Literal["model", "bfloat16", "int8"]
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from mplus.settings.group import Group, TokensOrNone
 
 Policy = Literal["per_layer", "shared"]
-"""Whether each layer decides for itself (published), or one decision holds in all layers."""
+"""Scope of a decision: each layer for itself (published), or one for all layers."""
 
 
 class WriteRule(Group):

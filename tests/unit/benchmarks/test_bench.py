@@ -32,6 +32,8 @@ from mplus.memory.stores.protocol import bytes_per_row
 from mplus.model import MPlusModel
 from mplus.settings import Geometry
 
+pytestmark = pytest.mark.slow
+
 THRESHOLDS = Path(__file__).parents[3] / "benchmarks" / "thresholds.json"
 
 

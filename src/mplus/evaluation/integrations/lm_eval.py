@@ -58,7 +58,7 @@ class Ask:
 
 
 def last_part(context: str) -> int:
-    """Where the last paragraph of a context begins: behind its last blank line, without one behind its last line break, else 0."""
+    """Position of a context's last paragraph: behind its last blank line, without one behind its last line break, else 0."""
     body = context.rstrip()
     blanks = [found.end() for found in BLANK_LINE.finditer(body)]
     start = blanks[-1] if blanks else body.rfind("\n") + 1
@@ -138,7 +138,7 @@ class HarnessModel:
         return found
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """What the model says to each context, up to the first of the texts it is to stop at."""
+        """Generate an answer to each context, up to the first stop text."""
         asks = []
         for place, request in enumerate(requests):
             context, settings = request.args[0], settings_of(request.args[1])
@@ -176,7 +176,7 @@ class HarnessModel:
         return Ask(place, written, prompt, rest)
 
     def _asked(self, context: str, new_tokens: int) -> tuple[str, list[int]]:
-        """What of a context is written, and the prompt that leaves room for so many tokens behind it."""
+        """Split a context into the text that is written and the prompt that leaves room for so many tokens."""
         written, kept = self._split(context)
         prompt = self._prompt(kept, written)
         room = self.max_length - new_tokens - (self._read_tokens() if self.in_memory else 0)
@@ -197,7 +197,7 @@ class HarnessModel:
         return context[:at], context[at:]
 
     def _last_tokens(self, text: str, count: int) -> int:
-        """Where the last `count` tokens of a text begin."""
+        """Position at which the last `count` tokens of a text begin."""
         if not getattr(self.model.tokenizer, "is_fast", False):
             raise InputError(
                 f"the tokenizer of model '{self.model.name}' cannot tell where a token begins; leave keep_tokens out"
@@ -216,7 +216,7 @@ class HarnessModel:
         return list(self.model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _first_token(self) -> int:
-        """What stands before the first token of a text."""
+        """Token that stands before the first one of a text."""
         tokenizer, config = self.model.tokenizer, self.model.parts.decoder.config
         known = (tokenizer.bos_token_id, tokenizer.eos_token_id, config.bos_token_id, config.eos_token_id)
         found = next((one for one in known if one is not None), 0)
@@ -254,7 +254,7 @@ class HarnessModel:
         return memory
 
     def _says(self, ask: Ask, memory: Any) -> bool:
-        """Whether greedy decoding gives this continuation; asked token by token, up to the first other one."""
+        """Tell whether greedy decoding gives this continuation; asked token by token, up to the first other one."""
         wanted = torch.tensor(ask.rest, device=self.model.device)
 
         def wrong(said: Tensor) -> list[bool]:

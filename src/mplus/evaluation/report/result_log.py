@@ -71,7 +71,7 @@ class Sample:
 
     @property
     def key(self) -> Key:
-        """What tells it from every other sample of a run."""
+        """Key that no other sample of a run has."""
         return self.stream, self.system, self.id, self.distance
 
 

@@ -131,7 +131,7 @@ class _Asking:
         return batches(due)
 
     def sample(self, due: ScheduledQuestion, response: Response | None) -> Sample:
-        """What is stored of one question; ``response`` is None where the system was not asked."""
+        """Stored record of one question; ``response`` is None where the system was not asked."""
         question, measure = due.question, self.measure
         score = None if response is None else _score(response, question, self.metric, measure)
         got = response or Response()

@@ -60,7 +60,7 @@ class SystemFactory:
 
     @property
     def text_budgets(self) -> dict[str, int | str]:
-        """What each system that gets text may see, in tokens."""
+        """Tokens that each system with text may see."""
         room = "what fits"
         budgets: dict[str, int | str] = {"full": room, "window": self.text_budget or room, "passage": room}
         budgets["window_long"] = budgets["window"]
@@ -136,7 +136,7 @@ class SystemFactory:
         return MemorySystem("mplus" if ablation is None else ablation.name, self.model, memory)
 
     def _retriever(self, ablation: Ablation | None) -> Any:
-        """What searches the memory of an ablation in place of the model's retriever; None: that one."""
+        """The retriever of an ablation's memory in place of the model's; None: that one."""
         model: Any = self.model
         return None if ablation is None else ablation.retriever(model.parts.retriever)
 

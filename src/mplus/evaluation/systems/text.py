@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -36,7 +37,7 @@ class TextRead:
 
 
 @dataclass
-class TextSystem:
+class TextSystem(ABC):
     """The base of systems that get some of the text read in the prompt of a plain model."""
 
     plain: PlainModel
@@ -55,9 +56,9 @@ class TextSystem:
             before.append([*self.text_for(question, room), *text])
         return self.plain.likelihood(before, [one.question.continuation for one in due])
 
+    @abstractmethod
     def text_for(self, question: Question, room: int) -> list[int]:
         """Token ids of the text that stands before a question; the prompt has room for so many."""
-        raise NotImplementedError
 
 
 @dataclass

@@ -114,7 +114,7 @@ class TaskFile(BaseModel):
 
     @property
     def data_place(self) -> str:
-        """Where the data come from, for a list of tasks."""
+        """Origin of the data, for a list of tasks."""
         if self.source is not None:
             return self.source.hub or self.source.local or ""
         return "--data FILE" if self.builder in _NEED_DATA else "made here"

@@ -95,7 +95,7 @@ def make_state_bank(
 
 
 def _memory(model: MPlusModel, documents: list[Document], tokens: int, randomness: random.Random) -> Memory:
-    """What stands before a prompt while its states are taken: random chunks, in short-term memory alone."""
+    """Memories to take a prompt's states behind: random chunks, in short-term memory alone."""
     chunks = -(-tokens // model.geometry.sizes.new_tokens)
     memory = model.new_memory(
         ltm=False, stm_tokens=max(model.geometry.sizes.stm_tokens, chunks * model.geometry.sizes.new_tokens)

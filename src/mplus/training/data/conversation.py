@@ -15,7 +15,7 @@ from mplus.corpus.phrasing import possessive
 from mplus.training.data.draft import Draft, Place
 
 _PHRASES: Final = json.loads(Path(__file__).with_name("chat_phrases.json").read_text(encoding="utf-8"))
-"""What stands before and after a fact that is told, replies to it, and names of the two speakers."""
+"""Phrases before and after a fact, replies to it, and names of the two speakers."""
 
 
 @dataclass(frozen=True)

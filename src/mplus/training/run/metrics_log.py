@@ -52,7 +52,7 @@ class LogRecord:
         return self.seconds * (1 - self.progress) / self.progress if self.progress else None
 
     def __str__(self) -> str:
-        """Where the run stands on a line, and below it the task's metrics, the learning rate and the gradient; none wider than 80 columns."""
+        """Progress of the run on a line, and below it the task's metrics, the learning rate and the gradient; none wider than 80 columns."""
         left = f", {_clock(self.left_s)} left" if self.left_s else ""
         numbers = [
             f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.3f}" for name, value in self.metrics.items()

@@ -1,1 +1,1 @@
-"""What a training sample holds and which memory tokens it sees. Knows token ids, no models."""
+"""Training samples and the memory tokens that each sees. Knows token ids, no models."""
