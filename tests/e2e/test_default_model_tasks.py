@@ -44,7 +44,8 @@ def six_random_layers() -> PreTrainedModel:
         vocab_size=49_152, hidden_size=32, intermediate_size=48, num_hidden_layers=6, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=8192, bos_token_id=1, eos_token_id=2, pad_token_id=2,
     )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
+    model: PreTrainedModel = LlamaForCausalLM(config).eval()
+    return model
 
 
 @pytest.fixture(scope="module")
