@@ -84,16 +84,17 @@ class Memory:
         self.codec = RowCodec(self.layout, geometry)
         self.storage = storage_at(store)
         self.slab = index_slab(geometry)
+        self._state = replace(self.empty_state(), initialised=initialised)
         self._state = self._new_state()
         _living.add(self)
 
     def _new_state(self) -> MemoryState:
         """The state of a new memory."""
         with ordinary_tensors():
-            state = self.empty_state()
+            state = replace(self.empty_state(), initialised=self.initialised_at_start)
             initial = self.encoder.initial_rows(self) if self.initialised_at_start else None
             if initial is None:
-                return replace(state, initialised=self.initialised_at_start)
+                return state
             rows, tail = initial
             count = next(iter(rows.values())).shape[1]
             oldest_first = torch.arange(count - 1, -1, -1)
