@@ -156,8 +156,11 @@ class Writer:
             out.update(zip(numbers, written, strict=True))
         return [out[number] for number in range(len(requests))]
 
-    def cut(self, text: str) -> list[list[int]]:
+    def cut(self, text: str, *, special_tokens: bool = False) -> list[list[int]]:
         """Token ids of a text in chunks as ``memory.write`` makes them.
+
+        Args:
+            special_tokens: take special tokens that the text spells out as such; else they are characters as others are.
 
         Raises:
             EmptyTextError: there is nothing but white space.
@@ -166,7 +169,8 @@ class Writer:
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
         if self.checkpoint.tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give token ids instead of text")
-        return chunking.cut(self.checkpoint.tokenizer, text, self.checkpoint.geometry.sizes.chunk_tokens)
+        size = self.checkpoint.geometry.sizes.chunk_tokens
+        return chunking.cut(self.checkpoint.tokenizer, text, size, special_tokens=special_tokens)
 
     def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout:
         """Fields of one memory token.
