@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ LARGEST_SETTINGS_BYTES = 1 << 20
 """Of one file of settings (YAML)."""
 
 _BLOCK_BYTES = 1 << 20
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
+"""How an address begins; a drive letter is a single one."""
 
 Limit = int | Callable[[bytes], int]
 """Bytes that are read at most: a number, or what says it from the first block and may refuse the rest."""
@@ -31,6 +34,11 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def is_address(place: object) -> bool:
+    """Whether a user's word for a file or a directory is an address (`s3://bucket/name`) and no path."""
+    return isinstance(place, str) and _ADDRESS.match(place) is not None
+
+
 def absolute_directory(path: str | os.PathLike[str]) -> Path:
     """The absolute path that a user's word for a directory means, `~` expanded; the working directory may change afterwards.
 
@@ -42,6 +50,11 @@ def absolute_directory(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"a directory is a path as text, got {type(path).__name__}; give a str or a pathlib.Path")
     if not text or "\0" in text:
         raise InputError(f"{text!r} names no directory; give the path of one, for example 'my-memory'")
+    if is_address(text):
+        raise InputError(
+            f"{text!r} is an address, a memory lives in a directory of this machine; take it there and back in one file, "
+            f"with `mplus export MEMORY {text}` and `mplus import {text} MEMORY`"
+        )
     try:
         return Path(text).expanduser().absolute()
     except (RuntimeError, OSError) as error:  # an unknown user's home, a working directory that is gone
