@@ -14,6 +14,11 @@ log = logging.getLogger(__name__)
 
 EXTRA_OF: Final = {
     "gguf": ("gguf", "fetch"),
+    "pypdf": ("pypdf", "files"),
+    "mammoth": ("mammoth", "files"),
+    "markdownify": ("markdownify", "files"),
+    "bs4": ("beautifulsoup4", "files"),
+    "lxml": ("lxml", "files"),
     "matplotlib": ("matplotlib", "plots"),
     "tensorboard": ("tensorboard", "train"),
     "datasets": ("datasets", "train"),

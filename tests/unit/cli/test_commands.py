@@ -17,6 +17,7 @@ import pytest
 
 from mplus.cli import demo as demo_command
 from mplus.cli import main, terminal
+from mplus.cli.app import app
 from mplus.errors import CheckpointError
 from mplus.evaluation.report.result_log import Sample
 from mplus.evaluation.report.retention import Retention
@@ -25,13 +26,15 @@ from mplus.evaluation.report.summary import Summary
 pytestmark = pytest.mark.slow
 
 SOURCES = Path(__file__).resolve().parents[3] / "src"
+COMMANDS = [*sorted(str(command.name) for command in app.registered_commands), "eval"]
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory and an empty cache of base models."""
+    """An empty working directory, home of memories and cache of base models."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MPLUS_HOME", str(tmp_path / "mplus-home"))
     monkeypatch.setenv("COLUMNS", "120")
     return tmp_path
 
@@ -105,7 +108,10 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         (["demo", "--tokens", "ten"], "--tokens"),
     ],
 )
-def test_wrong_usage_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str) -> None:
+def test_wrong_usage_is_one_line_and_code_2(
+    capsys: pytest.CaptureFixture[str], place: Path, arguments: list[str], expected: str
+) -> None:
+    stored_memory(place / "m")
     assert expected in mistake(capsys, *arguments)
 
 
@@ -169,7 +175,8 @@ def test_write_refuses_a_file_as_memory(capsys: pytest.CaptureFixture[str], text
 
 @pytest.mark.parametrize("arguments", [["ask", "nowhere", "Where does Ana live?"], ["info", "nowhere"]])
 def test_missing_memory_is_told(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    assert "no memory at nowhere" in mistake(capsys, *arguments)
+    assert "there is no memory 'nowhere'" in mistake(capsys, *arguments)
+    assert "no memory at ./nowhere" in mistake(capsys, arguments[0], "./nowhere", *arguments[2:])
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\x00\xff", '{"format": 1}'])
@@ -512,8 +519,7 @@ def test_ctrl_c_while_a_file_is_read_ends_with_130(place: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [[], *([name] for name in ("fetch", "write", "ask", "info", "demo", "bench", "train", "export", "eval"))]
-    + [["eval", name] for name in ("run", "list", "report", "judge")],
+    [[], *([name] for name in COMMANDS)] + [["eval", name] for name in ("run", "list", "report", "judge")],
 )
 def test_every_help_ends_with_an_example(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--help"]) == 0
