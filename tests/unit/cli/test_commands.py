@@ -61,7 +61,7 @@ def stored_memory(directory: Path, **changes: Any) -> Path:
         "pending": [["ana.txt", [1, 2, 3]]],
         "chunks": [[0, 1300, [["ana.txt", 1000], [None, 300]]]],
         "sources": {"ana.txt": 1000, "": 300},
-        "data": {"file": "memory-0.safetensors", "bytes": 2_500_000, "sha256": "0"},
+        "data": {"file": f"memory-{0:016}.safetensors", "bytes": 2_500_000, "sha256": "0" * 64},
         **changes,
     }
     directory.mkdir()
