@@ -32,7 +32,10 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str | None = Field(None, description="a .jsonl, .txt, .parquet or SQuAD-format .json file, or a directory of such")
+    path: str | None = Field(
+        None,
+        description="a .jsonl, .txt, .parquet or SQuAD-format .json file, or a directory of such; or a .md, .html, .pdf or .docx file",
+    )
     hub: str | None = Field(None, description="id of a data set on the hub, streamed")
     config: str | None = Field(None, description="its configuration")
     split: str = "train"
