@@ -58,22 +58,6 @@ def read_manifest(directory: Path, name: object = None) -> dict[str, Any]:
     return manifest
 
 
-def files_of(manifest: dict[str, Any]) -> list[str]:
-    """Names of the files beside the manifest that a stored memory consists of.
-
-    Raises:
-        SnapshotError: the manifest is damaged.
-    """
-    try:
-        segments = [segment["file"] for group in manifest.get("ltm_segments", []) for segment in group["segments"]]
-        names = [str(name) for name in (manifest["data"]["file"], *segments)]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SnapshotError(f"the manifest of a memory is damaged ({type(error).__name__}: {error}); restore it") from None
-    if wrong := next((name for name in names if Path(name).name != name), None):
-        raise SnapshotError(f"the manifest of a memory is damaged (it names the file {wrong!r:.80}); restore it")
-    return names
-
-
 def as_file(manifest: dict[str, Any]) -> bytes:
     """The manifest as it is stored, with a digest over all the rest of it.
 
