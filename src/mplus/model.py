@@ -265,17 +265,20 @@ class MPlusModel:
 
         return write_many(self.writer, memories, texts, sources, batch=batch, progress=progress)
 
-    def cut(self, text: str) -> list[list[int]]:
+    def cut(self, text: str, *, special_tokens: bool = False) -> list[list[int]]:
         """Cut a text into chunks of token ids, as ``memory.write`` does.
+
+        Args:
+            special_tokens: take special tokens that the text spells out as such; else they are characters as others are.
 
         Raises:
             EmptyTextError: there is nothing but white space.
         """
-        return self.writer.cut(text)
+        return self.writer.cut(text, special_tokens=special_tokens)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, no special tokens added."""
-        return [token for chunk in self.cut(text) for token in chunk]
+    def tokenize(self, text: str, *, special_tokens: bool = False) -> list[int]:
+        """Token ids of a text as ``memory.write`` takes it, no special tokens added."""
+        return [token for chunk in self.cut(text, special_tokens=special_tokens) for token in chunk]
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import typer
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, MOST_TOKENS, MemoryDirectory, ModelName, Verbose
+from mplus.cli.options import DEFAULT_NAME, MOST_TOKENS, HomeDirectory, MemoryDirectory, ModelName, Verbose
 from mplus.cli.write import STDIN, _read_stdin
 from mplus.errors import EmptyTextError
 from mplus.memory.manifest import read_manifest
@@ -35,6 +35,7 @@ def ask(
         ),
     ] = None,
     show_retrieved: Annotated[bool, typer.Option("--show-retrieved", help="Say on stderr which sources were read.")] = False,
+    home: HomeDirectory = None,
     verbose: Verbose = False,
 ) -> None:
     """Answer a question from a memory. Prints the answer and nothing else."""

@@ -167,7 +167,7 @@ class Writer:
         """Token ids of a text in chunks as ``memory.write`` makes them.
 
         Args:
-            special_tokens: take special tokens that are spelled out as such; else they are plain text.
+            special_tokens: take special tokens that the text spells out as such; else they are characters as others are.
 
         Raises:
             EmptyTextError: there is nothing but white space.
@@ -176,9 +176,8 @@ class Writer:
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
         if self.checkpoint.tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give token ids instead of text")
-        return chunking.cut(
-            self.checkpoint.tokenizer, text, self.checkpoint.geometry.sizes.chunk_tokens, special_tokens=special_tokens
-        )
+        size = self.checkpoint.geometry.sizes.chunk_tokens
+        return chunking.cut(self.checkpoint.tokenizer, text, size, special_tokens=special_tokens)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids.

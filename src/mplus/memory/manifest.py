@@ -25,26 +25,29 @@ CHECKSUM = "checksum"
 LARGEST = 2**62
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
+def read_manifest(directory: Path, name: object = None) -> dict[str, Any]:
     """The manifest of a stored memory, checked for form, version and checksum.
+
+    Args:
+        name: how messages call the memory; the directory if nothing else is said.
 
     Raises:
         SnapshotError: no memory there, damaged, or of a version this package does not know.
     """
-    path = directory / MANIFEST
+    path: object = directory / MANIFEST if name is None else f"the manifest of {name}"
     if not directory.exists():
         raise SnapshotError(f"no memory at {directory}; write one with `mplus write {directory} FILE`")
     try:
-        manifest = read_json_object(path, largest_bytes=LARGEST_BYTES)
+        manifest = read_json_object(directory / MANIFEST, largest_bytes=LARGEST_BYTES)
     except FileNotFoundError:
-        raise SnapshotError(f"{directory} is not a memory: {MANIFEST} is missing") from None
+        raise SnapshotError(f"{name or directory} is not a memory: {MANIFEST} is missing") from None
     except UnreadableJsonError as error:
         raise SnapshotError(f"{path} cannot be read ({error}); restore it from a backup") from None
     if "format" not in manifest:
         raise SnapshotError(f"{path} is not a memory's manifest; restore it from a backup")
     if type(manifest["format"]) is not int or manifest["format"] not in FORMATS:
         raise SnapshotError(
-            f"{directory} has memory format {manifest['format']!r:.40}, this version of mplus reads {', '.join(map(str, FORMATS))}; "
+            f"{name or directory} has memory format {manifest['format']!r:.40}, this version of mplus reads {', '.join(map(str, FORMATS))}; "
             "update mplus"
         )
     if not has_own_checksum(manifest):

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 import regex
 
+from mplus.text.literal import encoded
 from mplus.text.writing_systems import CLOSING, TERMINAL, splits_sign
 
 EARLIEST_SHARE = 0.5  # a chunk is at least half full before a boundary may end it
@@ -35,25 +36,13 @@ def cut(tokenizer: Any, text: str, size: int, *, special_tokens: bool = False) -
     them) at the end of a clause or phrase, else anywhere, but within no character and within no letter and its marks.
 
     Args:
-        special_tokens: take special tokens that are spelled out as such; else they are plain text.
+        special_tokens: see ``literal.encoded``.
 
     Returns:
         chunks that, joined, are exactly the tokens of `text`.
     """
-    places: _Places
-    if getattr(tokenizer, "is_fast", False):
-        encoded = tokenizer(
-            text,
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            split_special_tokens=not special_tokens,
-            verbose=False,
-        )
-        ids: list[int] = encoded["input_ids"]
-        places = _Offsets(text, encoded["offset_mapping"])
-    else:
-        ids = tokenizer(text, add_special_tokens=False, split_special_tokens=not special_tokens)["input_ids"]
-        places = _Decoded(tokenizer, ids)
+    ids, offsets = encoded(tokenizer, text, special_tokens=special_tokens)
+    places: _Places = _Decoded(tokenizer, ids) if offsets is None else _Offsets(text, offsets)
     chunks, start = [], 0
     while start < len(ids):
         end = start + size
