@@ -5,6 +5,7 @@ Legend: L layers, G drop groups, n short-term tokens, M long-term tokens of a gr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ def _of_shared(
         log, _ = log.with_gap_to(int(born[begin])).appended({name: value[begin:stop] for name, value in columns.items()})
     now = int(manifest["now"])
     every = tuple(sorted((*log.extents, *extents), key=lambda extent: extent.row))
-    if any(before.stop > after.row for before, after in zip(every, every[1:], strict=False)):
+    if any(before.stop > after.row for before, after in itertools.pairwise(every)):
         raise ValueError("the memory holds a token twice")
     log = replace(log, extents=every, end=max(now, log.end))
     long = torch.cat(long_births) if long_births else torch.empty(0, dtype=torch.int64)
@@ -137,7 +138,7 @@ def _consecutive(births: Tensor) -> Iterator[tuple[int, int]]:
     if not births.numel():
         return
     cuts = [0, *((births.diff() != 1).nonzero()[:, 0] + 1).tolist(), births.numel()]
-    yield from zip(cuts, cuts[1:], strict=False)
+    yield from itertools.pairwise(cuts)
 
 
 # -- layers with rows of their own ---------------------------------------------------------------------------------

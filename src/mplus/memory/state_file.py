@@ -120,7 +120,7 @@ def log_of(
     """
     out, end = list[Extent](), 0
     for number, first, rows, row in tensors["extents"].tolist():
-        if not (0 <= number < len(segments) and 0 <= first and rows > 0 and first + rows <= segments[number].rows and row >= end):
+        if not (0 <= number < len(segments) and first >= 0 and rows > 0 and first + rows <= segments[number].rows and row >= end):
             raise ValueError(f"rows {row} to {row + rows} are said to lie at {first} of segment {number}, where they cannot be")
         out.append(Extent(segments[number], first, rows, row))
         end = row + rows
