@@ -30,6 +30,7 @@ def text_model() -> MPlusModel:
     """A tiny model that reads text, one token per byte."""
     return tiny.text_model()
 
+
 collect_ignore = [  # being moved to the new memory room; goes before the issue ends
     "contract/test_row_types.py",
     "contract/test_stores.py",

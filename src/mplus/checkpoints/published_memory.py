@@ -93,9 +93,7 @@ def state_of(memory: Memory) -> dict[str, Tensor]:
     for layer in range(long_term.groups if memory.geometry.sizes.ltm else 0):
         out[f"ltm.{layer}"] = long_term.column(layer, "hidden")[: long_term.merged(layer)].clone()
     if memory.geometry.sizes.ltm and any(waiting):
-        out["cached_memories"] = torch.stack(
-            [long_term.column(layer, "hidden")[-count:] for layer, count in enumerate(waiting)]
-        )
+        out["cached_memories"] = torch.stack([long_term.column(layer, "hidden")[-count:] for layer, count in enumerate(waiting)])
     return out
 
 

@@ -39,9 +39,7 @@ def checked_ranks(births: Tensor, dropped: Tensor, block: int = 1) -> Tensor:
     ranks = torch.as_tensor(dropped, dtype=torch.int64).cpu().sort(1).values
     if ranks.shape[0] != groups:
         if groups != 1 or not bool((ranks == ranks[:1]).all()):
-            raise InputError(
-                f"dropped ranks have {ranks.shape[0]} groups, this memory drops in {groups}; give [{groups}, k]"
-            )
+            raise InputError(f"dropped ranks have {ranks.shape[0]} groups, this memory drops in {groups}; give [{groups}, k]")
         ranks = ranks[:1]
     if ranks.numel() and (int(ranks.min()) < 0 or int(ranks.max()) >= held):
         raise InputError(f"dropped ranks must lie in 0..{held - 1}, got {int(ranks.min())}..{int(ranks.max())}")

@@ -317,4 +317,3 @@ def joined(extents: Iterable[Extent], before: tuple[Extent, ...] = ()) -> tuple[
         elif extent.rows:
             out.append(extent)
     return (*before, *out)
-

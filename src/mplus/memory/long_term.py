@@ -163,9 +163,7 @@ class LongTerm:
 
     def fork(self) -> LongTerm:
         """The same view with indexes of its own."""
-        return LongTerm(
-            self.layout, self.geometry, self.codec, self.log, self._groups, [index.fork() for index in self.indexes]
-        )
+        return LongTerm(self.layout, self.geometry, self.codec, self.log, self._groups, [index.fork() for index in self.indexes])
 
     @property
     def size_bytes(self) -> int:
@@ -189,5 +187,3 @@ def index_slab(geometry: Geometry) -> int:
     index = empty_index(geometry)
     indexed = may_be_indexed(geometry) and geometry.sizes.ltm_capacity >= index.exact_below
     return index.slab_capacity_rows if indexed else 1
-
-

@@ -106,7 +106,10 @@ def check_numbers(manifest: dict[str, Any], vocabulary: int) -> None:
 
 
 def _counts_of_groups(manifest: dict[str, Any]) -> list[Any]:
-    return [manifest["rows"], *(entry[name] for entry in manifest["long"] for name in ("tokens", "skipped", "forgotten", "waiting"))]
+    return [
+        manifest["rows"],
+        *(entry[name] for entry in manifest["long"] for name in ("tokens", "skipped", "forgotten", "waiting")),
+    ]
 
 
 def _check_ledger(manifest: dict[str, Any]) -> None:

@@ -204,7 +204,9 @@ class Memory:
             ids = self.ledger.ids_by_source().get(name or None, None)
             waiting = [token for label, tokens in self.pending if (label or "") == name for token in tokens]
         if ids is None and not waiting:
-            raise InputError(f"the token ids of {name!r} were not kept by the version that wrote this memory; write the source again")
+            raise InputError(
+                f"the token ids of {name!r} were not kept by the version that wrote this memory; write the source again"
+            )
         return [*(ids or ()), *waiting]
 
     def text(self, source: str) -> str:
@@ -410,9 +412,7 @@ class Memory:
                 written = self._tiled(written)
             state = self._reserved(self._state, written.tokens)
             placement, ranks = self._placed(state, written, dropped, keep_dropped)
-            row_log, place = (
-                state.log.appended(self.codec.stored(written.rows)) if extent is None else state.log.linked(extent)
-            )
+            row_log, place = state.log.appended(self.codec.stored(written.rows)) if extent is None else state.log.linked(extent)
             row_log = self._trimmed(row_log, state.placement, placement)
             short_term = state.short_term.staged()
             if ranks.shape[1]:
@@ -474,14 +474,14 @@ class Memory:
         ):
             short_term.reserve(new_tokens)
         own = budget.MemoryBudget.of(self.layout, self.geometry, kv_numbers=0)  # what a prompt reads is not asked here
-        with budget.explain_out_of_memory(
-            lambda free: own.for_longterm(len(state.log), new_tokens, free), torch.device("cpu")
-        ):
+        with budget.explain_out_of_memory(lambda free: own.for_longterm(len(state.log), new_tokens, free), torch.device("cpu")):
             row_log = state.log.reserved(new_tokens)
         if row_log is state.log:
             return replace(state, short_term=short_term)
         self._note_moved(state.log, row_log)
-        return replace(state, log=row_log, long_term=state.long_term.followed_by(row_log, state.placement.long), short_term=short_term)
+        return replace(
+            state, log=row_log, long_term=state.long_term.followed_by(row_log, state.placement.long), short_term=short_term
+        )
 
     def _note_moved(self, before: RowLog, after: RowLog) -> None:
         """Say where the rows of chunks lie that went to a segment."""
@@ -509,9 +509,7 @@ class Memory:
             raise InputError(
                 f"{written.tokens} new tokens do not fit into the {places} places that are or become free; drop more"
             )
-        after = placement.written(
-            geometry, state.log.end, written.tokens, ranks, keep_dropped=keep_dropped, slab=self.slab
-        )
+        after = placement.written(geometry, state.log.end, written.tokens, ranks, keep_dropped=keep_dropped, slab=self.slab)
         return after, ranks
 
     def _trimmed(self, row_log: RowLog, before: Placement, after: Placement) -> RowLog:
@@ -639,7 +637,9 @@ class Memory:
         if not extents:
             return self.layout.empty(0)
         stored = self._state.log.columns_of(extents)
-        return {name: value.to(self.layout.device) for name, value in self.codec.of_log(stored, tuple(self.layout.fields)).items()}
+        return {
+            name: value.to(self.layout.device) for name, value in self.codec.of_log(stored, tuple(self.layout.fields)).items()
+        }
 
     # -- value semantics -------------------------------------------------------------------------------------------
 

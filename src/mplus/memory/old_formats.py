@@ -120,7 +120,9 @@ def _of_shared(
     long = torch.cat(long_births) if long_births else torch.empty(0, dtype=torch.int64)
     if long.numel() != manifest["ltm_tokens"]:
         raise ValueError(f"{long.numel()} long-term tokens are held, stored were {manifest['ltm_tokens']}")
-    placement = Placement(births.clone(), births.clone(), (LongGroup(Column(long), Column(long.clone())),), torch.empty(0).byte(), now)
+    placement = Placement(
+        births.clone(), births.clone(), (LongGroup(Column(long), Column(long.clone())),), torch.empty(0).byte(), now
+    )
     return MemoryState(
         log=log,
         placement=placement,
@@ -193,7 +195,10 @@ def _loose(tensors: Mapping[str, Tensor], group: int, spec: FieldSpec) -> Iterat
     number = 0
     while f"ltm.{group}.birth.{number}" in tensors:
         count = tensors[f"ltm.{group}.birth.{number}"].shape[0]
-        yield {name: _stored(tensors, f"ltm.{group}.{name}.{number}", (count, *shape), dtype) for name, (shape, dtype) in spec.items()}
+        yield {
+            name: _stored(tensors, f"ltm.{group}.{name}.{number}", (count, *shape), dtype)
+            for name, (shape, dtype) in spec.items()
+        }
         number += 1
 
 

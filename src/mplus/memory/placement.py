@@ -180,9 +180,11 @@ class Placement:
     def without(self, gone: Tensor) -> Placement:
         """This placement without rows by number [k]; everything else stays where it is."""
         stays = ~torch.isin(self.rows, gone)
-        if bool((stays.sum(1) != stays[0].sum()).any()):  # layers lose different numbers of tokens: the oldest of the others go along
+        if bool(
+            (stays.sum(1) != stays[0].sum()).any()
+        ):  # layers lose different numbers of tokens: the oldest of the others go along
             least = int(stays.sum(1).min())
-            stays &= (stays.flip(1).cumsum(1).flip(1) <= least)
+            stays &= stays.flip(1).cumsum(1).flip(1) <= least
         left = int(stays[0].sum())
         long = tuple(group.keeping(~torch.isin(group.rows, gone)) for group in self.long)
         return replace(self, rows=self.rows[stays].view(-1, left), births=self.births[stays].view(-1, left), long=long)

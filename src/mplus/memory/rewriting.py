@@ -103,7 +103,9 @@ def _taken_out(memory: Memory, state: MemoryState, gone: set[str | None]) -> tup
 
     Layers that read the same blocks lose whole blocks: of one that is cut in two, the neighbours' rows go too.
     """
-    spans = [(begin, stop) for chunk in state.ledger.chunks for name, begin, stop in parts_of(chunk) if name in gone and stop > begin]
+    spans = [
+        (begin, stop) for chunk in state.ledger.chunks for name, begin, stop in parts_of(chunk) if name in gone and stop > begin
+    ]
     own = sum(stop - begin for begin, stop in spans)
     block = memory.geometry.read.block_tokens if memory.geometry.read.is_shared else 1
     wide = [(begin // block * block, min(-(-stop // block) * block, state.log.end)) for begin, stop in spans]
@@ -232,7 +234,9 @@ def _kept_at(extent: Extent, memory: Memory, log: RowLog) -> Extent:
     own = memory.storage.segment_directory
     if extent.piece.path.parent == own.path:
         return extent
-    known = next((one.piece for one in log.extents if not isinstance(one.piece, Slab) and one.piece.name == extent.piece.name), None)
+    known = next(
+        (one.piece for one in log.extents if not isinstance(one.piece, Slab) and one.piece.name == extent.piece.name), None
+    )
     return extent._replace(piece=known or own.adopt(extent.piece))
 
 
@@ -348,4 +352,3 @@ def _stacked(memory: Memory, layers: Sequence[Rows], most: int) -> dict[str, Ten
         for layer, rows in enumerate(encoded):
             out[name][: rows[name].shape[0], layer] = rows[name].to("cpu", dtype)
     return out
-

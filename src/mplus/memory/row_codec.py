@@ -82,7 +82,10 @@ class RowCodec:
 
     def of_log(self, stored: Mapping[str, Tensor], names: tuple[str, ...]) -> Rows:
         """Rows [L or 1, k, ...] of what the log keeps."""
-        return {name: value[None] if self._is_alone(name) else value.transpose(0, 1) for name, value in self.decode(stored, names).items()}
+        return {
+            name: value[None] if self._is_alone(name) else value.transpose(0, 1)
+            for name, value in self.decode(stored, names).items()
+        }
 
     def rounded(self, rows: Rows) -> Rows:
         """Rows [L or 1, n, ...] as they will be read: a row has one value for life, in short-term and in long-term memory."""

@@ -87,4 +87,6 @@ def _hint(name: str, known: list[str]) -> str:
     near = nearest(name, known)
     if near:
         return f"did you mean {near!r:.100}?"
-    return f"it has {', '.join(repr(one) for one in known[:5])}{' and more' if len(known) > 5 else ''}" if known else "it has none"
+    return (
+        f"it has {', '.join(repr(one) for one in known[:5])}{' and more' if len(known) > 5 else ''}" if known else "it has none"
+    )

@@ -256,7 +256,9 @@ def _stored_parts(extent: Extent) -> Iterator[tuple[Extent, tuple[Segment, int] 
     assert isinstance(extent.piece, Slab)
     at, end = extent.first, extent.first + extent.rows
     while at < end:
-        run = next((run for run in reversed(extent.piece.stored) if run[0] <= at < run[0] + run[1] and run[2].path.exists()), None)
+        run = next(
+            (run for run in reversed(extent.piece.stored) if run[0] <= at < run[0] + run[1] and run[2].path.exists()), None
+        )
         if run is None:
             stop = min([end, *(first for first, _, segment, _ in extent.piece.stored if first > at and segment.path.exists())])
             place = None
@@ -352,7 +354,9 @@ def _data_name(manifest: dict[str, Any]) -> str | None:
     return str(entry.get("file")) if isinstance(entry, dict) else None
 
 
-def load(directory: str | Path, model: Encoder, store: DiskStorage | str | Path | None = None, *, check_rows: bool = False) -> Memory:
+def load(
+    directory: str | Path, model: Encoder, store: DiskStorage | str | Path | None = None, *, check_rows: bool = False
+) -> Memory:
     """Open a stored memory with the model that wrote it; see ``Memory.load``."""
     directory = absolute_directory(directory)
     try:
@@ -445,7 +449,9 @@ def _in_ram(log: RowLog) -> RowLog:
 
 def _segments(manifest: dict[str, Any], directory: Path) -> list[tuple[list[Segment], int]]:
     """Segments that a manifest names, in one group or, in old formats, several, and how many rows of each first one are forgotten."""
-    entries = [{"segments": manifest["segments"], "start": 0}] if manifest["format"] == FORMAT else manifest.get("ltm_segments", [])
+    entries = (
+        [{"segments": manifest["segments"], "start": 0}] if manifest["format"] == FORMAT else manifest.get("ltm_segments", [])
+    )
     groups = []
     for entry in entries:
         segments, start = [Segment.from_json(one, directory) for one in entry["segments"]], entry["start"]

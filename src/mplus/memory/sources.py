@@ -81,5 +81,7 @@ def _counted(numbers: Tensor, count: int) -> Tensor:
 
 def _held(placement: Placement, owner: Tensor, count: int) -> tuple[Tensor, Tensor]:
     short = sum((_counted(owner[rows], count) for rows in placement.rows), torch.zeros(count).double()) / placement.groups
-    long = sum((_counted(owner[group.rows], count) for group in placement.long), torch.zeros(count).double()) / len(placement.long)
+    long = sum((_counted(owner[group.rows], count) for group in placement.long), torch.zeros(count).double()) / len(
+        placement.long
+    )
     return short, long

@@ -79,7 +79,9 @@ def _ledger_tensors(ledger: Ledger) -> dict[str, Tensor]:
         "ids": torch.tensor(ids, dtype=torch.int32),
         "chunks": torch.tensor(table, dtype=torch.int64).view(-1, 5),
         "chunks.at": torch.tensor(at, dtype=torch.float64),
-        "chunks.keys": torch.frombuffer(keys, dtype=torch.uint8).view(-1, KEY_BYTES) if keys else torch.empty(0, KEY_BYTES).byte(),
+        "chunks.keys": torch.frombuffer(keys, dtype=torch.uint8).view(-1, KEY_BYTES)
+        if keys
+        else torch.empty(0, KEY_BYTES).byte(),
         "parts": torch.tensor(parts, dtype=torch.int64).view(-1, 2),
     }
 
@@ -110,9 +112,7 @@ def json_of(state: MemoryState) -> dict[str, Any]:
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def log_of(
-    memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], segments: Sequence[Segment]
-) -> RowLog:
+def log_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], segments: Sequence[Segment]) -> RowLog:
     """The log whose rows lie in these segments.
 
     Raises:
@@ -127,7 +127,9 @@ def log_of(
     if end > int(manifest["rows"]):
         raise ValueError(f"the log ends at row {end}, the manifest says {manifest['rows']}")
     for segment in segments:
-        segment.tensors(memory.codec.fields)  # mapped now: a file that is replaced later stays readable, and another form is found
+        segment.tensors(
+            memory.codec.fields
+        )  # mapped now: a file that is replaced later stays readable, and another form is found
     return RowLog(memory.codec.fields, tuple(out), int(manifest["rows"]), storage=memory.storage)
 
 
@@ -164,7 +166,9 @@ def _placement(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str
     empty, held = Placement.new(memory.geometry, memory.layout.layers, 0), int(manifest["stm_tokens"])
     rows, births = (_shaped(tensors, f"short.{name}", (empty.groups, held)) for name in ("rows", "births"))
     if len(manifest["long"]) != len(empty.long) or held > memory.geometry.sizes.stm_tokens:
-        raise ValueError(f"{len(manifest['long'])} long-term groups and {held} short-term tokens, which these settings do not give")
+        raise ValueError(
+            f"{len(manifest['long'])} long-term groups and {held} short-term tokens, which these settings do not give"
+        )
     long = tuple(_group(memory, number, entry, tensors) for number, entry in enumerate(manifest["long"]))
     now = int(manifest["now"])
     for born in (births, *(group.births for group in long)):
