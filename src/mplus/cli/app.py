@@ -23,6 +23,7 @@ from mplus.cli import (
     import_,
     info,
     merge,
+    reencode,
     replace,
     sources,
     terminal,
@@ -57,6 +58,7 @@ app.command("replace", epilog=example("mplus replace notes chapter1.txt new/chap
 app.command("merge", epilog=example("mplus merge notes letters"))(merge.merge)
 app.command("fork", epilog=example("mplus fork notes notes-2"))(fork.fork)
 app.command("delete", epilog=example("mplus delete notes --yes"))(delete.delete)
+app.command("reencode", epilog=example("mplus reencode notes --model my-model"))(reencode.reencode)
 app.command("export", epilog=example("mplus export notes --out notes.mplus"))(export.export)
 app.command("import", epilog=example("mplus import notes.mplus"))(import_.import_)
 app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)

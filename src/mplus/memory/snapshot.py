@@ -24,6 +24,7 @@ from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelErr
 from mplus.memory import old_formats, state_file
 from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, STATE, is_ours, is_segment
 from mplus.memory.identity import check_model, identity_of
+from mplus.memory.ledger import Ledger
 from mplus.memory.log import Extent, RowLog, Slab
 from mplus.memory.manifest import FORMAT, LARGEST_BYTES, OLD_FORMATS, as_file, check_numbers, read_manifest
 from mplus.memory.stores.disk import DiskStorage, segment_rows
@@ -372,6 +373,23 @@ def load(
     except OSError as error:
         raise SnapshotError(
             f"memory {directory} cannot be read: {error}; look at the disk, or restore it from a backup"
+        ) from None
+
+
+def read_ledger(directory: Path) -> tuple[dict[str, Any], Ledger]:
+    """The manifest of a stored memory and what was written into it, whatever model wrote it; formats 1 and 2 kept no token ids.
+
+    Raises:
+        SnapshotError: there is none, or it is damaged.
+    """
+    manifest = read_manifest(directory)
+    try:
+        if manifest["format"] in OLD_FORMATS:
+            return manifest, old_formats.ledger_of(manifest, traceable=False, end=0)
+        return manifest, state_file.ledger_of(manifest, _read_data(directory, manifest["data"]), int(manifest["rows"]))
+    except DAMAGE as error:
+        raise SnapshotError(
+            f"memory {directory} is damaged ({type(error).__name__}: {error!s:.200}); restore it from a backup"
         ) from None
 
 

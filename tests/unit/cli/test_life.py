@@ -18,6 +18,9 @@ from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import pytest
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from mplus import Memory, MPlusModel
 from mplus.cli import main
@@ -409,6 +412,40 @@ def test_merge_takes_in_the_sources_of_others(
     assert list(digests(notes)) == ["ana.txt", "letters/oliver.txt", "mill.txt", "again/mill.txt"]
 
 
+def test_reencode_writes_a_memory_for_another_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Home, notes: Path, text_model: MPlusModel
+) -> None:
+    models = {"LlamaForCausalLM": text_model, "same": foreign_model(text_model), "other": foreign_model(text_model, reverse=True)}
+    opened: list[str] = []
+
+    def open_model(name: str, **options: Any) -> MPlusModel:
+        opened.append(name)
+        return models[name]
+
+    monkeypatch.setattr("mplus.cli.reencode.open_model", open_model)
+    before = files(notes)
+    report = printed_json(capsys, "reencode", "notes", "--model", "same", "--to", "twin")
+    assert (report["memory"], report["tokens"], report["from_ids"]) == ("twin", len(ANA + OLIVER), True)
+    assert opened == ["same"]
+    assert files(notes) == before
+    assert "from text" in printed(capsys, "reencode", "notes", "--model", "other")
+    assert opened == ["same", "other", "LlamaForCausalLM"]  # the old one for its tokenizer
+    assert Memory.load(notes, models["other"]).text("ana.txt") == ANA
+    assert home.names() == ["notes", "twin"]
+    assert "already" in mistakes(capsys, "reencode", "notes", "--model", "other", "--to", "twin")
+
+
+def foreign_model(text_model: MPlusModel, *, reverse: bool = False) -> MPlusModel:
+    """A model with other weights, and if asked with another tokenizer, whose ids are in another order."""
+    tokenizer = tiny.byte_tokenizer()
+    if reverse:
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet(), reverse=True)
+        backend = Tokenizer(BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
+        backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    return MPlusModel.from_base(tiny.tiny_decoder("qwen2", vocabulary=256), geometry=text_model.geometry, tokenizer=tokenizer)
+
+
 def test_a_memory_that_another_command_changes_is_waited_for(
     capsys: pytest.CaptureFixture[str], notes: Path, opening: list[str]
 ) -> None:
@@ -426,9 +463,7 @@ def test_a_memory_that_another_command_changes_is_waited_for(
 def test_a_memory_of_another_model_is_not_changed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notes: Path, text_model: MPlusModel
 ) -> None:
-    foreign = MPlusModel.from_base(
-        tiny.tiny_decoder("qwen2", vocabulary=256), geometry=text_model.geometry, tokenizer=tiny.byte_tokenizer()
-    )
+    foreign = foreign_model(text_model)
     monkeypatch.setattr("mplus.cli.forget.open_model", lambda name, **options: foreign)
     before = files(notes)
     assert "was written by model" in mistake(capsys, "forget", "notes", "ana.txt")
