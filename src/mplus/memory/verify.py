@@ -12,13 +12,14 @@ from typing import Any
 
 from mplus.errors import SnapshotError
 from mplus.memory.file_names import LOCK, MANIFEST, SAVE_LOCK, is_ours
-from mplus.memory.manifest import LARGEST, check_numbers, read_manifest
+from mplus.memory.ledger_tables import findings_of_ledger
+from mplus.memory.manifest import FORMAT, LARGEST, check_numbers, read_manifest
 from mplus.memory.parts import Part, check_size, copy_checked, parts_of
 from mplus.memory.tensor_file import TensorFileError, not_finite, tensors_in
 from mplus.runtime.input_file import absolute_directory
 
-MAY_BE_ANY_NUMBER: tuple[str, ...] = ()
-"""Tensors whose floats may be infinite."""
+TIMES = "chunks.at"
+"""The one tensor that may hold no number: the time of a chunk that is not known."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,22 @@ def verify(directory: str | Path, *, progress: Callable[[int, int], None] | None
         parts = parts_of(manifest, home)
     except SnapshotError as error:
         return VerifyReport(str(home), 0, 0, 0, [str(error)], [])
-    findings, tensors, done, total = list(_of_ledger(manifest)), 0, 0, sum(part.size_bytes for part in parts)
+    findings, tensors, done, total = list(_of_manifest(manifest)), 0, 0, sum(part.size_bytes for part in parts)
     for part in parts:
         count, found = _looked_at(part, home)
         tensors, done, findings = tensors + count, done + part.size_bytes, [*findings, *found]
         if progress is not None:
             progress(done, total)
+    if manifest["format"] == FORMAT and not findings:  # else the tables may not even be there
+        findings = list(findings_of_ledger(manifest, home))
     return VerifyReport(str(home), len(parts), total, tensors, findings, list(_beside(home, parts)))
 
 
-def _of_ledger(manifest: dict[str, Any]) -> Iterator[str]:
+def _of_manifest(manifest: dict[str, Any]) -> Iterator[str]:
     try:
         check_numbers(manifest, LARGEST)
     except (SnapshotError, KeyError, TypeError, ValueError, AttributeError) as error:
-        yield f"{MANIFEST}: {type(error).__name__ if isinstance(error, KeyError) else ''} {error}".replace(":  ", ": ")
+        yield f"{MANIFEST}: {'there is no ' if isinstance(error, KeyError) else ''}{error}"
 
 
 def _looked_at(part: Part, home: Path) -> tuple[int, list[str]]:
@@ -90,7 +93,7 @@ def _looked_at(part: Part, home: Path) -> tuple[int, list[str]]:
         with path.open("rb") as file:
             copy_checked(part, file, None, path)
         entries = tensors_in(path)
-        found = [(entry.name, not_finite(path, entry)) for entry in entries if entry.name not in MAY_BE_ANY_NUMBER]
+        found = [(entry.name, not_finite(path, entry)) for entry in entries if entry.name != TIMES]
     except SnapshotError as error:
         return 0, [str(error)]
     except TensorFileError as error:
