@@ -11,10 +11,11 @@ import typer
 
 from mplus.checkpoints.base_models.base import DEFAULT_NAME
 from mplus.cli import terminal
-from mplus.errors import MPlusError
+from mplus.errors import InputError, MPlusError
 from mplus.memory.home import Home
 from mplus.memory.stored import read_stored
 from mplus.runtime.input_file import expanded
+from mplus.runtime.times import seconds_of_text
 
 __all__ = [
     "DEFAULT_NAME",
@@ -32,6 +33,7 @@ __all__ = [
     "NumberType",
     "Verbose",
     "a_path",
+    "a_time",
     "example",
     "memory_names",
     "source_names",
@@ -72,6 +74,14 @@ def _checked(text: str) -> str:
     if "\0" in text:
         raise typer.BadParameter("it holds a null character; expected a path")
     return text
+
+
+def a_time(given: str | float) -> float:
+    """A time as it is typed, in seconds since 1970."""
+    try:
+        return given if isinstance(given, float) else seconds_of_text(given)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def example(command: str) -> str:
