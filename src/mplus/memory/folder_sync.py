@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from mplus.memory.selection import Time
 
 NOTE: Final = "sync"
-"""What a memory notes of folders, by path: a ``SyncedSource`` for each source."""
+"""What a memory notes of a source that came from a folder: a ``SyncedSource``."""
 
 
 class SyncedSource(TypedDict):
-    """What is noted of a source.
+    """Where a source came from.
 
+    folder: its absolute path.
     file: SHA-256 of the file's bytes; "" where only a part of it was written.
     text: digest of its token ids in the memory, as ``SourceInfo.digest``.
     """
 
+    folder: str
     file: str
     text: str
 
@@ -94,7 +96,7 @@ class SyncReport:
 def plan_sync(
     folder: str | Path,
     digests: Mapping[str, str],
-    notes: Mapping[str, Any],
+    notes: Mapping[str, Mapping[str, Any]],
     *,
     prefix: str | None = None,
     patterns: Sequence[str] = (),
@@ -103,7 +105,7 @@ def plan_sync(
 
     Args:
         digests: of each source of the memory, by name.
-        notes: of the memory.
+        notes: of the memory, by source.
         prefix: of the names of the sources; default: the folder's name.
         patterns: of the files that count; sources of others are left as they are.
 
@@ -114,8 +116,11 @@ def plan_sync(
     plan = SyncPlan(place, place.name if prefix is None else prefix)
     files, skipped = files_below(place, plan.prefix, patterns=patterns)
     plan.skipped.extend(skipped)
-    noted: Mapping[str, SyncedSource] = notes.get(NOTE, {}).get(str(place), {})
-    own = {name: one for name, one in noted.items() if digests.get(name) == one["text"]}
+    own: dict[str, SyncedSource] = {
+        name: note[NOTE]
+        for name, note in notes.items()
+        if NOTE in note and note[NOTE]["folder"] == str(place) and note[NOTE]["text"] == digests.get(name)
+    }
     for file in files:
         _place(plan, file, own.get(file.name), is_taken=file.name in digests)
     there = {file.name for file in files} | {one.name for one in skipped}
@@ -175,7 +180,7 @@ def apply_sync(
     from mplus.memory.source_texts import Action, Held, TakenNames, plan_texts, write_texts
 
     texts, skipped = [], []
-    for one in read_documents([*plan.new, *plan.changed]):
+    for one in read_documents([*plan.changed, *plan.new]):
         skipped.append(one) if isinstance(one, Skipped) else texts.append((one.name, one.text))
     planned = plan_texts(memory, texts, TakenNames(replace=True, resume=True))
     todo = [one for one in planned if one.action is not Action.skip]
@@ -197,11 +202,8 @@ def _note(memory: Memory, plan: SyncPlan, wanted: Mapping[str, str]) -> None:
     Args:
         wanted: digest of the whole text of each source that was to be written.
     """
-    digests = {info.name: info.digest for info in memory.sources()}
-    folders = dict(memory.notes.get(NOTE, {}))
-    noted = {name: one for name, one in folders.get(str(plan.folder), {}).items() if name in digests}
-    for name, digest in wanted.items():
-        if name in digests:
-            noted[name] = SyncedSource(file=plan.hashes[name] if digests[name] == digest else "", text=digests[name])
-    folders[str(plan.folder)] = noted
-    memory.note(NOTE, folders)
+    for info in memory.sources():
+        if info.name in wanted:
+            whole = info.digest == wanted[info.name]
+            synced = SyncedSource(folder=str(plan.folder), file=plan.hashes[info.name] if whole else "", text=info.digest)
+            memory.note(info.name, {NOTE: synced})

@@ -16,6 +16,7 @@ from mplus.memory.ledger import SourceInfo, digest_of
 from mplus.memory.memory import Memory
 from mplus.memory.selection import Time
 from mplus.runtime.unicode import well_formed
+from mplus.text.prompts import SEPARATOR
 
 
 class Held(StrEnum):
@@ -102,8 +103,8 @@ def plan_texts(
             raise InputError(
                 f"{name!r:.100} is {'no name' if source is None else 'the name of two texts'}; give each text its own"
             )
-        ids = [token for piece in memory.encoder.cut(well_formed(text), special_tokens=special_tokens) for token in piece]
-        one = _planned(source, text, ids, infos.get(source), taken or TakenNames())
+        one = _compared(memory, source, well_formed(text), infos.get(source), special_tokens)
+        one = _decided(one, taken or TakenNames())
         same = by_digest.get(one.digest, "")
         planned[source] = one if one.held is Held.all or same == source else replace(one, same_as=same)
     return list(planned.values())
@@ -130,16 +131,28 @@ def write_texts(
     for one in planned:
         if one.action is Action.skip:
             continue
+        show = _counted_from(done, progress)
         if one.action is Action.replace:
             memory.replace(one.name, one.text, at=at, special_tokens=special_tokens)
+            done += one.tokens
         elif one.action is Action.go_on:
-            _go_on(memory, one, at, special_tokens, _counted_from(done, progress))
+            done += _go_on(memory, one, at, special_tokens, show)
         else:
-            memory.write(one.text, one.name, at=at, special_tokens=special_tokens, progress=_counted_from(done, progress))
-        done += one.tokens
+            done += memory.write(one.text, one.name, at=at, special_tokens=special_tokens, progress=show)
         if progress is not None:
             progress(done)
     return done
+
+
+def _compared(memory: Memory, name: str, text: str, info: SourceInfo | None, special_tokens: bool) -> SourceText:
+    """A text with how much of it the memory holds."""
+    forms = [text] if memory.geometry.write.context == "source" else [text, SEPARATOR + text]  # as it begins behind another source
+    made = []
+    for form in forms:
+        ids = [token for piece in memory.encoder.cut(form, special_tokens=special_tokens) for token in piece]
+        held_tokens = info.tokens if info is not None else 0
+        made.append(SourceText(name, form, digest_of(ids), _held(info, ids), held_tokens, Action.write, len(ids)))
+    return next((one for one in made if one.held in (Held.all, Held.beginning)), made[0])
 
 
 def _held(info: SourceInfo | None, ids: list[int]) -> Held:
@@ -151,36 +164,35 @@ def _held(info: SourceInfo | None, ids: list[int]) -> Held:
     return Held.beginning if begins else Held.other
 
 
-def _planned(name: str, text: str, ids: list[int], info: SourceInfo | None, taken: TakenNames) -> SourceText:
-    held, tokens, there = _held(info, ids), len(ids), info.tokens if info is not None else 0
-    made = SourceText(name, text, digest_of(ids), held, there, Action.write, tokens)
-    if held is Held.nothing or taken.again:
-        return made
-    if held is Held.beginning and taken.resume:
-        return replace(made, action=Action.go_on, tokens=tokens - there)
-    if held is not Held.all and taken.replace:
-        return replace(made, action=Action.replace)
+def _decided(one: SourceText, taken: TakenNames) -> SourceText:
+    """What is done with a text."""
+    if one.held is Held.nothing or taken.again:
+        return one
+    if one.held is Held.beginning and taken.resume:
+        return replace(one, action=Action.go_on, tokens=one.tokens - one.held_tokens)
+    if one.held is not Held.all and taken.replace:
+        return replace(one, action=Action.replace)
     reason = {
-        Held.all: f"'{name}' is in the memory with the same text already",
-        Held.beginning: f"'{name}' is in the memory up to token {there:,} of {tokens:,}",
-        Held.other: f"'{name}' is in the memory with another text",
-    }[held]
-    return replace(made, action=Action.skip, tokens=0, reason=reason, is_mistake=held is not Held.all)
+        Held.all: f"'{one.name}' is in the memory with the same text already",
+        Held.beginning: f"'{one.name}' is in the memory up to token {one.held_tokens:,} of {one.tokens:,}",
+        Held.other: f"'{one.name}' is in the memory with another text",
+    }[one.held]
+    return replace(one, action=Action.skip, tokens=0, reason=reason, is_mistake=one.held is not Held.all)
 
 
 def _go_on(
     memory: Memory, one: SourceText, at: Time | None, special_tokens: bool, progress: Callable[[int], None] | None
-) -> None:
-    """Write the chunks that are missing, cut as if there had been no stop."""
-    begins = done = 0
-    for piece in memory.encoder.cut(well_formed(one.text), special_tokens=special_tokens):
-        begins += len(piece)
-        rest = piece[max(0, len(piece) - (begins - one.held_tokens)) :] if begins > one.held_tokens else []
+) -> int:
+    """Write the chunks that are missing, cut as if there had been no stop; returns their tokens."""
+    end = done = 0
+    for piece in memory.encoder.cut(one.text, special_tokens=special_tokens):
+        end += len(piece)
+        rest = piece[-(end - one.held_tokens) :] if end > one.held_tokens else []
         if rest:
-            memory.write(rest, one.name, at=at)
-            done += len(rest)
+            done += memory.write(rest, one.name, at=at)
             if progress is not None:
                 progress(done)
+    return done
 
 
 def _counted_from(start: int, progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
