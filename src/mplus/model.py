@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mplus.memory.arguments import Text
     from mplus.memory.memory import Memory
     from mplus.memory.rows import EncodedChunk
-    from mplus.memory.stores.protocol import Storage
+    from mplus.memory.stores.disk import DiskStorage
     from mplus.settings import Geometry, GeometrySettings, MemoryFormat
 
 Messages = Sequence[Mapping[str, Any]]
@@ -202,7 +202,7 @@ class MPlusModel:
         seed: int = 0,
         memory_format: MemoryFormat | None = None,
         initialised: bool = True,
-        store: Storage | str | Path = "ram",
+        store: DiskStorage | str | Path = "ram",
         **geometry: Unpack[GeometrySettings],
     ) -> Memory:
         """Make an empty memory (published models: with their initial pool).

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mplus.cli import ask, bench, chat, delete, demo, export, fetch, fork, info, sync, terminal, train, write
+from mplus.cli import ask, bench, chat, delete, demo, export, fetch, fork, import_, info, sync, terminal, train, write
 from mplus.cli import eval as evaluation
 from mplus.cli import list as listing
 from mplus.cli.options import Verbose, example
@@ -39,11 +39,12 @@ app.command("list", epilog=example("mplus list"))(listing.list_)
 app.command("info", epilog=example("mplus info notes"))(info.info)
 app.command("fork", epilog=example("mplus fork notes notes-2"))(fork.fork)
 app.command("delete", epilog=example("mplus delete notes --yes"))(delete.delete)
+app.command("export", epilog=example("mplus export notes --out notes.mplus"))(export.export)
+app.command("import", epilog=example("mplus import notes.mplus"))(import_.import_)
 app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)
 app.add_typer(evaluation.app, name="eval", epilog=example("mplus eval needle,facts --out runs/eval"))
 app.command("bench", epilog=example("mplus bench quick"), context_settings=bench.FORWARDED, add_help_option=False)(bench.bench)
 app.command("train", epilog=example("mplus train adapt/memory --out runs/memory"))(train.train)
-app.command("export", epilog=example("mplus export runs/memory/delta --out published"))(export.export)
 
 
 def _show_version(value: bool) -> None:

@@ -62,8 +62,8 @@ def _retrieved_sentence(memory: Memory, retrieved: list[Any]) -> str:
     tokens, ages = Counter[str](), list[int]()
     for found in layers:
         ages += found.ages.tolist()
-        for age in found.ages.tolist():
-            chunk = memory.ledger.chunk_of(memory.now - 1 - age)
+        for position in found.positions.tolist():
+            chunk = memory.ledger.chunk_of(position)
             tokens.update({name or "(no name)" for name, _ in chunk.sources} if chunk else {"(the model's own memory)"})
     if not tokens:
         return f"retrieved nothing: all {len(memory.short_term):,} tokens are in short-term memory"

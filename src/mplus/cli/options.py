@@ -14,7 +14,7 @@ from mplus.cli import terminal
 from mplus.errors import InputError, MPlusError
 from mplus.memory.home import Home
 from mplus.memory.stored import read_stored
-from mplus.runtime.input_file import expanded
+from mplus.runtime.input_file import expanded, is_address
 from mplus.runtime.times import seconds_of_text
 
 __all__ = [
@@ -32,7 +32,9 @@ __all__ = [
     "NewMemory",
     "NumberType",
     "Verbose",
+    "a_memory",
     "a_path",
+    "a_place",
     "a_time",
     "example",
     "memory_names",
@@ -58,10 +60,16 @@ def a_path(given: str | Path) -> Path:
     return expanded(_checked(str(given)))
 
 
-def _a_memory(given: str | Path) -> str | Path:
+def a_memory(given: str | Path) -> str | Path:
     """A memory as it is typed: `./notes` stays another word than `notes`."""
     _checked(str(given))
     return given
+
+
+def a_place(given: str) -> str:
+    """A file as it is typed: a path, with `~` replaced by the home directory, or an address that fsspec opens."""
+    text = _checked(str(given))
+    return text if is_address(text) else str(expanded(text))
 
 
 def _checked(text: str) -> str:
@@ -155,7 +163,7 @@ MemoryDirectory = Annotated[
     Path,
     typer.Argument(
         metavar="MEMORY",
-        parser=_a_memory,
+        parser=a_memory,
         callback=_existing,
         autocompletion=memory_names,
         help=MEMORY_HELP,
@@ -167,7 +175,7 @@ MemoryDirectories = Annotated[
     list[Path],
     typer.Argument(
         metavar="OTHER...",
-        parser=_a_memory,
+        parser=a_memory,
         callback=_all_existing,
         autocompletion=memory_names,
         help="Names or paths of memories.",
@@ -178,7 +186,7 @@ MemoryPlace = Annotated[
     Path,
     typer.Argument(
         metavar="MEMORY",
-        parser=_a_memory,
+        parser=a_memory,
         callback=_place,
         autocompletion=memory_names,
         help="Name of a memory, or the path of a directory; made if absent.",
@@ -189,7 +197,7 @@ MemoryPlace = Annotated[
 NewMemory = Annotated[
     Path,
     typer.Argument(
-        metavar="NEW", parser=_a_memory, callback=_place, help="A new name, or the path of a new directory.", show_default=False
+        metavar="NEW", parser=a_memory, callback=_place, help="A new name, or the path of a new directory.", show_default=False
     ),
 ]
 Device = Annotated[

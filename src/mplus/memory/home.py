@@ -12,14 +12,13 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mplus.errors import InputError, MPlusError, SnapshotError
 from mplus.memory.file_names import MANIFEST, SAVE_LOCK, is_ours
-from mplus.memory.manifest import files_of, read_manifest
+from mplus.memory.manifest import read_manifest
+from mplus.memory.parts import parts_of
 from mplus.memory.stored import StoredMemory, read_stored
 from mplus.memory.stores.lock import exclusive_change, identity
 from mplus.runtime.atomic import aside_of, clear_leftovers, flush, flush_names
@@ -225,18 +224,6 @@ class Home:
         if named.is_symlink():
             named.unlink()
 
-    @contextmanager
-    def changing(self, memory: str | Path) -> Iterator[Path]:
-        """Be the only one that changes a stored memory, from load to save; gives its directory.
-
-        Raises:
-            SnapshotError: there is none.
-            StoreError: another one held it all the time.
-        """
-        directory = self.existing(memory)
-        with exclusive_change(directory):
-            yield directory
-
     def _clear_leftovers(self, directory: Path) -> None:
         """Remove what killed deletions and forks left: all of it in this home, elsewhere that of one memory."""
         clear_leftovers(directory)
@@ -288,8 +275,8 @@ def _linked(source: Path, aside: Path) -> Path:
         fresh.mkdir()
         try:
             _link_or_copy(source / MANIFEST, fresh / MANIFEST)
-            for name in files_of(read_manifest(fresh)):
-                _link_or_copy(source / name, fresh / name)
+            for part in parts_of(read_manifest(fresh), source):
+                _link_or_copy(source / part.name, fresh / part.name)
         except FileNotFoundError:  # it was replaced meanwhile; or it lacks a file, which comes out at the last time
             continue
         return fresh

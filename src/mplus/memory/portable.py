@@ -23,7 +23,7 @@ from mplus.memory.file_names import MANIFEST
 from mplus.memory.manifest import CHECKSUM, LARGEST_BYTES, as_file, read_manifest
 from mplus.memory.parts import NAME, Part, copy_checked, parts_of
 from mplus.runtime.addresses import opened_for_reading, reason_of, write_whole
-from mplus.runtime.atomic import NEW, aside_of, clear_leftovers, flush, flush_names, honour_umask
+from mplus.runtime.atomic import aside_of, clear_leftovers, flush, flush_names, honour_umask
 from mplus.runtime.input_file import absolute_directory, expanded, is_address
 
 MADE_AT = (1980, 1, 1, 0, 0, 0)
@@ -118,11 +118,9 @@ def import_memory(archive: str | Path, directory: str | Path, *, progress: Progr
         try:
             home.parent.mkdir(parents=True, exist_ok=True)
             clear_leftovers(home)
-            with aside_of(home) as aside:
-                fresh = aside / NEW
-                fresh.mkdir()
-                size_bytes = _extract(cast(IO[bytes], _Bounded(file, archive)), archive, fresh, progress)
-                _put(fresh, home)
+            with aside_of(home) as aside:  # it becomes the memory, so that nothing else is left behind
+                size_bytes = _extract(cast(IO[bytes], _Bounded(file, archive)), archive, aside, progress)
+                _put(aside, home)
         except OSError as error:
             raise SnapshotError(f"{archive} cannot be stored in {directory}: {reason_of(error)}; nothing was stored") from None
     return size_bytes

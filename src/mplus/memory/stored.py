@@ -9,6 +9,7 @@ from typing import Any
 from mplus.errors import SnapshotError
 from mplus.memory.file_names import MANIFEST
 from mplus.memory.manifest import read_manifest
+from mplus.memory.parts import parts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +72,13 @@ def read_stored(directory: Path) -> StoredMemory:
             pending_tokens=sum(len(ids) for _, ids in manifest["pending"]),
             chunks=len(manifest["chunks"]),
             sources={str(name): _count(tokens) for name, tokens in manifest["sources"].items()},
-            size_bytes=_count(manifest["data"]["bytes"]) + _segment_bytes(manifest),
+            size_bytes=sum(part.size_bytes for part in parts_of(manifest, directory)),
             changed_at=(directory / MANIFEST).stat().st_mtime,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SnapshotError(
             f"the manifest of {directory} is damaged ({type(error).__name__}: {error}); restore it from a backup"
         ) from None
-
-
-def _segment_bytes(manifest: dict[str, Any]) -> int:
-    """Of long-term rows that lie in files of their own."""
-    return sum(_count(segment["bytes"]) for group in manifest.get("ltm_segments", []) for segment in group["segments"])
 
 
 def _count(value: Any) -> int:

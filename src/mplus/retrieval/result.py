@@ -26,6 +26,7 @@ class RetrievalResult:
         order: [k + j] reading order of ``indices`` followed by ``short``; None: as they stand.
         behind: newest short-term tokens that stand behind these, right before the prompt; None: all that are not in ``short``.
         candidates: [c] ascending places in the layer's store of the tokens that were scored; None: all of them, or blocks.
+        positions: [k] numbers of the tokens in the order of writing, by which the ledger knows them.
     """
 
     indices: Tensor
@@ -35,6 +36,7 @@ class RetrievalResult:
     order: Tensor | None = None
     behind: int | None = None
     candidates: Tensor | None = None
+    positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
 
 
 @dataclass(frozen=True)

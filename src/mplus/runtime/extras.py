@@ -26,6 +26,7 @@ EXTRA_OF: Final = {
     "bm25s": ("bm25s", "eval"),
     "rouge_score": ("rouge-score", "eval"),
     "lm_eval": ("lm-eval", "eval"),
+    "cryptography": ("cryptography", "encrypt"),
 }
 """Module to package and extra, as ``pyproject.toml`` has them."""
 

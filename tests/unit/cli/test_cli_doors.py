@@ -267,7 +267,7 @@ def test_a_tilde_is_the_home_directory(capsys: pytest.CaptureFixture[str], place
         ["list"],
         ["list", "--json"],
         ["fork", "memory", "twin"],
-        ["delete", "twin", "--yes"],
+        ["delete", "nowhere", "--yes"],
         ["fetch", "smolm"],
         ["fetch"],
         ["eval", "list"],

@@ -61,7 +61,7 @@ def stored_memory(directory: Path, **changes: Any) -> Path:
         "pending": [["ana.txt", [1, 2, 3]]],
         "chunks": [[0, 1300, [["ana.txt", 1000], [None, 300]]]],
         "sources": {"ana.txt": 1000, "": 300},
-        "data": {"file": "memory-0.safetensors", "bytes": 2_500_000, "sha256": "0"},
+        "data": {"file": f"memory-{0:016}.safetensors", "bytes": 2_500_000, "sha256": "0" * 64},
         **changes,
     }
     directory.mkdir()
@@ -350,6 +350,26 @@ def test_demo_shows_table_and_answers_and_stores_both_files(
     assert (folder / "retention.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_demo_prints_what_it_stores_as_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    monkeypatch.setattr("mplus.cli.demo.open_model", lambda name, **_: f"opened {name}")
+    monkeypatch.setattr(import_module("mplus.evaluation.evaluate"), "plan", lambda *given: Planned())
+    (place / "book.txt").write_text("A long book.", encoding="utf-8")
+    assert main(["demo", "--haystack", "book.txt", "--tokens", "40000", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((place / "demo" / "retention.json").read_text(encoding="utf-8"))
+
+
+def test_train_prints_recipes_and_settings_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--list", "--json"]) == 0
+    assert "adapt/memory" in {one["recipe"] for one in json.loads(capsys.readouterr().out)}
+    assert main(["train", "adapt/memory", "--dry-run", "--json", "--out", "here"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert (planned["out"], planned["trained"]) == ("here", [])
+    assert planned["settings"]["name"] and "is not on this machine" in planned["not_counted"]
+
+
 def test_demo_that_cannot_draw_leaves_the_earlier_results(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     def refuse(result: Retention, path: Path) -> None:
         raise OSError(28, "No space left on device", str(path))
@@ -399,6 +419,8 @@ def test_fetch_prints_the_directory_and_tells_steps_on_stderr(
     monkeypatch.setattr("mplus.checkpoints.base_models.base.fetch", fetch)
     assert main(["fetch", "--from", "hub", "--force"]) == 0
     assert capsys.readouterr() == ("/cache/smollm2-135m/hub/True\n", "downloading\n")
+    assert main(["fetch", "--from", "hub", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"model": "smollm2-135m", "directory": "/cache/smollm2-135m/hub/False"}
 
 
 def test_error_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

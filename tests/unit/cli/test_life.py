@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import pytest
@@ -220,6 +222,64 @@ def test_what_may_not_be_written_is_told_and_kept(notes: Path) -> None:
         assert "Permission denied" in done.stderr
         assert done.stderr.count("\n") == 1
     assert sorted(path.name for path in notes.parent.iterdir()) == ["notes"]
+
+
+# -- export, import ------------------------------------------------------------------------------------------------------
+
+
+def test_a_memory_travels_as_one_file(capsys: pytest.CaptureFixture[str], home: Home, notes: Path) -> None:
+    assert printed(capsys, "export", "notes") == "notes.mplus\n"
+    assert printed(capsys, "import", "notes.mplus", "twin") == "twin\n"
+    assert {path.name: path.read_bytes() for path in home.path("twin").iterdir()} == {
+        path.name: path.read_bytes() for path in notes.iterdir()
+    }
+    assert "not empty" in mistake(capsys, "import", "notes.mplus")
+    home.delete("notes")
+    assert printed_json(capsys, "import", "notes.mplus")["memory"] == "notes"
+
+
+def mistakes(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The last line of a command that fails when it has begun."""
+    assert main(arguments) == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_export_replaces_a_file_only_when_told(capsys: pytest.CaptureFixture[str], notes: Path) -> None:
+    Path("mine.mplus").write_text("mine", encoding="utf-8")
+    assert "--force" in mistake(capsys, "export", "notes", "--out", "mine.mplus")
+    assert Path("mine.mplus").read_text(encoding="utf-8") == "mine"
+    assert printed_json(capsys, "export", "notes", "--out", "mine.mplus", "--force")["file"] == "mine.mplus"
+    assert Path("mine.mplus").read_bytes().startswith(b"PK")
+
+
+def test_export_tells_memories_and_models_apart(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Home, notes: Path
+) -> None:
+    opened: list[str] = []
+
+    def open_model(name: str, **options: Any) -> Any:
+        opened.append(name)
+        return SimpleNamespace(checkpoint="weights")
+
+    monkeypatch.setattr("mplus.cli.export.open_model", open_model)
+    monkeypatch.setattr(import_module("mplus.checkpoints.export"), "save_published", lambda weights, out: out.mkdir())
+    assert "--out DIR" in mistake(capsys, "export", "smollm2-135m")
+    assert printed(capsys, "export", "smollm2-135m", "--out", "published") == "published\n"
+    assert opened == ["smollm2-135m"]
+    home.fork("notes", "smollm2-135m")
+    assert "names a model and a memory" in mistake(capsys, "export", "smollm2-135m", "--out", "other")
+    assert printed(capsys, "export", str(home.path("smollm2-135m")), "--out", "other.mplus") == "other.mplus\n"
+    assert "did you mean 'notes'" in mistake(capsys, "export", "nots")
+    assert opened == ["smollm2-135m"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04" + b"0" * 100])
+def test_import_of_what_is_no_memory_makes_nothing(capsys: pytest.CaptureFixture[str], home: Home, content: bytes) -> None:
+    Path("x.mplus").write_bytes(content)
+    assert "x.mplus" in mistakes(capsys, "import", "x.mplus")
+    assert "cannot be read" in mistakes(capsys, "import", "nowhere.mplus")
+    assert "cannot name a memory" in mistakes(capsys, "import", "x.mplus", "..x")
+    assert home.names() == []
 
 
 # -- completion ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mplus import Memory, MPlusModel
-from mplus.errors import InputError, MPlusError, SnapshotError, StoreError
+from mplus.errors import InputError, SnapshotError, StoreError
 from mplus.memory.home import LONGEST_NAME_BYTES, Home, checked_name, default_home
 from mplus.memory.stored import StoredMemory
 from mplus.memory.stores.lock import exclusive_change
@@ -345,15 +345,3 @@ def test_what_a_killed_deletion_left_is_gone_with_the_next_change(home: Home, mo
     assert home.names() == ["b"]
     home.fork("b", "c")
     assert sorted(path.name for path in home.memories.iterdir()) == ["b", "c"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_home_that_may_not_be_written_keeps_its_memories(home: Home, model: MPlusModel) -> None:
-    home.create("a", filled(model))
-    home.memories.chmod(0o555)
-    try:
-        with pytest.raises((OSError, MPlusError)):
-            home.delete("a")
-        assert home.names() == ["a"]
-    finally:
-        home.memories.chmod(0o755)

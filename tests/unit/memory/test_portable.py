@@ -18,6 +18,7 @@ import pytest
 from mplus.errors import InputError, SnapshotError
 from mplus.memory import portable
 from mplus.memory.manifest import as_file
+from mplus.memory.parts import copy_checked
 from mplus.memory.portable import export_memory, import_memory
 from mplus.runtime.atomic import aside_of
 
@@ -165,7 +166,6 @@ def test_an_export_follows_a_memory_that_is_saved_meanwhile(
     memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = json.loads((memory / "manifest.json").read_text(encoding="utf-8"))
-    copied = portable.copy_checked
 
     def saved_meanwhile(*arguments: Any, **options: Any) -> None:
         if manifest["data"]["file"] != "memory-00000000000000aa.safetensors":
@@ -173,7 +173,7 @@ def test_an_export_follows_a_memory_that_is_saved_meanwhile(
             manifest["data"]["file"] = "memory-00000000000000aa.safetensors"
             (memory / "manifest.json").write_bytes(as_file({key: manifest[key] for key in manifest if key != "checksum"}))
             raise SnapshotError("a file is gone")
-        copied(*arguments, **options)
+        copy_checked(*arguments, **options)
 
     monkeypatch.setattr(portable, "copy_checked", saved_meanwhile)
     export_memory(memory, tmp_path / "a.mplus")
