@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,7 +79,10 @@ def sync(
 def _stored_sources(directory: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """Digests of the sources and the notes of a stored memory, from its manifest."""
     manifest = read_manifest(directory)
-    return {one["name"]: one["digest"] for one in manifest["sources"]}, manifest.get("notes", {})
+    sources = manifest["sources"]
+    if isinstance(sources, dict):  # of before, without digests
+        return dict.fromkeys(sources, ""), {}
+    return {one["name"]: one["digest"] for one in sources}, manifest.get("notes", {})
 
 
 def _applied(held: Memory, directory: Path, plan: SyncPlan) -> SyncReport:
@@ -101,6 +105,9 @@ def _end(plan: SyncPlan, report: SyncReport | None, as_json: bool, *, done: bool
         typer.Exit: some file could not be taken over.
     """
     skipped: list[Skipped] = [*plan.skipped, *(report.skipped if report is not None else ())]
+    failed = {one.name for one in skipped if one.is_mistake}
+    new, changed = ([file for file in files if file.name not in failed] for files in (plan.new, plan.changed))
+    plan = replace(plan, new=new, changed=changed)
     note_skipped(skipped)
     if as_json:
         done_now = {"done": done, "tokens": report.tokens if report is not None else 0}

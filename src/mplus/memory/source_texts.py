@@ -146,7 +146,9 @@ def write_texts(
 
 def _compared(memory: Memory, name: str, text: str, info: SourceInfo | None, special_tokens: bool) -> SourceText:
     """A text with how much of it the memory holds."""
-    forms = [text] if memory.geometry.write.context == "source" else [text, SEPARATOR + text]  # as it begins behind another source
+    forms = (
+        [text] if memory.geometry.write.context == "source" else [text, SEPARATOR + text]
+    )  # as it begins behind another source
     made = []
     for form in forms:
         ids = [token for piece in memory.encoder.cut(form, special_tokens=special_tokens) for token in piece]
@@ -180,9 +182,7 @@ def _decided(one: SourceText, taken: TakenNames) -> SourceText:
     return replace(one, action=Action.skip, tokens=0, reason=reason, is_mistake=one.held is not Held.all)
 
 
-def _go_on(
-    memory: Memory, one: SourceText, at: Time | None, special_tokens: bool, progress: Callable[[int], None] | None
-) -> int:
+def _go_on(memory: Memory, one: SourceText, at: Time | None, special_tokens: bool, progress: Callable[[int], None] | None) -> int:
     """Write the chunks that are missing, cut as if there had been no stop; returns their tokens."""
     end = done = 0
     for piece in memory.encoder.cut(one.text, special_tokens=special_tokens):

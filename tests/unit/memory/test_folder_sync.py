@@ -27,7 +27,9 @@ def folder(tmp_path: Path) -> Path:
     place = tmp_path / "docs"
     (place / "deep").mkdir(parents=True)
     for name in ("a.txt", "b.md", "deep/c.txt"):
-        (place / name).write_text(f"The text of {name}, which is long enough for more than one chunk of the model.", encoding="utf-8")
+        (place / name).write_text(
+            f"The text of {name}, which is long enough for more than one chunk of the model.", encoding="utf-8"
+        )
     return place
 
 
