@@ -12,7 +12,26 @@ from typing import Annotated, Any
 
 import typer
 
-from mplus.cli import ask, bench, chat, delete, demo, export, fetch, fork, import_, info, sync, terminal, train, write
+from mplus.cli import (
+    ask,
+    bench,
+    chat,
+    delete,
+    demo,
+    export,
+    fetch,
+    forget,
+    fork,
+    import_,
+    info,
+    merge,
+    replace,
+    sources,
+    sync,
+    terminal,
+    train,
+    write,
+)
 from mplus.cli import eval as evaluation
 from mplus.cli import list as listing
 from mplus.cli.options import Verbose, example
@@ -37,6 +56,10 @@ app.command("chat", epilog=example("mplus chat notes"))(chat.chat)
 app.command("ask", epilog=example('mplus ask notes "Where does Ana live?"'))(ask.ask)
 app.command("list", epilog=example("mplus list"))(listing.list_)
 app.command("info", epilog=example("mplus info notes"))(info.info)
+app.command("sources", epilog=example("mplus sources notes --pattern 'letters/*'"))(sources.sources)
+app.command("forget", epilog=example("mplus forget notes chapter1.txt"))(forget.forget)
+app.command("replace", epilog=example("mplus replace notes chapter1.txt new/chapter1.txt"))(replace.replace)
+app.command("merge", epilog=example("mplus merge notes letters"))(merge.merge)
 app.command("fork", epilog=example("mplus fork notes notes-2"))(fork.fork)
 app.command("delete", epilog=example("mplus delete notes --yes"))(delete.delete)
 app.command("export", epilog=example("mplus export notes --out notes.mplus"))(export.export)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mplus.cli import terminal
+from mplus.cli.changing import PATIENCE_S
 from mplus.cli.model import open_model
 from mplus.cli.options import (
     DEFAULT_NAME,
@@ -22,9 +23,10 @@ from mplus.cli.options import (
     NumberType,
     Verbose,
 )
-from mplus.cli.write import INCOMPLETE, PATIENCE_S, check_place, newest, open_memory
+from mplus.cli.write import INCOMPLETE, check_place, newest, open_memory
 from mplus.conversation import Conversation, Remember
 from mplus.errors import InputError, MPlusError
+from mplus.memory.home import Home
 from mplus.memory.stores.lock import exclusive_change
 from mplus.runtime.suggest import hint_before
 
@@ -69,7 +71,7 @@ def chat(
     talk = Conversation(opened, open_memory(memory, opened), remember=remember, source=source, options=options)
     session = Session(memory, talk, as_json=as_json)
     if terminal.is_interactive():
-        terminal.note(f"{len(talk.memory.sources())} sources in {memory}; /help lists commands, Ctrl-D ends")
+        terminal.note(f"{len(talk.memory.sources())} sources in {Home(home).label(memory)}; /help lists commands, Ctrl-D ends")
     if session.run(terminal.lines("> ")):
         raise typer.Exit(INCOMPLETE)
 

@@ -57,6 +57,18 @@ def read_named(words: Sequence[str], source: str | None) -> tuple[list[Document]
     return [Document(source or one.name, one.text) for one in documents], skipped
 
 
+def read_one(word: str) -> str:
+    """The text of one file, or of stdin.
+
+    Raises:
+        InputError: it cannot be read, or several files are meant.
+    """
+    documents, _ = read_named([word], None)
+    if len(documents) > 1:
+        raise InputError(f"'{word}' means {len(documents)} files; name one")
+    return documents[0].text
+
+
 def _refuse(skipped: Sequence[Skipped]) -> None:
     """End a command that has nothing to do.
 

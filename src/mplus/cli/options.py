@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mplus.checkpoints.base_models.base import DEFAULT_NAME
 from mplus.cli import terminal
-from mplus.errors import InputError, MPlusError
+from mplus.errors import MPlusError
 from mplus.memory.home import Home
 from mplus.memory.stored import read_stored
 from mplus.runtime.input_file import expanded, is_address
-from mplus.runtime.times import seconds_of_text
 
 __all__ = [
     "DEFAULT_NAME",
@@ -72,6 +72,18 @@ def a_place(given: str) -> str:
     return text if is_address(text) else str(expanded(text))
 
 
+def a_time(given: str | datetime) -> datetime:
+    """A day or a moment of local time, as ISO 8601 writes it."""
+    if isinstance(given, datetime):
+        return given
+    try:
+        return datetime.fromisoformat(given.strip()).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise typer.BadParameter(
+            f"{given!r:.40} is no time; expected a day or a moment, like 2026-11-28 or 2026-11-28T09:30"
+        ) from None
+
+
 def _checked(text: str) -> str:
     if not text.strip():
         raise typer.BadParameter("it is empty; expected a path")
@@ -82,14 +94,6 @@ def _checked(text: str) -> str:
     if "\0" in text:
         raise typer.BadParameter("it holds a null character; expected a path")
     return text
-
-
-def a_time(given: str | float) -> float:
-    """A time as it is typed, in seconds since 1970."""
-    try:
-        return given if isinstance(given, float) else seconds_of_text(given)
-    except InputError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def example(command: str) -> str:
@@ -124,16 +128,17 @@ HomeDirectory = Annotated[
 ]
 
 
-def _existing(context: typer.Context, given: str | Path | None) -> Path | None:
-    return None if given is None or context.resilient_parsing else _home(context).existing(given)
+def _existing(context: typer.Context, given: Any) -> Any:
+    return given if given is None or context.resilient_parsing else _home(context).existing(given)
 
 
-def _all_existing(context: typer.Context, given: list[str | Path] | None) -> list[Path] | None:
-    return None if given is None or context.resilient_parsing else [_home(context).existing(one) for one in given]
+def _all_existing(context: typer.Context, given: Any) -> Any:
+    return given if given is None or context.resilient_parsing else [_home(context).existing(one) for one in given]
 
 
-def _place(context: typer.Context, given: str | Path | None) -> Path | None:
-    return None if given is None or context.resilient_parsing else _home(context).resolve(given)
+def place_of(context: typer.Context, given: Any) -> Any:
+    """The directory that a word for a memory means; the word itself while a shell completes it."""
+    return given if given is None or context.resilient_parsing else _home(context).resolve(given)
 
 
 def _home(context: typer.Context) -> Home:
@@ -152,7 +157,7 @@ def source_names(context: typer.Context, incomplete: str) -> list[str]:
     """Names of sources of the memory that is typed already; those that cannot be typed are left out."""
     memory = context.params.get("memory")
     try:
-        names = read_stored(_home(context).existing(memory)).sources if memory is not None else {}
+        names = [one.name for one in read_stored(_home(context).existing(memory)).sources] if memory is not None else []
     except (MPlusError, OSError):
         return []
     return [name for name in names if name and name.isprintable() and name.startswith(incomplete)]
@@ -187,7 +192,7 @@ MemoryPlace = Annotated[
     typer.Argument(
         metavar="MEMORY",
         parser=a_memory,
-        callback=_place,
+        callback=place_of,
         autocompletion=memory_names,
         help="Name of a memory, or the path of a directory; made if absent.",
         show_default=False,
@@ -197,7 +202,7 @@ MemoryPlace = Annotated[
 NewMemory = Annotated[
     Path,
     typer.Argument(
-        metavar="NEW", parser=a_memory, callback=_place, help="A new name, or the path of a new directory.", show_default=False
+        metavar="NEW", parser=a_memory, callback=place_of, help="A new name, or the path of a new directory.", show_default=False
     ),
 ]
 Device = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mplus.cli import terminal
+from mplus.cli.changing import PATIENCE_S
 from mplus.cli.documents import note_skipped
 from mplus.cli.model import open_model
 from mplus.cli.options import (
@@ -23,9 +24,10 @@ from mplus.cli.options import (
     Verbose,
     a_path,
 )
-from mplus.cli.write import INCOMPLETE, PATIENCE_S, check_place, holds_something, open_memory
+from mplus.cli.write import INCOMPLETE, check_place, holds_something, open_memory
 from mplus.memory.folder_sync import SyncPlan, SyncReport, apply_sync, plan_sync
 from mplus.memory.manifest import read_manifest
+from mplus.memory.stored import read_stored
 from mplus.memory.stores.lock import exclusive_change
 from mplus.text.document_files import Skipped
 
@@ -78,11 +80,7 @@ def sync(
 
 def _stored_sources(directory: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """Digests of the sources and the notes of a stored memory, from its manifest."""
-    manifest = read_manifest(directory)
-    sources = manifest["sources"]
-    if isinstance(sources, dict):  # of before, without digests
-        return dict.fromkeys(sources, ""), {}
-    return {one["name"]: one["digest"] for one in sources}, manifest.get("notes", {})
+    return {one.name: one.digest for one in read_stored(directory).sources}, read_manifest(directory).get("notes", {})
 
 
 def _applied(held: Memory, directory: Path, plan: SyncPlan) -> SyncReport:

@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mplus.cli import terminal
+from mplus.cli.changing import PATIENCE_S
 from mplus.cli.documents import STDIN, note_skipped, plain_skipped, read_named
 from mplus.cli.model import open_model
 from mplus.cli.options import (
@@ -29,6 +31,7 @@ from mplus.cli.options import (
 )
 from mplus.errors import MPlusError, SnapshotError
 from mplus.memory.file_names import MANIFEST, is_ours
+from mplus.memory.home import Home
 from mplus.memory.manifest import read_manifest
 from mplus.memory.stores.lock import exclusive_change
 from mplus.runtime.unicode import well_formed
@@ -39,8 +42,6 @@ if TYPE_CHECKING:
     from mplus.memory.source_texts import SourceText, TakenNames
     from mplus.model import MPlusModel
 
-PATIENCE_S = 3600.0
-"""Another command that writes into the same memory may read for minutes."""
 INCOMPLETE = 2
 """Exit code where some of what was named is stored and some is not."""
 WAYS_OUT = {
@@ -65,7 +66,7 @@ def write(
         typer.Option("--source", metavar="NAME", help="Name of the one text that is written.", show_default="its path"),
     ] = None,
     at: Annotated[
-        float | None,
+        datetime | None,
         typer.Option(
             "--at", metavar="TIME", parser=a_time, help="When it was said: 2026-11-28, 2026-11-28T18:30.", show_default="now"
         ),
@@ -98,7 +99,7 @@ def write(
     taken = TakenNames(again=again, replace=replace, resume=resume)
     with exclusive_change(memory, timeout_s=PATIENCE_S, tell=terminal.note):  # another writer is waited for, not overwritten
         held = open_memory(memory, opened)
-        run = Run(memory, held, skipped)
+        run = Run(memory, Home(home).label(memory), held, skipped)
         run.write(named_stdin(held, documents) if source is None and STDIN in files else documents, taken, at, special_tokens)
     run.report(as_json)
 
@@ -132,11 +133,12 @@ class Run:
     """One command that writes texts into an opened memory: progress, an interrupt, what was done.
 
     Args:
-        directory: where the memory is stored.
+        directory: where the memory is stored; label: how a person calls it.
         skipped: what was named and not read.
     """
 
     directory: Path
+    label: str
     memory: Memory
     skipped: list[Skipped]
     planned: list[SourceText] = field(default_factory=list)
@@ -146,7 +148,7 @@ class Run:
     def __post_init__(self) -> None:
         self._before = self.memory.state
 
-    def write(self, documents: list[Document], taken: TakenNames, at: float | None, special_tokens: bool) -> None:
+    def write(self, documents: list[Document], taken: TakenNames, at: datetime | None, special_tokens: bool) -> None:
         """Write texts and store the memory; after Ctrl-C or an error what is whole is stored.
 
         Raises:
@@ -231,7 +233,8 @@ class Run:
             for one in self.planned
         ]
         return {
-            "memory": str(self.directory),
+            "memory": self.label,
+            "path": str(self.directory),
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "sources": sources,

@@ -21,10 +21,12 @@ from pydantic import TypeAdapter
 from mplus.cli import main, terminal
 from mplus.cli import write as write_command
 from mplus.cli.app import app
+from mplus.cli.options import a_time
 from mplus.cli.sheet import Sheet
 from mplus.evaluation.ablations import parse_ablations
 from mplus.evaluation.schedule.distances import Seeds
-from mplus.memory.manifest import read_manifest
+from mplus.memory.selection import Where
+from mplus.memory.stored import read_stored
 from mplus.training.run.recipe_file import read_recipe, recipe_names
 from tests.tiny import text_model
 from tests.unit.cli.test_commands import SOURCES, mistake, stored_memory
@@ -88,7 +90,7 @@ def test_two_writers_into_one_memory_are_both_stored_and_the_second_is_told(
     for thread in threads:
         thread.join(60)
     assert not failed
-    assert {one["name"] for one in read_manifest(place / "memory")["sources"]} == {"first.txt", "second.txt"}
+    assert {one.name for one in read_stored(place / "memory").sources} == {"first.txt", "second.txt"}
     assert "waiting for" in capsys.readouterr().err
     assert not (place / "memory" / ".save.lock").exists()
 
@@ -131,7 +133,7 @@ def test_a_memory_that_is_stored_is_a_success_whatever_becomes_of_stdout(place: 
     done = process(code)
     assert done.returncode == 0, done.stderr
     assert "memory is stored, but stdout cannot be written" in done.stderr
-    assert [(one["name"], one["tokens"]) for one in read_manifest(place / "memory")["sources"]] == [("a.txt", 61)]
+    assert [(one.name, one.tokens) for one in read_stored(place / "memory").sources] == [("a.txt", 61)]
 
 
 @pytest.mark.parametrize("command", [["write", "m", "-"], ["ask", "m", "-"]])
@@ -364,6 +366,8 @@ EXAMPLES: dict[str, Callable[[str], Any]] = {
     "k0-128:K0=128": lambda text: parse_ablations([text]),
     "'org/model'": _is_hub_name,
     "'*.md'": lambda text: fnmatchcase("docs/a.md", text.strip("'")) or pytest.fail(text),
+    "'notes/*'": lambda text: Where(pattern=text.strip("'")),
+    "2026-11-28": a_time,
 }
 """Each example that a help shows, and what takes it."""
 

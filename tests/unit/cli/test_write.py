@@ -140,7 +140,7 @@ def test_name_and_time_can_be_given(write: Run, stored: Callable[[], Memory]) ->
     assert (info.name, info.first_at, info.last_at) == ("people/ana", 1795890600.0, 1795890600.0)
     code, _, err = write("ana.txt", "ilse.md", "--source", "both")
     assert (code, err) == (2, "mplus: --source names one text, and there are 2; leave it out, or name one file\n")
-    assert "is no time; expected '2026-11-28'" in write("ana.txt", "--at", "yesterday")[2]
+    assert "is no time; expected a day or a moment" in write("ana.txt", "--at", "yesterday")[2]
 
 
 def test_each_text_that_is_piped_in_is_a_source_of_its_own(
@@ -194,7 +194,7 @@ def test_ctrl_c_keeps_what_was_read_and_resume_goes_on(
     total = len(ANA) + len(ILSE) + len((place / "long.txt").read_text())
     with monkeypatch.context() as patch:
         patch.setattr(source_texts, "write_texts", interrupted_after(len(ANA) + 40))
-        code, out, err = write(*files, "--at", "1")
+        code, out, err = write(*files, "--at", "1970-01-01T00:00:01Z")
     assert (code, out) == (130, "")
     found = re.fullmatch(
         r"mplus: interrupted after ([\d,]+) of ([\d,]+) tokens of 3 texts; what was read is stored, "
@@ -207,7 +207,7 @@ def test_ctrl_c_keeps_what_was_read_and_resume_goes_on(
     assert [info.name for info in half.sources()] == ["ana.txt", "long.txt"]
     assert write(*files)[0] == 2
     assert "'long.txt' is in the memory up to token" in write("long.txt")[2]
-    assert write("ana.txt", "long.txt", "--resume", "--at", "1")[0] == 0
+    assert write("ana.txt", "long.txt", "--resume", "--at", "1970-01-01T00:00:01Z")[0] == 0
     assert sources(stored())["long.txt"] == (place / "long.txt").read_text()
 
 
@@ -216,8 +216,8 @@ def test_an_interrupted_and_resumed_memory_is_the_one_never_interrupted(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(source_texts, "write_texts", interrupted_after(40))
-        assert write("ana.txt", "ilse.md", "--at", "1")[0] == 130
-    assert write("ana.txt", "ilse.md", "--resume", "--at", "1")[0] == 0
+        assert write("ana.txt", "ilse.md", "--at", "1970-01-01T00:00:01Z")[0] == 130
+    assert write("ana.txt", "ilse.md", "--resume", "--at", "1970-01-01T00:00:01Z")[0] == 0
     whole = model.new_memory()
     for name, text in (("ana.txt", ANA), ("ilse.md", ILSE)):
         whole.write(text, name, at=1.0)
