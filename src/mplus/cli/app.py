@@ -1,6 +1,7 @@
 """The command line as a whole: which commands there are, and how every mistake ends in one line and an exit code.
 
-Exit codes: 0 done, 2 a mistake that the one line on stderr explains, 130 interrupted. A traceback means a bug of ours.
+Exit codes: 0 done, 2 a mistake that a line on stderr explains (what else was asked for is done where a command takes several things),
+130 interrupted. A traceback means a bug of ours.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import typer
 from mplus.cli import (
     ask,
     bench,
+    chat,
     delete,
     demo,
     export,
@@ -26,6 +28,7 @@ from mplus.cli import (
     reencode,
     replace,
     sources,
+    sync,
     terminal,
     train,
     write,
@@ -48,7 +51,9 @@ app = typer.Typer(
     epilog=example("mplus write notes book.txt && mplus ask notes 'Who wrote it?'"),
 )
 app.command("fetch", epilog=example("mplus fetch smollm2-135m"))(fetch.fetch)
-app.command("write", epilog=example("mplus write notes chapter1.txt chapter2.txt"))(write.write)
+app.command("write", epilog=example("mplus write notes book.pdf docs --at 2026-11-28"))(write.write)
+app.command("sync", epilog=example("mplus sync notes docs --pattern '*.md'"))(sync.sync)
+app.command("chat", epilog=example("mplus chat notes"))(chat.chat)
 app.command("ask", epilog=example('mplus ask notes "Where does Ana live?"'))(ask.ask)
 app.command("list", epilog=example("mplus list"))(listing.list_)
 app.command("info", epilog=example("mplus info notes"))(info.info)
@@ -106,6 +111,8 @@ def _run_to_exit_code(arguments: list[str]) -> int:
     """Run one command; every mistake ends in one line and an exit code."""
     try:
         return _run(arguments)
+    except terminal.Interrupted as stop:
+        return _end(str(stop), INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         return _end("interrupted", INTERRUPTED)
     except UsageComplaint as complaint:

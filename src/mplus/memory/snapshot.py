@@ -338,6 +338,11 @@ def _check_not_newer(memory: Memory, directory: Path, manifest: dict[str, Any], 
     log.warning("another memory was stored in %s (%s tokens read); it is replaced", directory, manifest.get("tokens_read"))
 
 
+def is_known(memory: Memory, directory: Path) -> bool:
+    """Tell whether what is stored in a directory is a state that this memory was opened from or saved as."""
+    return _named_data(directory) in memory.stored
+
+
 def _named_data(directory: Path) -> str | None:
     """The data file that the manifest names now, if it can be read."""
     try:

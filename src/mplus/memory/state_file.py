@@ -106,6 +106,7 @@ def json_of(state: MemoryState) -> dict[str, Any]:
         "tails": list(state.tails),
         "chunks": len(state.ledger),
         "sources": [asdict(info) for info in source_infos(state)],
+        "notes": {name: dict(note) for name, note in state.notes.items()},
     }
 
 
@@ -159,7 +160,14 @@ def state_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, 
         tokens_read=int(manifest["tokens_read"]),
         pending=tuple((source, tuple(int(token) for token in ids)) for source, ids in manifest["pending"]),
         initialised=bool(manifest["initialised"]),
+        notes=_notes(manifest.get("notes", {})),
     )
+
+
+def _notes(notes: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(notes, dict) or not all(isinstance(note, dict) for note in notes.values()):
+        raise ValueError("the notes on sources are no table of tables")
+    return notes
 
 
 def _placement(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Placement:
