@@ -216,7 +216,7 @@ class Run:
             terminal.say_json(self.to_json())
         else:
             self._show()
-        if any(one.is_mistake for one in (*self.planned, *self.skipped)):
+        if any(one.is_mistake for one in self.planned) or any(one.is_mistake for one in self.skipped):
             raise typer.Exit(INCOMPLETE)
 
     def to_json(self) -> dict[str, Any]:

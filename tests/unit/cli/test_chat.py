@@ -14,7 +14,7 @@ import pytest
 
 from mplus import Memory, MPlusModel
 from mplus.cli import chat as chat_command
-from mplus.cli import main
+from mplus.cli import main, terminal
 from tests.tiny import text_model
 
 pytestmark = pytest.mark.slow
@@ -79,10 +79,15 @@ def test_both_sides_are_stored_after_each_turn_and_the_next_chat_goes_on(chat: R
 
 def test_an_answer_is_printed_as_it_is_made(chat: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pieces: list[str] = []
-    say = chat_command.terminal.say_part
-    monkeypatch.setattr(chat_command.terminal, "say_part", lambda text: (pieces.append(text), say(text)))
+    say = terminal.say_part
+
+    def noted(text: str) -> None:
+        pieces.append(text)
+        say(text)
+
+    monkeypatch.setattr(terminal, "say_part", noted)
     out = chat("Hello?\n", "--max-new-tokens", "60")[1]
-    assert "".join(map(chat_command.terminal.shown, pieces)) == out
+    assert "".join(map(terminal.shown, pieces)) == out
     assert len(pieces) > 2
 
 
@@ -176,8 +181,8 @@ def test_at_a_terminal_ctrl_c_stops_an_answer_and_then_the_chat(
             raise KeyboardInterrupt
         return "Yes."
 
-    monkeypatch.setattr(chat_command.terminal, "lines", lines)
-    monkeypatch.setattr(chat_command.terminal, "is_interactive", lambda: True)
+    monkeypatch.setattr(terminal, "lines", lines)
+    monkeypatch.setattr(terminal, "is_interactive", lambda: True)
     monkeypatch.setattr(model, "chat", answer, raising=False)
     assert main(["chat", "./m"]) == 130
     err = capsys.readouterr().err.splitlines()
@@ -190,6 +195,6 @@ def test_a_line_without_end_and_bytes_that_are_no_text(
 ) -> None:
     assert chat(b"caf\xe9?\n", "--remember", "user")[0] == 0
     assert stored().text(TODAY) == "User: caf\ufffd?\n\n"
-    monkeypatch.setattr(chat_command.terminal, "LONGEST_LINE_BYTES", 20)
+    monkeypatch.setattr(terminal, "LONGEST_LINE_BYTES", 20)
     code, _, err = chat("x" * 21 + "\n")
     assert (code, err) == (2, "mplus: a line has more than 20 bytes; a message is a line, split it\n")
