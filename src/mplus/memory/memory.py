@@ -559,7 +559,9 @@ class Memory:
         state = self._state
         if text[:1].isspace():
             return False
-        if self._is_by_source:  # a source begins a paragraph whatever was written before it, so that its rows do not depend on that
+        if (
+            self._is_by_source
+        ):  # a source begins a paragraph whatever was written before it, so that its rows do not depend on that
             return source is None or not any(True for _ in state.ledger.newest_of(source))
         if state.is_empty or state.ends_in_space:
             return False
