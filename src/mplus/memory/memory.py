@@ -260,10 +260,10 @@ class Memory:
         """Read a text into memory.
 
         Long text is cut at paragraph or sentence ends. With ``write_context="source"`` each chunk sees the newest K tokens of its own
-        source and nothing waits; a source begins with an empty line. With ``"memory"`` it sees the newest K of all; what is shorter than the model's minimum waits in
-        ``pending`` and stands as plain text before the next prompt until more text joins it; a text of another source than the one
-        before begins a new paragraph; token ids are taken as they are. Each chunk is taken in whole or not at all: after an error or
-        Ctrl-C the chunks before it are in memory.
+        source and nothing waits; a source begins with an empty line. With ``"memory"`` it sees the newest K of all; what is shorter
+        than the model's minimum waits in ``pending`` and stands as plain text before the next prompt until more text joins it; a text
+        of another source than the one before begins a new paragraph. Token ids are taken as they are. Each chunk is taken in whole or
+        not at all: after an error or Ctrl-C the chunks before it are in memory.
 
         Args:
             text: a string, or token ids [T].
