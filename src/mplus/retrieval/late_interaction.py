@@ -178,4 +178,5 @@ class LateInteractionRetriever(nn.Module):
         else:
             scores = block_scores.of_all(self, memory, table, features, text_BT)
         log.debug("%d of %d blocks for %d prompts", min(rule.budget, len(table.positions)), len(table.positions), len(scores))
-        return [table.result(plan_read(row, table.positions, table.is_short_term, rule), memory, row) for row in scores]
+        plans = [plan_read(row, table.positions, table.is_short_term, rule) for row in scores]
+        return [table.result(plan, memory, row, self.window) for plan, row in zip(plans, scores, strict=True)]

@@ -129,7 +129,7 @@ def _best_of(memory: Memory, layer: int, scores: Tensor, rows: Tensor | None) ->
     index = best if rows is None else rows[best]
     ages = memory.ages(memory.long_term.gather(layer, index, ("birth",))["birth"])
     order = oldest_first(ages)
-    return RetrievalResult(index[order], ages[order], scores, candidates=rows)
+    return RetrievalResult(index[order], ages[order], scores, candidates=rows, read_scores=scores[best][order])
 
 
 def oldest_first(ages: Tensor) -> Tensor:

@@ -26,6 +26,9 @@ class RetrievalResult:
         order: [k + j] reading order of ``indices`` followed by ``short``; None: as they stand.
         behind: newest short-term tokens that stand behind these, right before the prompt; None: all that are not in ``short``.
         candidates: [c] ascending places in the layer's store of the tokens that were scored; None: all of them, or blocks.
+        read_scores: [k] score of each token of ``indices``: its own (per layer), or that of the best window that holds it (shared); None
+            where none were needed.
+        short_scores: [n] the same of every short-term token by rank; None where short-term memory was not searched.
     """
 
     indices: Tensor
@@ -35,6 +38,8 @@ class RetrievalResult:
     order: Tensor | None = None
     behind: int | None = None
     candidates: Tensor | None = None
+    read_scores: Tensor | None = None
+    short_scores: Tensor | None = None
 
 
 @dataclass(frozen=True)
