@@ -29,7 +29,7 @@ from benchmarks.timing import interleaved, timed
 from mplus.errors import MPlusError
 from mplus.memory.budget import MemoryBudget
 from mplus.memory.memory import Memory
-from mplus.memory.stores.protocol import field_bytes
+from mplus.memory.stores.fields import field_bytes
 from mplus.model import MPlusModel
 
 COUNTED_ROWS: Final = 512

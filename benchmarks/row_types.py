@@ -31,7 +31,7 @@ from mplus.attach.query_pass import prompt_features
 from mplus.corpus.python_docs import python_text
 from mplus.memory.long_term import LongTerm
 from mplus.memory.row_codec import dequantise, quantise
-from mplus.memory.stores.protocol import bytes_per_row
+from mplus.memory.stores.fields import bytes_per_row
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.read_plan import choose_blocks
 

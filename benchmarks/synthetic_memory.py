@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.plan import LARGEST_LTM
 from mplus.memory import budget
 from mplus.memory.memory import Memory
-from mplus.memory.stores.protocol import bytes_per_row
+from mplus.memory.stores.fields import bytes_per_row
 
 PIECE_ROWS: Final = 4096
 OLDEST: Final = LARGEST_LTM  # long-term rows are born so long before the first written token

@@ -183,19 +183,25 @@ def search_from(monkeypatch: pytest.MonkeyPatch, rows: int, *, candidates: int =
 
 def contents(memory: Memory) -> dict[str, Any]:
     """Everything a memory holds, copied."""
+    placement, long_term = memory.placement, memory.long_term
     found: dict[str, Any] = {
-        "order": memory.short_term.order.clone(),
-        "births": memory.short_term.births.clone(),
-        "generator": memory.generator.get_state().clone(),
+        "births": placement.births.clone(),
+        "rows": placement.rows.clone(),
+        "generator": placement.generator.clone(),
         "tail": None if memory.tail is None else memory.tail.clone(),
-        "counters": (memory.now, memory.tokens_read, memory.initialised, memory.long_term.writes_since_merge),
-        "waiting": list(memory.long_term.waiting),
-        "pending": [(source, list(part)) for source, part in memory.pending],
-        "chunks": list(memory.ledger.chunks),
+        "tails": {name: tail.tolist() for name, tail in memory.state.tails.items()},
+        "counters": (memory.now, memory.tokens_read, memory.initialised, placement.writes_since_merge),
+        "waiting": list(long_term.waiting),
+        "pending": list(memory.pending),
+        "chunks": [chunk._replace(at=None) for chunk in memory.ledger.chunks],
     }
     found.update({f"stm.{name}": rows.clone() for name, rows in memory.short_term.at_slots(memory.short_term.order).items()})
-    for group, store in enumerate(memory.long_term.stores):
-        found.update({f"ltm.{group}.{name}": store.column(name).clone() for name in store.fields})
+    for group in range(long_term.groups):
+        found[f"ltm.{group}.births"] = long_term.births(group).clone()
+        found[f"ltm.{group}.rows"] = long_term.rows(group).clone()
+        frequency = long_term.frequencies(group)
+        found[f"ltm.{group}.frequency"] = torch.empty(0) if frequency is None else frequency.clone()
+        found.update({f"ltm.{group}.{name}": long_term.column(group, name).clone() for name in memory.layout.fields})
     return found
 
 

@@ -4,6 +4,7 @@
     ├── InputError            a text, prompt, option or file a person gave cannot be used
     │   ├── EmptyTextError        there is nothing to write or to ask
     │   ├── EncodingError         bytes that are not UTF-8
+    │   │   └── BinaryFileError       no text at all: a picture, a program, binary data
     │   ├── PromptTooLongError    memory, prompt and answer do not fit the model's positions
     │   ├── RecipeError           a training recipe: not readable, an unknown key, a wrong value
     │   └── MissingExtraError     a package that an extra of ours brings is not installed
@@ -38,6 +39,10 @@ class EmptyTextError(InputError):
 
 class EncodingError(InputError):
     """A file is not UTF-8 text."""
+
+
+class BinaryFileError(EncodingError):
+    """A file holds no text in any encoding: a picture, a program, an archive, binary data."""
 
 
 class PromptTooLongError(InputError):

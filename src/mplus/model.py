@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mplus.memory.arguments import Text
     from mplus.memory.memory import Memory
     from mplus.memory.rows import EncodedChunk
-    from mplus.memory.stores.protocol import Storage
+    from mplus.memory.stores.disk import DiskStorage
     from mplus.settings import Geometry, GeometrySettings, MemoryFormat
     from mplus.trace.trace import Answer
 
@@ -204,7 +204,7 @@ class MPlusModel:
         seed: int = 0,
         memory_format: MemoryFormat | None = None,
         initialised: bool = True,
-        store: Storage | str | Path = "ram",
+        store: DiskStorage | str | Path = "ram",
         **geometry: Unpack[GeometrySettings],
     ) -> Memory:
         """Make an empty memory (published models: with their initial pool).
@@ -267,17 +267,20 @@ class MPlusModel:
 
         return write_many(self.writer, memories, texts, sources, batch=batch, progress=progress)
 
-    def cut(self, text: str) -> list[list[int]]:
+    def cut(self, text: str, *, special_tokens: bool = False) -> list[list[int]]:
         """Cut a text into chunks of token ids, as ``memory.write`` does.
+
+        Args:
+            special_tokens: take special tokens that the text spells out as such; else they are characters as others are.
 
         Raises:
             EmptyTextError: there is nothing but white space.
         """
-        return self.writer.cut(text)
+        return self.writer.cut(text, special_tokens=special_tokens)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, no special tokens added."""
-        return [token for chunk in self.cut(text) for token in chunk]
+    def tokenize(self, text: str, *, special_tokens: bool = False) -> list[int]:
+        """Token ids of a text as ``memory.write`` takes it, no special tokens added."""
+        return [token for chunk in self.cut(text, special_tokens=special_tokens) for token in chunk]
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

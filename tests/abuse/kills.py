@@ -1,4 +1,4 @@
-"""kill -9 of a process that writes and saves: the directory opens as the old or the new state, and goes on."""
+"""kill -9 of a process that saves, writes, exports ...: what is stored opens as the old or the new state, and goes on."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import signal
 import time
 from pathlib import Path
 
-from mplus import MPlusModel
 from mplus.cli import main
 from mplus.errors import MPlusError
 from tests.abuse import models
 from tests.abuse.children import Round, exit_code, forked, run_rounds
 from tests.abuse.counts import RIGHT, Counts
 from tests.abuse.interrupts import Lines
-from tests.abuse.states import State, which
-from tests.abuse.stored import goes_on, model_beside, opened, states_along, stored_state, text_file, text_memory, texts
+from tests.abuse.states import which
+from tests.abuse.steps import STEPS, Stage, Step, copied, left_over, same, stage_of
+from tests.abuse.stored import goes_on, model_beside, opened, stored_state, text_file, text_memory
 
-SAVES = 4
-BEGUN, DONE = b"b", b"d"
+COMMANDS, BY_LINE = 0.01, 0.6
+"""Shares of the rounds that kill the command, and that kill a step at a line instead of at a moment."""
 
 
 def run(seed: int, rounds: int, first: int = 0) -> Counts:
@@ -28,94 +28,55 @@ def run(seed: int, rounds: int, first: int = 0) -> Counts:
 
 
 def one_round(this: Round) -> None:
-    """A library process, or the command."""
-    if this.random.random() < 0.25:
+    """A step of the library, or now and then the command, which takes as long as fifty steps."""
+    models.use_small_segments()
+    if this.random.random() < COMMANDS:
         killed_command(this)
     else:
-        killed_saves(this)
+        killed_step(this, this.random.choice(STEPS))
 
 
-def killed_saves(this: Round) -> None:
-    """A process that loads, writes and saves some times; it is killed from outside, or at one line of a save."""
-    models.use_small_segments()
-    in_place, by_line = this.random.random() < 0.5, this.random.random() < 0.6
-    row = f"save {'in place' if in_place else 'from RAM'}, killed {'at a line' if by_line else 'at a moment'}"
-    model, place, written = models.model_of("shared"), this.place / "memory", texts(this.random.randrange(50), SAVES)
-    states = states_along(model, written)
-    target = this.random.randrange(SAVES)
-    line = this.random.randint(1, LINES.most) if by_line else 0
-    reader, writer = os.pipe()
-    pid = forked(lambda: keep_saving(model, place, written, in_place, writer, target if by_line else -1, line))
-    os.close(writer)
-    said = _until(reader, BEGUN, target + 1)
+def killed_step(this: Round, step: Step) -> None:
+    """A copy of this process does a step and is killed at one of its lines, or from outside at a moment."""
+    stage, by_line = stage_of(step), this.random.random() < BY_LINE
+    place = copied(stage, this.place / "place")
+    line = this.random.randint(1, stage.lines) if by_line else 0
+    pid = forked(lambda: act(step, place, line))
     if not by_line:
-        time.sleep(this.random.uniform(0, 1.2 * LINES.save_s))
+        time.sleep(this.random.uniform(0, 1.2 * stage.seconds))
         os.kill(pid, signal.SIGKILL)
-    said += _rest(reader)
     code = exit_code(pid)
-    if code is None:
-        this.report(row, "hang", "the writing process")
-        return
     if code not in (0, -signal.SIGKILL):
-        this.report(row, "writer failed", f"exit code {code}")
+        this.report(step.name, "hang" if code is None else "the step failed", f"exit code {code}")
         return
-    fault = _fault(this, place, model, states, said, in_place)
-    this.report(row, fault.split(":")[0] if fault else RIGHT, fault or "")
+    row = f"{step.name}, killed {'at a line' if by_line else 'at a moment'}"
+    fault = fault_of(step, stage, place, done=code == 0)
+    this.report(row, fault.split(":")[0] if fault else RIGHT, f"{fault} (line {line})" if fault else "")
 
 
-class _Lines:
-    """What a save takes, for choosing where to kill it; an upper bound is good enough."""
-
-    most, save_s = 700, 0.03
-
-
-LINES = _Lines()
-
-
-def keep_saving(
-    model: MPlusModel, place: Path, written: list[list[int]], in_place: bool, told: int, target: int, line: int
-) -> None:
-    """Write and save text after text, told before and after each save; with `target`, die at a line of that save."""
-    memory = model.new_memory(seed=3, store=place if in_place else "ram")
-    for number, text in enumerate(written):
-        memory.write(text, source="a")
-        os.write(told, BEGUN)
-        if number == target:
-            with Lines(line, lambda: os.kill(os.getpid(), signal.SIGKILL)).traced():
-                memory.save(place)
-        else:
-            memory.save(place)
-        os.write(told, DONE)
+def act(step: Step, place: Path, line: int) -> None:
+    """Do it; die at a line of it, unless that is 0."""
+    if not line:
+        step.act(place)
+        return
+    with Lines(line, lambda: os.kill(os.getpid(), signal.SIGKILL)).traced():
+        step.act(place)
 
 
-def _until(reader: int, sign: bytes, count: int) -> bytes:
-    said = b""
-    while said.count(sign) < count and (byte := os.read(reader, 1)):
-        said += byte
-    return said
-
-
-def _rest(reader: int) -> bytes:
-    said = b""
-    while part := os.read(reader, 64):
-        said += part
-    os.close(reader)
-    return said
-
-
-def _fault(this: Round, place: Path, model: MPlusModel, states: list[State], said: bytes, in_place: bool) -> str | None:
-    done, begun = said.count(DONE), said.count(BEGUN)
+def fault_of(step: Step, stage: Stage, place: Path, *, done: bool) -> str | None:
+    """What is wrong with what a killed step has left; None if nothing is."""
     try:
-        number = which(stored_state(place, model, in_place=in_place and this.random.random() < 0.5), states)
+        found = step.look(place)
+        if not same(found, stage.new) and (done or not same(found, stage.old)):
+            return "neither old nor new: another state" if not done else "lost: the step had ended"
+        step.again(place)
+        if not same(step.look(place), found if step.name != "export" else stage.new) and step.name != "import":
+            return "changed: the next step of its kind found another state"
+        if names := left_over(place):
+            return f"left over: {', '.join(names)}"
     except MPlusError as error:
-        return None if done == 0 else f"does not open: {error}"
-    if number not in (done, begun):
-        return f"neither old nor new: state {number}, {done} saves were done and {begun} begun"
-    try:
-        fault = goes_on(place, model)
-    except MPlusError as error:
-        return f"the next save is refused: {error}"
-    return fault and f"the next save: {fault}"
+        return f"does not open or go on: {error}"
+    return None
 
 
 def killed_command(this: Round) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from mplus.memory.stores.protocol import Storage
+from mplus.memory.stores.ram import RamStorage, RamStore
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,8 +20,6 @@ from mplus.memory.long_term import LongTerm
 from mplus.memory.row_codec import dequantise, quantise
 from mplus.memory.rows import RowLayout, Rows
 from mplus.memory.stores.disk import DiskStorage, DiskStore
-from mplus.memory.stores.protocol import Storage
-from mplus.memory.stores.ram import RamStorage, RamStore
 from tests.tiny import tiny_geometry
 
 LAYERS, HEADS, WIDTH, SEARCH = 2, 2, 3, 5

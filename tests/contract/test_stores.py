@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mplus.memory.stores.protocol import Storage, Store, pieces
+from mplus.memory.stores.ram import RamStorage
 from torch import Tensor
 
 from mplus.memory.stores.disk import DiskStorage
-from mplus.memory.stores.protocol import Storage, Store, pieces
-from mplus.memory.stores.ram import RamStorage
 
 FIELDS = {
     "rows": ((2, 3), torch.bfloat16),

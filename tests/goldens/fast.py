@@ -29,7 +29,7 @@ def outputs() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for family in FAMILIES:
         for name, (setup, changed) in SETUPS.items():
-            model = tiny_model(family, setup, **changed)
+            model = tiny_model(family, setup, **{"write_context": "memory", **changed})  # as recorded
             memory = model.new_memory(seed=3)
             memory.write(ids(93, 1), source="first")
             memory.write(ids(20, 2), source="second")

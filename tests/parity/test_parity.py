@@ -184,7 +184,7 @@ def check_state(memory: Memory, case: Case, prefix: str, check: Check) -> None:
 def check_counters(memory: Memory, meta: dict[str, Any], where: str) -> None:
     longterm = memory.long_term
     if "update_step" in meta:
-        assert longterm.writes_since_merge * memory.geometry.sizes.new_tokens == meta["update_step"], where
+        assert memory.placement.writes_since_merge * memory.geometry.sizes.new_tokens == meta["update_step"], where
     if "ltm_len_after" in meta:
         assert [longterm.merged(layer) for layer in range(longterm.groups)] == meta["ltm_len_after"], where
     if "cached_present" in meta:

@@ -9,6 +9,7 @@ Legend: L layers, S short-term tokens, C rows waiting for a merge (the published
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -18,10 +19,10 @@ from mplus.attach.parts import ModelParts
 from mplus.attach.write_pass import project_rows
 from mplus.checkpoints.load_report import LoadReport
 from mplus.errors import InputError
-from mplus.memory.long_term import LongTerm
 from mplus.memory.memory import Memory
+from mplus.memory.rewriting import with_rows
 from mplus.memory.rows import EncodedChunk, Rows
-from mplus.memory.short_term import ShortTerm
+from mplus.memory.state import ordinary_tensors
 from mplus.settings import MemoryFormat
 
 CACHED = ("cached_memories", "cached_keys", "cached_ages")
@@ -60,20 +61,19 @@ def memory_from_state(
         )
     _check(tensors, memory, model.parts.decoder.width)
     layers, hidden = memory.layout.layers, tensors["memory"]
-    rows, memory.tail = rows_of_hidden(model.parts, hidden.to(memory.layout.device, memory.layout.dtype), memory)
+    rows, tail = rows_of_hidden(model.parts, hidden.to(memory.layout.device, memory.layout.dtype), memory)
     births = (
         memory.now - 1 - tensors["memory_ages"].long().cpu()
         if "memory_ages" in tensors
-        else memory.short_term.births[:1].expand(layers, -1)
+        else memory.placement.births[:1].expand(layers, -1)
     )
-    memory.short_term = ShortTerm(memory.layout, memory.geometry.sizes.stm_tokens, groups := memory.short_term.drop_groups)
-    memory.short_term.append(rows, births[0])
-    memory.short_term.births = births[:groups].clone()
-    memory.long_term = LongTerm(memory.layout, memory.geometry)
-    if memory.geometry.sizes.ltm:
-        memory.long_term.writes_since_merge = update_step // memory.geometry.sizes.new_tokens
-        for layer in range(layers):
-            _restore_layer(model.parts, memory, tensors, layer)
+    with ordinary_tensors():
+        has_ltm = memory.geometry.sizes.ltm
+        long = [_layer_of(model.parts, memory, tensors, layer) for layer in range(layers)] if has_ltm else []
+        empty = replace(memory.empty_state(), tail=tail)
+        since = update_step // memory.geometry.sizes.new_tokens if has_ltm else 0
+        own_births = births[: memory.placement.groups]
+        memory.become(with_rows(memory, empty, rows, own_births, long, writes_since_merge=since))
     return memory
 
 
@@ -89,36 +89,34 @@ def state_of(memory: Memory) -> dict[str, Tensor]:
         )
     out = bookkeeping_of(memory)
     out["memory"] = memory.short_term.at_slots(memory.short_term.order)["hidden"].cpu().clone()
-    waiting = memory.long_term.waiting
-    for layer, store in enumerate(memory.long_term.stores if memory.geometry.sizes.ltm else []):
-        merged = memory.long_term.merged(layer)
-        out[f"ltm.{layer}"] = store.column("hidden")[:merged].clone()
+    long_term, waiting = memory.long_term, memory.long_term.waiting
+    for layer in range(long_term.groups if memory.geometry.sizes.ltm else 0):
+        out[f"ltm.{layer}"] = long_term.column(layer, "hidden")[: long_term.merged(layer)].clone()
     if memory.geometry.sizes.ltm and any(waiting):
-        out["cached_memories"] = torch.stack(
-            [store.column("hidden")[-count:] for store, count in zip(memory.long_term.stores, waiting, strict=True)]
-        )
+        out["cached_memories"] = torch.stack([long_term.column(layer, "hidden")[-count:] for layer, count in enumerate(waiting)])
     return out
 
 
 def bookkeeping_of(memory: Memory) -> dict[str, Tensor]:
     """The part of ``state_of`` that both memory formats hold: ages, retriever keys, recall frequencies."""
     layers, long_term = memory.layout.layers, memory.long_term
-    out = {"memory_ages": memory.ages(memory.short_term.births).expand(layers, -1).clone()}
+    out = {"memory_ages": memory.ages(memory.placement.births).expand(layers, -1).clone()}
     if not memory.geometry.sizes.ltm:
         return out
     if memory.geometry.read.is_shared:
         raise InputError("published states name long-term rows per layer; this memory's layers share them")
-    names = {"ltm_ages": "birth", "ltm_keys": "search", "ltm_recall_frequencies": "frequency"}
-    for layer, store in enumerate(long_term.stores):
-        for name, column in names.items():
-            if column in store.fields:
-                rows = long_term.column(layer, column)[: long_term.merged(layer)]
-                out[f"{name}.{layer}"] = memory.ages(rows) if column == "birth" else rows.clone()
-    if any(long_term.waiting):
-        for name, column in {"cached_ages": "birth", "cached_keys": "search"}.items():
-            if column in long_term.stores[0].fields:
-                rows = torch.stack([long_term.column(layer, column)[-count:] for layer, count in enumerate(long_term.waiting)])
-                out[name] = memory.ages(rows) if column == "birth" else rows
+    searched, waiting = "search" in memory.layout.fields, long_term.waiting
+    for layer in range(long_term.groups):
+        merged, frequency = long_term.merged(layer), long_term.frequencies(layer)
+        out[f"ltm_ages.{layer}"] = memory.ages(long_term.births(layer)[:merged])
+        if searched:
+            out[f"ltm_keys.{layer}"] = long_term.column(layer, "search")[:merged].clone()
+        if frequency is not None:
+            out[f"ltm_recall_frequencies.{layer}"] = frequency[:merged].clone()
+    if any(waiting):
+        out["cached_ages"] = memory.ages(torch.stack([long_term.births(layer)[-n:] for layer, n in enumerate(waiting)]))
+        if searched:
+            out["cached_keys"] = torch.stack([long_term.column(layer, "search")[-n:] for layer, n in enumerate(waiting)])
     return out
 
 
@@ -162,7 +160,10 @@ def longterm_rows(model_parts: ModelParts, layer: int, hidden: Tensor, keys: Ten
     return rows
 
 
-def _restore_layer(model_parts: ModelParts, memory: Memory, tensors: Mapping[str, Tensor], layer: int) -> None:
+def _layer_of(
+    model_parts: ModelParts, memory: Memory, tensors: Mapping[str, Tensor], layer: int
+) -> tuple[Rows, Tensor, Tensor, int]:
+    """Long-term rows of a layer, their births, recall frequencies, and how many wait."""
     hidden, keys, ages = tensors[f"ltm.{layer}"], tensors[f"ltm_keys.{layer}"], tensors[f"ltm_ages.{layer}"].long()
     frequency, waiting = tensors[f"ltm_recall_frequencies.{layer}"].float(), 0
     if "cached_memories" in tensors:
@@ -172,7 +173,7 @@ def _restore_layer(model_parts: ModelParts, memory: Memory, tensors: Mapping[str
         frequency = torch.cat([frequency, torch.full((waiting,), memory.geometry.quirks.initial_recall_frequency)])
     dtype = memory.layout.dtype
     rows = longterm_rows(model_parts, layer, hidden.to(dtype), keys.to(dtype), memory)
-    memory.long_term.restore(layer, rows, memory.now - 1 - ages, frequency, waiting=waiting)
+    return rows, memory.now - 1 - ages, frequency, waiting
 
 
 def _check(tensors: Mapping[str, Tensor], memory: Memory, width: int) -> None:
@@ -188,7 +189,7 @@ def _check(tensors: Mapping[str, Tensor], memory: Memory, width: int) -> None:
     need("memory", layers, size, width)
     if "memory_ages" in tensors:
         need("memory_ages", layers, size)
-        if memory.short_term.drop_groups == 1 and not bool((tensors["memory_ages"] == tensors["memory_ages"][:1]).all()):
+        if memory.placement.groups == 1 and not bool((tensors["memory_ages"] == tensors["memory_ages"][:1]).all()):
             report.misshapen.append("memory_ages differ between layers, but this model drops the same tokens in all of them")
     if memory.geometry.sizes.ltm:
         key_width = memory.layout.fields["search"][0] if "search" in memory.layout.fields else 0

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mplus.cli import ask, bench, demo, export, fetch, info, terminal, train, write
+from mplus.cli import ask, bench, delete, demo, export, fetch, fork, import_, info, terminal, train, write
 from mplus.cli import eval as evaluation
+from mplus.cli import list as listing
 from mplus.cli.options import Verbose, example
 from mplus.errors import MPlusError
 
@@ -25,19 +26,22 @@ UsageComplaint: type[Exception] = next(kind for kind in typer.BadParameter.__mro
 app = typer.Typer(
     name="mplus",
     help="A language model with a long-term memory: it reads far more text than its context window and answers from memory.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     epilog=example("mplus write notes book.txt && mplus ask notes 'Who wrote it?'"),
 )
 app.command("fetch", epilog=example("mplus fetch smollm2-135m"))(fetch.fetch)
 app.command("write", epilog=example("mplus write notes chapter1.txt chapter2.txt"))(write.write)
 app.command("ask", epilog=example('mplus ask notes "Where does Ana live?"'))(ask.ask)
+app.command("list", epilog=example("mplus list"))(listing.list_)
 app.command("info", epilog=example("mplus info notes"))(info.info)
+app.command("fork", epilog=example("mplus fork notes notes-2"))(fork.fork)
+app.command("delete", epilog=example("mplus delete notes --yes"))(delete.delete)
+app.command("export", epilog=example("mplus export notes --out notes.mplus"))(export.export)
+app.command("import", epilog=example("mplus import notes.mplus"))(import_.import_)
 app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)
 app.add_typer(evaluation.app, name="eval", epilog=example("mplus eval needle,facts --out runs/eval"))
 app.command("bench", epilog=example("mplus bench quick"), context_settings=bench.FORWARDED, add_help_option=False)(bench.bench)
 app.command("train", epilog=example("mplus train adapt/memory --out runs/memory"))(train.train)
-app.command("export", epilog=example("mplus export runs/memory/delta --out published"))(export.export)
 
 
 def _show_version(value: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, MOST_TOKENS, MemoryDirectory, ModelName, Verbose
+from mplus.cli.options import DEFAULT_NAME, MOST_TOKENS, HomeDirectory, MemoryDirectory, ModelName, Verbose
 from mplus.cli.write import STDIN, _read_stdin
 from mplus.errors import EmptyTextError
 from mplus.memory.manifest import read_manifest
@@ -35,6 +35,7 @@ def ask(
         ),
     ] = None,
     show_retrieved: Annotated[bool, typer.Option("--show-retrieved", help="Say on stderr which sources were read.")] = False,
+    home: HomeDirectory = None,
     verbose: Verbose = False,
 ) -> None:
     """Answer a question from a memory. Prints the answer and nothing else."""
@@ -61,8 +62,8 @@ def _retrieved_sentence(memory: Memory, retrieved: list[Any]) -> str:
     tokens, ages = Counter[str](), list[int]()
     for found in layers:
         ages += found.ages.tolist()
-        for age in found.ages.tolist():
-            chunk = memory.ledger.chunk_of(memory.now - 1 - age)
+        for position in found.positions.tolist():
+            chunk = memory.ledger.chunk_of(position)
             tokens.update({name or "(no name)" for name, _ in chunk.sources} if chunk else {"(the model's own memory)"})
     if not tokens:
         return f"retrieved nothing: all {len(memory.short_term):,} tokens are in short-term memory"

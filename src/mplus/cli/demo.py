@@ -11,7 +11,18 @@ import typer
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, LARGEST_SEED, MOST_TOKENS, Device, DType, ModelName, NumberType, Verbose, a_path
+from mplus.cli.options import (
+    DEFAULT_NAME,
+    LARGEST_SEED,
+    MOST_TOKENS,
+    AsJson,
+    Device,
+    DType,
+    ModelName,
+    NumberType,
+    Verbose,
+    a_path,
+)
 from mplus.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +56,7 @@ def demo(
     model: ModelName = DEFAULT_NAME,
     dtype: DType = NumberType.auto,
     device: Device = None,
+    as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:  # fmt: skip
     """Let the model read 160,000 tokens once and answer from memory, beside MemoryLLM and the plain context window.
@@ -74,6 +86,9 @@ def demo(
     result = Retention(_run(planned, out))
     paths = store(result, out)
     terminal.mark_stored(out)
+    if as_json:
+        terminal.say_json(result.to_json())
+        return
     _show_table(result)
     _show_examples(result)
     _show_end(result, paths, time.perf_counter() - started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from mplus.cli.options import (
     DEFAULT_NAME,
     LARGEST_SEED,
     MOST_TOKENS,
+    AsJson,
     Device,
     DType,
     ModelName,
@@ -132,6 +134,7 @@ def run(
     model: ModelName = DEFAULT_NAME,
     dtype: DType = NumberType.auto,
     device: Device = None,
+    as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:  # fmt: skip
     """Run tasks: every sample starts from a fresh memory, answers are stored as they are given, a table is printed."""
@@ -172,12 +175,17 @@ def run(
     for task, options in runs:
         check(task, options)
     with_memory = open_model(model, dtype=dtype, device=device)
+    plain: list[Any] = []
     for task, options in runs:
         with terminal.waiting(f"{task.task}: planning what is read and asked"):
             planned = plan(task, with_memory, options)
         summary = run_planned(planned, options.out, resume=resume)
         terminal.mark_stored(options.out)
-        show(summary, planned.left_out.lines())
+        plain.append(json.loads(json.dumps(summary.to_json(), default=str)))
+        if not as_json:
+            show(summary, planned.left_out.lines())
+    if as_json:
+        terminal.say_json(plain)
 
 
 def run_planned(planned: TaskRun, out: Path, *, resume: bool) -> Summary:
@@ -267,6 +275,7 @@ def report(
         list[Path] | None,
         typer.Option("--out", metavar="FILE", parser=a_path, help="A picture (.png) or a table (.md). Repeatable."),
     ] = None,
+    as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Join runs: the mean and spread over seeds of what differs in nothing else, and everything else side by side."""
@@ -282,7 +291,9 @@ def report(
     from mplus.evaluation.report.comparison import read_report
 
     joined = read_report(runs)
-    _print_table(*joined.rows(), f"{joined.task}: {joined.score}")
+    headings, rows = joined.rows()
+    if not as_json:
+        _print_table(headings, rows, f"{joined.task}: {joined.score}")
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_name(f".{file.stem}.{secrets.token_hex(4)}{file.suffix}")
@@ -295,7 +306,11 @@ def report(
         finally:
             aside.unlink(missing_ok=True)
         terminal.mark_stored(file)
-        terminal.say(file)
+        if not as_json:
+            terminal.say(file)
+    if as_json:
+        cells = [dict(zip([headings[0] or "row", *headings[1:]], row, strict=True)) for row in rows]
+        terminal.say_json({"task": joined.task, "score": joined.score, "rows": cells, "files": [str(file) for file in files]})
 
 
 @app.command("judge", epilog=example("mplus eval judge runs/locomo --url http://localhost:8000/v1 --judge-model qwen2.5-72b"))
@@ -308,6 +323,7 @@ def judge(
     key_env: Annotated[
         str, typer.Option("--key-env", metavar="NAME", help="Environment variable that holds the key.")
     ] = "OPENAI_API_KEY",
+    as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Judge every answer once; verdicts go to judged.jsonl beside the samples, and a stopped run goes on from them."""
@@ -321,7 +337,10 @@ def judge(
         for system, listed in found["systems"].items()
         for row, one in listed.items()
     ]
-    _print_table(["system", "row", "judged right", "judged", "no verdict"], rows, text_columns=(0, 1))
+    if as_json:
+        terminal.say_json(found)
+    else:
+        _print_table(["system", "row", "judged right", "judged", "no verdict"], rows, text_columns=(0, 1))
     if found["no_verdict"]:
         said = ", ".join(repr(" ".join(one.split())[:60]) for one in found["unclear"])
         total = found["judged"] + found["no_verdict"]

@@ -9,7 +9,7 @@ import typer
 
 from mplus.checkpoints.base_models import base
 from mplus.cli import terminal
-from mplus.cli.options import DEFAULT_NAME, Verbose
+from mplus.cli.options import DEFAULT_NAME, AsJson, Verbose
 
 
 class Origin(StrEnum):
@@ -30,6 +30,7 @@ def fetch(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Get it again even if it is there.")] = False,
+    as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Get the base weights of a model, check them and store them in the cache directory ($MPLUS_CACHE, ~/.cache/mplus)."""
@@ -37,4 +38,7 @@ def fetch(
     with terminal.waiting(f"fetching {name}") as label:
         found = base.fetch(name, source=source, force=force, log=label)
     terminal.mark_stored(found)
-    terminal.say(found)
+    if as_json:
+        terminal.say_json({"model": name, "directory": str(found)})
+    else:
+        terminal.say(found)

@@ -2,87 +2,57 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
-from mplus.cli.options import MemoryDirectory, Verbose
-from mplus.errors import SnapshotError
-from mplus.memory.manifest import read_manifest
+from mplus.cli.options import AsJson, HomeDirectory, MemoryDirectory, Verbose
+from mplus.memory.home import Home
+from mplus.memory.stored import StoredMemory, read_stored
 
 
 def info(
     memory: MemoryDirectory,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="NAME", help="Also check that this model can read the memory.", show_default="no check"),
     ] = None,
+    home: HomeDirectory = None,
     verbose: Verbose = False,
 ) -> None:
     """Show what is in a memory: its model, tokens, sources and sizes."""
-    facts = _facts(memory, read_manifest(memory))
+    stored = read_stored(memory)
     if model is not None:
         from mplus.memory.memory import Memory
 
         Memory.load(memory, open_model(model))
-        facts["readable_by"] = model
+    name = Home(home).label(memory)
     if as_json:
-        terminal.say_json(facts)
+        terminal.say_json({"memory": name, **stored.to_json(), **({} if model is None else {"readable_by": model})})
     else:
-        _show(facts)
+        _show(name, stored, model)
 
 
-def _facts(directory: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """What a manifest says that a person asks for."""
-    try:
-        geometry = manifest["geometry"]
-        return {
-            "memory": str(directory),
-            "model": manifest["model"]["name"],
-            "fingerprint": manifest["model"]["fingerprint"],
-            "format": manifest["format"],
-            "memory_format": manifest["memory_format"],
-            "mplus": manifest["mplus"],
-            "tokens_read": manifest["tokens_read"],
-            "stm_tokens": manifest["stm_tokens"],
-            "stm_capacity": geometry["stm_tokens"],
-            "ltm_tokens": manifest["ltm_tokens"],
-            "ltm_capacity": geometry["ltm_capacity"] if geometry["ltm"] else 0,
-            "pending_tokens": sum(len(ids) for _, ids in manifest["pending"]),
-            "chunks": len(manifest["chunks"]),
-            "sources": manifest["sources"],
-            "size_bytes": manifest["data"]["bytes"] + _segment_bytes(manifest),
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise SnapshotError(f"the manifest of {directory} is damaged ({type(error).__name__}: {error}); restore it") from None
-
-
-def _segment_bytes(manifest: dict[str, Any]) -> int:
-    """Of long-term rows that lie in files of their own."""
-    return sum(segment["bytes"] for group in manifest.get("ltm_segments", []) for segment in group["segments"])
-
-
-def _show(facts: dict[str, Any]) -> None:
+def _show(name: str, stored: StoredMemory, model: str | None) -> None:
     rows = {
-        "memory": facts["memory"],
-        "model": f"{facts['model']} ({facts['fingerprint'][:12]})",
-        "format": f"{facts['format']}, {facts['memory_format']}, written by mplus {facts['mplus']}",
-        "read": f"{facts['tokens_read']:,} tokens in {facts['chunks']:,} chunks",
-        "short-term": f"{facts['stm_tokens']:,} of {facts['stm_capacity']:,} tokens",
-        "long-term": f"{facts['ltm_tokens']:,} of {facts['ltm_capacity']:,} tokens",
-        "waiting": f"{facts['pending_tokens']:,} tokens, for more text",
-        "size": f"{facts['size_bytes'] / 1e6:,.1f} MB",
+        "memory": name,
+        "model": f"{stored.model} ({stored.fingerprint[:12]})",
+        "format": f"{stored.format}, {stored.memory_format}, written by mplus {stored.mplus}",
+        "read": f"{stored.tokens_read:,} tokens in {stored.chunks:,} chunks",
+        "short-term": f"{stored.stm_tokens:,} of {stored.stm_capacity:,} tokens",
+        "long-term": f"{stored.ltm_tokens:,} of {stored.ltm_capacity:,} tokens",
+        "waiting": f"{stored.pending_tokens:,} tokens, for more text",
+        "size": f"{stored.size_bytes / 1e6:,.1f} MB",
     }
-    if "readable_by" in facts:
-        rows["readable by"] = facts["readable_by"]
+    if model is not None:
+        rows["readable by"] = model
     terminal.results().print(terminal.facts(rows))
     sources = terminal.table("source", "tokens")
-    for name, tokens in facts["sources"].items():
-        sources.add_row(name or "(no name)", f"{tokens:,}")
-    if facts["sources"]:
+    for source, tokens in stored.sources.items():
+        sources.add_row(source or "(no name)", f"{tokens:,}")
+    if stored.sources:
         terminal.results().print()
         terminal.results().print(sources)

@@ -11,20 +11,32 @@ import typer
 
 from mplus.checkpoints.base_models.base import DEFAULT_NAME
 from mplus.cli import terminal
-from mplus.runtime.input_file import expanded
+from mplus.errors import MPlusError
+from mplus.memory.home import Home
+from mplus.memory.stored import read_stored
+from mplus.runtime.input_file import expanded, is_address
 
 __all__ = [
     "DEFAULT_NAME",
     "LARGEST_SEED",
     "MOST_TOKENS",
+    "AsJson",
     "DType",
     "Device",
+    "HomeDirectory",
+    "MemoryDirectories",
     "MemoryDirectory",
+    "MemoryPlace",
     "ModelName",
+    "NewMemory",
     "NumberType",
     "Verbose",
+    "a_memory",
     "a_path",
+    "a_place",
     "example",
+    "memory_names",
+    "source_names",
 ]
 
 MOST_TOKENS = 10_000_000
@@ -43,7 +55,22 @@ class NumberType(StrEnum):
 
 def a_path(given: str | Path) -> Path:
     """A path as it is typed, with `~` replaced by the home directory; also a default, which is one already."""
-    text = str(given)
+    return expanded(_checked(str(given)))
+
+
+def a_memory(given: str | Path) -> str | Path:
+    """A memory as it is typed: `./notes` stays another word than `notes`."""
+    _checked(str(given))
+    return given
+
+
+def a_place(given: str) -> str:
+    """A file as it is typed: a path, with `~` replaced by the home directory, or an address that fsspec opens."""
+    text = _checked(str(given))
+    return text if is_address(text) else str(expanded(text))
+
+
+def _checked(text: str) -> str:
     if not text.strip():
         raise typer.BadParameter("it is empty; expected a path")
     try:
@@ -52,7 +79,7 @@ def a_path(given: str | Path) -> Path:
         raise typer.BadParameter("it holds half a character; expected a path") from None
     if "\0" in text:
         raise typer.BadParameter("it holds a null character; expected a path")
-    return expanded(text)
+    return text
 
 
 def example(command: str) -> str:
@@ -73,8 +100,95 @@ Verbose = Annotated[
 ModelName = Annotated[
     str, typer.Option("--model", metavar="NAME", help="A known name, a model directory, or a hub id like 'org/model'.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+HomeDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        parser=a_path,
+        is_eager=True,  # the memories that are named beside it lie there
+        help="Where memories with names lie.",
+        show_default="$MPLUS_HOME, else ~/.local/share/mplus",
+    ),
+]
+
+
+def _existing(context: typer.Context, given: str | Path | None) -> Path | None:
+    return None if given is None or context.resilient_parsing else _home(context).existing(given)
+
+
+def _all_existing(context: typer.Context, given: list[str | Path] | None) -> list[Path] | None:
+    return None if given is None or context.resilient_parsing else [_home(context).existing(one) for one in given]
+
+
+def _place(context: typer.Context, given: str | Path | None) -> Path | None:
+    return None if given is None or context.resilient_parsing else _home(context).resolve(given)
+
+
+def _home(context: typer.Context) -> Home:
+    return Home(context.params.get("home"))
+
+
+def memory_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of memories that begin with what is typed so far, for a shell."""
+    try:
+        return [name for name in _home(context).names() if name.startswith(incomplete)]
+    except (MPlusError, OSError):
+        return []
+
+
+def source_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of sources of the memory that is typed already; those that cannot be typed are left out."""
+    memory = context.params.get("memory")
+    try:
+        names = read_stored(_home(context).existing(memory)).sources if memory is not None else {}
+    except (MPlusError, OSError):
+        return []
+    return [name for name in names if name and name.isprintable() and name.startswith(incomplete)]
+
+
+MEMORY_HELP = "Name of a memory, or the path of its directory."
 MemoryDirectory = Annotated[
-    Path, typer.Argument(metavar="MEMORY", parser=a_path, help="The directory of a stored memory.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="MEMORY",
+        parser=a_memory,
+        callback=_existing,
+        autocompletion=memory_names,
+        help=MEMORY_HELP,
+        show_default=False,
+    ),
+]
+"""A memory that must be there; a command that takes one also takes ``home: HomeDirectory``."""
+MemoryDirectories = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="OTHER...",
+        parser=a_memory,
+        callback=_all_existing,
+        autocompletion=memory_names,
+        help="Names or paths of memories.",
+        show_default=False,
+    ),
+]
+MemoryPlace = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MEMORY",
+        parser=a_memory,
+        callback=_place,
+        autocompletion=memory_names,
+        help="Name of a memory, or the path of a directory; made if absent.",
+        show_default=False,
+    ),
+]
+"""A memory that may be there, or be made."""
+NewMemory = Annotated[
+    Path,
+    typer.Argument(
+        metavar="NEW", parser=a_memory, callback=_place, help="A new name, or the path of a new directory.", show_default=False
+    ),
 ]
 Device = Annotated[
     str | None,

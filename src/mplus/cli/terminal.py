@@ -85,6 +85,14 @@ def note(message: str) -> None:
     print(shown(message), file=sys.stderr, flush=True)
 
 
+def confirmed(question: str) -> bool:
+    """Ask a yes-or-no question on stderr; False where the answer is not yes, or nobody is at the terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return False
+    print(shown(question), end=" [y/N] ", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 class Stream:
     """A text stream that keeps the first error of writing instead of raising it; then it takes everything and prints nothing.
 

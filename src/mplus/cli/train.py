@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from mplus.cli import terminal
-from mplus.cli.options import Verbose, a_path
+from mplus.cli.options import AsJson, Verbose, a_path
 from mplus.errors import MPlusError, RecipeError
 
 if TYPE_CHECKING:
     from mplus.training.run.metrics_log import Callback, LogRecord
     from mplus.training.run.recipe import Recipe
+    from mplus.training.run.session import Plan
     from mplus.training.run.trainer import RunResult
 
 INTERRUPTED = 130
@@ -47,13 +48,14 @@ def train(
         typer.Option("--out", metavar="DIR", parser=a_path, help="Directory of the run.", show_default="runs/NAME"),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the recipes that come with mplus; train nothing.")] = False,
+    as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Train memory parts: log, curves and checkpoints go into a directory, what was learned into its `delta`."""
     from mplus.training.run.recipe_file import read_recipe
 
     if list_:
-        _show_names()
+        _show_names(as_json)
         return
     if recipe is None:
         raise RecipeError("no recipe is named; give a name that `mplus train --list` shows, or the path of a YAML file")
@@ -61,7 +63,7 @@ def train(
     with terminal.waiting(f"reading {recipe}"):
         settings = read_recipe(recipe, [*(changes or []), *place])
     if dry_run:
-        _show_plan(settings)
+        _show_plan(settings, as_json)
         return
     main = os.environ.get("RANK", "0") == "0"
     _quiet()
@@ -71,7 +73,7 @@ def train(
         ended = run(settings, resume=resume, callback=callback if main else None)
     terminal.mark_stored(ended.delta if ended.reason == "done" else ended.checkpoint)
     if main:
-        _show_end(ended)
+        _show_end(ended, as_json)
     if ended.reason != "done":
         if main:
             again = _again(recipe, changes or [], out)
@@ -79,9 +81,12 @@ def train(
         raise typer.Exit(INTERRUPTED)
 
 
-def _show_names() -> None:
+def _show_names(as_json: bool) -> None:
     from mplus.training.run.recipe_file import recipe_names
 
+    if as_json:
+        terminal.say_json([{"recipe": name, "about": what} for name, what in recipe_names().items()])
+        return
     table = terminal.table("recipe", "what it is", text_columns=(0, 1))
     for name, what in recipe_names().items():
         table.add_row(name, what)
@@ -107,28 +112,46 @@ def _quiet() -> None:
         logging.disable_progress_bar()
 
 
-def _show_plan(settings: Recipe) -> None:
+def _show_plan(settings: Recipe, as_json: bool) -> None:
     from mplus.training.run.recipe_file import write_recipe
 
-    terminal.say(write_recipe(settings.resolved()).rstrip("\n"))
+    if not as_json:
+        terminal.say(write_recipe(settings.resolved()).rstrip("\n"))
     _quiet()
-    try:
-        with terminal.waiting("opening model and data, to count what is trained"):
-            from mplus.training.run.session import plan
-
-            found = plan(settings)
-    except MPlusError as error:
-        terminal.say(f"# trained parameters: not counted ({' '.join(str(error).split())})")
-    else:
-        for name, count, lr in found.groups:
-            terminal.say(f"# {name}: {count:,} parameters, lr {lr:g}")
-        terminal.say(f"# trained parameters: {found.count:,}")
+    found, reason = _planned(settings)
+    groups = [] if found is None else found.groups
+    if as_json:
+        trained = [{"group": name, "parameters": count, "lr": lr} for name, count, lr in groups]
+        terminal.say_json(
+            {"settings": settings.resolved(), "trained": trained, "not_counted": reason, "out": str(settings.directory)}
+        )
+        return
+    for name, count, lr in groups:
+        terminal.say(f"# {name}: {count:,} parameters, lr {lr:g}")
+    terminal.say(f"# trained parameters: {f'not counted ({reason})' if found is None else f'{found.count:,}'}")
     steps = f"{settings.steps:,} steps of {settings.accumulation} batches" if settings.steps else ""
     minutes = f"{settings.minutes:g} minutes" if settings.minutes else ""
     terminal.say(f"# planned: {' or '.join(filter(None, (steps, minutes)))}, in {settings.directory}")
 
 
-def _show_end(ended: RunResult) -> None:
+def _planned(settings: Recipe) -> tuple[Plan | None, str | None]:
+    """What would be trained, or why that is not known."""
+    try:
+        with terminal.waiting("opening model and data, to count what is trained"):
+            from mplus.training.run.session import plan
+
+            return plan(settings), None
+    except MPlusError as error:
+        return None, " ".join(str(error).split())
+
+
+def _show_end(ended: RunResult, as_json: bool) -> None:
+    if as_json:
+        last = None if ended.line is None else {"loss": ended.line.loss, **ended.line.metrics}
+        terminal.say_json(
+            {"reason": ended.reason, "step": ended.step, "seconds": ended.seconds, "delta": str(ended.delta), "last": last}
+        )
+        return
     terminal.say(f"{ended.step:,} steps, {ended.seconds:,.0f} s")
     if ended.line is not None:
         terminal.say(str(ended.line))

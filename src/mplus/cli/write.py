@@ -12,7 +12,7 @@ import typer
 
 from mplus.cli import terminal
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, Device, DType, MemoryDirectory, ModelName, NumberType, Verbose
+from mplus.cli.options import DEFAULT_NAME, Device, DType, HomeDirectory, MemoryPlace, ModelName, NumberType, Verbose
 from mplus.errors import EmptyTextError, InputError, SnapshotError
 from mplus.memory.file_names import MANIFEST, is_ours
 from mplus.memory.manifest import read_manifest
@@ -30,11 +30,12 @@ PATIENCE_S = 3600.0
 
 
 def write(
-    memory: MemoryDirectory,
+    memory: MemoryPlace,
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="UTF-8 text files; '-' is stdin.", show_default=False)],
     model: ModelName = DEFAULT_NAME,
     dtype: DType = NumberType.auto,
     device: Device = None,
+    home: HomeDirectory = None,
     verbose: Verbose = False,
 ) -> None:
     """Read text files into a memory; MEMORY is made if absent. Nothing is stored unless all of it was read."""

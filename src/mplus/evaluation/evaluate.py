@@ -19,6 +19,7 @@ from mplus.evaluation.systems.protocol import PLAIN, known_systems
 from mplus.evaluation.tasks.builders import settings_of, streams_of
 from mplus.evaluation.tasks.context import TaskContext, file_digests
 from mplus.evaluation.tasks.task_file import TaskFile, open_task
+from mplus.text.literal import literal_ids
 
 if TYPE_CHECKING:
     from mplus.evaluation.report.summary import Summary
@@ -116,7 +117,7 @@ def plan(task: TaskFile, model: Any, options: Options) -> TaskRun:
     _check_memories(factory)
     context = TaskContext(
         task=task,
-        encode=lambda text: model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"],
+        encode=lambda text: literal_ids(model.tokenizer, text),
         cut=model.cut,
         chunk_tokens=task.chunk_tokens or factory.measured.sizes.chunk_tokens,
         min_tokens=factory.measured.sizes.min_write_tokens,

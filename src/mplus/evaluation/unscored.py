@@ -53,9 +53,9 @@ class UnscoredRetriever:
         return [self._in_layer(memory, layer)] * text_BT.shape[0]
 
     def _in_layer(self, memory: Memory, layer: int) -> RetrievalResult:
-        ages = memory.ages(memory.long_term.stores[layer].column("birth"))
+        ages = memory.ages(memory.long_term.births(layer))
         index = oldest_first(ages)[self._picked(memory, len(ages), planned_tokens(memory), layer)]
-        return RetrievalResult(index, ages[index], None)
+        return RetrievalResult(index, ages[index], None, positions=memory.long_term.rows(layer)[index])
 
     def _blocks(self, memory: Memory) -> RetrievalResult:
         by_score = memory.geometry.read.beside_prompt is not None

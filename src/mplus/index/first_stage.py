@@ -12,10 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-import torch
 from torch import Tensor
 
-from mplus.index.pieces import dealt, groups
+from mplus.index.pieces import groups
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +37,8 @@ class Slab:
 class FirstStageIndex(ABC):
     """Short forms of all rows but the newest, which do not fill a group yet; ``len`` counts them from the oldest row held.
 
-    How a row is shortened may follow from rows that were there before it and have been forgotten since. So that a stored memory is
-    searched as the one it was stored from, ``state`` gives what follows from more than the rows held: small tensors, no rows.
-    ``restore`` makes the same index of it and of the keys of the rows held.
+    How a row is shortened follows from the first rows of its slab. So that the same index can be made again, a memory keeps rows that
+    were forgotten back to where the oldest slab begins (``mplus.memory.long_term.index_slab``).
 
     Args:
         block: W, rows that are forgotten together.
@@ -70,10 +68,6 @@ class FirstStageIndex(ABC):
     @abstractmethod
     def put(self, slab: Slab, first: int, keys_MF: Tensor) -> None:
         """Fill blocks of a slab from `first` on with the short forms of keys, float32."""
-
-    @abstractmethod
-    def shapes(self, width: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of ``Slab.fitted`` for keys of `width` numbers."""
 
     @property
     @abstractmethod
@@ -114,47 +108,6 @@ class FirstStageIndex(ABC):
             gone += 1
         self._held = slabs[gone:], start
 
-    def state(self) -> dict[str, Tensor]:
-        """Fitted values, filled blocks per slab, and how many of the first blocks are forgotten."""
-        slabs, start = self._held
-        if not slabs:
-            return {}
-        used = torch.tensor([start, *(slab.used for slab in slabs)], dtype=torch.int64, device="cpu")
-        return {"used": used, **{name: torch.stack([slab.fitted[name] for slab in slabs]) for name in slabs[0].fitted}}
-
-    def check(self, state: dict[str, Tensor], rows: int, width: int) -> None:
-        """Raise ``ValueError`` where a state read from a file cannot be of `rows` rows of `width` numbers."""
-        shapes, held = self.shapes(width), rows // self.block
-        if state.keys() != {"used", *shapes}:
-            raise ValueError(f"the index has {sorted(state)}, expected {sorted(['used', *shapes])}")
-        start, *used = state["used"].tolist()
-        if (
-            state["used"].dtype != torch.int64
-            or not used
-            or not 0 <= start < used[0]
-            or min(used) < 1
-            or sum(used) - start > held
-        ):
-            raise ValueError(f"the index counts {state['used'].tolist()}, there are {held} to be counted")
-        for name, shape in shapes.items():
-            if tuple(state[name].shape) != (len(used), *shape) or state[name].dtype != torch.float32:
-                raise ValueError(
-                    f"the index's {name} is {state[name].dtype} {list(state[name].shape)}, expected {[len(used), *shape]}"
-                )
-
-    def restore(self, state: dict[str, Tensor], parts: Iterable[Tensor]) -> None:
-        """Be the index that gave `state`, of the keys [m, F] of all rows held, in consecutive pieces of whole blocks."""
-        start, *used = state["used"].tolist()
-        names = [name for name in state if name != "used"]
-        slabs = [
-            replace(self._opened({name: state[name][number] for name in names}), used=count) for number, count in enumerate(used)
-        ]
-        begins = [start, *[0] * (len(slabs) - 1)]
-        counts = [(slab.used - begin) * self.block for slab, begin in zip(slabs, begins, strict=True)]
-        for number, had, keys in dealt(parts, counts):
-            self.put(slabs[number], begins[number] + had // self.block, keys.float())
-        self._held = slabs, start
-
     def staged(self) -> Self:
         """A copy to change next; it goes on filling the open slab, so only one of the two is used afterwards."""
         twin = type(self)(self.block, group_rows=self.group_rows)
@@ -168,6 +121,11 @@ class FirstStageIndex(ABC):
         if slabs:
             twin._held = [*slabs[:-1], replace(slabs[-1], short=slabs[-1].short.clone())], start
         return twin
+
+    @property
+    def slab_capacity_rows(self) -> int:
+        """Rows of a slab."""
+        return self._capacity * self.block
 
     @property
     def _capacity(self) -> int:

@@ -33,7 +33,7 @@ class Int8Keys(FirstStageIndex):
     """int8 keys [S, R] with one scale [R] per slab."""
 
     candidates_per_token = 12
-    slab_rows = 262_144
+    slab_rows = 65_536
 
     def __init__(self, block: int = 1, *, group_rows: int | None = None) -> None:
         super().__init__(block, group_rows=group_rows)
@@ -53,9 +53,6 @@ class Int8Keys(FirstStageIndex):
     def put(self, slab: Slab, first: int, keys_MF: Tensor) -> None:
         short = (keys_MF / slab.fitted["scale"]).round_().clamp_(-LARGEST, LARGEST).to(torch.int8)
         slab.short[first : first + keys_MF.shape[0]] = short
-
-    def shapes(self, width: int) -> dict[str, tuple[int, ...]]:
-        return {"scale": (width,)}
 
     def staged(self) -> Self:
         twin = super().staged()

@@ -42,9 +42,6 @@ class PcaSketch(FirstStageIndex):
         width, block, _ = slab.short.shape
         slab.short[:, :, first : first + keys_MF.shape[0] // block] = flat.view(-1, block, width).permute(2, 1, 0)
 
-    def shapes(self, width: int) -> dict[str, tuple[int, ...]]:
-        return {"mean": (width,), "basis": (width, min(width, SKETCH_WIDTH))}
-
     def maxsim(self, query_TF: Tensor) -> Tensor:
         """About each query's best product inside every block, [T, m] float32 on the CPU."""
         query = query_TF.float().cpu()

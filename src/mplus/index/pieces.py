@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
-
-
-def dealt(parts: Iterable[Tensor], counts: Sequence[int]) -> Iterator[tuple[int, int, Tensor]]:
-    """Rows that come in pieces [m, ...], dealt out: who gets `counts` of them, how many it had before, and the rows [n, ...]."""
-    number = had = 0
-    for part in parts:
-        rest = part
-        while rest.shape[0] and number < len(counts):
-            take = rest[: counts[number] - had]
-            yield number, had, take
-            had, rest = had + take.shape[0], rest[take.shape[0] :]
-            if had == counts[number]:
-                number, had = number + 1, 0
 
 
 def groups(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:

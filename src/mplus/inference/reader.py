@@ -204,7 +204,7 @@ class Reader:
             if not row:
                 raise EmptyTextError(f"nothing to answer: the prompt {text!r} is empty; ask something")
             check_ids(row, self.writer.vocabulary, tokenizer)
-        tracing = Tracing.wanted(kwargs.pop("trace", None), memory, tokenizer)
+        tracing = Tracing.wanted(kwargs.pop("trace", None), memory)
         prompts = self._padded(rows)
         default = CHAT_TOKENS if of_template else DEFAULT_TOKENS
         result = self._generated(prompts, memory, kwargs, texts=True, default_tokens=default, tracing=tracing)

@@ -20,16 +20,15 @@ class Tracing:
 
     Args:
         attention: also measure how much attention each passage gets while the answer is made.
-        tokenizer: for the passages' text.
     """
 
-    def __init__(self, tokenizer: Any, *, attention: bool) -> None:
-        self.tokenizer, self.attention = tokenizer, attention
+    def __init__(self, *, attention: bool) -> None:
+        self.attention = attention
         self.traces: list[Trace] = []
         self._mass: AttentionMass | None = None
 
     @classmethod
-    def wanted(cls, trace: Any, memory: Any, tokenizer: Any) -> Tracing | None:
+    def wanted(cls, trace: Any, memory: Any) -> Tracing | None:
         """What a caller's ``trace`` asks for; None: nothing.
 
         Raises:
@@ -42,7 +41,7 @@ class Tracing:
         memories = memory if isinstance(memory, (list, tuple)) else [memory]
         if not memories or not all(isinstance(one, Memory) for one in memories):
             raise InputError("trace shows what was read of a memory, and none was given; give memory=..., or leave trace out")
-        return cls(tokenizer, attention=trace == "attention")
+        return cls(attention=trace == "attention")
 
     def install(self, hooks: Hooks, reading: Reading, settings: Settings) -> None:
         """Begin to measure attention, where that is wanted.
@@ -71,13 +70,9 @@ class Tracing:
         for row, (memory, retrieved) in enumerate(zip(reading.memories, reading.retrieved(), strict=True)):
             assert isinstance(memory, Memory)
             attention = None if mean is None else mean[row]
-            self.traces.append(trace_of(memory, retrieved.layers, self._decode, attention_LP=attention))
+            self.traces.append(trace_of(memory, retrieved.layers, attention_LP=attention))
 
     def answers(self, texts: Sequence[str]) -> list[Answer]:
         """Answers with their traces; several of one prompt stand together and share its trace."""
         each = len(texts) // len(self.traces)
         return [Answer(text, self.traces[number // each]) for number, text in enumerate(texts)]
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text

@@ -5,7 +5,7 @@ Legend: B chunks, T text tokens, L layers, D width, n tokens, R retriever key wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, get_args
 
 import torch
@@ -19,7 +19,8 @@ from mplus.checkpoints.published_memory import longterm_rows, rows_of_hidden
 from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory.budget import explain_out_of_memory, no_room_for_chunks
 from mplus.memory.memory import Memory
-from mplus.memory.rows import EncodedChunk, RowLayout, Rows
+from mplus.memory.rows import ChunkToEncode, EncodedChunk, RowLayout, Rows
+from mplus.memory.shared_rows import SharedRows
 from mplus.runtime.turns import TurnLock, turn_of
 from mplus.settings import Geometry, MemoryFormat
 from mplus.text import chunking
@@ -46,6 +47,7 @@ class Writer:
         self.memory_format: MemoryFormat = memory_format or _smaller_format(checkpoint)
         self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
         self._fingerprint: str | None = None
+        self._shared: dict[Hashable, SharedRows] = {}
 
     # -- identity --------------------------------------------------------------------------------------------------
 
@@ -122,7 +124,10 @@ class Writer:
         self._check_chunk(ids)
         with memory.turn.held_or_mine():
             seen = self._tail(memory) if tail is None else self._tail_of(tail)
-            return self._pass(memory, ids, seen, logits=logits)
+            written = self._pass(memory, ids, seen, logits=logits)
+        for row, one in zip(ids.tolist(), written, strict=True):
+            one.ids = tuple(row)
+        return written
 
     def _pass(self, memory: Memory, ids: Tensor, tail: Tail, **options: Any) -> list[EncodedChunk]:
         """One write pass for memories like this one: nobody else uses the model, and too little memory is one sentence."""
@@ -137,27 +142,32 @@ class Writer:
             raise InputError(f"a chunk is token ids [T], whole numbers; got {ids.dtype} of shape {list(ids.shape)}")
         check_ids(ids, self.vocabulary, self.checkpoint.tokenizer)
 
-    def encode_many(self, requests: Sequence[tuple[Sequence[int], Memory]], *, batch: int = 8) -> list[EncodedChunk]:
-        """Chunks for memories of their own, each as ``encode(ids, memory)`` would give it, in as few passes as possible.
+    def encode_many(self, requests: Sequence[tuple[ChunkToEncode, Memory]], *, batch: int = 8) -> list[EncodedChunk]:
+        """Chunks that do not see each other, each as ``encode`` would give it, in as few passes as possible.
 
         Args:
-            requests: token ids of a chunk, and the memory whose newest tokens it sees.
+            requests: a chunk, and the memory that it is for.
             batch: chunks of one pass at most. Those of one pass are about equally long: shorter ones are padded.
         """
         out: dict[int, EncodedChunk] = {}
-        tails = [self._tail(memory) for _, memory in requests]
+        tails = [self._tail(memory) if chunk.tail is None else self._tail_of(chunk.tail) for chunk, memory in requests]
         for numbers in _passes(requests, tails, batch):
-            chunks, first = [list(requests[number][0]) for number in numbers], requests[numbers[0]][1]
+            chunks, first = [list(requests[number][0].ids) for number in numbers], requests[numbers[0]][1]
             lengths = tuple(map(len, chunks))
             longest = max(lengths)
             table = torch.tensor([ids + ids[-1:] * (longest - len(ids)) for ids in chunks], device=self.device)
             tail = joined([tails[number] for number in numbers])
             written = self._pass(first, table, tail, lengths=lengths if min(lengths) < longest else None)
+            for ids, one in zip(chunks, written, strict=True):
+                one.ids = tuple(ids)
             out.update(zip(numbers, written, strict=True))
         return [out[number] for number in range(len(requests))]
 
-    def cut(self, text: str) -> list[list[int]]:
+    def cut(self, text: str, *, special_tokens: bool = False) -> list[list[int]]:
         """Token ids of a text in chunks as ``memory.write`` makes them.
+
+        Args:
+            special_tokens: take special tokens that the text spells out as such; else they are characters as others are.
 
         Raises:
             EmptyTextError: there is nothing but white space.
@@ -166,7 +176,25 @@ class Writer:
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
         if self.checkpoint.tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give token ids instead of text")
-        return chunking.cut(self.checkpoint.tokenizer, text, self.checkpoint.geometry.sizes.chunk_tokens)
+        size = self.checkpoint.geometry.sizes.chunk_tokens
+        return chunking.cut(self.checkpoint.tokenizer, text, size, special_tokens=special_tokens)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids.
+
+        Raises:
+            InputError: the model was opened without a tokenizer.
+        """
+        if self.checkpoint.tokenizer is None:
+            raise InputError("this model was opened without a tokenizer, so token ids have no text; open it with one")
+        return str(self.checkpoint.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    def shared_rows(self, memory: Memory) -> SharedRows:
+        """Where rows of known chunks lie that memories of this form have."""
+        key = (self.parts.weights_version(), memory.format, repr(memory.codec.fields), memory.geometry.sizes.new_tokens)
+        if key not in self._shared:
+            self._shared[key] = SharedRows()
+        return self._shared[key]
 
     def layout(self, memory_format: MemoryFormat, geometry: Geometry) -> RowLayout:
         """Fields of one memory token.
@@ -242,7 +270,9 @@ class Writer:
 
     def _tail_of(self, written: EncodedChunk) -> Tail:
         if written.hidden is not None:
-            return Tail(hidden=written.hidden[None].to(self.device))
+            return Tail(hidden=written.hidden[None].to(self.device)) if written.hidden.shape[1] else Tail()
+        if not written.tokens or "keys" not in written.rows:
+            return Tail()
         return Tail(keys=written.rows["keys"][None], values=written.rows["values"][None])
 
 
@@ -252,15 +282,15 @@ def _smaller_format(checkpoint: LoadedModel) -> MemoryFormat:
     return "kv" if 2 * decoder.kv_heads * decoder.head_width <= decoder.width else "hidden"
 
 
-def _passes(requests: Sequence[tuple[Sequence[int], Memory]], tails: list[Tail], batch: int) -> Iterator[list[int]]:
+def _passes(requests: Sequence[tuple[ChunkToEncode, Memory]], tails: list[Tail], batch: int) -> Iterator[list[int]]:
     """Numbers of requests that can share a pass: the same kind of memory and as many newest tokens to see."""
     groups: dict[object, list[int]] = {}
-    for number, (ids, memory) in enumerate(requests):
+    for number, ((ids, _), memory) in enumerate(requests):
         tail = tails[number]
         padded = memory.geometry.write.tap == "input" or len(ids) >= memory.geometry.sizes.new_tokens
         kind = (memory.geometry, memory.format, memory.initialised, tail.tokens, tail.hidden is None, padded or len(ids))
         groups.setdefault(kind, []).append(number)
     for numbers in groups.values():
-        by_length = sorted(numbers, key=lambda number: len(requests[number][0]))
+        by_length = sorted(numbers, key=lambda number: len(requests[number][0].ids))
         for start in range(0, len(by_length), batch):
             yield by_length[start : start + batch]

@@ -15,7 +15,7 @@ import torch
 from mplus.errors import CapacityError
 from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
-from mplus.memory.stores.protocol import bytes_per_row
+from mplus.memory.stores.fields import bytes_per_row
 from mplus.settings import Geometry, MemoryFormat
 
 REFUSALS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
@@ -53,7 +53,7 @@ class MemoryBudget:
             geometry=geometry,
             memory_format=layout.format,
             stm_token_bytes=layout.bytes_per_token,
-            ltm_token_bytes=bytes_per_row(RowCodec(layout, geometry).fields) * (1 if geometry.read.is_shared else layout.layers),
+            ltm_token_bytes=bytes_per_row(RowCodec(layout, geometry).fields),
             slot_bytes=layout.layers * kv_numbers * layout.dtype.itemsize,
         )
 

@@ -1,9 +1,7 @@
-"""Long-term memory: what short-term memory dropped, and who is forgotten when. Knows nothing about models.
+"""Long-term memory: rows of the log that left short-term memory, and how they are searched. Knows nothing about models.
 
-Whoever reads rows or search keys asks here, never a store: only here are they real numbers, whatever they are kept as.
-
-Legend: G groups (L layers where each finds its own tokens, 1 where they read the same ones), M rows of a group.
-Rows not yet merged (the published drop cache) stand at the end of the same store: index >= ``merged``.
+Legend: Q groups (L layers where each finds its own tokens, 1 where they read the same ones), M rows of a group, k rows of one call.
+Everything here but the numbers of the rows is a cache: it follows from the log and the placement.
 """
 
 from __future__ import annotations
@@ -16,140 +14,77 @@ from torch import Tensor
 from mplus.index.first_stage import FirstStageIndex
 from mplus.index.int8_keys import Int8Keys
 from mplus.index.pca_sketch import PcaSketch
-from mplus.memory import budget
-from mplus.memory.row_codec import SCALE, RowCodec
+from mplus.memory.log import RowLog
+from mplus.memory.placement import LongGroup
+from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout, Rows
-from mplus.memory.stores.protocol import Storage, Store
-from mplus.memory.stores.ram import RamStorage
 from mplus.settings import Geometry
 
-KEEP_ABOVE = 0.01  # published: a row stays while its recall frequency minus the decay exceeds this
+PIECE_ROWS = 16_384
+"""Search keys that are fetched together."""
+KEPT_KEYS_BYTES = 256 << 20
+"""Search keys of a group that are kept between reads; of a larger memory a first-stage index is, and keys are fetched where asked for."""
 
 
 class LongTerm:
-    """One store per group, the number types of its rows, and the rule by which rows are forgotten.
+    """A view of the log: the long-term rows of each group, with their indexes."""
 
-    Args:
-        storage: where the rows live; RAM by default.
-
-    Raises:
-        GeometryError: rows of this layout cannot be kept in the number type the geometry asks for.
-    """
-
-    def __init__(self, layout: RowLayout, geometry: Geometry, storage: Storage | None = None) -> None:
-        self.layout = layout
-        self.geometry = geometry
-        self.storage = storage or RamStorage()
-        self.groups = groups = layout.layers if self._per_layer else 1
-        self.codec = RowCodec(layout, geometry)
-        self.block = 1 if self._per_layer else geometry.read.block_tokens
-        self.stores: list[Store] = [self.storage.new_store(self.codec.fields, self.block) for _ in range(groups)]
-        self.waiting = [0] * groups  # rows of each group that no merge has taken in yet
-        self.writes_since_merge = 0
-        self.indexes: list[FirstStageIndex] = [self._empty_index() for _ in range(groups)]
-        self.stored_index: dict[int, dict[str, Tensor]] = {}
-        """States of indexes that were read from a file, until the rows are indexed again."""
+    def __init__(
+        self,
+        layout: RowLayout,
+        geometry: Geometry,
+        codec: RowCodec,
+        log: RowLog,
+        groups: tuple[LongGroup, ...],
+        indexes: list[FirstStageIndex] | None = None,
+    ) -> None:
+        self.layout, self.geometry, self.codec = layout, geometry, codec
+        self.log, self._groups = log, groups
+        self.block = geometry.read.block_tokens if geometry.read.is_shared else 1
+        self.indexes = indexes or [empty_index(geometry) for _ in groups]
         self.cache: dict[str, object] = {}
-        """Values derived from all rows, by name; emptied by every change."""
+        """Values derived from all rows, by name; a changed memory has another view."""
+        self._kept: list[dict[int, Tensor]] = [{} for _ in groups]
 
     def __len__(self) -> int:
-        return max((len(store) for store in self.stores), default=0)
+        return max((len(group) for group in self._groups), default=0)
+
+    @property
+    def groups(self) -> int:
+        """Q."""
+        return len(self._groups)
 
     @property
     def smallest(self) -> int:
         """Rows of the group that holds fewest."""
-        return min((len(store) for store in self.stores), default=0)
+        return min((len(group) for group in self._groups), default=0)
+
+    def tokens(self, group: int) -> int:
+        """M of a group."""
+        return len(self._groups[group])
+
+    def rows(self, group: int) -> Tensor:
+        """[M] numbers in the log, in the order in which the tokens left short-term memory."""
+        return self._groups[group].rows
+
+    def births(self, group: int) -> Tensor:
+        """[M] births, in the order in which the tokens left short-term memory."""
+        return self._groups[group].births
+
+    def frequencies(self, group: int) -> Tensor | None:
+        """[M] recall frequencies, where eviction counts them down."""
+        return self._groups[group].frequency
 
     def merged(self, group: int) -> int:
         """Rows of a group that a merge has taken in (all of them unless eviction is `countdown`)."""
-        return len(self.stores[group]) - self.waiting[group]
+        return self._groups[group].merged
 
-    def is_indexed(self, group: int) -> bool:
-        """Whether a group is so large that not every row is scored; see ``Geometry.search``."""
-        geometry = self.geometry
-        allowed = geometry.read.search == "auto" and geometry.quirks.eviction == "oldest" and geometry.sizes.reads_ltm
-        return allowed and len(self.stores[group]) >= self.indexes[group].exact_below
+    @property
+    def waiting(self) -> list[int]:
+        """Rows of each group that no merge has taken in yet."""
+        return [group.waiting for group in self._groups]
 
-    def index_of(self, group: int) -> FirstStageIndex | None:
-        """The first-stage index of a group's rows, all but the newest; None where every row is to be scored.
-
-        A store that was opened from files is indexed here, at its first search; later rows are when they are taken in.
-        """
-        if not self.is_indexed(group):
-            return None
-        self._restore_index(group)
-        index = self.indexes[group]
-        if len(self.stores[group]) - len(index) >= index.group_rows:
-            index.refresh(self.search_parts(group, len(index)))
-        return index
-
-    def reserve(self, rows: int = 0) -> None:
-        """Make room, so that taking `rows` rows next cannot fail for want of it.
-
-        Raises:
-            StoreError: there is no room on disk; the rows held are as before.
-            CapacityError: there is no room in RAM; the rows held are as before.
-        """
-        with budget.explain_out_of_memory(lambda free: self._no_room(rows, free), torch.device("cpu")):
-            for store in self.stores:
-                store.reserve(rows)
-
-    def close(self) -> None:
-        """Let go of all rows and of the files that hold them."""
-        for store in self.stores:
-            store.close()
-        self.indexes = [self._empty_index() for _ in self.stores]
-        self.stored_index.clear()
-        self.cache.clear()
-
-    def index_state(self) -> dict[str, Tensor]:
-        """What a search follows from beside the rows held, to be stored with them: small tensors by name."""
-        states = {group: index.state() for group, index in enumerate(self.indexes)} | self.stored_index
-        return {f"index.{group}.{name}": value for group, state in states.items() for name, value in state.items()}
-
-    def restore_index(self, tensors: dict[str, Tensor]) -> None:
-        """Take ``index_state`` out of the tensors of a file, after the rows; the rows are indexed at the first search."""
-        for group in range(self.groups):
-            prefix = f"index.{group}."
-            state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            if state:
-                self.indexes[group].check(state, len(self.stores[group]), torch.Size(self.layout.fields["search"]).numel())
-                self.stored_index[group] = state
-
-    def _restore_index(self, group: int) -> None:
-        state = self.stored_index.get(group)
-        if state is not None:
-            self.indexes[group].restore(state, self.search_parts(group))
-            del self.stored_index[group]
-
-    def append(self, dropped: Rows, births: Tensor) -> None:
-        """Add what one write dropped: fields [L or 1, k, ...], births [G or 1, k]; then forget by the policy.
-
-        Raises:
-            StoreError, CapacityError: there is no room, see ``reserve``; nothing was added.
-        """
-        births = births.expand(self.groups, -1)
-        self.reserve(births.shape[1])
-        self.cache.clear()
-        for group, store in enumerate(self.stores):
-            rows = {name: self._of_group(name, value, group) for name, value in dropped.items()}
-            rows["birth"] = births[group]
-            if self.geometry.quirks.eviction == "countdown":
-                rows["frequency"] = torch.full(
-                    (births.shape[1],), self.geometry.quirks.initial_recall_frequency, dtype=torch.float32
-                )
-                self.waiting[group] += births.shape[1]
-            store.append(self.codec.encode(rows))
-        if self.geometry.quirks.eviction == "countdown":
-            self._count_down()
-        else:
-            for group, store in enumerate(self.stores):
-                excess = max(0, len(store) - self.geometry.sizes.ltm_capacity)
-                forgotten = -(-excess // self.block) * self.block  # whole blocks, so that every block stays aligned
-                self._restore_index(group)
-                store.evict_oldest(forgotten)
-                self.indexes[group].forget(forgotten)
-                self.index_of(group)  # now, a group at a time, rather than all at once when a prompt waits
+    # -- rows ------------------------------------------------------------------------------------------------------
 
     def gather(self, group: int, index: Tensor, fields: tuple[str, ...], device: torch.device | None = None) -> Rows:
         """Fields [k, ...] of the rows at `index` [k], in the layout's number type.
@@ -157,97 +92,98 @@ class LongTerm:
         Args:
             device: where they are wanted; rows travel there as they are stored and become real numbers there. The CPU by default.
         """
-        stored = self.stores[group].gather(index, self.codec.stored_names(fields))
+        return self._decoded(group, self._groups[group].rows[index.cpu()], fields, device)
+
+    def column(self, group: int, field: str) -> Tensor:
+        """One field of all rows [M, ...] as real numbers, at once: for a look at small memories, not for a search."""
+        return self._decoded(group, self._groups[group].rows, (field,), None)[field]
+
+    def _decoded(self, group: int, rows: Tensor, fields: tuple[str, ...], device: torch.device | None) -> Rows:
+        layer = None if self.geometry.read.is_shared else group
+        stored = self.log.gather(rows, self.codec.stored_names(fields), layer=layer)
         if device is not None:
             stored = {name: value.to(device, non_blocking=True) for name, value in stored.items()}
         return self.codec.decode(stored, fields)
 
+    # -- search ----------------------------------------------------------------------------------------------------
+
     def search_parts(self, group: int, begin: int = 0) -> Iterator[Tensor]:
-        """Search keys of all rows from `begin` on as real numbers, in consecutive pieces [m, F] of which only one is decoded at a time."""
-        store, scaled = self.stores[group], self.codec.has_scale("search")
-        scales = store.parts("search" + SCALE) if scaled else None
-        for keys in store.parts("search"):
-            scale = None if scales is None else next(scales)
-            skip, begin = min(begin, keys.shape[0]), max(0, begin - keys.shape[0])
-            if skip < keys.shape[0]:
-                yield keys[skip:] if scale is None else self.codec.decode_search(keys[skip:], scale[skip:])
+        """Search keys of all rows from `begin` on as real numbers, in consecutive pieces [m, F] of which only one is made at a time."""
+        rows, kept = self._groups[group].rows, self._kept[group]
+        keeps = not begin and len(rows) * self._key_bytes <= KEPT_KEYS_BYTES
+        for start in range(begin, len(rows), PIECE_ROWS):
+            part = kept.get(start) if not begin else None
+            if part is None or part.shape[0] != min(PIECE_ROWS, len(rows) - start):
+                part = self._decoded(group, rows[start : start + PIECE_ROWS], ("search",), None)["search"]
+            if keeps:
+                kept[start] = part
+            yield part
 
-    def column(self, group: int, field: str) -> Tensor:
-        """One field of all rows [M, ...] as real numbers, at once: for a look at small memories, not for a search."""
-        store = self.stores[group]
-        return self.codec.decode({name: store.column(name) for name in self.codec.stored_names((field,))}, (field,))[field]
+    @property
+    def _key_bytes(self) -> int:
+        return torch.Size(self.layout.fields["search"]).numel() * self.layout.dtype.itemsize
 
-    def restore(self, group: int, rows: Rows, births: Tensor, frequency: Tensor | None = None, *, waiting: int = 0) -> None:
-        """Fill an empty group with rows [M, ...] read from a file."""
-        columns = self.codec.encode(rows)
-        columns["birth"] = births
-        if self.geometry.quirks.eviction == "countdown":
-            columns["frequency"] = (
-                frequency
-                if frequency is not None
-                else torch.full(births.shape, self.geometry.quirks.initial_recall_frequency, dtype=torch.float32)
-            )
-        self.cache.clear()
-        if births.shape[0]:
-            with budget.explain_out_of_memory(lambda free: self._no_room(births.shape[0], free), torch.device("cpu")):
-                self.stores[group].append(columns)
-        self.waiting[group] = waiting
+    def is_indexed(self, group: int) -> bool:
+        """Whether a group is so large that not every row is scored; see ``Geometry.search``."""
+        return may_be_indexed(self.geometry) and len(self._groups[group]) >= self.indexes[group].exact_below
+
+    def index_of(self, group: int) -> FirstStageIndex | None:
+        """The first-stage index of a group's rows, all but the newest; None where every row is to be scored.
+
+        Rows that came since are indexed now; those of a memory that was opened from files, all at once.
+        """
+        if not self.is_indexed(group):
+            return None
+        index, held = self.indexes[group], self._groups[group]
+        if not len(index) and held.skipped:  # an index begins where a slab did, with rows that are forgotten by now
+            index.refresh(self._keys_of(group, held.all_rows.values))
+            index.forget(held.skipped)
+        if len(held) - len(index) >= index.group_rows:
+            index.refresh(self._keys_of(group, held.rows[len(index) :]))
+        return index
+
+    def _keys_of(self, group: int, rows: Tensor) -> Iterator[Tensor]:
+        for start in range(0, len(rows), PIECE_ROWS):
+            yield self._decoded(group, rows[start : start + PIECE_ROWS], ("search",), None)["search"]
+
+    def followed_by(self, log: RowLog, groups: tuple[LongGroup, ...]) -> LongTerm:
+        """The view after a write, with what is still true of this one's caches.
+
+        Its indexes take in what came and let go of what was forgotten; only one of the two views is used afterwards.
+        """
+        twin = LongTerm(self.layout, self.geometry, self.codec, log, groups, [index.staged() for index in self.indexes])
+        for number, (before, after) in enumerate(zip(self._groups, groups, strict=True)):
+            forgotten = after.forgotten - before.forgotten
+            if forgotten:
+                twin.indexes[number].forget(forgotten)
+            elif self.geometry.quirks.eviction == "oldest":
+                twin._kept[number] = dict(self._kept[number])
+            twin.index_of(number)  # now, a group at a time, rather than all at once when a prompt waits
+        return twin
 
     def fork(self) -> LongTerm:
-        """A copy that shares nothing that can change."""
-        twin = LongTerm(self.layout, self.geometry, self.storage)
-        twin.stores = [store.fork() for store in self.stores]
-        twin.indexes = [index.fork() for index in self.indexes]
-        twin.stored_index = dict(self.stored_index)
-        twin.waiting = list(self.waiting)
-        twin.writes_since_merge = self.writes_since_merge
-        return twin
-
-    def staged(self) -> LongTerm:
-        """A copy to change next; only one of the two is used afterwards."""
-        twin = LongTerm.__new__(LongTerm)
-        twin.__dict__.update(self.__dict__)
-        twin.stores = [store.staged() for store in self.stores]
-        twin.indexes = [index.staged() for index in self.indexes]
-        twin.stored_index = dict(self.stored_index)
-        twin.waiting, twin.cache = list(self.waiting), {}
-        return twin
+        """The same view with indexes of its own."""
+        return LongTerm(self.layout, self.geometry, self.codec, self.log, self._groups, [index.fork() for index in self.indexes])
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all rows held."""
-        return sum(store.size_bytes for store in self.stores)
+        """Bytes of all rows held here."""
+        row = sum(torch.Size(shape).numel() * dtype.itemsize for shape, dtype in self.codec.fields.values())
+        return sum(len(group) for group in self._groups) * row // (1 if self.geometry.read.is_shared else self.layout.layers)
 
-    def _count_down(self) -> None:
-        self.writes_since_merge += 1
-        if self.writes_since_merge < self.geometry.quirks.merge_every_writes:
-            return
-        decay, floor = self.geometry.quirks.recall_decay, self.geometry.sizes.ltm_read_tokens
-        for group, store in enumerate(self.stores):
-            left = store.column("frequency") - decay
-            keep = left > KEEP_ABOVE
-            if int(keep.sum()) > floor:  # published: otherwise nothing is removed and nothing counts down
-                store.set_column("frequency", left)
-                if not bool(keep.all()):
-                    store.keep(keep)
-            self.waiting[group] = 0
-        self.writes_since_merge = 0
 
-    def _no_room(self, rows: int, free: int | None) -> str:
-        own = budget.MemoryBudget.of(self.layout, self.geometry, kv_numbers=0)  # what a prompt reads is not asked here
-        return own.for_longterm(len(self), rows, free)
+def may_be_indexed(geometry: Geometry) -> bool:
+    """Tell whether a memory of these settings has a first-stage index once it is large."""
+    return geometry.read.search == "auto" and geometry.quirks.eviction == "oldest" and geometry.sizes.reads_ltm
 
-    def _empty_index(self) -> FirstStageIndex:
-        return Int8Keys() if self._per_layer else PcaSketch(self.block)
 
-    @property
-    def _per_layer(self) -> bool:
-        return not self.geometry.read.is_shared
+def empty_index(geometry: Geometry) -> FirstStageIndex:
+    """The kind of index that a memory of these settings has."""
+    return PcaSketch(geometry.read.block_tokens) if geometry.read.is_shared else Int8Keys()
 
-    def _is_common(self, name: str) -> bool:
-        return name == "search" and self.layout.search_groups == 1
 
-    def _of_group(self, name: str, value: Tensor, group: int) -> Tensor:
-        if self._per_layer:
-            return value[group]
-        return value[0] if self._is_common(name) else value.transpose(0, 1)
+def index_slab(geometry: Geometry) -> int:
+    """Rows back to a multiple of which forgotten ones are kept, so that an index can be made again; 1 where there will be none."""
+    index = empty_index(geometry)
+    indexed = may_be_indexed(geometry) and geometry.sizes.ltm_capacity >= index.exact_below
+    return index.slab_capacity_rows if indexed else 1

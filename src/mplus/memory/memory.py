@@ -7,7 +7,10 @@ Time is counted in memory tokens written: ``now``; the age of a token is ``now -
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+import time
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,19 +19,24 @@ import torch
 from torch import Tensor
 
 from mplus.errors import EmptyTextError, InputError
-from mplus.memory import budget, drops
+from mplus.memory import budget, drops, rewriting
 from mplus.memory.arguments import Text, checked_seed, checked_source, checked_text, runs
 from mplus.memory.encoder import Encoder, WritingModel
-from mplus.memory.ledger import Chunk, Ledger
-from mplus.memory.long_term import LongTerm
-from mplus.memory.row_codec import check_row_types
-from mplus.memory.rows import EncodedChunk
+from mplus.memory.ledger import Chunk, Ledger, SourceInfo, content_key
+from mplus.memory.log import Extent, RowLog
+from mplus.memory.long_term import LongTerm, index_slab
+from mplus.memory.placement import Placement
+from mplus.memory.reports import ForgetReport, MergeReport
+from mplus.memory.row_codec import RowCodec, check_row_types
+from mplus.memory.rows import ChunkToEncode, EncodedChunk, Rows
+from mplus.memory.selection import Time, Where, chosen, seconds_of
 from mplus.memory.short_term import ShortTerm
-from mplus.memory.state import MemoryState, PendingText, StateAttribute, ordinary_tensors
+from mplus.memory.source_writing import ReadyChunk, SourceWriting
+from mplus.memory.sources import source_infos
+from mplus.memory.state import MemoryState, PendingText, ordinary_tensors
 from mplus.memory.stats import MemoryStats
-from mplus.memory.stores.disk import storage_at
-from mplus.memory.stores.protocol import Storage
-from mplus.runtime.turns import TurnLock
+from mplus.memory.stores.disk import DiskStorage, storage_at
+from mplus.runtime.turns import TurnLock, in_order
 from mplus.settings import Geometry, MemoryFormat
 from mplus.text.prompts import SEPARATOR, check_ids
 
@@ -40,24 +48,16 @@ IN_USE = (
     "this memory is being written or read by the call that called back (a streamer, processor or progress function); "
     "change it when that call has returned, or change a fork"
 )
+_living: weakref.WeakSet[Memory] = weakref.WeakSet()
+"""All memories of this process."""
 
 
 class Memory:
-    """Short-term pool, long-term store, counters, random state and source ledger of one reader.
+    """What one reader has read: a log of encoded sources, and where each of its tokens is.
 
-    Made by ``model.new_memory()``. A read never changes it; ``write`` and ``update`` do, whole or not at all. Threads may share it:
-    a write waits for reads and other writes to end. Attributes that lie in the state are in ``MemoryState``.
+    Made by ``model.new_memory()``. A read never changes it; ``write``, ``update``, ``forget``, ``replace`` and ``merge`` do, whole or not
+    at all. Threads may share it: a write waits for reads and other writes to end. All of it that changes is one ``MemoryState``.
     """
-
-    short_term = StateAttribute[ShortTerm]()
-    long_term = StateAttribute[LongTerm]()
-    generator = StateAttribute[torch.Generator]()
-    ledger = StateAttribute[Ledger]()
-    tail = StateAttribute[Tensor | None]()
-    now = StateAttribute[int]()
-    tokens_read = StateAttribute[int]()
-    pending = StateAttribute[PendingText]()
-    initialised = StateAttribute[bool]()
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Memory:
         seed: int,
         *,
         initialised: bool = True,
-        store: Storage | str | Path = "ram",
+        store: DiskStorage | str | Path = "ram",
     ) -> None:
         self.turn = TurnLock(IN_USE)
         self.stored: dict[str, tuple[int, int]] = {}
@@ -81,28 +81,38 @@ class Memory:
         self.layout = encoder.layout(memory_format, geometry)
         self.initialised_at_start = initialised
         check_row_types(self.layout, geometry)  # before a directory is made
+        self.codec = RowCodec(self.layout, geometry)
         self.storage = storage_at(store)
-        self._start()
+        self.slab = index_slab(geometry)
+        self._state = replace(self.empty_state(), initialised=initialised)
+        self._state = self._new_state()
+        _living.add(self)
 
-    def _start(self) -> None:
-        """Begin with the state of a new memory."""
+    def _new_state(self) -> MemoryState:
+        """The state of a new memory."""
         with ordinary_tensors():
-            groups = self.layout.layers if self.geometry.write.drop == "per_layer" else 1
-            self._state = MemoryState(
-                short_term=ShortTerm(self.layout, self.geometry.sizes.stm_tokens, groups),
-                long_term=LongTerm(self.layout, self.geometry, self.storage),
-                generator=torch.Generator().manual_seed(self.seed),
-                initialised=self.initialised_at_start,
-            )
-            initial = self.encoder.initial_rows(self) if self.initialised else None
-            if initial is not None:
-                rows, self.tail = initial
-                count = next(iter(rows.values())).shape[1]
-                oldest_first = torch.arange(count - 1, -1, -1)
-                ages = oldest_first if self.geometry.quirks.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
-                self.short_term.append(rows, -1 - ages)
-            for group, (rows, ages, frequency) in enumerate(self.encoder.initial_longterm(self) or []):
-                self.long_term.restore(group, rows, -1 - ages, frequency)
+            state = replace(self.empty_state(), initialised=self.initialised_at_start)
+            initial = self.encoder.initial_rows(self) if self.initialised_at_start else None
+            if initial is None:
+                return state
+            rows, tail = initial
+            count = next(iter(rows.values())).shape[1]
+            oldest_first = torch.arange(count - 1, -1, -1)
+            ages = oldest_first if self.geometry.quirks.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
+            long = [(rows, -1 - ages, frequency, 0) for rows, ages, frequency in self.encoder.initial_longterm(self) or []]
+            births = (-1 - ages).expand(state.placement.groups, -1)
+            return rewriting.with_rows(self, replace(state, tail=tail), rows, births, long)
+
+    def empty_state(self) -> MemoryState:
+        """A state without any row, whose rows will lie where this memory keeps them."""
+        row_log = RowLog(self.codec.fields, storage=self.storage)
+        placement = Placement.new(self.geometry, self.layout.layers, self.seed)
+        return MemoryState(
+            log=row_log,
+            placement=placement,
+            short_term=ShortTerm(self.layout, self.geometry.sizes.stm_tokens, placement.groups),
+            long_term=LongTerm(self.layout, self.geometry, self.codec, row_log, placement.long),
+        )
 
     def __repr__(self) -> str:
         held = self._state
@@ -116,19 +126,123 @@ class Memory:
             f"STM {len(held.short_term):,} of {self.geometry.sizes.stm_tokens:,}, {long_term}, sources: {shown or 'none'})"
         )
 
+    # -- what it holds ---------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> MemoryState:
+        """Everything it holds, as a value that never changes."""
+        return self._state
+
+    @property
+    def short_term(self) -> ShortTerm:
+        """Rows of short-term memory where the model computes."""
+        return self._state.short_term
+
+    @property
+    def long_term(self) -> LongTerm:
+        """Rows of long-term memory, and their search."""
+        return self._state.long_term
+
+    @property
+    def placement(self) -> Placement:
+        """Where each memory token is."""
+        return self._state.placement
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was written, from where, when."""
+        return self._state.ledger
+
+    @property
+    def tail(self) -> Tensor | None:
+        """[L, <=K, D] hidden states of the newest tokens, where rows do not hold them."""
+        return self._state.tail
+
+    @property
+    def initialised(self) -> bool:
+        """False before the first write of a published MemoryLLM without a pool."""
+        return self._state.initialised
+
+    @property
+    def now(self) -> int:
+        """Memory tokens written."""
+        return self._state.placement.now
+
+    @property
+    def tokens_read(self) -> int:
+        """Text tokens written, the pending ones not included."""
+        return self._state.tokens_read
+
+    @property
+    def pending(self) -> PendingText:
+        """Text that waits for more text, with the names of its sources."""
+        return self._state.pending
+
+    @property
+    def pending_tokens(self) -> int:
+        """Text tokens waiting for more text."""
+        return self._state.pending_tokens
+
+    @property
+    def pending_ids(self) -> list[int]:
+        """The waiting text tokens in order."""
+        return [token for _, ids in self.pending for token in ids]
+
+    def sources(self) -> list[SourceInfo]:
+        """All sources in the order of their first write, with where their memory tokens are."""
+        with self.turn.held_or_mine():
+            return source_infos(self._state)
+
+    def ids(self, source: str) -> list[int]:
+        """Token ids of a source in the order of writing.
+
+        Raises:
+            InputError: there is no such source, or a memory of before did not keep them.
+        """
+        with self.turn.held_or_mine():
+            (name,) = chosen(source_infos(self._state), source, None)
+            ids = self.ledger.ids_by_source().get(name or None, None)
+            waiting = [token for label, tokens in self.pending if (label or "") == name for token in tokens]
+        if ids is None and not waiting:
+            raise InputError(
+                f"the token ids of {name!r} were not kept by the version that wrote this memory; write the source again"
+            )
+        return [*(ids or ()), *waiting]
+
+    def text(self, source: str) -> str:
+        """The text of a source, from its token ids.
+
+        Raises:
+            InputError: see ``ids``; or the model was opened without a tokenizer.
+        """
+        return self.encoder.decode(self.ids(source))
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def write(self, text: Text, source: str | PathLike[str] | None = None, progress: Progress | None = None) -> int:
+    def write(
+        self,
+        text: Text,
+        source: str | PathLike[str] | None = None,
+        *,
+        at: Time | None = None,
+        share: bool = True,
+        special_tokens: bool = False,
+        progress: Progress | None = None,
+    ) -> int:
         """Read a text into memory.
 
-        Long text is cut at paragraph or sentence ends. What is shorter than the model's minimum waits in ``pending``
-        and stands as plain text before the next prompt until more text joins it. A text of another source than the one before
-        begins a new paragraph; token ids are taken as they are. Each chunk is taken in whole or not at all: after an error or
-        Ctrl-C the chunks before it are in memory and the one at hand waits in ``pending``.
+        Long text is cut at paragraph or sentence ends. With ``write_context="source"`` each chunk sees the newest K tokens of its own
+        source and nothing waits. With ``"memory"`` it sees the newest K of all; what is shorter than the model's minimum waits in
+        ``pending`` and stands as plain text before the next prompt until more text joins it; a text of another source than the one
+        before begins a new paragraph; token ids are taken as they are. Each chunk is taken in whole or not at all: after an error or
+        Ctrl-C the chunks before it are in memory.
 
         Args:
             text: a string, or token ids [T].
             source: name the text is remembered under.
+            at: when it was said, seconds since 1970 or a datetime; default: now.
+            share: take the rows of a chunk that a memory of this process already holds behind the same text; False encodes it anew.
+            special_tokens: take special tokens that are spelled out in a text as such; else they are plain text.
             progress: called with the text tokens done so far.
 
         Returns:
@@ -136,81 +250,158 @@ class Memory:
 
         Raises:
             EmptyTextError: there is no token in `text`.
-            InputError: `text` or `source` is of another type, or has tokens that this model does not know; nothing changed.
+            InputError: `text`, `source` or `at` is of another type, or has tokens that this model does not know; nothing changed.
             ReentryError: called by a streamer, processor or progress function of a call that uses this memory or its model.
             CapacityError: what a pass needs cannot be allocated; nothing is lost.
         """
         self.encoder.refuse_reentry()
         with self.turn.held():
-            steps = self.steps(text, source, progress)
-            try:
-                ids = next(steps)
-                while True:
-                    ids = steps.send(self.encoder.encode(ids, self))
-            except StopIteration as end:
-                return int(end.value)
+            return self._run(self.steps(text, source, progress, at=at, share=share, special_tokens=special_tokens))
+
+    def _run(self, steps: Generator[ChunkToEncode, EncodedChunk, int]) -> int:
+        """Take steps one by one, a write pass each."""
+        try:
+            wanted = next(steps)
+            while True:
+                wanted = steps.send(self.encoder.encode(wanted.ids, self, tail=wanted.tail))
+        except StopIteration as end:
+            return int(end.value)
 
     def steps(
-        self, text: Text, source: str | PathLike[str] | None = None, progress: Progress | None = None
-    ) -> Generator[list[int], EncodedChunk, int]:
-        """What ``write`` does, one chunk at a time: gives the ids of a chunk and wants back what a write pass made of them.
+        self,
+        text: Text,
+        source: str | PathLike[str] | None = None,
+        progress: Progress | None = None,
+        *,
+        at: Time | None = None,
+        share: bool = True,
+        special_tokens: bool = False,
+    ) -> Generator[ChunkToEncode, EncodedChunk, int]:
+        """What ``write`` does, one chunk at a time: gives a chunk and wants back what a write pass made of it.
 
-        The text of a chunk waits in ``pending`` until its rows are taken in. It ends with the text tokens taken in. The caller
-        holds ``turn``.
+        It ends with the text tokens taken in. The caller holds ``turn``.
 
         Raises:
             EmptyTextError, InputError: see ``write``; raised here, before anything changes.
         """
-        name = checked_source(source)
-        pieces, ends_in_space = self._pieces(checked_text(text), name)
+        name, when = checked_source(source), time.time() if at is None else seconds_of(at)
+        pieces, ends_in_space = self._pieces(checked_text(text), name, special_tokens)
         if not any(pieces):
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
-        return self._stepping(pieces, name, progress, ends_in_space)
+        if self.geometry.write.context == "source":
+            return self._source_steps(SourceWriting(self, pieces, name, when, share=share), progress, ends_in_space)
+        return self._stepping(pieces, name, when, progress, ends_in_space)
+
+    def writing(
+        self,
+        text: Text,
+        source: str | PathLike[str] | None,
+        *,
+        at: Time | None = None,
+        share: bool = True,
+        special_tokens: bool = False,
+    ) -> SourceWriting:
+        """A text on its way into this memory, whose chunks may be encoded beside those of other sources (``write_context="source"``).
+
+        Raises:
+            EmptyTextError, InputError: see ``write``.
+        """
+        name, when = checked_source(source), time.time() if at is None else seconds_of(at)
+        pieces, _ = self._pieces(checked_text(text), name, special_tokens)
+        if not any(pieces):
+            raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
+        return SourceWriting(self, pieces, name, when, share=share)
+
+    def _source_steps(
+        self, writing: SourceWriting, progress: Progress | None, ends_in_space: bool | None
+    ) -> Generator[ChunkToEncode, EncodedChunk, int]:
+        done = 0
+        while not writing.is_done:
+            wanted = writing.wanted()
+            if wanted is not None:
+                self.make_room(self.geometry.sizes.new_tokens)
+                writing.give((yield wanted))
+            for ready in writing.take_ready():
+                self.take(ready, ends_in_space if writing.source is None else None)
+                done += len(ready.ids)
+                if progress is not None:
+                    progress(done)
+        return done
 
     def _stepping(
-        self, pieces: list[list[int]], source: str | None, progress: Progress | None, ends_in_space: bool | None
-    ) -> Generator[list[int], EncodedChunk, int]:
+        self, pieces: list[list[int]], source: str | None, at: float, progress: Progress | None, ends_in_space: bool | None
+    ) -> Generator[ChunkToEncode, EncodedChunk, int]:
         done = 0
         for ids in pieces:
-            self.pending = [*self.pending, (source, ids)]
-            self._state.ends_in_space = ends_in_space
+            pending = (*self.pending, (source, tuple(ids)))
+            self._state = replace(self._state, pending=pending, ends_in_space=ends_in_space)
             if self.pending_tokens >= self.geometry.sizes.min_write_tokens:
-                yield from self._write_pending()
+                yield from self._write_pending(at)
             done += len(ids)
             if progress is not None:
                 progress(done)
         return done
 
-    @property
-    def pending_tokens(self) -> int:
-        """Text tokens waiting for more text."""
-        return sum(len(ids) for _, ids in self.pending)
+    def _write_pending(self, at: float) -> Generator[ChunkToEncode, EncodedChunk, None]:
+        """Write all that waits: one chunk, or equal ones if it is too long for one (a short rest would only wait again).
 
-    @property
-    def pending_ids(self) -> list[int]:
-        """The waiting text tokens in order."""
-        return [token for _, ids in self.pending for token in ids]
+        What is not taken in yet goes on waiting, so nothing of what was read is lost when a pass fails.
+        """
+        labelled = [(source, token) for source, ids in self.pending for token in ids]
+        chunks = -(-len(labelled) // self.geometry.sizes.chunk_tokens)
+        size = -(-len(labelled) // chunks)
+        for start in range(0, len(labelled), size):
+            part, rest = labelled[start : start + size], labelled[start + size :]
+            self.make_room(self.geometry.sizes.new_tokens)
+            ids = [token for _, token in part]
+            written = yield ChunkToEncode(ids, None)
+            sources = tuple((name, len(own)) for name, own in runs(part))
+            pending = tuple((name, tuple(own)) for name, own in runs(rest))
+            self._update(written, Chunk(0, 0, sources, tuple(ids), at), pending=pending)
 
-    def update(self, written: EncodedChunk, dropped: Tensor | None = None, *, keep_dropped: bool = True) -> None:
-        """Take a write pass in: drop random old tokens, hand them to long-term memory, append the new ones.
+    def update(
+        self,
+        written: EncodedChunk,
+        dropped: Tensor | None = None,
+        *,
+        keep_dropped: bool = True,
+        source: str | None = None,
+        at: Time | None = None,
+    ) -> None:
+        """Take a write pass in: drop random old tokens, append the new ones.
 
         Args:
             written: from ``model.encode``.
             dropped: [G, k] ranks to drop instead of random ones (0 = oldest); [L, k] is accepted for G = 1 when rows agree.
             keep_dropped: False discards what is dropped, as if there were no long-term memory.
+            source, at: as for ``write``.
         """
+        when = time.time() if at is None else seconds_of(at)
+        name, ids = checked_source(source), written.ids
+        key = "" if ids is None else content_key(self.ledger.key_of(name), ids)
+        by_hand = dropped is not None or not keep_dropped
         with self.turn.held():
-            self._update(written, dropped, keep_dropped, ((None, written.text_tokens),), self.pending)
+            chunk = Chunk(0, 0, ((name, written.text_tokens),), ids, when, key, by_hand=by_hand)
+            self._update(written, chunk, dropped, keep_dropped)
+
+    def take(self, ready: ReadyChunk, ends_in_space: bool | None = None) -> None:
+        """Take in the next chunk of a source; the caller holds ``turn``."""
+        self.make_room(self.geometry.sizes.new_tokens)
+        chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), tuple(ready.ids), ready.at, ready.key)
+        self._update(ready.written, chunk, extent=ready.extent, ends_in_space=ends_in_space)
 
     def _update(
         self,
         written: EncodedChunk,
-        dropped: Tensor | None,
-        keep_dropped: bool,
-        sources: tuple[tuple[str | None, int], ...],
-        pending: PendingText,
+        chunk: Chunk,
+        dropped: Tensor | None = None,
+        keep_dropped: bool = True,
+        *,
+        extent: Extent | None = None,
+        pending: PendingText | None = None,
+        ends_in_space: bool | None = None,
     ) -> None:
-        """Take a write pass in; `pending` waits afterwards."""
+        """Take a write pass in; `pending` waits afterwards, None: what waits now."""
         missing = sorted(set(self.layout.fields) - set(written.rows))
         if missing:
             raise InputError(
@@ -219,67 +410,115 @@ class Memory:
         with ordinary_tensors():
             if written.initial:
                 written = self._tiled(written)
-            state = self._state.staged()
-            self._reserve(state, written.tokens, dropped)
-            ranks = self._leaving(state.short_term, state.generator, written, dropped, keep_dropped)
-            count = written.tokens
-            births = torch.arange(state.now, state.now + count)
-            if self.geometry.quirks.stm_ages == "frozen":
-                state.short_term.births = state.short_term.births + count
-            state.now += count
+            state = self._reserved(self._state, written.tokens)
+            placement, ranks = self._placed(state, written, dropped, keep_dropped)
+            row_log, place = state.log.appended(self.codec.stored(written.rows)) if extent is None else state.log.linked(extent)
+            row_log = self._trimmed(row_log, state.placement, placement)
+            short_term = state.short_term.staged()
             if ranks.shape[1]:
-                rows, dropped_births = state.short_term.remove(ranks)
-                if self.geometry.sizes.ltm and keep_dropped:
-                    state.long_term.append(rows, dropped_births)
-            state.short_term.append(written.rows, births)
-            if written.hidden is not None:
-                older = [] if state.tail is None else [state.tail]
-                state.tail = torch.cat([*older, written.hidden], 1)[:, -self.geometry.sizes.new_tokens :]
-            state.initialised = True
-            state.tokens_read += written.text_tokens
-            state.ledger.add(Chunk(int(births[0]), count, sources))
-            state.pending = pending
-        self._take(state)
+                short_term.remove(ranks)
+            short_term.append(self.codec.rounded(written.rows) if extent is None else written.rows)
+            chunk = chunk._replace(first=place.row, rows=written.tokens)
+            after = replace(
+                state,
+                log=row_log,
+                placement=placement,
+                short_term=short_term,
+                long_term=state.long_term.followed_by(row_log, placement.long),
+                ledger=state.ledger.with_chunk(chunk),
+                recent=state.with_recent(chunk.source, place, self.geometry.sizes.new_tokens) if self._is_by_source else (),
+                tokens_read=state.tokens_read + written.text_tokens,
+                pending=state.pending if pending is None else pending,
+                initialised=True,
+                ends_in_space=state.ends_in_space if ends_in_space is None else ends_in_space,
+                **self._tails(state, written, chunk.source),
+            )
+        self.become(after)
+        if chunk.key and self._is_by_source:
+            self.encoder.shared_rows(self).note(chunk.key, place)
         log.debug("wrote %d tokens: STM %d, LTM %d", written.text_tokens, len(self.short_term), len(self.long_term))
 
-    def _take(self, state: MemoryState) -> None:
+    def _tails(self, state: MemoryState, written: EncodedChunk, source: str | None) -> dict[str, Any]:
+        """Hidden states of the newest tokens, where a later chunk needs them and rows do not hold them."""
+        if written.hidden is None:
+            return {}
+        count = self.geometry.sizes.new_tokens
+        if not self._is_by_source:
+            older = [] if state.tail is None else [state.tail]
+            return {"tail": torch.cat([*older, written.hidden], 1)[:, -count:]}
+        if self.format == "hidden":
+            return {}
+        older = [state.tails[source]] if source in state.tails else []
+        return {"tails": {**state.tails, source: torch.cat([*older, written.hidden], 1)[:, -count:]}}
+
+    @property
+    def _is_by_source(self) -> bool:
+        return self.geometry.write.context == "source"
+
+    def become(self, state: MemoryState) -> None:
         """Be `state` from now on: the one step that a change of this memory consists of."""
         self._state = state
         state.short_term.free_kept()
 
-    def _make_room(self, new_tokens: int) -> None:
+    def make_room(self, new_tokens: int) -> None:
         """Have room for `new_tokens` more before a pass is spent on them."""
         with ordinary_tensors():
-            state = self._state.staged()
-            self._reserve(state, new_tokens)
-        self._take(state)
+            state = self._reserved(self._state, new_tokens)
+        self.become(state)
 
-    def _reserve(self, state: MemoryState, new_tokens: int, dropped: Tensor | None = None) -> None:
-        """Have room for what `new_tokens` more may drop: what was taken from short-term memory must never be refused."""
-        short_term = state.short_term
+    def _reserved(self, state: MemoryState, new_tokens: int) -> MemoryState:
+        """`state` with room for `new_tokens` more: what a pass has computed must never be refused."""
+        short_term = state.short_term.staged()
         with budget.explain_out_of_memory(
             lambda free: budget.MemoryBudget.of(self.layout, self.geometry, kv_numbers=0).for_memory(free), self.layout.device
         ):
             short_term.reserve(new_tokens)
-        excess = max(0, len(short_term) + new_tokens - short_term.capacity_tokens)
-        rows = (excess and excess + self.geometry.drop_span - 1) if dropped is None else dropped.shape[-1]
-        state.long_term.reserve(rows if self.geometry.sizes.ltm else 0)
+        own = budget.MemoryBudget.of(self.layout, self.geometry, kv_numbers=0)  # what a prompt reads is not asked here
+        with budget.explain_out_of_memory(lambda free: own.for_longterm(len(state.log), new_tokens, free), torch.device("cpu")):
+            row_log = state.log.reserved(new_tokens)
+        if row_log is state.log:
+            return replace(state, short_term=short_term)
+        self._note_moved(state.log, row_log)
+        return replace(
+            state, log=row_log, long_term=state.long_term.followed_by(row_log, state.placement.long), short_term=short_term
+        )
 
-    def _leaving(
-        self, short_term: ShortTerm, generator: torch.Generator, written: EncodedChunk, dropped: Tensor | None, keep_dropped: bool
-    ) -> Tensor:
-        """Ranks [G, k] that make room for a write pass; whatever is wrong with it is found here, before anything changes."""
+    def _note_moved(self, before: RowLog, after: RowLog) -> None:
+        """Say where the rows of chunks lie that went to a segment."""
+        known = {id(extent.piece) for extent in before.extents}
+        for extent in after.extents:
+            if id(extent.piece) not in known and self._is_by_source:
+                for chunk in self.ledger.chunks_between(extent.row, extent.stop):
+                    place = after.extent_of(chunk.first, chunk.rows)
+                    if chunk.key and place is not None:
+                        self.encoder.shared_rows(self).note(chunk.key, place)
+
+    def _placed(
+        self, state: MemoryState, written: EncodedChunk, dropped: Tensor | None, keep_dropped: bool
+    ) -> tuple[Placement, Tensor]:
+        """The placement after a write, and the ranks [G, k] that leave for it; whatever is wrong with these is found before anything changes."""
+        placement, geometry = state.placement, self.geometry
         if dropped is None:
-            ranks = drops.choose(short_term, self.geometry, generator, written.tokens)
+            ranks, generator = placement.leaving(geometry, written.tokens)
+            placement = replace(placement, generator=generator)
         else:
-            finds_blocks = keep_dropped and self.geometry.sizes.reads_ltm and self.geometry.read.is_shared
-            ranks = drops.checked_ranks(short_term, dropped, self.geometry.read.block_tokens if finds_blocks else 1)
-        places = short_term.capacity_tokens - len(short_term) + ranks.shape[1]
+            finds_blocks = keep_dropped and geometry.sizes.reads_ltm and geometry.read.is_shared
+            ranks = drops.checked_ranks(placement.births, dropped, geometry.read.block_tokens if finds_blocks else 1)
+        places = geometry.sizes.stm_tokens - len(placement) + ranks.shape[1]
         if written.tokens > places:
             raise InputError(
                 f"{written.tokens} new tokens do not fit into the {places} places that are or become free; drop more"
             )
-        return ranks
+        after = placement.written(geometry, state.log.end, written.tokens, ranks, keep_dropped=keep_dropped, slab=self.slab)
+        return after, ranks
+
+    def _trimmed(self, row_log: RowLog, before: Placement, after: Placement) -> RowLog:
+        """The log without rows at its front that are nowhere any more."""
+        aged = any(new.forgotten != old.forgotten for new, old in zip(after.long, before.long, strict=True))
+        if aged or not self.geometry.sizes.ltm or self.geometry.quirks.eviction == "countdown":
+            first = after.first_row
+            return row_log if first is None else row_log.trimmed(first)
+        return row_log
 
     def _tiled(self, written: EncodedChunk) -> EncodedChunk:
         """The published first write: its m rows are copied until they fill the pool, the rest taken from their end."""
@@ -288,12 +527,13 @@ class Memory:
         index = torch.cat([torch.arange(count).repeat(size // count), torch.arange(count - rest, count)])
         rows = {name: value[:, index.to(value.device)] for name, value in written.rows.items()}
         hidden = None if written.hidden is None else written.hidden[:, index.to(written.hidden.device)]
-        return EncodedChunk(rows, written.text_tokens, hidden=hidden)
+        return EncodedChunk(rows, written.text_tokens, hidden=hidden, ids=written.ids)
 
-    def _pieces(self, text: str | list[int], source: str | None) -> tuple[list[list[int]], bool | None]:
+    def _pieces(self, text: str | list[int], source: str | None, special_tokens: bool) -> tuple[list[list[int]], bool | None]:
         """Chunks of token ids that this model knows, and whether the text ends in white space."""
         if isinstance(text, str):
-            pieces = self.encoder.cut(SEPARATOR + text if self._needs_separator(text, source) else text)
+            text_here = SEPARATOR + text if self._needs_separator(text, source) else text
+            pieces = self.encoder.cut(text_here, special_tokens=special_tokens)
             ends_in_space = text[-1:].isspace()
         else:
             size, ends_in_space = self.geometry.sizes.chunk_tokens, None
@@ -304,36 +544,113 @@ class Memory:
     def _needs_separator(self, text: str, source: str | None) -> bool:
         """Whether a text would be glued to one of another source (unnamed texts are sources of their own each)."""
         state = self._state
-        if state.is_empty or text[:1].isspace() or state.ends_in_space:
+        if text[:1].isspace() or state.ends_in_space:
+            return False
+        if self._is_by_source:  # sources are encoded apart; only unnamed texts follow each other
+            return source is None and any(True for _ in state.ledger.newest_of(None))
+        if state.is_empty:
             return False
         newest = [name for name, _ in state.pending[-1:]] or state.ledger.newest_source
         last = newest[0] if newest else None
         return source is None or source != last
 
-    def _write_pending(self) -> Generator[list[int], EncodedChunk, None]:
-        """Write all that waits: one chunk, or equal ones if it is too long for one (a short rest would only wait again).
+    # -- forgetting, correcting, merging ---------------------------------------------------------------------------
 
-        What is not taken in yet goes on waiting, so nothing of what was read is lost when a pass fails.
+    def forget(self, source: str | Sequence[str] | None = None, *, where: Where | None = None) -> ForgetReport:
+        """Forget sources: their rows, token ids, spans and search keys go, and everything that followed from them.
+
+        With ``write_context="source"`` the memory is afterwards, bit for bit, the one that never read them: the placement is replayed
+        without them, which takes no model pass but for rows of other sources that had been forgotten by age and come back (these are
+        encoded again from their token ids). With ``"memory"`` the rows are taken out and the report says that it is not exact.
+        On disk the bytes are gone after the next save and ``mplus compact``.
+
+        Args:
+            source: a name, or several; '' is text without a name.
+            where: a choice by name pattern or time instead.
+
+        Raises:
+            InputError: there is no such source; nothing changed.
         """
-        labelled = [(source, token) for source, ids in self.pending for token in ids]
-        chunks = -(-len(labelled) // self.geometry.sizes.chunk_tokens)
-        size = -(-len(labelled) // chunks)
-        for start in range(0, len(labelled), size):
-            part, rest = labelled[start : start + size], labelled[start + size :]
-            self._make_room(self.geometry.sizes.new_tokens)
-            written = yield [token for _, token in part]
-            sources = tuple((name, len(ids)) for name, ids in runs(part))
-            self._update(written, None, True, sources, runs(rest))
+        self.encoder.refuse_reentry()
+        with self.turn.held(), ordinary_tensors():
+            names = chosen(source_infos(self._state), source, where)
+            others = [other for other in list(_living) if other is not self]
+            state, report = rewriting.without_sources(self, self._state, names, others)
+            self.become(state)
+            return report
+
+    def replace(self, source: str, text: Text, *, at: Time | None = None, special_tokens: bool = False) -> ForgetReport:
+        """Forget a source and write it anew, in one step: whole or not at all.
+
+        Raises:
+            EmptyTextError, InputError: see ``write`` and ``forget``; nothing changed.
+        """
+        self.encoder.refuse_reentry()
+        with self.turn.held():
+            twin = self.fork()
+            report = twin.forget(source)
+            twin.write(text, source or None, at=at, special_tokens=special_tokens)
+            self.become(twin._state)
+        return report
+
+    def merge(self, other: Memory, *, prefix: str = "") -> MergeReport:
+        """Take in the sources of another memory, by the time of their writes: the result equals the memory that read both.
+
+        What both have from a common past counts once.
+
+        Args:
+            prefix: put before the names of the other memory's sources.
+
+        Raises:
+            InputError: the memories are not of one model and one kind, both have different texts under one name, or one was written with
+                ``write_context="memory"``; nothing changed.
+        """
+        if not isinstance(other, Memory):
+            raise InputError(f"merge takes a Memory, got {type(other).__name__}; a stored one is opened with Memory.load")
+        if other is self:
+            raise InputError("a memory cannot be merged with itself")
+        self.encoder.refuse_reentry()
+        with in_order([self.turn, other.turn]), ordinary_tensors():
+            state, report = rewriting.merged(self, other, prefix)
+            self.become(state)
+            return report
+
+    def newest_rows(self, source: str | None) -> Rows:
+        """Rows [L, <=K, ...] of the newest tokens of a source, oldest first; encoded again where they are forgotten by age."""
+        state, count = self._state, self.geometry.sizes.new_tokens
+        extents = next((held for name, held in state.recent if name == source), None)
+        if extents is None:
+            wanted, found = count, list[Extent]()
+            for chunk in state.ledger.newest_of(source):
+                rows = min(wanted, chunk.rows)
+                parts = list(state.log.extents_of(chunk.stop - rows, rows))
+                if sum(part.rows for part in parts) < rows:
+                    return rewriting.newest_rows_again(self, state, source)
+                found, wanted = [*parts, *found], wanted - rows
+                if not wanted:
+                    break
+            extents = tuple(found)
+        return self.rows_of(extents)
+
+    def rows_of(self, extents: Sequence[Extent]) -> Rows:
+        """Rows [L, n, ...] that lie in some extents, where the model computes."""
+        if not extents:
+            return self.layout.empty(0)
+        stored = self._state.log.columns_of(extents)
+        return {
+            name: value.to(self.layout.device) for name, value in self.codec.of_log(stored, tuple(self.layout.fields)).items()
+        }
 
     # -- value semantics -------------------------------------------------------------------------------------------
 
     def fork(self) -> Memory:
-        """A copy to write on; this one is never changed by it, nor it by this one."""
+        """A copy to write on; this one is never changed by it, nor it by this one. Rows are shared."""
         twin = Memory.__new__(Memory)
         with self.turn.held_or_mine(), ordinary_tensors():
             twin.__dict__.update(self.__dict__)
             twin.turn = TurnLock(IN_USE)
             twin._state, twin.stored = self._state.fork(), dict(self.stored)
+        _living.add(twin)
         return twin
 
     def __copy__(self) -> Memory:
@@ -351,13 +668,7 @@ class Memory:
         """Forget everything; the memory is again as ``model.new_memory(seed=...)`` made it."""
         self.encoder.refuse_reentry()
         with self.turn.held():
-            before = self._state
-            try:
-                self._start()
-            except BaseException:
-                self._state = before
-                raise
-            before.long_term.close()
+            self.become(self._new_state())
 
     def stats(self) -> MemoryStats:
         """Counts and sizes."""
@@ -365,17 +676,19 @@ class Memory:
             return self._stats()
 
     def _stats(self) -> MemoryStats:
+        state = self._state
         pool_bytes = self.layout.bytes_per_token * len(self.short_term)
-        tail_bytes = 0 if self.tail is None else self.tail.numel() * self.tail.element_size()
+        tails = [*([] if state.tail is None else [state.tail]), *state.tails.values()]
+        tail_bytes = sum(tail.numel() * tail.element_size() for tail in tails)
         return MemoryStats(
             tokens_read=self.tokens_read,
-            chunks=len(self.ledger.chunks),
+            chunks=len(self.ledger),
             pending_tokens=self.pending_tokens,
             stm_tokens=len(self.short_term),
             stm_capacity=self.geometry.sizes.stm_tokens,
             ltm_tokens=len(self.long_term),
             ltm_capacity=self.geometry.sizes.ltm_capacity if self.geometry.sizes.ltm else 0,
-            size_bytes=pool_bytes + tail_bytes + self.long_term.size_bytes,
+            size_bytes=pool_bytes + tail_bytes + state.log.size_bytes,
             memory_format=self.format,
             sources=self.ledger.tokens_by_source(),
         )
@@ -402,7 +715,7 @@ class Memory:
 
     @staticmethod
     def load(
-        directory: str | Path, model: WritingModel, *, store: Storage | str | Path | None = None, check_rows: bool = False
+        directory: str | Path, model: WritingModel, *, store: DiskStorage | str | Path | None = None, check_rows: bool = False
     ) -> Memory:
         """Open a stored memory.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mplus.errors import GeometryError
 from mplus.memory.rows import RowLayout, Rows
-from mplus.memory.stores.protocol import FieldSpec
+from mplus.memory.stores.fields import FieldSpec
 from mplus.settings import Geometry
 
 LEVELS = 127  # on each side of 0; -128 stays unused, so that a number and its negative round alike
@@ -29,8 +29,8 @@ class RowCodec:
     A scale holds for one token, field and layer: it spans the last dimensions, those that the layout names.
 
     Attributes:
-        fields: what is stored of one row: name to shape and number type, scales, birth and recall frequency included. The layers
-            stand first where a row holds all of them (shared retrieval).
+        fields: what is stored of one row: name to shape and number type, scales included; the layers stand first, but for search keys
+            that all layers share.
 
     Raises:
         GeometryError: see ``check_row_types``.
@@ -42,14 +42,10 @@ class RowCodec:
         self._own_dims = {name: len(shape) for name, shape in layout.fields.items()}
         fields: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
         for name, shape in layout.fields.items():
-            alone = not geometry.read.is_shared or (name == "search" and layout.search_groups == 1)
-            above = () if alone else (layout.layers,)
+            above = () if name == "search" and layout.search_groups == 1 else (layout.layers,)
             fields[name] = ((*above, *shape), kept := _kept(layout, geometry, name))
             if kept is torch.int8:
                 fields[name + SCALE] = (above, SCALE_DTYPE)
-        fields["birth"] = ((), torch.int64)
-        if geometry.quirks.eviction == "countdown":
-            fields["frequency"] = ((), torch.float32)
         self.fields: FieldSpec = fields
 
     def has_scale(self, name: str) -> bool:
@@ -70,18 +66,41 @@ class RowCodec:
         return out
 
     def decode(self, stored: Mapping[str, Tensor], names: tuple[str, ...]) -> Rows:
-        """Fields [k, ...] in the layout's number type; those that are not of the layout (births) as they are."""
+        """Fields [k, ...] in the layout's number type."""
         out: Rows = {}
         for name in names:
             if self.has_scale(name):
                 out[name] = dequantise(stored[name], stored[name + SCALE], self._own_dims[name], self._dtype)
             else:
-                out[name] = stored[name].to(self._dtype) if name in self._own_dims else stored[name]
+                out[name] = stored[name].to(self._dtype)
         return out
 
-    def decode_search(self, keys: Tensor, scale: Tensor) -> Tensor:
-        """Search keys [k, F] of a piece and its scales [k]."""
-        return dequantise(keys, scale, self._own_dims["search"], self._dtype)
+    def stored(self, rows: Rows) -> dict[str, Tensor]:
+        """Rows [L or 1, n, ...] of a write pass as the log keeps them, [n, L, ...], on the CPU."""
+        by_row = {name: self._by_row(name, rows[name]) for name in self._own_dims}
+        return {name: value.to("cpu", self.fields[name][1]) for name, value in self.encode(by_row).items()}
+
+    def of_log(self, stored: Mapping[str, Tensor], names: tuple[str, ...]) -> Rows:
+        """Rows [L or 1, k, ...] of what the log keeps."""
+        return {
+            name: value[None] if self._is_alone(name) else value.transpose(0, 1)
+            for name, value in self.decode(stored, names).items()
+        }
+
+    def rounded(self, rows: Rows) -> Rows:
+        """Rows [L or 1, n, ...] as they will be read: a row has one value for life, in short-term and in long-term memory."""
+        if all(self.fields[name][1] == self._dtype for name in self._own_dims):
+            return {name: rows[name] for name in self._own_dims}
+        device = next(iter(rows.values())).device
+        names = tuple(self._own_dims)
+        return {name: value.to(device) for name, value in self.of_log(self.stored(rows), names).items()}
+
+    def _by_row(self, name: str, value: Tensor) -> Tensor:
+        return value[0] if self._is_alone(name) else value.transpose(0, 1)
+
+    def _is_alone(self, name: str) -> bool:
+        """Whether all layers share a field."""
+        return len(self.fields[name][0]) == self._own_dims[name]
 
 
 def check_row_types(layout: RowLayout, geometry: Geometry) -> None:

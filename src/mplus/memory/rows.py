@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -68,6 +69,7 @@ class EncodedChunk:
         initial: True when this is the first write of a memory that has no pool yet and whose pool must be tiled from it.
         logits: [T, V] next-token logits of the text, when asked for.
         layer_input: text hidden states entering each layer, L tensors [T, D], when asked for.
+        ids: the tokens that went in, where they are known.
     """
 
     rows: Rows
@@ -76,8 +78,21 @@ class EncodedChunk:
     initial: bool = False
     logits: Tensor | None = None
     layer_input: list[Tensor] | None = None
+    ids: tuple[int, ...] | None = None
 
     @property
     def tokens(self) -> int:
         """n, the number of new memory tokens."""
         return next(iter(self.rows.values())).shape[1]
+
+
+class ChunkToEncode(NamedTuple):
+    """A chunk of text that a memory wants encoded.
+
+    Attributes:
+        ids: token ids.
+        tail: the newest tokens that it is to see; None: those of the memory.
+    """
+
+    ids: list[int]
+    tail: EncodedChunk | None

@@ -1,4 +1,4 @@
-"""Short-term memory: slots of all layers, overwritten in place. Knows nothing about models.
+"""Rows of short-term memory where the model computes: a cache of the log, in slots that are filled again. Knows nothing about models.
 
 Legend: L layers, N slots, G drop groups (L when every layer drops its own tokens, else 1), n tokens held.
 A token keeps its slot for life; its place in time is its rank, kept in ``order``.
@@ -22,7 +22,6 @@ class ShortTerm:
     Attributes:
         rows: field tensors [L or 1, N, ...], indexed by slot.
         order: [G, n] int64, slot of every held token from oldest to newest.
-        births: [G, n] int64, birth of every held token in the same order as ``order``.
         version: grows whenever tokens come or go, so that what was computed from the rows is known to be stale.
         lineage: the same for all states of one memory, another for a fork.
     """
@@ -33,7 +32,6 @@ class ShortTerm:
         self.drop_groups = drop_groups
         self.rows: Rows = layout.empty(0)
         self.order = torch.empty(drop_groups, 0, dtype=torch.int64)
-        self.births = torch.empty(drop_groups, 0, dtype=torch.int64)
         self.version = 0
         self.lineage = Lineage()
         self._kept: Tensor | None = None  # slots of the pool this one was staged from, which must not be overwritten
@@ -41,28 +39,15 @@ class ShortTerm:
     def __len__(self) -> int:
         return self.order.shape[1]
 
-    def remove(self, ranks: Tensor) -> tuple[Rows, Tensor]:
-        """Take tokens out.
-
-        Args:
-            ranks: [G, k] ranks (0 = oldest held) to remove, ascending in every group.
-
-        Returns:
-            their rows in rank order (search always per drop group) and their births [G, k].
-        """
-        slots = self.order.gather(1, ranks)
-        dropped = self.at_slots(slots)
-        births = self.births.gather(1, ranks)
+    def remove(self, ranks: Tensor) -> None:
+        """Take tokens out; `ranks` [G, k] (0 = oldest held), ascending in every group."""
         keep = torch.ones_like(self.order, dtype=torch.bool).scatter_(1, ranks, False)
-        left = len(self) - ranks.shape[1]
-        self.order = self.order[keep].view(self.drop_groups, left)
-        self.births = self.births[keep].view(self.drop_groups, left)
+        self.order = self.order[keep].view(self.drop_groups, len(self) - ranks.shape[1])
         self.version += 1
-        return dropped, births
 
-    def append(self, rows: Rows, births: Tensor) -> None:
-        """Add n tokens as the newest. `rows`: fields [L or 1, n, ...]; `births`: [n], the same in every layer."""
-        count = births.shape[0]
+    def append(self, rows: Rows) -> None:
+        """Add n tokens as the newest; `rows` are fields [L or 1, n, ...]."""
+        count = next(iter(rows.values())).shape[1]
         if len(self) + count > self.capacity_tokens:
             raise AssertionError(f"pool of {self.capacity_tokens} holds {len(self)}, cannot take {count} more")
         self._grow_to(self._slots_in_use + count)
@@ -75,7 +60,6 @@ class ShortTerm:
                 index = free.to(target.device)[(...,) + (None,) * (new.dim() - 2)].expand(-1, -1, *new.shape[2:])
                 target.scatter_(1, index, new.to(target))
         self.order = torch.cat([self.order, free], 1)
-        self.births = torch.cat([self.births, births[None].expand(self.drop_groups, -1)], 1)
         self.version += 1
 
     def reserve(self, tokens: int) -> None:
@@ -106,7 +90,7 @@ class ShortTerm:
         """A copy to change next; it shares the slots and writes only into those that nothing held here uses."""
         twin = ShortTerm.__new__(ShortTerm)
         twin.layout, twin.capacity_tokens, twin.drop_groups = self.layout, self.capacity_tokens, self.drop_groups
-        twin.rows, twin.order, twin.births = dict(self.rows), self.order, self.births
+        twin.rows, twin.order = dict(self.rows), self.order
         twin.version, twin.lineage, twin._kept = self.version, self.lineage, self.order
         return twin
 
@@ -118,7 +102,7 @@ class ShortTerm:
         """A copy that shares nothing that can change."""
         twin = ShortTerm(self.layout, self.capacity_tokens, self.drop_groups)
         twin.rows = {name: value.clone() for name, value in self.rows.items()}
-        twin.order, twin.births = self.order.clone(), self.births.clone()
+        twin.order = self.order.clone()
         return twin
 
     @property

@@ -1,8 +1,7 @@
-"""Memories on disk: one manifest (JSON), one data file (safetensors) and, of rows that outgrew RAM, immutable segments in a
-directory. Knows nothing of models.
+"""Memories on disk: one manifest (JSON), one data file (safetensors) and the rows in immutable segments. Knows nothing of models.
 
-The data file has a name of its own for every save; the manifest is replaced last, in one rename. So a reader sees the
-old state or the new one, never a mixture.
+A save writes the rows that lie in no segment yet, then the data file, which has a name of its own for every save; the manifest is
+replaced last, in one rename. So a reader sees the old state or the new one, never a mixture. ``docs/file-format.md`` has every byte.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ import logging
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,24 +21,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
-from mplus.memory import segment_manifest
+from mplus.memory import old_formats, state_file
 from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, STATE, is_ours, is_segment
 from mplus.memory.identity import check_model, identity_of
-from mplus.memory.manifest import (
-    LARGEST_BYTES,
-    PLAIN,
-    WITH_SEGMENTS,
-    as_file,
-    check_numbers,
-    check_rows_of,
-    read_manifest,
-)
-from mplus.memory.restoring import restore
-from mplus.memory.stores.disk import DiskStorage, storage_at
+from mplus.memory.log import Extent, RowLog, Slab
+from mplus.memory.manifest import FORMAT, LARGEST_BYTES, OLD_FORMATS, as_file, check_numbers, read_manifest
+from mplus.memory.stores.disk import DiskStorage, segment_rows
 from mplus.memory.stores.lock import exclusive_change, identity
-from mplus.memory.stores.protocol import Storage
 from mplus.memory.stores.segment_directory import SegmentDirectory
-from mplus.memory.stores.segments import unmapped_in
+from mplus.memory.stores.segments import Segment, link_segment, unmapped_in, write_segment
 from mplus.runtime.atomic import flush, flush_names, honour_umask, sha256, temporary_directory
 from mplus.runtime.input_file import absolute_directory
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
@@ -48,6 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STATES_KNOWN = 1000
+MANY_SMALL, SMALL_SHARE = 16, 4
+"""More segments than this with less than a fourth of the usual rows are written again as one."""
 READ_AGAIN = 8
 """Times a reader follows a memory that is being replaced."""
 DAMAGE = (
@@ -105,10 +99,10 @@ def _save(memory: Memory, directory: Path, own_store: SegmentDirectory | None, s
         _check_not_newer(memory, directory, before, seen, overwrite)
     save = _Save(memory, directory, own_store)
     try:
-        manifest = _manifest(memory, save.groups)
+        manifest = _manifest(memory)
         check_numbers(manifest, memory.encoder.vocabulary)  # what is stored opens again
         with temporary_directory(directory, SAVING) as aside:
-            save.keep_segments()
+            save.keep_rows()
             save.write_aside(aside, manifest)
             save.commit(aside)
     except BaseException as error:
@@ -127,27 +121,69 @@ class _Save:
     def __init__(self, memory: Memory, directory: Path, own_store: SegmentDirectory | None) -> None:
         self.memory, self.directory, self.own_store = memory, directory, own_store
         self.name = f"memory-{secrets.token_hex(8)}.safetensors"
-        self.groups = [segment_manifest.segments_of(store) for store in memory.long_term.stores]
-        self.segments = [segment.name for group in self.groups for segment in group.segments]
+        self.places: list[tuple[Segment, int, int, int]] = []
+        """Where rows lie: (segment, first row in it, rows, first row in the log)."""
+        self.moved: list[tuple[list[Extent], Segment]] = []
         self.place = identity(directory)
         self._saved_before = [] if own_store is None else own_store.saved
-        self._linked: list[Path] = []
+        self._new_files: list[Path] = []
         self._committing = False
 
-    def keep_segments(self) -> None:
-        """Put the segments into the directory; before the commit, so that an interrupt behind it does not cost these files."""
-        if self.own_store is None:
-            self._linked = segment_manifest.link_into(self.groups, self.directory)
-        else:
-            self.own_store.set_saved([*self._saved_before, *self.segments])
+    @property
+    def segments(self) -> list[Segment]:
+        """Segments that hold the rows, each once."""
+        return list({segment.name: segment for segment, *_ in self.places}.values())
+
+    def keep_rows(self) -> None:
+        """Put all rows into segments of the directory; before the commit, so that an interrupt behind it does not cost these files."""
+        log, unstored = self.memory.state.log, list[Extent]()
+        small = _small_segments(log)
+        for extent in log.extents:
+            if isinstance(extent.piece, Slab):
+                for part, place in _stored_parts(extent):
+                    unstored += [part] if place is None else []
+                    self.places += [] if place is None else [(self._linked(place[0]), place[1], part.rows, part.row)]
+            elif extent.piece in small:
+                unstored.append(extent)
+            else:
+                self.places.append((self._linked(extent.piece), extent.first, extent.rows, extent.row))
+        for bunch in _bunches(unstored, segment_rows(log.fields)):
+            segment = self._written(log, bunch)
+            self.moved.append((bunch, segment))
+            at = 0
+            for extent in bunch:
+                self.places.append((segment, at, extent.rows, extent.row))
+                at += extent.rows
+        self.places.sort(key=lambda place: place[3])
+        if self.own_store is not None:
+            self.own_store.set_saved([*self._saved_before, *(segment.name for segment in self.segments)])
+
+    def _written(self, log: RowLog, extents: list[Extent]) -> Segment:
+        columns = log.columns_of(extents)
+        if self.own_store is not None:
+            return self.own_store.write(columns, log.fields)
+        before = {path.name for path in self.directory.iterdir()}
+        segment = write_segment(self.directory, columns, log.fields)
+        self._new_files += [] if segment.name in before else [segment.path]
+        return segment
+
+    def _linked(self, segment: Segment) -> Segment:
+        path = self.directory / segment.name
+        if not path.exists():
+            self._new_files.append(path)
+        return link_segment(segment, self.directory)
 
     def write_aside(self, aside: Path, manifest: dict[str, Any]) -> None:
         """Make the data file and the manifest, flushed."""
         data = aside / self.name
-        save_file(_tensors(self.memory), data)
+        segments = self.segments
+        number = {segment.name: place for place, segment in enumerate(segments)}
+        extents = [(number[segment.name], first, rows, row) for segment, first, rows, row in self.places]
+        save_file(state_file.tensors_of(self.memory.state, extents), data)
         honour_umask(data, aside)
         flush(data)
-        (aside / MANIFEST).write_bytes(as_file({**manifest, "data": _described(data)}))
+        named = {"segments": [segment.to_json() for segment in segments], "data": _described(data)}
+        (aside / MANIFEST).write_bytes(as_file({**manifest, **named}))
         flush(aside / MANIFEST)
 
     def commit(self, aside: Path) -> None:
@@ -173,7 +209,7 @@ class _Save:
             log.warning("the memory is stored in %s, but what followed was interrupted", self.directory)
             _note(self.memory, self.name, self.place)
             return isinstance(error, Exception)
-        for path in (self.directory / self.name, *self._linked):
+        for path in (self.directory / self.name, *self._new_files):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         if self.own_store is not None:
@@ -185,15 +221,77 @@ class _Save:
     def finish(self) -> None:
         """Remember the state that is stored now and remove the one before."""
         _note(self.memory, self.name, self.place)
+        self._note_files()
         try:
             flush_names(self.directory)
         except OSError as error:  # the state before stays beside it: after a loss of power it may be the one that is named
             log.warning("the memory is stored in %s, but not flushed to the disk (%s)", self.directory, error)
             return
         with contextlib.suppress(OSError):
-            _clear_up(self.directory, {self.name, *self.segments}, own_store=self.own_store is not None)
+            wanted = {self.name, *(segment.name for segment in self.segments)}
+            _clear_up(self.directory, wanted, own_store=self.own_store is not None)
         if self.own_store is not None:
-            self.own_store.set_saved(self.segments)
+            self.own_store.set_saved([segment.name for segment in self.segments])
+
+    def _note_files(self) -> None:
+        """Remember which rows lie in which file, so that the next save writes only what is new."""
+        for extents, segment in self.moved:
+            at, mapped = 0, False
+            for extent in extents:
+                if isinstance(extent.piece, Slab):
+                    extent.piece.stored.append((extent.first, extent.rows, segment, at))
+                else:
+                    mapped = True
+                at += extent.rows
+            if mapped:  # small segments that were written as one
+                state = self.memory.state
+                log = state.log.moved([extent for extent in extents if extent in state.log.extents], segment)
+                if len(extents) == sum(extent in state.log.extents for extent in extents):
+                    groups = state.placement.long
+                    self.memory.become(replace(state, log=log, long_term=state.long_term.followed_by(log, groups)))
+
+
+def _stored_parts(extent: Extent) -> Iterator[tuple[Extent, tuple[Segment, int] | None]]:
+    """Parts of an extent in RAM, each with the file and place where it lies too, if there is one."""
+    assert isinstance(extent.piece, Slab)
+    at, end = extent.first, extent.first + extent.rows
+    while at < end:
+        run = next(
+            (run for run in reversed(extent.piece.stored) if run[0] <= at < run[0] + run[1] and run[2].path.exists()), None
+        )
+        if run is None:
+            stop = min([end, *(first for first, _, segment, _ in extent.piece.stored if first > at and segment.path.exists())])
+            place = None
+        else:
+            stop = min(end, run[0] + run[1])
+            place = (run[2], run[3] + at - run[0])
+        yield extent.cut(extent.row + at - extent.first, extent.row + stop - extent.first), place
+        at = stop
+
+
+def _small_segments(log: RowLog) -> set[Segment]:
+    """Segments that a few rows each lie in, when they are many: they are written again as one."""
+    held: dict[Segment, int] = {}
+    for extent in log.extents:
+        if not isinstance(extent.piece, Slab):
+            held[extent.piece] = held.get(extent.piece, 0) + extent.rows
+    small = {segment for segment, rows in held.items() if rows < segment_rows(log.fields) // SMALL_SHARE}
+    return small if len(small) > MANY_SMALL else set()
+
+
+def _bunches(extents: list[Extent], rows: int) -> Iterator[list[Extent]]:
+    """Extents in bunches of at most so many rows."""
+    bunch, count = list[Extent](), 0
+    for extent in extents:
+        for begin in range(0, extent.rows, rows):
+            part = extent.cut(extent.row + begin, extent.row + begin + rows)
+            if bunch and count + part.rows > rows:
+                yield bunch
+                bunch, count = [], 0
+            bunch.append(part)
+            count += part.rows
+    if bunch:
+        yield bunch
 
 
 def _clear_up(directory: Path, wanted: set[str], *, own_store: bool) -> None:
@@ -256,7 +354,9 @@ def _data_name(manifest: dict[str, Any]) -> str | None:
     return str(entry.get("file")) if isinstance(entry, dict) else None
 
 
-def load(directory: str | Path, model: Encoder, store: Storage | str | Path | None = None, *, check_rows: bool = False) -> Memory:
+def load(
+    directory: str | Path, model: Encoder, store: DiskStorage | str | Path | None = None, *, check_rows: bool = False
+) -> Memory:
     """Open a stored memory with the model that wrote it; see ``Memory.load``."""
     directory = absolute_directory(directory)
     try:
@@ -266,7 +366,7 @@ def load(directory: str | Path, model: Encoder, store: Storage | str | Path | No
             directory, in_own_store=True
         ):  # nobody saves between a look at the manifest and the store's own lock
             memory = _load(directory, read_manifest(directory), model, store, check_rows)
-            assert isinstance(memory.storage, DiskStorage)
+            assert memory.storage is not None
             memory.storage.segment_directory.clear_leftovers()  # only now is it known that the memory is good
             return memory
     except OSError as error:
@@ -275,7 +375,7 @@ def load(directory: str | Path, model: Encoder, store: Storage | str | Path | No
         ) from None
 
 
-def _load_as_reader(directory: Path, model: Encoder, store: Storage | str | Path | None, check_rows: bool) -> Memory:
+def _load_as_reader(directory: Path, model: Encoder, store: DiskStorage | str | Path | None, check_rows: bool) -> Memory:
     """Open what is stored, whole; where it is replaced meanwhile, open what replaced it."""
     for _ in range(READ_AGAIN):
         manifest = read_manifest(directory)
@@ -287,7 +387,7 @@ def _load_as_reader(directory: Path, model: Encoder, store: Storage | str | Path
     return _load(directory, read_manifest(directory), model, store, check_rows)
 
 
-def _goes_on_in(directory: Path, store: Storage | str | Path | None) -> bool:
+def _goes_on_in(directory: Path, store: DiskStorage | str | Path | None) -> bool:
     """Whether a store is the directory that the memory is stored in."""
     if not isinstance(store, (str, Path)) or store == "ram" or not directory.is_dir():
         return False
@@ -296,18 +396,18 @@ def _goes_on_in(directory: Path, store: Storage | str | Path | None) -> bool:
 
 
 def _load(
-    directory: Path, manifest: dict[str, Any], model: Encoder, store: Storage | str | Path | None, check_rows: bool
+    directory: Path, manifest: dict[str, Any], model: Encoder, store: DiskStorage | str | Path | None, check_rows: bool
 ) -> Memory:
     from mplus.memory.memory import Memory
 
     try:
         check_model(manifest["model"], model, directory)
         check_numbers(manifest, model.vocabulary)
-        geometry = Geometry(**manifest["geometry"])
-        groups = segment_manifest.from_json(manifest["ltm_segments"], directory) if manifest["format"] == WITH_SEGMENTS else []
-        if check_rows:
-            for segment in (segment for group in groups for segment in group.segments):
-                segment.check_content()
+        old = manifest["format"] in OLD_FORMATS
+        geometry = Geometry(**(old_formats.geometry_of(manifest["geometry"]) if old else manifest["geometry"]))
+        groups = _segments(manifest, directory)
+        for segment in (segment for group, _ in groups for segment in group):
+            segment.check_content() if check_rows else segment.check_size()
         tensors = _read_data(directory, manifest["data"])
         try:
             memory = Memory(
@@ -316,12 +416,19 @@ def _load(
                 manifest["memory_format"],
                 manifest["seed"],
                 initialised=manifest["initialised_at_start"],
-                store=_storage(store, directory, groups),
+                store=_storage(store, directory, [segment.name for group, _ in groups for segment in group]),
             )
         except GeometryError as error:
             raise WrongModelError(f"memory {directory} cannot be read by this model: {error}") from None
-        restore(memory, manifest, tensors, groups, in_place=store is None)
-        check_rows_of(memory, manifest)
+        if memory.storage is not None:
+            own = memory.storage.segment_directory
+            groups = [([own.adopt(segment) for segment in group], start) for group, start in groups]
+        if old:
+            state = old_formats.state_of(memory, manifest, tensors, groups)
+        else:
+            log = state_file.log_of(memory, manifest, tensors, groups[0][0])
+            state = state_file.state_of(memory, manifest, tensors, log if store is None or memory.storage else _in_ram(log))
+        memory.become(state)
     except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise SnapshotError(
@@ -331,44 +438,44 @@ def _load(
     return memory
 
 
-def _tensors(memory: Memory) -> dict[str, Tensor]:
-    out: dict[str, Tensor] = {"stm.births": memory.short_term.births, "generator": memory.generator.get_state()}
-    for name, value in memory.short_term.at_slots(
-        memory.short_term.order
-    ).items():  # rank order: slots are nobody's business on disk
-        out[f"stm.{name}"] = value.contiguous()
-    if memory.tail is not None:
-        out["tail"] = memory.tail.contiguous()
-    for group, store in enumerate(memory.long_term.stores):
-        out.update(segment_manifest.loose_tensors(store, group))
-    out.update(memory.long_term.index_state())
-    return out
+def _in_ram(log: RowLog) -> RowLog:
+    """The same rows, copied out of their files."""
+    copied = log.empty()
+    for extent in log.extents:
+        rows = {name: extent.part(log.fields, name) for name in log.fields}
+        copied, _ = copied.with_gap_to(extent.row).appended(rows)
+    return copied.with_gap_to(log.end)
 
 
-def _manifest(memory: Memory, groups: list[segment_manifest.GroupSegments]) -> dict[str, Any]:
+def _segments(manifest: dict[str, Any], directory: Path) -> list[tuple[list[Segment], int]]:
+    """Segments that a manifest names, in one group or, in old formats, several, and how many rows of each first one are forgotten."""
+    entries = (
+        [{"segments": manifest["segments"], "start": 0}] if manifest["format"] == FORMAT else manifest.get("ltm_segments", [])
+    )
+    groups = []
+    for entry in entries:
+        segments, start = [Segment.from_json(one, directory) for one in entry["segments"]], entry["start"]
+        if type(start) is not int or start < 0 or (segments and start >= segments[0].rows) or (start and not segments):
+            raise ValueError(f"{start} rows cannot be forgotten of the first segment")
+        groups.append((segments, start))
+    names = [segment.name for group, _ in groups for segment in group]
+    if len(set(names)) < len(names):
+        raise ValueError("a segment is named twice")
+    return groups
+
+
+def _manifest(memory: Memory) -> dict[str, Any]:
     from mplus import __version__
 
-    segments = {"ltm_segments": segment_manifest.to_json(groups)} if any(group.segments for group in groups) else {}
     return {
-        "format": WITH_SEGMENTS if segments else PLAIN,
+        "format": FORMAT,
         "mplus": __version__,
         "model": identity_of(memory.encoder),
         "geometry": memory.geometry.flat(),
         "memory_format": memory.format,
         "seed": memory.seed,
-        "now": memory.now,
-        "tokens_read": memory.tokens_read,
-        "initialised": memory.initialised,
         "initialised_at_start": memory.initialised_at_start,
-        "stm_tokens": len(memory.short_term),
-        "ltm_tokens": len(memory.long_term),
-        "ltm_group_tokens": [len(store) for store in memory.long_term.stores],
-        "ltm_waiting": memory.long_term.waiting,
-        "writes_since_merge": memory.long_term.writes_since_merge,
-        "pending": [[source, ids] for source, ids in memory.pending],
-        "chunks": memory.ledger.to_json(),
-        "sources": memory.ledger.tokens_by_source(),
-        **segments,
+        **state_file.json_of(memory.state),
     }
 
 
@@ -392,13 +499,13 @@ def _read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
 
 def _own_home(memory: Memory, directory: Path) -> SegmentDirectory | None:
     """The home of a memory's segments, if it is saved into the very directory they lie in."""
-    if not isinstance(memory.storage, DiskStorage) or not directory.is_dir():
+    if memory.storage is None or not directory.is_dir():
         return None
     segment_directory = memory.storage.segment_directory
     return segment_directory if directory.samefile(segment_directory.path) else None
 
 
-def _storage(store: Storage | str | Path | None, directory: Path, groups: list[segment_manifest.GroupSegments]) -> Storage:
+def _storage(store: DiskStorage | str | Path | None, directory: Path, segments: list[str]) -> DiskStorage | str | Path:
     if _goes_on_in(directory, store):
-        return DiskStorage(directory, saved=[segment.name for group in groups for segment in group.segments])
-    return storage_at("ram" if store is None else store)
+        return DiskStorage(directory, saved=segments)
+    return "ram" if store is None else store

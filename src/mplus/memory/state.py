@@ -1,56 +1,55 @@
-"""Everything of a memory that a write changes, as one value that is replaced whole. Knows no model, no text and no file.
+"""Everything that a memory holds, as one frozen value. Knows no model, no text and no file.
 
-A change is made on a ``staged`` copy, which costs little because rows that are held are shared and never overwritten: new rows go
-where nothing stands. Then the memory takes the copy in one assignment. So an interrupt, a full disk or an error in the middle leaves the
-memory as it was, and nobody ever sees half a write.
+A change makes a new value, which costs little because rows that are held are shared and never overwritten; then the memory takes it in
+one assignment. So an interrupt, a full disk or an error in the middle leaves the memory as it was, and nobody ever sees half a write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from mplus.memory.ledger import Ledger
+from mplus.memory.log import Extent, RowLog
 from mplus.memory.long_term import LongTerm
+from mplus.memory.placement import Placement
 from mplus.memory.short_term import ShortTerm
 
-if TYPE_CHECKING:
-    from mplus.memory.memory import Memory
-
-T = TypeVar("T")
-PendingText = list[tuple[str | None, list[int]]]
+PendingText = tuple[tuple[str | None, tuple[int, ...]], ...]
 """Text tokens that wait for more text, with the names of their sources, in order."""
+RECENT_SOURCES = 8
 
 
-@dataclass
+@dataclass(frozen=True)
 class MemoryState:
     """What a memory holds after a write.
 
     Attributes:
-        pool: short-term rows.
-        longterm: long-term rows.
-        generator: of random drops.
-        ledger: which tokens came from which source.
-        tail: [L, <=K, D] hidden states of the newest tokens, where the pool does not hold them.
-        now: memory tokens written; tokens_read: text tokens written.
+        log: all rows; ledger: where they came from; placement: where they are.
+        short_term, long_term: caches of these: rows where the model computes, and the searchable view of the others.
+        tail: [L, <=K, D] hidden states of the newest tokens, where rows do not hold them (``write_context="memory"``).
+        tails: the same per source, where rows do not hold them (``write_context="source"``).
+        recent: rows of the newest tokens of the sources written last, which rows forgotten by age may take along.
+        tokens_read: text tokens written.
         pending: text that waits for more text.
         initialised: False before the first write of a published MemoryLLM without a pool.
         ends_in_space: whether the newest text does; None: not known (token ids, a stored memory).
     """
 
+    log: RowLog
+    placement: Placement
     short_term: ShortTerm
     long_term: LongTerm
-    generator: torch.Generator
     ledger: Ledger = field(default_factory=Ledger)
     tail: Tensor | None = None
-    now: int = 0
+    tails: Mapping[str | None, Tensor] = field(default_factory=dict)
+    recent: tuple[tuple[str | None, tuple[Extent, ...]], ...] = ()
     tokens_read: int = 0
-    pending: PendingText = field(default_factory=list)
+    pending: PendingText = ()
     initialised: bool = True
     ends_in_space: bool | None = None
 
@@ -59,31 +58,25 @@ class MemoryState:
         """Whether no text was written."""
         return not self.tokens_read and not self.pending
 
-    def staged(self) -> MemoryState:
-        """A copy to make one change on; either it or this one may be used afterwards, not both."""
-        return self._copied(self.short_term.staged(), self.long_term.staged())
+    @property
+    def pending_tokens(self) -> int:
+        """Text tokens waiting for more text."""
+        return sum(len(ids) for _, ids in self.pending)
 
     def fork(self) -> MemoryState:
-        """A copy that shares nothing that can change."""
-        twin = self._copied(self.short_term.clone(), self.long_term.fork())
-        twin.tail = None if self.tail is None else self.tail.clone()
-        return twin
+        """The same value to go on with beside this one, in another thread too."""
+        return replace(self, short_term=self.short_term.clone(), long_term=self.long_term.fork(), ledger=self.ledger.fork())
 
-    def _copied(self, short_term: ShortTerm, long_term: LongTerm) -> MemoryState:
-        generator = torch.Generator()
-        generator.set_state(self.generator.get_state())
-        return MemoryState(
-            short_term=short_term,
-            long_term=long_term,
-            generator=generator,
-            ledger=self.ledger.clone(),
-            tail=self.tail,
-            now=self.now,
-            tokens_read=self.tokens_read,
-            pending=[(source, list(ids)) for source, ids in self.pending],
-            initialised=self.initialised,
-            ends_in_space=self.ends_in_space,
-        )
+    def with_recent(self, source: str | None, extent: Extent, rows: int) -> tuple[tuple[str | None, tuple[Extent, ...]], ...]:
+        """``recent`` after a write of `extent`: the newest `rows` rows of each of the sources written last."""
+        own = next((extents for name, extents in self.recent if name == source), ())
+        kept, left = list[Extent](), rows
+        for one in reversed((*own, extent)):
+            if left > 0:
+                kept.append(one if one.rows <= left else one.cut(one.stop - left, one.stop))
+                left -= one.rows
+        others = tuple(pair for pair in self.recent if pair[0] != source)
+        return ((source, tuple(reversed(kept))), *others[: RECENT_SOURCES - 1])
 
 
 @contextmanager
@@ -94,20 +87,3 @@ def ordinary_tensors() -> Iterator[None]:
     """
     with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
         yield
-
-
-class StateAttribute(Generic[T]):
-    """An attribute of ``Memory`` that lies in its state."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, memory: None, owner: type) -> StateAttribute[T]: ...
-    @overload
-    def __get__(self, memory: Memory, owner: type) -> T: ...
-    def __get__(self, memory: Memory | None, owner: type) -> StateAttribute[T] | T:
-        return self if memory is None else getattr(memory._state, self.name)
-
-    def __set__(self, memory: Memory, value: T) -> None:
-        setattr(memory._state, self.name, value)

@@ -52,12 +52,11 @@ class BlockTable:
     def of(cls, memory: Memory, *, with_short_term: bool) -> BlockTable:
         """Of a memory whose drops are shared; kept until the memory changes."""
         block = memory.geometry.read.block_tokens
-        births = memory.short_term.births
+        births = memory.placement.births
         known = memory.long_term.cache.get("block table")
         if isinstance(known, _Known) and known.births is births and known.with_short_term == with_short_term:
             return known.table
-        parts = [part[::block] for part in memory.long_term.stores[0].parts("birth")]  # a piece holds whole blocks
-        starts = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device="cpu")
+        starts = memory.long_term.births(0)[::block]  # whole blocks come and go
         long = starts.shape[0]
         if with_short_term:
             starts = torch.cat([starts, births[0][::block]])
@@ -93,14 +92,14 @@ class BlockTable:
         is_short = rows >= self.long * self.block
         order = torch.cat([(~is_short).nonzero()[:, 0], is_short.nonzero()[:, 0]]).argsort() if self.short else None
         index = rows[~is_short]
-        births = memory.long_term.gather(0, index, ("birth",))["birth"]
         return RetrievalResult(
             index,
-            memory.ages(births),
+            memory.ages(memory.long_term.births(0)[index]),
             None if scores is None else self._of_store(scores),
             rows[is_short] - self.long * self.block,
             order,
             behind=self._tokens_behind(len(plan.recent), held) if self.short else None,
+            positions=memory.long_term.rows(0)[index],
             **({} if scores is None else self._token_scores(scores, window, index, held)),
         )
 

@@ -44,7 +44,7 @@ def _parts_on(longterm: LongTerm, group: int, device: torch.device) -> Iterator[
 
 
 def _fits(longterm: LongTerm, group: int, device: torch.device) -> bool:
-    numbers = torch.Size(longterm.layout.fields["search"]).numel() * len(longterm.stores[group])
+    numbers = torch.Size(longterm.layout.fields["search"]).numel() * longterm.tokens(group)
     free = free_bytes(device)
     groups_left = longterm.groups - group  # the others want their share as well
     return free is not None and numbers * longterm.layout.dtype.itemsize * groups_left <= LARGEST_SHARE * free

@@ -165,7 +165,7 @@ class LateInteractionRetriever(nn.Module):
         With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half has
         been dropped is judged and read as a whole; ``plan_read`` says what stays in its place.
         """
-        tail = recency_tail(memory.short_term.births[0], memory.now, memory.geometry)
+        tail = recency_tail(memory.placement.births[0], memory.now, memory.geometry)
         rule = self.rule(memory.geometry, recency_tail=tail)
         table = BlockTable.of(memory, with_short_term=rule.beside_prompt)
         if not rule.beside_prompt and table.long <= rule.budget:

@@ -81,9 +81,9 @@ class PerLayerRetriever(nn.Module):
         ((layer, normed_BTD),) = normed.items()
         longterm, merged = memory.long_term, memory.long_term.merged(layer)
         if memory.geometry.quirks.small_ltm == "repeat" and merged < memory.geometry.sizes.ltm_read_tokens:
-            ages = memory.ages(longterm.stores[layer].column("birth"))
+            ages = memory.ages(longterm.births(layer))
             rows = repeated_oldest_first(ages, max(1, merged), memory.geometry.sizes.ltm_read_tokens)
-            return [RetrievalResult(rows, ages[rows], None)] * normed_BTD.shape[0]
+            return [RetrievalResult(rows, ages[rows], None, positions=longterm.rows(layer)[rows])] * normed_BTD.shape[0]
         queries = self.queries(layer, normed_BTD)
         own = [query[text] for query, text in zip(queries, text_BT, strict=True)]  # a prompt is scored as if it were alone
         index = None if exact or memory.geometry.read.search == "exact" else longterm.index_of(layer)
@@ -108,12 +108,12 @@ def mean_sigmoid_scores(queries_BTR: Tensor, text_BT: Tensor, keys_MR: Tensor) -
 
 def candidates_in_layer(memory: Memory, layer: int, index: Int8Keys, score: Score) -> Tensor:
     """[c] ascending places of the tokens that one prompt scores exactly: the best by a surrogate, and all not yet indexed."""
-    store, read = memory.long_term.stores[layer], planned_tokens(memory)
+    held, read = memory.long_term.tokens(layer), planned_tokens(memory)
     about = index.candidates(score, read * index.candidates_per_token)
-    rows = torch.cat([about, torch.arange(len(index), len(store), device="cpu")])
+    rows = torch.cat([about, torch.arange(len(index), held, device="cpu")])
     if rows.shape[0] < read:  # the sample promised more than there are
-        return torch.arange(len(store), device="cpu")
-    log.debug("layer %d: %d of %d tokens are candidates", layer, rows.shape[0], len(store))
+        return torch.arange(held, device="cpu")
+    log.debug("layer %d: %d of %d tokens are candidates", layer, rows.shape[0], held)
     return rows
 
 
@@ -127,9 +127,10 @@ def _best_of(memory: Memory, layer: int, scores: Tensor, rows: Tensor | None) ->
     """The best of the scored tokens, oldest first; `rows` are their places in the store, None: all of them."""
     best = best_places(scores, planned_tokens(memory)).sort().values.cpu()
     index = best if rows is None else rows[best]
-    ages = memory.ages(memory.long_term.gather(layer, index, ("birth",))["birth"])
+    ages = memory.ages(memory.long_term.births(layer)[index])
     order = oldest_first(ages)
-    return RetrievalResult(index[order], ages[order], scores, candidates=rows, read_scores=scores[best][order])
+    index, positions = index[order], memory.long_term.rows(layer)[index[order]]
+    return RetrievalResult(index, ages[order], scores, candidates=rows, positions=positions, read_scores=scores[best][order])
 
 
 def oldest_first(ages: Tensor) -> Tensor:

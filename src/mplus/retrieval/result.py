@@ -26,6 +26,7 @@ class RetrievalResult:
         order: [k + j] reading order of ``indices`` followed by ``short``; None: as they stand.
         behind: newest short-term tokens that stand behind these, right before the prompt; None: all that are not in ``short``.
         candidates: [c] ascending places in the layer's store of the tokens that were scored; None: all of them, or blocks.
+        positions: [k] numbers of the tokens in the order of writing, by which the ledger knows them.
         read_scores: [k] score of each token of ``indices``: its own (per layer), or that of the best window that holds it (shared); None
             where none were needed.
         short_scores: [n] the same of every short-term token by rank; None where short-term memory was not searched.
@@ -38,6 +39,7 @@ class RetrievalResult:
     order: Tensor | None = None
     behind: int | None = None
     candidates: Tensor | None = None
+    positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
     read_scores: Tensor | None = None
     short_scores: Tensor | None = None
 

@@ -14,6 +14,11 @@ log = logging.getLogger(__name__)
 
 EXTRA_OF: Final = {
     "gguf": ("gguf", "fetch"),
+    "pypdf": ("pypdf", "files"),
+    "mammoth": ("mammoth", "files"),
+    "markdownify": ("markdownify", "files"),
+    "bs4": ("beautifulsoup4", "files"),
+    "lxml": ("lxml", "files"),
     "matplotlib": ("matplotlib", "plots"),
     "tensorboard": ("tensorboard", "train"),
     "datasets": ("datasets", "train"),
@@ -21,6 +26,7 @@ EXTRA_OF: Final = {
     "bm25s": ("bm25s", "eval"),
     "rouge_score": ("rouge-score", "eval"),
     "lm_eval": ("lm-eval", "eval"),
+    "cryptography": ("cryptography", "encrypt"),
 }
 """Module to package and extra, as ``pyproject.toml`` has them."""
 

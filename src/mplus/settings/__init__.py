@@ -10,7 +10,7 @@ from mplus.settings.quirks import PublishedQuirks
 from mplus.settings.read_rule import BesidePrompt, PerLayerRetrieval, ReadRule, SharedRetrieval
 from mplus.settings.sizes import Sizes
 from mplus.settings.storage import MemoryFormat, RowType, SearchType, Storage
-from mplus.settings.write_rule import Policy, WriteRule
+from mplus.settings.write_rule import Policy, WriteContext, WriteRule
 
 __all__ = [
     "PATHS",
@@ -29,6 +29,7 @@ __all__ = [
     "SharedRetrieval",
     "Sizes",
     "Storage",
+    "WriteContext",
     "WriteRule",
     "check_each",
     "spell_out",

@@ -12,7 +12,7 @@ from mplus.errors import GeometryError
 from mplus.runtime.suggest import did_you_mean
 from mplus.settings.read_rule import READ_ORDERS, SpanOrder
 from mplus.settings.storage import RowType, SearchType
-from mplus.settings.write_rule import Policy
+from mplus.settings.write_rule import Policy, WriteContext
 
 SYMBOLS: Final = {"K": "new_tokens", "N": "stm_tokens", "K0": "ltm_read_tokens", "M": "ltm_capacity"}
 """The paper's letters, and the settings they stand for."""
@@ -33,6 +33,7 @@ PATHS: Final[dict[str, tuple[str, ...]]] = {
     "retrieval": ("read", "retrieval", "kind"),
     "block_tokens": ("read", "block_tokens"),
     "drop_tokens": ("write", "drop_tokens"),
+    "write_context": ("write", "context"),
     "read_order": ("read", "retrieval", "beside_prompt", "order"),
     "recent_tokens": ("read", "retrieval", "beside_prompt", "recency_tail"),
     "certain_score": ("read", "retrieval", "beside_prompt", "min_confidence"),
@@ -81,6 +82,7 @@ class GeometrySettings(TypedDict, total=False):
     retrieval: Policy
     block_tokens: int
     drop_tokens: int
+    write_context: WriteContext
     read_order: Literal["age"] | SpanOrder
     recent_tokens: int
     certain_score: float | None

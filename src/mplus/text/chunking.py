@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 import regex
 
+from mplus.text.literal import encoded
 from mplus.text.writing_systems import CLOSING, TERMINAL, splits_sign
 
 EARLIEST_SHARE = 0.5  # a chunk is at least half full before a boundary may end it
@@ -28,23 +29,20 @@ _SEEN: Final = 8  # characters before a place that its patterns look at
 _SPACE: Final = 4  # and white space behind it
 
 
-def cut(tokenizer: Any, text: str, size: int) -> list[list[int]]:
+def cut(tokenizer: Any, text: str, size: int, *, special_tokens: bool = False) -> list[list[int]]:
     """Token ids of `text` in chunks of at most `size` tokens.
 
     A chunk ends at the last paragraph end in its second half, else at the last sentence end, else at a line end, else (where a script has
     them) at the end of a clause or phrase, else anywhere, but within no character and within no letter and its marks.
 
+    Args:
+        special_tokens: see ``literal.encoded``.
+
     Returns:
         chunks that, joined, are exactly the tokens of `text`.
     """
-    places: _Places
-    if getattr(tokenizer, "is_fast", False):
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        ids: list[int] = encoded["input_ids"]
-        places = _Offsets(text, encoded["offset_mapping"])
-    else:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        places = _Decoded(tokenizer, ids)
+    ids, offsets = encoded(tokenizer, text, special_tokens=special_tokens)
+    places: _Places = _Decoded(tokenizer, ids) if offsets is None else _Offsets(text, offsets)
     chunks, start = [], 0
     while start < len(ids):
         end = start + size

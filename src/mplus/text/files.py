@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from mplus.errors import EmptyTextError, EncodingError
+from mplus.errors import BinaryFileError, EmptyTextError, EncodingError
 from mplus.runtime.input_file import LARGEST_TEXT_BYTES, read_input
 from mplus.runtime.unicode import well_formed
 
@@ -69,19 +69,29 @@ def decoded(data: bytes, name: str) -> str:
     Raises:
         EncodingError: they are not UTF-8 text.
     """
-    head = data[:_LOOKED_AT]
-    kind = kind_of(head)
-    if kind is not None and not (head.startswith(_WEAK) and _is_utf8(head)):
-        raise EncodingError(f"'{name}' is {kind}, not text; {_advice(kind)}")
-    if (wide := _wide(head)) is not None:
+    if (wide := refuse_binary(data, name)) is not None:
         raise EncodingError(f"'{name}' is not UTF-8 but {wide}; convert it first, for example with: iconv -f {wide} -t UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise EncodingError(f"'{name}' is not UTF-8: {_complaint(data, error)}") from None
-    if _controls(head) > _FEW:
-        raise EncodingError(f"'{name}' holds binary data, not text; give a UTF-8 text file")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def refuse_binary(data: bytes, name: str) -> str | None:
+    """Refuse what is no text in any encoding, by its first bytes; returns the encoding if it is UTF-16 or UTF-32.
+
+    Raises:
+        BinaryFileError: it is a picture, a program, an archive or other binary data.
+    """
+    head = data[:_LOOKED_AT]
+    kind = kind_of(head)
+    if kind is not None and not (head.startswith(_WEAK) and _is_utf8(head)):
+        raise BinaryFileError(f"'{name}' is {kind}, not text; {_advice(kind)}")
+    wide = _wide(head)
+    if wide is None and _controls(head) > _FEW:
+        raise BinaryFileError(f"'{name}' holds binary data, not text; give a UTF-8 text file")
+    return wide
 
 
 def parsed(text: str) -> Any:
@@ -169,8 +179,6 @@ def _complaint(data: bytes, error: UnicodeDecodeError) -> str:
     """The place that is not UTF-8, and the encoding it may have."""
     head = data[:_LOOKED_AT]
     at = f"byte {error.start} is 0x{data[error.start]:02x}"
-    if _controls(head) > _FEW:
-        return f"{at}, and it holds binary data; give a UTF-8 text file"
     if error.start >= len(data) - 3 and error.reason == "unexpected end of data":
         return f"{at}, the beginning of a character whose rest is missing; the file was cut off, get it again"
     if sum(byte < 128 for byte in head) >= _MOSTLY * len(head):

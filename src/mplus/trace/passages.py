@@ -5,7 +5,7 @@ Legend: n tokens of a layer, L layers, P slots, p passages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,32 +15,35 @@ from torch import Tensor
 from mplus.memory.memory import Memory
 from mplus.retrieval.result import RetrievalResult
 from mplus.trace.prefix_tokens import PrefixTokens, prefix_tokens
-from mplus.trace.spans import Decode, Spans, TokenSpan, text_of
+from mplus.trace.spans import Spans, TokenSpan, ids_of
 from mplus.trace.trace import Passage, Trace, ranked
 
 LONGEST: Final = 64
 """Text tokens of a passage: a window with its neighbours. Else a short text that is all in short-term memory would be one passage."""
-NO_IDS: Final = "this memory was written by a version that did not keep token ids: its passages have spans but no text"
+NO_IDS: Final = (
+    "some passages have no text, for the token ids were not kept (an older version wrote them, or they came with the model)"
+)
 
 
-def trace_of(
-    memory: Memory, results: Sequence[RetrievalResult], decode: Decode | None = None, *, attention_LP: Tensor | None = None
-) -> Trace:
+def trace_of(memory: Memory, results: Sequence[RetrievalResult], *, attention_LP: Tensor | None = None) -> Trace:
     """Trace a read of a memory that has not changed since.
 
     Args:
         results: what the prompt retrieved (``Retrieved.layers``).
-        decode: token ids to text, without tidying; None: passages have no text.
         attention_LP: mean attention on the slots before the prompt (``AttentionMass.mean``), the last of them right before it.
     """
     layers = prefix_tokens(memory, results)
     runs = _runs(memory, layers)
-    passages = _Measured(layers, runs, attention_LP).passages(decode)
+    passages = _Measured(layers, runs, attention_LP).passages(memory.encoder.decode)
     per_layer = len(results) > 1
     bos = None if attention_LP is None else float(_slots(attention_LP, layers[0], 0)[:, 0].mean())
     passages.sort(key=lambda one: one.to_prompt)
-    lacks = decode is not None and any(one.text is None and one.source is not None for one in passages)
-    return Trace(passages=ranked(passages, "score"), bos_attention=bos, per_layer=per_layer, note=NO_IDS if lacks else "")
+    notes = []
+    if any(one.text is None for one in passages):
+        notes.append(NO_IDS)
+    if memory.pending_tokens:
+        notes.append(f"{memory.pending_tokens} tokens that wait for more text stood before the prompt as plain text")
+    return Trace(passages=ranked(passages, "score"), bos_attention=bos, per_layer=per_layer, note="; ".join(notes))
 
 
 @dataclass(frozen=True)
@@ -129,17 +132,17 @@ class _Measured:
                 self.attention.index_add_(0, run, _slots(own_LP, layer, 1).mean(0), alpha=1 / each)
         self.long_term = torch.bincount(runs.run[long_term], minlength=count)
 
-    def passages(self, decode: Decode | None) -> list[Passage]:
+    def passages(self, decode: Callable[[Sequence[int]], str]) -> list[Passage]:
         """The runs with their numbers."""
         return [self._passage(number, run, decode) for number, run in enumerate(self.runs)]
 
-    def _passage(self, at: int, run: _Run, decode: Decode | None) -> Passage:
-        tokens = int(self.tokens[at])
+    def _passage(self, at: int, run: _Run, decode: Callable[[Sequence[int]], str]) -> Passage:
+        tokens, ids = int(self.tokens[at]), ids_of(run.spans)
         return Passage(
             source=run.spans[0].source,
             start=run.spans[0].start,
             stop=max(span.stop for span in run.spans),
-            text=None if decode is None else text_of(run.spans, decode),
+            text=None if ids is None else decode(ids),
             tokens=tokens,
             long_term=int(self.long_term[at]),
             retrieved=run.retrieved,

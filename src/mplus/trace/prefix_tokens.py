@@ -43,22 +43,15 @@ def prefix_tokens(memory: Memory, results: Sequence[RetrievalResult]) -> list[Pr
     Args:
         results: of one prompt, from ``Retrieved.layers``; empty where nothing was retrieved.
     """
-    short = short_positions(memory)
+    short = memory.placement.rows
     layers = max(len(results), short.shape[0])
     return [
-        _of_layer(
-            short[group if short.shape[0] > 1 else 0], memory, results[group if len(results) > 1 else 0] if results else None
-        )
+        _of_layer(short[group if short.shape[0] > 1 else 0], results[group if len(results) > 1 else 0] if results else None)
         for group in range(layers)
     ]
 
 
-def short_positions(memory: Memory) -> Tensor:
-    """[G, n] positions of short-term tokens, oldest first."""
-    return memory.short_term.births
-
-
-def _of_layer(short: Tensor, memory: Memory, result: RetrievalResult | None) -> PrefixTokens:
+def _of_layer(short: Tensor, result: RetrievalResult | None) -> PrefixTokens:
     ranks = torch.arange(short.shape[0])
     if result is None:
         return _short_term(short, ranks, None)
@@ -66,7 +59,7 @@ def _of_layer(short: Tensor, memory: Memory, result: RetrievalResult | None) -> 
     stays[result.short] = False
     left = ranks[stays]
     older = 0 if result.behind is None else max(0, left.shape[0] - result.behind)
-    parts = [_short_term(short, left[:older], result), _chosen(short, memory, result), _short_term(short, left[older:], result)]
+    parts = [_short_term(short, left[:older], result), _chosen(short, result), _short_term(short, left[older:], result)]
     return _joined(parts)
 
 
@@ -81,9 +74,9 @@ def _short_term(short: Tensor, ranks: Tensor, result: RetrievalResult | None, *,
     )
 
 
-def _chosen(short: Tensor, memory: Memory, result: RetrievalResult) -> PrefixTokens:
+def _chosen(short: Tensor, result: RetrievalResult) -> PrefixTokens:
     """Retrieved tokens in reading order."""
-    positions = memory.now - 1 - result.ages.cpu()
+    positions = result.positions
     yes, scores = torch.ones(positions.shape, dtype=torch.bool), result.read_scores
     stored = PrefixTokens(
         positions, yes, yes, torch.full(positions.shape, float("nan")) if scores is None else scores.float().cpu()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 from mplus.memory.ledger import Chunk
 from mplus.memory.memory import Memory
-
-Decode = Callable[[Sequence[int]], str]
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,7 @@ class TokenSpan:
     """Text tokens that one memory token stands for.
 
     Attributes:
-        source: its name, "" for text without one; None: memory that a model brings along, whose span is its position.
+        source: its name, "" for text without one; None: it is not known, and the span is the token's position.
         start, stop: in the source.
         chunk: that it was written with.
         first, last: in the chunk, as `start` and `stop`.
@@ -41,7 +39,8 @@ class Spans:
     def __init__(self, memory: Memory) -> None:
         self.ledger, self.sizes = memory.ledger, memory.geometry.sizes
         self.whole_chunks = memory.geometry.write.tap == "output"
-        self._starts = _part_starts(memory.ledger.chunks)
+        shares_chunks = memory.geometry.write.context == "memory"
+        self._starts = _part_starts(memory.ledger.chunks) if shares_chunks else None
         self._kept = cache(self.sizes.kept_positions)
 
     def of(self, position: int) -> TokenSpan:
@@ -63,7 +62,8 @@ class Spans:
     def _of_part(self, chunk: Chunk, first: int, last: int) -> TokenSpan:
         """The part of a span of a chunk that is of one source: of its last token's, of whole chunks the longest."""
         parts, begin = [], 0
-        for (name, count), start in zip(chunk.sources, self._starts[chunk.first], strict=True):
+        starts = [chunk.start] if self._starts is None else self._starts[chunk.first]
+        for (name, count), start in zip(chunk.sources, starts, strict=True):
             parts.append((name or "", begin, begin + count, start))
             begin += count
         if self.whole_chunks:
@@ -74,15 +74,15 @@ class Spans:
         return TokenSpan(name, start + first - begin, start + last - begin, chunk, first, last)
 
 
-def text_of(spans: Iterable[TokenSpan], decode: Decode) -> str | None:
-    """The text of spans that follow each other; None where the memory did not keep its token ids."""
+def ids_of(spans: Iterable[TokenSpan]) -> list[int] | None:
+    """Token ids of spans that follow each other; None where the memory did not keep them."""
     pieces: dict[int, tuple[Chunk, int, int]] = {}
     for span in spans:
         if span.chunk is None or span.chunk.ids is None:
             return None
         chunk, first, last = pieces.get(span.chunk.first, (span.chunk, span.first, span.last))
         pieces[chunk.first] = chunk, min(first, span.first), max(last, span.last)
-    return decode([int(token) for chunk, first, last in pieces.values() for token in (chunk.ids or ())[first:last]])
+    return [int(token) for chunk, first, last in pieces.values() for token in (chunk.ids or ())[first:last]]
 
 
 def _part_starts(chunks: Iterable[Chunk]) -> dict[int, list[int]]:

@@ -23,8 +23,9 @@ class Passage:
     """Neighbouring tokens of one source that a prompt read, at most some dozens.
 
     Attributes:
-        source: its name; "" for text that was written without one, None for memory that a model brings along.
-        start, stop: text tokens of the source; of memory without a source, positions in memory.
+        source: its name; "" for text that was written without one, None where it is not known (memory that came with the model, and what
+            an older version wrote in each layer apart).
+        start, stop: text tokens of the source; where it is not known, positions in memory.
         text: None where the memory did not keep token ids.
         tokens: memory tokens read.
         long_term: those of them that came from long-term memory; the others are short-term.
@@ -198,7 +199,7 @@ Scored = TypeVar("Scored", Passage, SourceUse)
 def source_label(name: str | None) -> str:
     """A source's name, or what is said in place of one."""
     if name is None:
-        return "(the model's own memory)"
+        return "(source not known)"
     return name or "(no name)"
 
 

@@ -28,7 +28,7 @@ from mplus.errors import InputError
 from mplus.memory import budget
 from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
-from mplus.memory.stores.protocol import bytes_per_row
+from mplus.memory.stores.fields import bytes_per_row
 from mplus.model import MPlusModel
 from mplus.settings import Geometry
 

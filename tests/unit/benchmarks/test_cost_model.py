@@ -26,7 +26,7 @@ from mplus import Memory, MPlusModel
 from mplus.attach.cache import passed
 from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
-from mplus.memory.stores.protocol import bytes_per_row
+from mplus.memory.stores.fields import bytes_per_row
 from mplus.settings import Geometry
 from tests.flops import decode_flops, read_flops, write_flops
 

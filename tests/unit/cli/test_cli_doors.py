@@ -36,9 +36,10 @@ ESC = "\x1b[31m"
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory and an empty cache of base models."""
+    """An empty working directory, home of memories and cache of base models."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MPLUS_HOME", str(tmp_path / "mplus-home"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("COLUMNS", raising=False)
     return tmp_path
@@ -124,7 +125,7 @@ def test_a_memory_that_is_stored_is_a_success_whatever_becomes_of_stdout(place: 
         "model = text_model()\n"
         "write.open_model = lambda name, **_: model\n"
         f"{spoil}\n"
-        "code = main(['write', 'memory', 'a.txt'])\n"
+        "code = main(['write', './memory', 'a.txt'])\n"
         "os._exit(code)"
     )
     done = process(code)
@@ -134,7 +135,10 @@ def test_a_memory_that_is_stored_is_a_success_whatever_becomes_of_stdout(place: 
 
 
 @pytest.mark.parametrize("command", [["write", "m", "-"], ["ask", "m", "-"]])
-def test_closed_stdin_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+def test_closed_stdin_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path, command: list[str]
+) -> None:
+    stored_memory(place / "m")
     monkeypatch.setattr("sys.stdin", None)
     assert "stdin ('-') is closed" in mistake(capsys, *command)
 
@@ -260,6 +264,10 @@ def test_a_tilde_is_the_home_directory(capsys: pytest.CaptureFixture[str], place
         ["info", "memory"],
         ["info", "memory", "--json"],
         ["info", "nowhere"],
+        ["list"],
+        ["list", "--json"],
+        ["fork", "memory", "twin"],
+        ["delete", "nowhere", "--yes"],
         ["fetch", "smolm"],
         ["fetch"],
         ["eval", "list"],
@@ -298,7 +306,12 @@ def no_torch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[lis
         "        code = main(json.loads(line))\n"
         "    print(json.dumps([code, sorted({'torch', 'transformers', 'numpy', 'peft'} & set(sys.modules))]), flush=True)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(SOURCES), "MPLUS_CACHE": str(directory / "cache")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(SOURCES),
+        "MPLUS_CACHE": str(directory / "cache"),
+        "MPLUS_HOME": str(directory / "h"),
+    }
     import json
 
     with subprocess.Popen(

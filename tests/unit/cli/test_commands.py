@@ -17,6 +17,7 @@ import pytest
 
 from mplus.cli import demo as demo_command
 from mplus.cli import main, terminal
+from mplus.cli.app import app
 from mplus.errors import CheckpointError
 from mplus.evaluation.report.result_log import Sample
 from mplus.evaluation.report.retention import Retention
@@ -25,13 +26,15 @@ from mplus.evaluation.report.summary import Summary
 pytestmark = pytest.mark.slow
 
 SOURCES = Path(__file__).resolve().parents[3] / "src"
+COMMANDS = [*sorted(str(command.name) for command in app.registered_commands), "eval"]
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory and an empty cache of base models."""
+    """An empty working directory, home of memories and cache of base models."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MPLUS_HOME", str(tmp_path / "mplus-home"))
     monkeypatch.setenv("COLUMNS", "120")
     return tmp_path
 
@@ -58,7 +61,7 @@ def stored_memory(directory: Path, **changes: Any) -> Path:
         "pending": [["ana.txt", [1, 2, 3]]],
         "chunks": [[0, 1300, [["ana.txt", 1000], [None, 300]]]],
         "sources": {"ana.txt": 1000, "": 300},
-        "data": {"file": "memory-0.safetensors", "bytes": 2_500_000, "sha256": "0"},
+        "data": {"file": f"memory-{0:016}.safetensors", "bytes": 2_500_000, "sha256": "0" * 64},
         **changes,
     }
     directory.mkdir()
@@ -105,7 +108,10 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         (["demo", "--tokens", "ten"], "--tokens"),
     ],
 )
-def test_wrong_usage_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str) -> None:
+def test_wrong_usage_is_one_line_and_code_2(
+    capsys: pytest.CaptureFixture[str], place: Path, arguments: list[str], expected: str
+) -> None:
+    stored_memory(place / "m")
     assert expected in mistake(capsys, *arguments)
 
 
@@ -169,7 +175,8 @@ def test_write_refuses_a_file_as_memory(capsys: pytest.CaptureFixture[str], text
 
 @pytest.mark.parametrize("arguments", [["ask", "nowhere", "Where does Ana live?"], ["info", "nowhere"]])
 def test_missing_memory_is_told(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    assert "no memory at nowhere" in mistake(capsys, *arguments)
+    assert "there is no memory 'nowhere'" in mistake(capsys, *arguments)
+    assert "no memory at ./nowhere" in mistake(capsys, arguments[0], "./nowhere", *arguments[2:])
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\x00\xff", '{"format": 1}'])
@@ -343,6 +350,26 @@ def test_demo_shows_table_and_answers_and_stores_both_files(
     assert (folder / "retention.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_demo_prints_what_it_stores_as_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    monkeypatch.setattr("mplus.cli.demo.open_model", lambda name, **_: f"opened {name}")
+    monkeypatch.setattr(import_module("mplus.evaluation.evaluate"), "plan", lambda *given: Planned())
+    (place / "book.txt").write_text("A long book.", encoding="utf-8")
+    assert main(["demo", "--haystack", "book.txt", "--tokens", "40000", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((place / "demo" / "retention.json").read_text(encoding="utf-8"))
+
+
+def test_train_prints_recipes_and_settings_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--list", "--json"]) == 0
+    assert "adapt/memory" in {one["recipe"] for one in json.loads(capsys.readouterr().out)}
+    assert main(["train", "adapt/memory", "--dry-run", "--json", "--out", "here"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert (planned["out"], planned["trained"]) == ("here", [])
+    assert planned["settings"]["name"] and "is not on this machine" in planned["not_counted"]
+
+
 def test_demo_that_cannot_draw_leaves_the_earlier_results(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     def refuse(result: Retention, path: Path) -> None:
         raise OSError(28, "No space left on device", str(path))
@@ -392,6 +419,8 @@ def test_fetch_prints_the_directory_and_tells_steps_on_stderr(
     monkeypatch.setattr("mplus.checkpoints.base_models.base.fetch", fetch)
     assert main(["fetch", "--from", "hub", "--force"]) == 0
     assert capsys.readouterr() == ("/cache/smollm2-135m/hub/True\n", "downloading\n")
+    assert main(["fetch", "--from", "hub", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"model": "smollm2-135m", "directory": "/cache/smollm2-135m/hub/False"}
 
 
 def test_error_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -512,8 +541,7 @@ def test_ctrl_c_while_a_file_is_read_ends_with_130(place: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [[], *([name] for name in ("fetch", "write", "ask", "info", "demo", "bench", "train", "export", "eval"))]
-    + [["eval", name] for name in ("run", "list", "report", "judge")],
+    [[], *([name] for name in COMMANDS)] + [["eval", name] for name in ("run", "list", "report", "judge")],
 )
 def test_every_help_ends_with_an_example(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--help"]) == 0

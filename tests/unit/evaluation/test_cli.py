@@ -169,13 +169,17 @@ def test_a_run_that_ends_early_does_not_look_finished(
 def test_report_joins_seeds_and_stores_table_and_picture(capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path) -> None:
     usual = ["eval", "retention", "--data", data, *QUICK[:-1]]
     for seed in ("0", "1"):
-        assert main([*usual, f"run{seed}", "--seed", seed, "--systems", "mplus"]) == 0
-    capsys.readouterr()
+        assert main([*usual, f"run{seed}", "--seed", seed, "--systems", "mplus", "--json"]) == 0
+        (summary,) = json.loads(capsys.readouterr().out)
+        assert summary == json.loads((tmp_path / f"run{seed}" / "summary.json").read_text(encoding="utf-8"))
     assert main(["eval", "report", "run0", "run1", "--out", "joined/all.md", "--out", "joined/all.png"]) == 0
     shown = capsys.readouterr().out
     assert "M+, 2 seeds" in shown and "joined/all.png" in shown
     assert "M+: run0, run1." in (tmp_path / "joined" / "all.md").read_text(encoding="utf-8")
     assert (tmp_path / "joined" / "all.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["eval", "report", "run0", "run1", "--json"]) == 0
+    joined = json.loads(capsys.readouterr().out)
+    assert [row["distance"] for row in joined["rows"]] == ["0", "400"] and set(joined["rows"][0]) == {"distance", "M+, 2 seeds"}
     assert sorted(path.name for path in (tmp_path / "joined").iterdir()) == ["all.md", "all.png"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from mplus.memory.stores.ram import RamStore
 from torch import Tensor
 
 from mplus import MPlusModel
@@ -19,7 +20,6 @@ from mplus.index.int8_keys import Int8Keys, linear_surrogate, products
 from mplus.index.pca_sketch import PcaSketch
 from mplus.index.pieces import groups
 from mplus.memory.memory import Memory
-from mplus.memory.stores.ram import RamStore
 from mplus.retrieval import block_scores
 from mplus.retrieval.blocks import BlockTable
 from mplus.retrieval.late_interaction import LateInteractionRetriever

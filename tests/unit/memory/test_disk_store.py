@@ -15,13 +15,13 @@ from typing import Any
 import filelock
 import pytest
 import torch
+from mplus.memory.stores.ram import RamStorage
 from safetensors.torch import load_file
 from torch import Tensor
 
 from mplus.errors import StoreError
 from mplus.memory.stores import lock, segments
 from mplus.memory.stores.disk import DiskStorage, DiskStore, storage_at
-from mplus.memory.stores.ram import RamStorage
 from mplus.memory.stores.segments import Segment, link_segment
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from mplus.errors import GeometryError
 from mplus.memory.long_term import LongTerm
 from mplus.memory.row_codec import LEVELS, dequantise, quantise
 from mplus.memory.rows import RowLayout
-from mplus.memory.stores.protocol import bytes_per_row
+from mplus.memory.stores.fields import bytes_per_row
 from tests.tiny import tiny_geometry, tiny_model
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from mplus.memory.stores.ram import FIRST_SLAB_ROWS, SLAB_ROWS, RamStore
 from torch import Tensor
 
 from mplus.memory.stores import ram
-from mplus.memory.stores.ram import FIRST_SLAB_ROWS, SLAB_ROWS, RamStore
 
 FIELDS = {"rows": ((2,), torch.float32), "birth": ((), torch.int64)}
 

@@ -82,7 +82,7 @@ def reads(
         drawn: a ``Retrieved`` per question, as ``model.chat(..., retrieved=[])`` gives them; empty while nothing is drawn.
     """
     spread = memory.geometry.write.tap == "input"
-    stores = [store.column("birth") for store in memory.long_term.stores]
+    stores = [memory.long_term.births(group) for group in range(memory.long_term.groups)]
     return [
         None
         if question.span[0] == question.span[1]
@@ -94,7 +94,7 @@ def reads(
 
 
 def _read(memory: Memory, stores: list[Tensor], layers: Sequence[Any], passage: Tensor, answer: Tensor) -> RetrievalRecall:
-    pool = memory.short_term.births
+    pool = memory.placement.births
     in_ltm, read, chance, whole = [], [], [], []
     for group, held in enumerate(stores):
         drawn = memory.now - 1 - layers[group].ages.cpu() if group < len(layers) else held.new_empty(0)

@@ -19,6 +19,7 @@ from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.protocol import GREEDY, MemoryModel, Response, as_chat
 from mplus.evaluation.systems.shared_context import GROUP_QUESTIONS, SharedContext
 from mplus.text.chat_template import templated
+from mplus.text.literal import literal_ids
 from mplus.text.prompts import encode, tokens_in_front
 
 SPARE_TOKENS = 8
@@ -77,8 +78,8 @@ class PlainModel:
         return int(2 * config.num_hidden_layers * heads * width * torch.finfo(self.model.dtype).bits // 8)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids without special tokens."""
-        return list(self.model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        """Token ids of a text, as a memory would be given them."""
+        return literal_ids(self.model.tokenizer, text)
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The text of token ids."""

@@ -19,6 +19,7 @@ from transformers import DynamicCache
 from mplus.attach.cache import passed
 from mplus.errors import InputError
 from mplus.evaluation.systems.clock import TokenClock
+from mplus.text.literal import literal_ids
 
 _PREFILL_TOKENS: Final = 1024
 GROUP_QUESTIONS: Final = 48
@@ -46,7 +47,7 @@ class SharedContext:
         room = positions - len(head) - longest - max_new_tokens
         if room < 1:
             raise InputError(f"a question of {longest} tokens does not fit the model's {positions} positions; shorten it")
-        seen = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][-room:]
+        seen = literal_ids(tokenizer, text)[-room:]
         self.seen_tokens, self._tokens = len(seen), len(head) + len(seen)
         self._tokenizer, self._max_new_tokens = tokenizer, max_new_tokens
         self._tails = dict(zip(questions, tails, strict=True))

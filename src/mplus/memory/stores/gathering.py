@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from mplus.memory.stores.protocol import FieldSpec
+from mplus.memory.stores.fields import FieldSpec
 
 log = logging.getLogger(__name__)
 

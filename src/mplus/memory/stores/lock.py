@@ -63,7 +63,7 @@ def exclusive_change(
         if place is not None:
             _held.pop(place, None)
         if lock is not None:
-            _give_back(lock)
+            _give_back(lock, place)
         for made in missing:
             with contextlib.suppress(OSError):  # it holds something, as it should
                 made.rmdir()
@@ -147,9 +147,11 @@ def _owner(directory: Path) -> str:
     return f"process {number}" if number.isdigit() else "another process"
 
 
-def _give_back(lock: FileLock) -> None:
+def _give_back(lock: FileLock, place: tuple[int, int] | None) -> None:
+    """Remove the lock file, then let go; a directory that came there meanwhile (ours was deleted) has a lock of its own."""
     with contextlib.suppress(OSError):  # while it is ours: whoever waits finds it without a name and makes a new one
-        os.unlink(lock.lock_file)
+        if place in (None, identity(Path(lock.lock_file).parent)):
+            os.unlink(lock.lock_file)
     lock.release(force=True)
 
 

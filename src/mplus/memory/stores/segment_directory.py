@@ -21,8 +21,8 @@ from torch import Tensor
 
 from mplus.errors import StoreError
 from mplus.memory.file_names import ASIDE, MANIFEST, is_beside, is_segment
+from mplus.memory.stores.fields import FieldSpec, bytes_per_row
 from mplus.memory.stores.lock import acquire_store_lock, exclusive_change
-from mplus.memory.stores.protocol import FieldSpec, bytes_per_row
 from mplus.memory.stores.segments import Segment, link_segment, write_segment
 from mplus.runtime.input_file import absolute_directory
 
@@ -96,37 +96,29 @@ class SegmentDirectory:
                 f"{count:,} rows ({needed_bytes / 1e6:.1f} MB) cannot be stored in {self.path}: {_reason(error)}; "
                 "they stay in RAM and nothing is lost, make room there and write again"
             ) from None
-        self.claim([segment])
+        self._claim(segment)
         log.debug("stored %d rows in %s", count, segment.path)
         return segment
 
-    def adopt(self, segments: Iterable[Segment]) -> list[Segment]:
-        """Segments of another directory, linked into this one and claimed for the caller.
+    def adopt(self, segment: Segment) -> Segment:
+        """A segment of another directory, linked into this one.
 
         Raises:
-            StoreError: the directory cannot take them; none is left in it.
+            StoreError: the directory cannot take it.
         """
-        taken: list[Segment] = []
         try:
-            for segment in segments:
-                own = link_segment(segment, self.path)
-                self.claim([own])
-                taken.append(own)
+            own = link_segment(segment, self.path)
         except OSError as error:
-            self.release(taken)
             raise StoreError(f"segment {segment.path} cannot be taken into {self.path}: {_reason(error)}") from None
-        return taken
+        self._claim(own)
+        return own
 
-    def claim(self, segments: Iterable[Segment]) -> None:
-        """One more holder of each."""
-        names = [segment.name for segment in segments]
+    def _claim(self, segment: Segment) -> None:
+        """Keep the file as long as the object is used; one that nobody uses is removed (who has it mapped keeps its content)."""
         with self._guard:
-            self._claims.update(names)
+            self._claims[segment.name] += 1
         self._drop_gone()
-
-    def release(self, segments: Iterable[Segment]) -> None:
-        """One holder less of each; a file that nobody holds is removed (who has it mapped keeps its content)."""
-        self._release(segment.name for segment in segments)
+        weakref.finalize(segment, self._release, [segment.name])
 
     @property
     def saved(self) -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import threading
 import weakref
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from mplus.errors import StoreError
 from mplus.memory.file_names import is_segment
-from mplus.memory.stores.protocol import FieldSpec, field_bytes
+from mplus.memory.stores.fields import FieldSpec, field_bytes
 from mplus.runtime.atomic import flush, flush_names, honour_umask, sha256, temporary_directory
 
 PAGE_BYTES = 4096
@@ -157,13 +156,15 @@ def write_segment(directory: Path, rows: Mapping[str, Tensor], fields: FieldSpec
     Raises:
         OSError, SafetensorError: it cannot be written; nothing is left behind.
     """
-    path = directory / f"segment-{secrets.token_hex(8)}.safetensors"
     with temporary_directory(directory) as folder:
-        aside = folder / path.name
+        aside = folder / "segment"
         save_file({name: rows[name].contiguous() for name in fields}, aside)
         honour_umask(aside, folder, read_only=True)  # hard links share it: nobody writes here again
         flush(aside)
         digest, size_bytes = sha256(aside), aside.stat().st_size
+        path = directory / f"segment-{digest[:16]}.safetensors"  # the same rows have the same name
+        if path.exists() and path.stat().st_size == size_bytes:
+            return Segment(path, next(iter(rows.values())).shape[0], size_bytes, digest)
         _forget_pages(aside, fields)
         try:
             os.replace(aside, path)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mplus.errors import InputError
+from mplus.text.literal import encoded_together
 from mplus.training.data.document import FACT_KINDS, Document, Kind, Question
 
 BEFORE_ANSWER, AFTER_ANSWER = 24, 8  # tokens around an answer that count as the right place (RECIPE section 4)
@@ -69,11 +70,8 @@ def documents(tokenizer: Any, drafts: list[Draft], tokens: int) -> list[Document
         )
     if not drafts:
         return []
-    encoded = tokenizer([draft.text for draft in drafts], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    return [
-        _cut(draft, ids, offsets, tokens)
-        for draft, ids, offsets in zip(drafts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    ]
+    encoded = encoded_together(tokenizer, [draft.text for draft in drafts])
+    return [_cut(draft, ids, offsets, tokens) for draft, (ids, offsets) in zip(drafts, encoded, strict=True)]
 
 
 def _cut(draft: Draft, ids: list[int], offsets: list[tuple[int, int]], tokens: int) -> Document | None:

@@ -16,11 +16,14 @@ from typing import Any
 
 from mplus.errors import InputError
 from mplus.runtime.extras import missing
+from mplus.text.documents import read_document
 from mplus.text.files import parsed, read_text
 
 log = logging.getLogger(__name__)
 
 ENDINGS = (".jsonl", ".txt", ".parquet", ".json")
+DOCUMENTS = (".md", ".html", ".htm", ".xhtml", ".pdf", ".docx")
+"""Read where such a file is named; a directory of data files has some beside its data."""
 MOST_BYTES = 1 << 34  # of one file that is not parquet; it is held in memory
 HUB_PATIENCE = 20_000  # records of a hub data set looked at for one that fits
 
@@ -242,12 +245,16 @@ def _groups(file: Path, column: str, questions: bool, kept: Kept) -> list[tuple[
     if file.suffix == ".txt":
         text = read_text(file, most_bytes=MOST_BYTES, may_be_empty=True)
         held = [record for record in ({column: text},) if kept.takes(record, str(file))]
+    elif file.suffix.lower() in DOCUMENTS:
+        held = [record for record in ({column: read_document(file)},) if kept.takes(record, str(file))]
     elif file.suffix == ".jsonl":
         held = [record for number, record in _lines(file) if kept.takes(record, f"{file}:{number}")]
     elif file.suffix == ".json" and questions:
         held = [record for number, record in enumerate(_squad(file)) if kept.takes(record, f"{file} question {number}")]
     else:
-        raise InputError(f"{file} is not a data file; give .jsonl, .txt or .parquet, or SQuAD-format .json for questions")
+        raise InputError(
+            f"{file} is not a data file; give .jsonl, .txt or .parquet, a document ({', '.join(DOCUMENTS)}), or SQuAD-format .json for questions"
+        )
     return [(len(held), lambda: held)]
 
 

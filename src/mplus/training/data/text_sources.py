@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mplus.errors import InputError
 from mplus.text.chat_template import templated
+from mplus.text.literal import encoded, literal_ids
 from mplus.text.prompts import encode
 from mplus.training.data.records import Records, open_hub, open_local
 
@@ -31,7 +32,10 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str | None = Field(None, description="a .jsonl, .txt, .parquet or SQuAD-format .json file, or a directory of such")
+    path: str | None = Field(
+        None,
+        description="a .jsonl, .txt, .parquet or SQuAD-format .json file, or a directory of such; or a .md, .html, .pdf or .docx file",
+    )
     hub: str | None = Field(None, description="id of a data set on the hub, streamed")
     config: str | None = Field(None, description="its configuration")
     split: str = "train"
@@ -136,8 +140,7 @@ class Corpus:
         """Token ids of a text, nothing added."""
         if self.tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give columns of token ids instead of text")
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
+        return literal_ids(self.tokenizer, text)
 
     def prompt(self, question: str) -> list[int]:
         """A question as a conversation asks it."""
@@ -197,11 +200,9 @@ class Corpus:
         at = context.find(answer)
         if at < 0 or not answer or not getattr(self.tokenizer, "is_fast", False):
             return self.encode(context), None
-        coded = self.tokenizer(context, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        inside = [
-            number for number, (first, last) in enumerate(coded["offset_mapping"]) if first < at + len(answer) and last > at
-        ]
-        return coded["input_ids"], (inside[0], inside[-1] + 1) if inside else None
+        ids, offsets = encoded(self.tokenizer, context)
+        inside = [number for number, (first, last) in enumerate(offsets or []) if first < at + len(answer) and last > at]
+        return ids, (inside[0], inside[-1] + 1) if inside else None
 
 
 def _open(source: Source, seed: int) -> Records:

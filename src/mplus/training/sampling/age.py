@@ -22,11 +22,7 @@ from torch import Tensor
 
 from mplus.errors import InputError
 from mplus.memory import drops
-from mplus.memory.rows import RowLayout
-from mplus.memory.short_term import ShortTerm
 from mplus.settings import Geometry
-
-NOTHING = RowLayout(format="hidden", layers=1, fields={}, search_groups=0, dtype=torch.float32, device=torch.device("cpu"))
 
 
 def simulated(tokens: Sequence[int], geometry: Geometry, groups: int, seed: int) -> Tensor:
@@ -69,15 +65,13 @@ def streamed(tokens: Sequence[int], geometry: Geometry, groups: int, seed: int) 
     """The same as ``simulated`` by doing every write, with the very code that inference drops with."""
     _check(tokens, geometry)
     generator = torch.Generator().manual_seed(seed)
-    pool, now = ShortTerm(NOTHING, geometry.sizes.stm_tokens, groups), 0
+    held, now = torch.empty(groups, 0, dtype=torch.int64), 0
     for count in tokens:
-        ranks = drops.choose(pool, geometry, generator, count)
-        keep = torch.ones_like(pool.births, dtype=torch.bool).scatter_(1, ranks, False)
-        births = torch.arange(now, now + count).expand(groups, -1)
-        pool.births = torch.cat([pool.births[keep].view(groups, -1), births], 1)
-        pool.order = pool.births  # a pool without rows: only how many it holds is asked for
+        ranks = drops.choose(held, geometry, generator, count)
+        keep = torch.ones_like(held, dtype=torch.bool).scatter_(1, ranks, False)
+        held = torch.cat([held[keep].view(groups, -1), torch.arange(now, now + count).expand(groups, -1)], 1)
         now += count
-    return pool.births
+    return held
 
 
 def age_of(generator: random.Random, longest_writes: int) -> int:

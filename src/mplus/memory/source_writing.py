@@ -1,0 +1,123 @@
+"""The text of one source on its way into a memory: chunks to encode, each behind the newest tokens of that source. Changes no memory.
+
+Legend: K newest tokens that a chunk sees.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from mplus.memory.ledger import content_key
+from mplus.memory.log import Extent
+from mplus.memory.rows import ChunkToEncode, EncodedChunk
+
+if TYPE_CHECKING:
+    from mplus.memory.memory import Memory
+
+
+@dataclass(frozen=True)
+class ReadyChunk:
+    """An encoded chunk.
+
+    Attributes:
+        key: its content address.
+        extent: where its rows lie already; None: they are new.
+    """
+
+    source: str | None
+    ids: list[int]
+    at: float
+    key: str
+    written: EncodedChunk
+    extent: Extent | None
+
+
+@dataclass
+class SourceWriting:
+    """Chunks of one text, encoded one after the other: by a pass, or taken from a memory that has them.
+
+    Args:
+        pieces: token ids of the chunks.
+        share: whether rows of other memories of the process are taken.
+    """
+
+    memory: Memory
+    pieces: list[list[int]]
+    source: str | None
+    at: float
+    share: bool = True
+    ready: deque[ReadyChunk] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self._next = 0
+        self._key = self.memory.ledger.key_of(self.source)
+        self._tail: EncodedChunk | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every chunk was encoded and taken."""
+        return self._next == len(self.pieces) and not self.ready
+
+    def wanted(self) -> ChunkToEncode | None:
+        """The next chunk that needs a pass; None when all that is left is in ``ready``."""
+        while self._next < len(self.pieces):
+            ids = self.pieces[self._next]
+            extent = self._known(content_key(self._key, ids))
+            if extent is None:
+                return ChunkToEncode(ids, self._seen())
+            rows = self.memory.rows_of([extent])
+            self._advance(EncodedChunk(rows, len(ids), ids=tuple(ids)), extent)
+        return None
+
+    def give(self, written: EncodedChunk) -> None:
+        """Take what a pass made of the chunk that ``wanted`` gave."""
+        self._advance(written, None)
+
+    def take_ready(self) -> list[ReadyChunk]:
+        """Chunks that can be taken in, in order."""
+        out = list(self.ready)
+        self.ready.clear()
+        return out
+
+    def _known(self, key: str) -> Extent | None:
+        return self.memory.encoder.shared_rows(self.memory).find(key) if self.share and not self._tells_hidden else None
+
+    @property
+    def _tells_hidden(self) -> bool:
+        """Whether later chunks need hidden states that rows do not hold."""
+        return self.memory.format == "kv" and self.memory.geometry.read.memory_projection == "read"
+
+    def _seen(self) -> EncodedChunk:
+        if self._tail is None:
+            held = self.memory.state.tails.get(self.source)
+            rows = self.memory.layout.empty(0) if self._tells_hidden else self.memory.newest_rows(self.source)
+            self._tail = EncodedChunk(rows, 0, hidden=held if self._tells_hidden else rows.get("hidden"))
+        return self._tail
+
+    def _advance(self, written: EncodedChunk, extent: Extent | None) -> None:
+        ids = self.pieces[self._next]
+        key = content_key(self._key, ids)
+        self._tail = followed(self._seen(), written, self.memory, exact=extent is not None)
+        self.ready.append(ReadyChunk(self.source, ids, self.at, key, written, extent))
+        self._key, self._next = key, self._next + 1
+
+
+def followed(tail: EncodedChunk, written: EncodedChunk, memory: Memory, *, exact: bool = False) -> EncodedChunk:
+    """The newest K tokens after a chunk.
+
+    Args:
+        exact: whether its rows are rounded as the memory keeps them.
+    """
+    count = memory.geometry.sizes.new_tokens
+    fresh = written.rows if exact else memory.codec.rounded(written.rows)
+    rows = {name: torch.cat([tail.rows[name], fresh[name]], 1)[:, -count:] for name in memory.layout.fields}
+    if memory.format == "hidden":
+        return EncodedChunk(rows, 0, hidden=rows["hidden"])
+    hidden = None if written.hidden is None else written.hidden
+    if hidden is not None and tail.hidden is not None:
+        hidden = torch.cat([tail.hidden, hidden], 1)
+    return EncodedChunk(rows, 0, hidden=None if hidden is None else hidden[:, -count:])

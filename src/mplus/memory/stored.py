@@ -1,0 +1,87 @@
+"""What a stored memory says of itself: model, counts, sources, sizes. Reads the manifest only; knows no model and brings no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mplus.errors import SnapshotError
+from mplus.memory.file_names import MANIFEST
+from mplus.memory.manifest import read_manifest
+from mplus.memory.parts import parts_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredMemory:
+    """A memory in a directory, as its manifest describes it.
+
+    Attributes:
+        path: its directory.
+        model, fingerprint: of the model that wrote it.
+        format: version of the files; memory_format: form of its rows; mplus: version of the package that stored it.
+        tokens_read: text tokens that are memory tokens now or were; pending_tokens: that wait for more text.
+        sources: text tokens of each source; those without a name count under ''.
+        size_bytes: of all files that the manifest names.
+        changed_at: when it was stored, in seconds since 1970.
+    """
+
+    path: Path
+    model: str
+    fingerprint: str
+    format: int
+    memory_format: str
+    mplus: str
+    tokens_read: int
+    stm_tokens: int
+    stm_capacity: int
+    ltm_tokens: int
+    ltm_capacity: int
+    pending_tokens: int
+    chunks: int
+    sources: dict[str, int]
+    size_bytes: int
+    changed_at: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def read_stored(directory: Path) -> StoredMemory:
+    """Describe the memory in a directory.
+
+    Raises:
+        SnapshotError: there is none, or it is damaged or of a newer version.
+    """
+    manifest = read_manifest(directory)
+    try:
+        geometry = manifest["geometry"]
+        return StoredMemory(
+            path=directory,
+            model=str(manifest["model"]["name"]),
+            fingerprint=str(manifest["model"]["fingerprint"]),
+            format=manifest["format"],
+            memory_format=manifest["memory_format"],
+            mplus=str(manifest["mplus"]),
+            tokens_read=_count(manifest["tokens_read"]),
+            stm_tokens=_count(manifest["stm_tokens"]),
+            stm_capacity=_count(geometry["stm_tokens"]),
+            ltm_tokens=_count(manifest["ltm_tokens"]),
+            ltm_capacity=_count(geometry["ltm_capacity"]) if geometry["ltm"] else 0,
+            pending_tokens=sum(len(ids) for _, ids in manifest["pending"]),
+            chunks=len(manifest["chunks"]),
+            sources={str(name): _count(tokens) for name, tokens in manifest["sources"].items()},
+            size_bytes=sum(part.size_bytes for part in parts_of(manifest, directory)),
+            changed_at=(directory / MANIFEST).stat().st_mtime,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SnapshotError(
+            f"the manifest of {directory} is damaged ({type(error).__name__}: {error}); restore it from a backup"
+        ) from None
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r:.40} is no whole number")
+    return value

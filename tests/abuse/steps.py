@@ -1,0 +1,193 @@
+"""Steps that change what is stored, and what each may leave when it is killed. Knows no way of killing.
+
+A step begins in a copy of a *stage*: a directory with a stored memory and whatever else the step needs. It is prepared once per
+process; a kill costs a copy of links, a fork and one opening.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mplus import Memory, MPlusModel
+from mplus.memory.file_names import LOCK, MANIFEST
+from mplus.memory.manifest import read_manifest
+from mplus.memory.parts import parts_of
+from mplus.memory.portable import export_memory, import_memory
+from tests.abuse import models
+from tests.abuse.interrupts import Lines
+from tests.abuse.models import ids
+from tests.tiny import contents, same_contents
+
+MEMORY, ARCHIVE = "memory", "memory.mplus"
+TEXT, MORE = ids(150, 11), ids(24, 12)
+Look = Callable[[Path], object]
+"""What is in a place now; None where there is nothing."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that a process does with what is stored.
+
+    Attributes:
+        name: the row it is counted in.
+        act: does it, in a place that is like its stage.
+        look: opens what it has left.
+        again: does the next thing of its kind, which clears up.
+    """
+
+    name: str
+    act: Callable[[Path], object]
+    look: Look
+    again: Callable[[Path], object]
+
+
+@dataclass
+class Stage:
+    """What a step begins with.
+
+    Attributes:
+        place: to be copied.
+        old, new: what may be there afterwards.
+        lines, seconds: what the whole step takes.
+    """
+
+    place: Path
+    old: object
+    new: object
+    lines: int
+    seconds: float
+    _keep: tempfile.TemporaryDirectory[str] = field(repr=False)
+
+
+def copied(stage: Stage, place: Path) -> Path:
+    """A place like the stage; its files are links, since nobody writes into a stored file."""
+    return Path(shutil.copytree(stage.place, place, copy_function=os.link))
+
+
+@functools.cache
+def stage_of(step: Step) -> Stage:
+    """The stage of a step, made once per process, with what the step leaves when nothing kills it."""
+    keep = tempfile.TemporaryDirectory(prefix="mplus-abuse-stage-")
+    place = Path(keep.name) / "stage"
+    place.mkdir()
+    memory = base_memory()
+    memory.save(place / MEMORY)
+    export_memory(place / MEMORY, place / ARCHIVE)
+    written_more().save(place / MEMORY)
+    stage = Stage(place, None, None, 0, 0.0, keep)
+    whole, counted = copied(stage, place.with_name("whole")), copied(stage, place.with_name("counted"))
+    stage.old = step.look(copied(stage, place.with_name("old")))
+    begun = time.perf_counter()
+    step.act(whole)
+    stage.seconds = time.perf_counter() - begun
+    stage.new = step.look(whole)
+    with (lines := Lines()).traced():
+        step.act(counted)
+    stage.lines = lines.count
+    assert not same(stage.old, stage.new), f"{step.name} changes nothing"
+    return stage
+
+
+@functools.cache
+def base_memory() -> Memory:
+    """Two sources, more than short-term memory holds."""
+    memory = models.model_of("shared").new_memory(seed=3)
+    for number, source in enumerate("abab"):
+        memory.write(TEXT[number::4], source=source)
+    return memory
+
+
+@functools.cache
+def written_more() -> Memory:
+    """It, and a third source."""
+    memory = base_memory().fork()
+    memory.write(MORE, source="c")
+    return memory
+
+
+def same(one: object, other: object) -> bool:
+    """Bit for bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return same_contents(one, other)
+    return type(one) is type(other) and one == other
+
+
+def state(place: Path) -> object:
+    """What the stored memory holds."""
+    return _contents(Memory.load(place / MEMORY, _model()))
+
+
+def left_over(place: Path) -> list[str]:
+    """Names in a place that nothing needs: of the memory, what its manifest does not name; beside it, what no stage has."""
+    beside = [path.name for path in place.iterdir() if path.name not in (MEMORY, ARCHIVE, "new")]
+    for memory in (place / MEMORY, place / "new"):
+        if memory.is_dir():
+            wanted = {MANIFEST, LOCK, *(part.name for part in parts_of(read_manifest(memory), memory))}
+            beside += [path.name for path in memory.iterdir() if path.name not in wanted]
+    return sorted(beside)
+
+
+def _model() -> MPlusModel:
+    return models.model_of("shared")
+
+
+def _contents(memory: Memory) -> dict[str, object]:
+    return {name: value for name, value in contents(memory).items() if name != "order"}
+
+
+def _save(place: Path) -> None:
+    base_memory().save(place / MEMORY, overwrite=True)
+
+
+def _write(place: Path) -> None:
+    memory = Memory.load(place / MEMORY, _model())
+    memory.write(MORE, source="d")
+    memory.save(place / MEMORY)
+
+
+def _write_in_place(place: Path) -> None:
+    memory = Memory.load(place / MEMORY, _model(), store=place / MEMORY)
+    memory.write(TEXT[:40], source="d")
+    memory.save(place / MEMORY)
+
+
+def _save_again(place: Path) -> None:
+    memory = Memory.load(place / MEMORY, _model())
+    memory.save(place / MEMORY)
+
+
+def _export(place: Path) -> None:
+    export_memory(place / MEMORY, place / ARCHIVE)
+
+
+def _archive(place: Path) -> bytes:
+    return (place / ARCHIVE).read_bytes()
+
+
+def _import(place: Path) -> None:
+    import_memory(place / ARCHIVE, place / "new")
+
+
+def _imported(place: Path) -> object:
+    return _contents(Memory.load(place / "new", _model())) if (place / "new").exists() else None
+
+
+def _import_again(place: Path) -> None:
+    if not (place / "new").exists():
+        _import(place)
+
+
+STEPS = [
+    Step("save", _save, state, _save_again),
+    Step("write and save", _write, state, _save_again),
+    Step("write and save in place", _write_in_place, state, _save_again),
+    Step("export", _export, _archive, _export),
+    Step("import", _import, _imported, _import_again),
+]
