@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mplus.memory.arguments import Text
     from mplus.memory.memory import Memory
     from mplus.memory.rows import EncodedChunk
+    from mplus.memory.selection import Time
     from mplus.memory.stores.disk import DiskStorage
     from mplus.settings import Geometry, GeometrySettings, MemoryFormat
     from mplus.trace.trace import Answer
@@ -242,30 +243,32 @@ class MPlusModel:
 
     def write_many(
         self,
-        memories: Sequence[Memory],
+        memories: Memory | Sequence[Memory],
         texts: Sequence[Text],
         sources: Sequence[str | None] | None = None,
         *,
         batch: int = 8,
+        at: Time | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[int]:
-        """Read one text into each of several memories, with the results of ``memory.write`` one by one, in shared passes.
+        """Read texts into several memories, or into one, with the results of ``memory.write`` one by one, in shared passes.
 
         Args:
-            memories: different ones, all of this model.
+            memories: one for all texts (with ``write_context="source"``; then each text is a source of its own), or one each.
             texts, sources: as for ``Memory.write``, one each.
             batch: chunks of one pass at most.
+            at: as for ``Memory.write``.
             progress: called with the text tokens written so far, over all memories.
 
         Returns:
-            text tokens taken in, the pending ones included, per memory.
+            text tokens taken in, the pending ones included, per text.
 
         Raises:
             EmptyTextError, InputError: found before anything is written.
         """
         from mplus.memory.write_many import write_many
 
-        return write_many(self.writer, memories, texts, sources, batch=batch, progress=progress)
+        return write_many(self.writer, memories, texts, sources, batch=batch, at=at, progress=progress)
 
     def cut(self, text: str, *, special_tokens: bool = False) -> list[list[int]]:
         """Cut a text into chunks of token ids, as ``memory.write`` does.
