@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mplus.memory.memory import Memory
-from mplus.retrieval.read_plan import ReadPlan, best_covering
+from mplus.retrieval.read_plan import ReadPlan
 from mplus.retrieval.result import RetrievalResult
 from mplus.settings import Geometry
 
@@ -80,12 +80,8 @@ class BlockTable:
         """[k W] rows of blocks [k] by number: of the store, then those of short-term memory behind them."""
         return (numbers[:, None] * self.block + torch.arange(self.block, device="cpu")).flatten()
 
-    def result(self, plan: ReadPlan, memory: Memory, scores: Tensor | None, window: int = 1) -> RetrievalResult:
-        """Map a plan to rows of the store and of short-term memory.
-
-        Args:
-            scores: [m] of the windows of `window` blocks that begin at each block; the result carries them.
-        """
+    def result(self, plan: ReadPlan, memory: Memory, scores: Tensor | None) -> RetrievalResult:
+        """Map a plan to rows of the store and of short-term memory; the result carries `scores` [m] of all blocks."""
         rows = self.rows(self.numbers[plan.retrieved])
         held = len(memory.short_term) if self.short else 0
         rows = rows[rows < self.long * self.block + held]
@@ -100,16 +96,7 @@ class BlockTable:
             order,
             behind=self._tokens_behind(len(plan.recent), held) if self.short else None,
             positions=memory.long_term.rows(0)[index],
-            **({} if scores is None else self._token_scores(scores, window, index, held)),
         )
-
-    def _token_scores(self, scores: Tensor, window: int, index: Tensor, held: int) -> dict[str, Tensor]:
-        """Scores of the tokens that were read: of rows [k] of the store, and of the `held` short-term ones."""
-        best = best_covering(scores, self.is_contiguous, window)
-        found = {"read_scores": self._of_store(best)[torch.div(index, self.block, rounding_mode="floor")]}
-        if self.short:
-            found["short_scores"] = best[self.is_short_term].repeat_interleave(self.block)[:held]
-        return found
 
     def _tokens_behind(self, blocks: int, held: int) -> int:
         """Tokens in the newest `blocks` of the `held` short-term ones."""

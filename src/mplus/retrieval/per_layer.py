@@ -129,8 +129,8 @@ def _best_of(memory: Memory, layer: int, scores: Tensor, rows: Tensor | None) ->
     index = best if rows is None else rows[best]
     ages = memory.ages(memory.long_term.births(layer)[index])
     order = oldest_first(ages)
-    index, positions = index[order], memory.long_term.rows(layer)[index[order]]
-    return RetrievalResult(index, ages[order], scores, candidates=rows, positions=positions, read_scores=scores[best][order])
+    index = index[order]
+    return RetrievalResult(index, ages[order], scores, candidates=rows, positions=memory.long_term.rows(layer)[index])
 
 
 def oldest_first(ages: Tensor) -> Tensor:

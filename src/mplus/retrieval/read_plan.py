@@ -97,19 +97,6 @@ def _recent_blocks(scores: Tensor, short: Tensor, rule: LayoutRule, confident: b
     return newest.shape[0] if bool((newest == best_places(scores, 1)).any()) else 0
 
 
-def best_covering(scores: Tensor, is_contiguous: Tensor, window: int) -> Tensor:
-    """[m] score of the best window that holds each block.
-
-    Args:
-        scores: [m] of the window that begins at each block; is_contiguous: [m] whether the next block is the next one of the text.
-    """
-    best, reach = scores, torch.ones_like(is_contiguous)
-    for step in range(1, window):
-        reach = reach[:-1] & is_contiguous[step - 1 : -1]
-        best = torch.cat([best[:step], torch.where(reach, torch.maximum(best[step:], scores[:-step]), best[step:])])
-    return best
-
-
 def best_places(scores: Tensor, count: int) -> Tensor:
     """[<=count] places of the highest scores [m], highest first; of equal scores the earlier place first.
 

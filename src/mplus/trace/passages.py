@@ -123,7 +123,7 @@ class _Measured:
             own = torch.searchsorted(runs.keys, _keys(layer))
             long_term[own[layer.long_term]] = True
             self.read += torch.bincount(runs.run[own.unique()], minlength=count) / each
-            best = torch.full((count,), float("-inf")).scatter_reduce(0, run, layer.scores.nan_to_num(nan=float("-inf")), "amax")
+            best = layer.scores(run, count)
             self.scored |= best.isfinite()
             self.score += best.where(best.isfinite(), torch.zeros(())) / each
             self.to_prompt.scatter_reduce_(0, run, total - 1 - torch.arange(total), "amin")

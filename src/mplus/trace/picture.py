@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
+from mplus.runtime.atomic import replace_files
 from mplus.runtime.extras import figure_of
-from mplus.trace.table import short_text
+from mplus.trace.table import printable, short_text
 from mplus.trace.trace import Trace, source_label
 
 _SOURCES: Final = 8
 _PASSAGES: Final = 10
-_RETRIEVED, _SHORT_TERM, _ATTENTION, _INK = "#0b6e4f", "#b8c4d6", "#c8553d", "#333333"
+_RETRIEVED, _SHORT_TERM, _INK = "#0b6e4f", "#b8c4d6", "#333333"
+_SCORE, _ATTENTION = "#a9d6c5", "#f2b5a7"
 _LABEL_LENGTH: Final = 76
 
 
@@ -30,7 +33,9 @@ def draw(trace: Trace, path: str | Path) -> None:
         axes.tick_params(colors=_INK, length=3)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
-    figure.savefig(path, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box in its place is enough
+        replace_files({Path(path): lambda aside: figure.savefig(aside, format="png")})
 
 
 def _draw_tracks(axes: Any, trace: Trace) -> None:
@@ -54,13 +59,13 @@ def _draw_bars(axes: Any, trace: Trace) -> None:
     """Attention of the best passages where it was measured, else their scores; text and score beside."""
     best, measured = trace.passages[:_PASSAGES], trace.bos_attention is not None
     values = [(passage.attention if measured else passage.score) or 0.0 for passage in best]
-    axes.barh(range(len(best)), values, color=_ATTENTION if measured else _RETRIEVED, height=0.6)
+    axes.barh(range(len(best)), values, color=_ATTENTION if measured else _SCORE, height=0.6)
     labels = [f"{number}. {_cut(passage.label, 30)}" for number, passage in enumerate(best, 1)]
     axes.set_yticks(range(len(best)), labels)
     for row, passage in enumerate(best):
         score = "" if passage.score is None else f"{passage.score:.2f}  "
-        text = f"{score}{short_text(passage, _LABEL_LENGTH)}".replace("$", r"\$")
-        axes.annotate(text, (0.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=7, color=_INK)
+        text = f"{score}{short_text(passage, _LABEL_LENGTH)}"
+        axes.annotate(_plain(text), (0.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=7, color=_INK)
     axes.invert_yaxis()
     axes.set_xlabel("share of all attention" if measured else "score", color=_INK)
     axes.set_title("Passages, best score first", loc="left", fontsize=11, color=_INK)
@@ -71,5 +76,10 @@ def _name(retrieved: bool) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-    text = text.replace("$", r"\$")
-    return text if len(text) <= length else f"...{text[3 - length :]}"
+    text = printable(text)
+    return _plain(text if len(text) <= length else f"...{text[3 - length :]}")
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib does not take for a formula."""
+    return text.replace("$", r"\$")

@@ -1,6 +1,6 @@
 """Memory tokens that one prompt read, in the order of their slots. Knows what was retrieved, nothing of sources.
 
-Legend: n tokens of a layer, G drop groups (1, or one per layer).
+Legend: n tokens of a layer (n short-term and k long-term ones), G drop groups (1, or one per layer), t searching tokens.
 """
 
 from __future__ import annotations
@@ -23,18 +23,24 @@ class PrefixTokens:
         positions: [n] in memory, in the order in which they stand before the prompt.
         retrieved: [n] whether they were chosen for this prompt.
         long_term: [n] whether they came from long-term memory.
-        scores: [n] of the token, or of the best window that holds it; NaN where it was not scored.
+        matches: [t, n] with each searching token, -inf where that is not known; weights: [t] of these. What several tokens score together
+            is the weighted sum of the best match among them. Per-layer retrieval scores each token by itself: t is 1.
     """
 
     positions: Tensor
     retrieved: Tensor
     long_term: Tensor
-    scores: Tensor
+    matches: Tensor
+    weights: Tensor
 
-    @property
-    def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """All four."""
-        return self.positions, self.retrieved, self.long_term, self.scores
+    def scores(self, group: Tensor, count: int) -> Tensor:
+        """[count] scores of groups of tokens, -inf where a group has no match.
+
+        Args:
+            group: [n] number of each token's group.
+        """
+        best = torch.full((self.matches.shape[0], count), float("-inf"))
+        return self.weights @ best.scatter_reduce(1, group.expand_as(self.matches), self.matches, "amax")
 
 
 def prefix_tokens(memory: Memory, results: Sequence[RetrievalResult]) -> list[PrefixTokens]:
@@ -43,47 +49,44 @@ def prefix_tokens(memory: Memory, results: Sequence[RetrievalResult]) -> list[Pr
     Args:
         results: of one prompt, from ``Retrieved.layers``; empty where nothing was retrieved.
     """
-    short = memory.placement.rows
-    layers = max(len(results), short.shape[0])
-    return [
-        _of_layer(short[group if short.shape[0] > 1 else 0], results[group if len(results) > 1 else 0] if results else None)
-        for group in range(layers)
-    ]
+    short, found = memory.placement.rows, []
+    for layer in range(max(len(results), short.shape[0])):
+        group = layer if short.shape[0] > 1 else 0
+        result = results[layer if len(results) > 1 else 0] if results else None
+        found.append(_of_layer(memory, group, result))
+    return found
 
 
-def _of_layer(short: Tensor, result: RetrievalResult | None) -> PrefixTokens:
-    ranks = torch.arange(short.shape[0])
+def _of_layer(memory: Memory, group: int, result: RetrievalResult | None) -> PrefixTokens:
+    """The tokens of one drop group, with what was retrieved for it."""
+    short = memory.placement.rows[group]
+    ranks, stays = torch.arange(short.shape[0]), torch.ones(short.shape[0], dtype=torch.bool)
     if result is None:
-        return _short_term(short, ranks, None)
-    stays = torch.ones(short.shape[0], dtype=torch.bool)
+        return PrefixTokens(short, ~stays, ~stays, torch.full((1, len(short)), float("-inf")), torch.ones(1))
     stays[result.short] = False
     left = ranks[stays]
     older = 0 if result.behind is None else max(0, left.shape[0] - result.behind)
-    parts = [_short_term(short, left[:older], result), _chosen(short, result), _short_term(short, left[older:], result)]
-    return _joined(parts)
+    stored = len(short) + torch.arange(result.positions.shape[0])  # numbers of long-term tokens behind those of short-term ones
+    chosen = torch.cat([stored, result.short])
+    chosen = chosen if result.order is None else chosen[result.order]
+    order = torch.cat([left[:older], chosen, left[older:]])
+    retrieved = torch.zeros(order.shape, dtype=torch.bool)
+    retrieved[older : older + chosen.shape[0]] = True
+    matches, weights = _matches(memory, result)
+    return PrefixTokens(torch.cat([short, result.positions])[order], retrieved, order >= len(short), matches[:, order], weights)
 
 
-def _short_term(short: Tensor, ranks: Tensor, result: RetrievalResult | None, *, retrieved: bool = False) -> PrefixTokens:
-    """Short-term tokens by rank."""
-    scores = None if result is None else result.short_scores
-    return PrefixTokens(
-        short[ranks],
-        torch.full(ranks.shape, retrieved),
-        torch.zeros(ranks.shape, dtype=torch.bool),
-        torch.full(ranks.shape, float("nan")) if scores is None else scores[ranks].float().cpu(),
-    )
-
-
-def _chosen(short: Tensor, result: RetrievalResult) -> PrefixTokens:
-    """Retrieved tokens in reading order."""
-    positions = result.positions
-    yes, scores = torch.ones(positions.shape, dtype=torch.bool), result.read_scores
-    stored = PrefixTokens(
-        positions, yes, yes, torch.full(positions.shape, float("nan")) if scores is None else scores.float().cpu()
-    )
-    both = _joined([stored, _short_term(short, result.short, result, retrieved=True)])
-    return both if result.order is None else PrefixTokens(*(part[result.order] for part in both.columns))
-
-
-def _joined(parts: Sequence[PrefixTokens]) -> PrefixTokens:
-    return PrefixTokens(*(torch.cat(columns) for columns in zip(*(part.columns for part in parts), strict=True)))
+def _matches(memory: Memory, result: RetrievalResult) -> tuple[Tensor, Tensor]:
+    """Matches [t, n + k] of short-term tokens by rank and of those retrieved from long-term memory, with the weights [t]."""
+    if result.match is not None:
+        pool = memory.short_term
+        keys = [pool.at_slots(pool.order, ("search",))["search"][0].float().cpu()]
+        if result.indices.numel():
+            keys.append(memory.long_term.gather(0, result.indices, ("search",))["search"].float().cpu())
+        matches, weights = result.match(torch.cat(keys))
+        return matches.cpu(), weights.cpu()
+    scores = torch.full((len(memory.short_term) + result.indices.shape[0],), float("-inf"))
+    if result.scores is not None:
+        known = result.indices if result.candidates is None else torch.searchsorted(result.candidates, result.indices)
+        scores[len(memory.short_term) :] = result.scores[known].float().cpu()
+    return scores[None], torch.ones(1)

@@ -32,8 +32,8 @@ class Passage:
         retrieved: whether they were chosen for this prompt; short-term memory stands before every prompt.
         to_prompt: memory tokens between the passage and the prompt (where layers differ, in the layer where they are fewest).
         layers: share of the layers that read a token of it, mean over its tokens.
-        score: of the best window that holds a part of it (per-layer retrieval: of its best token, mean over all layers); None where it
-            was not scored.
+        score: of its own tokens: how well each searching token is matched by the best of them, weighted (late interaction); or the best
+            token's, mean over all layers (per-layer retrieval). None where nothing was scored.
         attention: share of all attention, mean over layers, heads and the queries that chose the answer; None where it was not measured.
     """
 
@@ -109,6 +109,13 @@ class Trace:
         for passage in self.passages:
             by_source.setdefault(passage.source, []).append(passage)
         return ranked([_use_of(name, own) for name, own in by_source.items()], "score")
+
+    @property
+    def summary(self) -> str:
+        """One sentence: how much was retrieved, and from which sources."""
+        from mplus.trace.table import summary_of
+
+        return summary_of(self)
 
     @property
     def memory_attention(self) -> float | None:
