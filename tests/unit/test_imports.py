@@ -25,7 +25,7 @@ ORDER: list[set[str]] = [
     {"checkpoints"},
     {"inference"},
     {"model"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "conversation"},
     {"demo"},
     {"server"},
     {"cli"},

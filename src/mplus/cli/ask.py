@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mplus.cli import terminal
+from mplus.cli.documents import STDIN, read_stdin
 from mplus.cli.model import open_model
 from mplus.cli.options import (
     DEFAULT_NAME,
@@ -19,7 +20,6 @@ from mplus.cli.options import (
     Verbose,
     a_path,
 )
-from mplus.cli.write import STDIN, _read_stdin
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory.home import Home
 from mplus.memory.manifest import read_manifest
@@ -59,7 +59,7 @@ def ask(
     verbose: Verbose = False,
 ) -> None:
     """Answer a question from a memory. Prints the answer and nothing else, unless more is asked for."""
-    question = well_formed(_read_stdin() if question == STDIN else question)
+    question = well_formed(read_stdin() if question == STDIN else question)
     if not question.strip():
         raise EmptyTextError('the question is empty; ask something, for example: mplus ask MEMORY "Where does Ana live?"')
     read_manifest(memory)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -216,6 +216,21 @@ class Memory:
             InputError: see ``ids``; or the model was opened without a tokenizer.
         """
         return self.encoder.decode(self.ids(source))
+
+    @property
+    def notes(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was noted of sources, by name."""
+        return self._state.notes
+
+    def note(self, source: str, note: Mapping[str, Any]) -> None:
+        """Note something of a source, as JSON; it is stored with the memory and goes when the source is forgotten or replaced.
+
+        Raises:
+            InputError: there is no such source.
+        """
+        with self.turn.held():
+            chosen(source_infos(self._state), source, None)
+            self.become(replace(self._state, notes={**self._state.notes, source: note}))
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from mplus import MPlusModel, Trace
-from mplus.cli import main
+from mplus.cli import main, terminal
 from tests.unit.cli.test_commands import mistake
 from tests.unit.cli.test_life import home, notes, printed, printed_json  # noqa: F401
 
@@ -25,7 +24,9 @@ def opened(monkeypatch: pytest.MonkeyPatch, notes: Path, text_model: MPlusModel)
 def test_without_a_wish_for_more_the_answer_is_all(capsys: pytest.CaptureFixture[str]) -> None:
     answer = printed(capsys, *ASK)
     assert "Passages" not in answer
-    assert printed_json(capsys, *ASK) == {"memory": "notes", "answer": answer.removesuffix("\n")}
+    found = printed_json(capsys, *ASK)
+    assert found["memory"] == "notes" and set(found) == {"memory", "answer"}
+    assert terminal.shown(found["answer"]) == answer.removesuffix("\n")
 
 
 def test_trace_prints_the_answer_and_then_the_passages(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +42,10 @@ def test_json_has_the_whole_trace(capsys: pytest.CaptureFixture[str]) -> None:
     trace = Trace.from_json(found["trace"])
     assert {passage.source for passage in trace.passages} == {"ana.txt", "letters/oliver.txt"}
     assert all(passage.attention for passage in trace.passages)
-    assert any("lighthouse" in (passage.text or "") for passage in trace.passages)
+    whole = (
+        "Ana Lopes lives in Seville and looks after the old lighthouse there.\n\nOliver Quade is the harbour master of Brightmoor"
+    )
+    assert any(len(passage.text or "") > 15 and (passage.text or "").strip() in whole for passage in trace.passages)
 
 
 def test_plot_stores_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
