@@ -47,6 +47,7 @@ class SourceText:
     """A text on its way into a memory.
 
     Attributes:
+        begin: what sets it apart from the text before it in the memory.
         digest: of its token ids, as ``SourceInfo.digest``.
         held: how much of it the memory has; held_tokens: of the source.
         tokens: of the text that are to be written.
@@ -57,6 +58,7 @@ class SourceText:
 
     name: str
     text: str
+    begin: str
     digest: str
     held: Held
     held_tokens: int
@@ -165,14 +167,12 @@ def _write_one(
 
 def _compared(memory: Memory, name: str, text: str, info: SourceInfo | None, special_tokens: bool) -> SourceText:
     """A text with how much of it the memory holds."""
-    forms = (
-        [text] if memory.geometry.write.context == "source" else [text, SEPARATOR + text]
-    )  # as it begins behind another source
-    made = []
-    for form in forms:
-        ids = [token for piece in memory.encoder.cut(form, special_tokens=special_tokens) for token in piece]
+    begins = ["", SEPARATOR] if memory.geometry.write.context == "memory" or text[:1].isspace() else [SEPARATOR, ""]
+    made = []  # as the memory would begin it now; and as it may have begun it behind another source, or in an earlier version
+    for begin in begins if info is not None else begins[:1]:
+        ids = [token for piece in memory.encoder.cut(begin + text, special_tokens=special_tokens) for token in piece]
         held_tokens = info.tokens if info is not None else 0
-        made.append(SourceText(name, form, digest_of(ids), _held(info, ids), held_tokens, Action.write, len(ids)))
+        made.append(SourceText(name, text, begin, digest_of(ids), _held(info, ids), held_tokens, Action.write, len(ids)))
     return next((one for one in made if one.held in (Held.all, Held.beginning)), made[0])
 
 
@@ -204,7 +204,7 @@ def _decided(one: SourceText, taken: TakenNames) -> SourceText:
 def _go_on(memory: Memory, one: SourceText, at: Time | None, special_tokens: bool, progress: Callable[[int], None] | None) -> int:
     """Write the chunks that are missing, cut as if there had been no stop; returns their tokens."""
     end = done = 0
-    for piece in memory.encoder.cut(one.text, special_tokens=special_tokens):
+    for piece in memory.encoder.cut(one.begin + one.text, special_tokens=special_tokens):
         end += len(piece)
         rest = piece[-(end - one.held_tokens) :] if end > one.held_tokens else []
         if rest:

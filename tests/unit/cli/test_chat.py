@@ -15,6 +15,7 @@ import pytest
 from mplus import Memory, MPlusModel
 from mplus.cli import chat as chat_command
 from mplus.cli import main, terminal
+from mplus.trace.trace import Answer, Trace
 from tests.tiny import text_model
 
 pytestmark = pytest.mark.slow
@@ -98,14 +99,24 @@ def test_sources_are_listed_and_forgotten(chat: Run, stored: Callable[[], Memory
     code, out, err = chat("/sources\n/forget note\n/sources\nHello?\n/help\n/exit\nnever read\n", "--json")
     assert (code, err) == (0, "")
     before, report, after, turn, commands = turns(out)
-    assert before == {"sources": [{"source": "note", "tokens": 16}]}
-    assert (report["sources"], report["tokens"], report["exact"]) == (["note"], 16, True)
+    assert before == {"sources": [{"source": "note", "tokens": 18}]}
+    assert (report["sources"], report["tokens"], report["exact"]) == (["note"], 18, True)
     assert after == {"sources": []}
     assert turn["message"] == "Hello?"
     assert "/forget SOURCE" in commands["commands"]
     assert [info.name for info in stored().sources()] == [TODAY]
     assert "/forget SOURCE" in chat("/help\n")[1]
     assert chat("/sources\n")[1].endswith(f"  {TODAY}\n")
+
+
+def test_the_last_answer_is_traced(chat: Run, place: Path, model: MPlusModel) -> None:
+    memory = model.new_memory()
+    memory.write("A note on the boats of Porto.", "note", at=1.0)
+    memory.save(place / "m")
+    code, out, err = chat("/trace\nHello?\n/trace\n", "--json", "--remember", "none")
+    assert (code, err) == (2, "mplus: nothing was asked yet; /trace shows what the last answer drew on\n")
+    assert [one["source"] for one in turns(out)[1]["trace"]["passages"]] == ["note"]
+    assert "A note on the boats of Porto." in chat("Hello?\n/trace\n", "--remember", "none")[1]
 
 
 def test_a_mistake_is_one_line_and_the_chat_goes_on(chat: Run, stored: Callable[[], Memory]) -> None:
@@ -175,11 +186,11 @@ def test_at_a_terminal_ctrl_c_stops_an_answer_and_then_the_chat(
 
     asked: list[str] = []
 
-    def answer(messages: Any, **named: Any) -> str:
+    def answer(messages: Any, **named: Any) -> Answer:
         asked.append(messages[-1]["content"])
         if len(asked) == 1:
             raise KeyboardInterrupt
-        return "Yes."
+        return Answer("Yes.", Trace())
 
     monkeypatch.setattr(terminal, "lines", lines)
     monkeypatch.setattr(terminal, "is_interactive", lambda: True)
