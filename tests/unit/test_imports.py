@@ -20,6 +20,7 @@ ORDER: list[set[str]] = [
     {"settings", "corpus", "index"},
     {"memory"},
     {"retrieval"},
+    {"trace"},
     {"attach"},
     {"checkpoints"},
     {"inference"},
