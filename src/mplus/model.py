@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from mplus.memory.selection import Time
     from mplus.memory.stores.disk import DiskStorage
     from mplus.settings import Geometry, GeometrySettings, MemoryFormat
+    from mplus.trace.trace import Answer
 
 Messages = Sequence[Mapping[str, Any]]
+Traced = Literal[True, "attention"]
 
 
 class MPlusModel:
@@ -317,6 +319,12 @@ class MPlusModel:
         )
 
     @overload
+    def generate(self, prompt: str, memory: Memory, *, trace: Traced, **kwargs: Any) -> Answer: ...
+    @overload
+    def generate(
+        self, prompt: Sequence[str], memory: Memory | Sequence[Memory], *, trace: Traced, **kwargs: Any
+    ) -> list[Answer]: ...
+    @overload
     def generate(self, prompt: str, memory: Readable | None = None, **kwargs: Any) -> str: ...
     @overload
     def generate(self, prompt: str, memory: Sequence[Readable], **kwargs: Any) -> list[str]: ...
@@ -338,10 +346,12 @@ class MPlusModel:
             kwargs: e.g. ``max_new_tokens`` (default: what the model's files say, else 20), ``do_sample``, ``num_beams``,
                 ``streamer``. Ours: ``retrieved``, a list to which is appended what each prompt drew from long-term memory;
                 ``exact=True`` scores every long-term token; ``query``, a text, texts or token ids that search memory instead of the
-                last user turn (``mplus.text.search_query``). A setting that cannot be used with a memory is refused by name.
+                last user turn (``mplus.text.search_query``); ``trace=True`` tells what the answer drew on, ``trace="attention"`` also
+                how much attention each passage got while it was made. A setting that cannot be used with a memory is refused by name.
 
         Returns:
-            for text, the new text (a list for several; those of one prompt together where ``num_return_sequences`` asks for more);
+            for text, the new text (a list for several; those of one prompt together where ``num_return_sequences`` asks for more),
+            with ``trace`` an ``Answer`` of text and ``Trace`` in its place;
             for ids, what transformers returns, prompts as given included.
 
         Raises:
@@ -349,6 +359,20 @@ class MPlusModel:
         """
         return self.reader.generate(prompt, memory, kwargs)
 
+    @overload
+    def chat(
+        self, messages: Messages, memory: Memory, *, trace: Traced, template: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Answer: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Messages],
+        memory: Memory | Sequence[Memory],
+        *,
+        trace: Traced,
+        template: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[Answer]: ...
     @overload
     def chat(
         self, messages: Messages, memory: Readable | None = None, *, template: Mapping[str, Any] | None = None, **kwargs: Any
@@ -379,7 +403,7 @@ class MPlusModel:
             kwargs: as for ``generate``; ``max_new_tokens`` is 256 where neither caller nor model files say it.
 
         Returns:
-            the answer without white space around it, or a list of them, in the order of ``generate``.
+            the answer without white space around it, or a list of them, in the order of ``generate``; with ``trace``, ``Answer``s.
         """
         return self.reader.chat(messages, memory, template, kwargs)
 

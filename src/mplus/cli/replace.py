@@ -8,6 +8,7 @@ import typer
 
 from mplus.cli import terminal
 from mplus.cli.changing import changed
+from mplus.cli.documents import read_one
 from mplus.cli.forget import show_forgotten
 from mplus.cli.model import open_model
 from mplus.cli.options import (
@@ -22,7 +23,6 @@ from mplus.cli.options import (
     Verbose,
     source_names,
 )
-from mplus.cli.write import _read_all
 from mplus.memory.home import Home
 from mplus.memory.selection import chosen
 from mplus.memory.stored import read_stored
@@ -45,7 +45,7 @@ def replace(
     """Forget a source and write it anew, in one step: afterwards the memory holds the new text, or all is as it was."""
     name = Home(home).label(memory)
     (known,) = chosen(read_stored(memory).sources, source, None)
-    ((_, text),) = _read_all([file])
+    text = read_one(file)
     opened = open_model(model, dtype=dtype, device=device)
     with changed(memory, opened) as held, terminal.waiting(f"replacing {known}"):
         report = held.replace(known, text)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import pytest
 import typer
 from pydantic import TypeAdapter
 
-from mplus import Memory, MPlusModel
 from mplus.cli import main, terminal
 from mplus.cli import write as write_command
 from mplus.cli.app import app
@@ -64,26 +64,26 @@ def test_two_writers_into_one_memory_are_both_stored_and_the_second_is_told(
 ) -> None:
     models = {name: text_model() for name in ("first", "second")}
     begun = threading.Event()
-    write_all = write_command._write_all
+    write = write_command.Run.write
 
-    def slowly(memory: Memory, model: MPlusModel, texts: list[tuple[str, str]]) -> int:
+    def slowly(run: write_command.Run, *given: Any) -> None:
         begun.set()
         time.sleep(1.5)  # the other is told after a second
-        return write_all(memory, model, texts)
+        write(run, *given)
 
-    monkeypatch.setattr(write_command, "_write_all", slowly)
+    monkeypatch.setattr(write_command.Run, "write", slowly)
     monkeypatch.setattr(write_command, "open_model", lambda name, **_: models[name])
     for name in models:
         (place / f"{name}.txt").write_text(f"The {name} of two texts, long enough to be written at once.", encoding="utf-8")
     failed: list[BaseException] = []
 
-    def write(name: str) -> None:
+    def command(name: str) -> None:
         try:
             write_command.write(place / "memory", [f"{name}.txt"], model=name)
         except BaseException as error:
             failed.append(error)
 
-    threads = [threading.Thread(target=write, args=(name,)) for name in models]
+    threads = [threading.Thread(target=command, args=(name,)) for name in models]
     threads[0].start()
     assert begun.wait(20)
     threads[1].start()
@@ -365,6 +365,7 @@ EXAMPLES: dict[str, Callable[[str], Any]] = {
     "0,1,2": TypeAdapter(Seeds).validate_python,
     "k0-128:K0=128": lambda text: parse_ablations([text]),
     "'org/model'": _is_hub_name,
+    "'*.md'": lambda text: fnmatchcase("docs/a.md", text.strip("'")) or pytest.fail(text),
     "'notes/*'": lambda text: Where(pattern=text.strip("'")),
     "2026-11-28": a_time,
 }
