@@ -7,6 +7,7 @@ Time is counted in memory tokens written: ``now``; the age of a token is ``now -
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -50,6 +51,7 @@ IN_USE = (
 )
 _living: weakref.WeakSet[Memory] = weakref.WeakSet()
 """All memories of this process."""
+_guard = threading.Lock()
 
 
 class Memory:
@@ -86,7 +88,7 @@ class Memory:
         self.slab = index_slab(geometry)
         self._state = replace(self.empty_state(), initialised=initialised)
         self._state = self._new_state()
-        _living.add(self)
+        _note_living(self)
 
     def _new_state(self) -> MemoryState:
         """The state of a new memory."""
@@ -346,14 +348,14 @@ class Memory:
         done = 0
         while not writing.is_done:
             wanted = writing.wanted()
-            if wanted is not None:
-                self.make_room(self.geometry.sizes.new_tokens)
-                writing.give((yield wanted))
             for ready in writing.take_ready():
-                self.take(ready, ends_in_space if writing.source is None else None)
+                self.take(ready, ends_in_space)
                 done += len(ready.ids)
                 if progress is not None:
                     progress(done)
+            if wanted is not None:
+                self.make_room(self.geometry.sizes.new_tokens)
+                writing.give((yield wanted))
         return done
 
     def _stepping(
@@ -416,7 +418,8 @@ class Memory:
         """Take in the next chunk of a source; the caller holds ``turn``."""
         self.make_room(self.geometry.sizes.new_tokens)
         chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), tuple(ready.ids), ready.at, ready.key)
-        self._update(ready.written, chunk, extent=ready.extent, ends_in_space=ends_in_space)
+        also = {"ends_in_space": ends_in_space} if ready.source is None else {}
+        self._update(ready.written, chunk, extent=ready.extent, **also)
 
     def _update(
         self,
@@ -426,10 +429,14 @@ class Memory:
         keep_dropped: bool = True,
         *,
         extent: Extent | None = None,
-        pending: PendingText | None = None,
-        ends_in_space: bool | None = None,
+        **also: Any,
     ) -> None:
-        """Take a write pass in; `pending` waits afterwards, None: what waits now."""
+        """Take a write pass in.
+
+        Args:
+            extent: where its rows lie already; None: they are new.
+            also: fields of the state that change with it.
+        """
         missing = sorted(set(self.layout.fields) - set(written.rows))
         if missing:
             raise InputError(
@@ -456,10 +463,9 @@ class Memory:
                 ledger=state.ledger.with_chunk(chunk),
                 recent=state.with_recent(chunk.source, place, self.geometry.sizes.new_tokens) if self._is_by_source else (),
                 tokens_read=state.tokens_read + written.text_tokens,
-                pending=state.pending if pending is None else pending,
                 initialised=True,
-                ends_in_space=state.ends_in_space if ends_in_space is None else ends_in_space,
                 **self._tails(state, written, chunk.source),
+                **also,
             )
         self.become(after)
         if chunk.key and self._is_by_source:
@@ -507,9 +513,9 @@ class Memory:
         if row_log is state.log:
             return replace(state, short_term=short_term)
         self._note_moved(state.log, row_log)
-        return replace(
-            state, log=row_log, long_term=state.long_term.followed_by(row_log, state.placement.long), short_term=short_term
-        )
+        long_term = state.long_term.followed_by(row_log, state.placement.long)
+        recent = state.recent if row_log.extents is state.log.extents else ()  # what lies in a file now is not kept in RAM too
+        return replace(state, log=row_log, long_term=long_term, short_term=short_term, recent=recent)
 
     def _note_moved(self, before: RowLog, after: RowLog) -> None:
         """Say where the rows of chunks lie that went to a segment."""
@@ -604,8 +610,7 @@ class Memory:
         self.encoder.refuse_reentry()
         with self.turn.held(), ordinary_tensors():
             names = chosen(source_infos(self._state), source, where)
-            others = [other for other in list(_living) if other is not self]
-            state, report = rewriting.without_sources(self, self._state, names, others)
+            state, report = rewriting.without_sources(self, self._state, names, _others(self))
             self.become(state)
             return report
 
@@ -618,7 +623,10 @@ class Memory:
         self.encoder.refuse_reentry()
         with self.turn.held():
             twin = self.fork()
-            report = twin.forget(source)
+            with ordinary_tensors():
+                names = chosen(source_infos(self._state), source, None)
+                state, report = rewriting.without_sources(twin, twin._state, names, _others(self, twin))
+            twin.become(state)
             twin.write(text, source or None, at=at, special_tokens=special_tokens)
             self.become(twin._state)
         return report
@@ -647,20 +655,8 @@ class Memory:
 
     def newest_rows(self, source: str | None) -> Rows:
         """Rows [L, <=K, ...] of the newest tokens of a source, oldest first; encoded again where they are forgotten by age."""
-        state, count = self._state, self.geometry.sizes.new_tokens
-        extents = next((held for name, held in state.recent if name == source), None)
-        if extents is None:
-            wanted, found = count, list[Extent]()
-            for chunk in state.ledger.newest_of(source):
-                rows = min(wanted, chunk.rows)
-                parts = list(state.log.extents_of(chunk.stop - rows, rows))
-                if sum(part.rows for part in parts) < rows:
-                    return rewriting.newest_rows_again(self, state, source)
-                found, wanted = [*parts, *found], wanted - rows
-                if not wanted:
-                    break
-            extents = tuple(found)
-        return self.rows_of(extents)
+        extents = self._state.newest_extents(source, self.geometry.sizes.new_tokens)
+        return rewriting.newest_rows_again(self, self._state, source) if extents is None else self.rows_of(extents)
 
     def rows_of(self, extents: Sequence[Extent]) -> Rows:
         """Rows [L, n, ...] that lie in some extents, where the model computes."""
@@ -680,7 +676,7 @@ class Memory:
             twin.__dict__.update(self.__dict__)
             twin.turn = TurnLock(IN_USE)
             twin._state, twin.stored = self._state.fork(), dict(self.stored)
-        _living.add(twin)
+        _note_living(twin)
         return twin
 
     def __copy__(self) -> Memory:
@@ -766,3 +762,14 @@ class Memory:
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
         with ordinary_tensors():
             return snapshot.load(directory, model.writer, store, check_rows=check_rows)
+
+
+def _note_living(memory: Memory) -> None:
+    with _guard:
+        _living.add(memory)
+
+
+def _others(*own: Memory) -> list[Memory]:
+    """All memories of this process but some."""
+    with _guard:
+        return [memory for memory in _living if not any(memory is one for one in own)]

@@ -118,7 +118,8 @@ def _taken_out(memory: Memory, state: MemoryState, gone: set[str | None]) -> tup
     after = _made(memory, state, log, placement, Ledger(chunks))
     tokens = sum(count for chunk in chunks for _, count in chunk.sources)
     pending = tuple((name, ids) for name, ids in state.pending if name not in gone)
-    return replace(after, tokens_read=tokens, pending=pending), max(0, int(held.sum()) - own)
+    tails = {name: tail for name, tail in state.tails.items() if name not in gone}
+    return replace(after, tokens_read=tokens, pending=pending, tails=tails, recent=()), max(0, int(held.sum()) - own)
 
 
 def _without_parts(chunk: Chunk, gone: set[str | None]) -> Chunk | None:
