@@ -23,7 +23,7 @@ from mplus.errors import EmptyTextError, InputError
 from mplus.memory import budget, drops, rewriting
 from mplus.memory.arguments import Text, checked_seed, checked_source, checked_text, runs
 from mplus.memory.encoder import Encoder, WritingModel
-from mplus.memory.ledger import Chunk, Ledger, SourceInfo, content_key, digest_of
+from mplus.memory.ledger import Chunk, Ledger, SourceInfo, content_key, digest_of, packed
 from mplus.memory.log import Extent, RowLog
 from mplus.memory.long_term import LongTerm, index_slab
 from mplus.memory.placement import Placement
@@ -99,8 +99,8 @@ class Memory:
                 return state
             rows, tail = initial
             count = next(iter(rows.values())).shape[1]
-            oldest_first = torch.arange(count - 1, -1, -1)
-            ages = oldest_first if self.geometry.quirks.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
+            oldest_first = torch.arange(count - 1, -1, -1, device="cpu")
+            ages = oldest_first if self.geometry.quirks.stm_ages == "since_written" else oldest_first * 0
             long = [(rows, -1 - ages, frequency, 0) for rows, ages, frequency in self.encoder.initial_longterm(self) or []]
             births = (-1 - ages).expand(state.placement.groups, -1)
             return rewriting.with_rows(self, replace(state, tail=tail), rows, births, long)
@@ -209,7 +209,7 @@ class Memory:
             raise InputError(
                 f"the token ids of {name!r} were not kept by the version that wrote this memory; write the source again"
             )
-        return [*(ids or ()), *waiting]
+        return [*(token for piece in ids or () for token in piece), *waiting]
 
     def text(self, source: str) -> str:
         """The text of a source, from its token ids.
@@ -229,8 +229,8 @@ class Memory:
         if isinstance(whole, str):
             begins = "" if whole[:1].isspace() or self.geometry.write.context == "memory" else SEPARATOR
             pieces = self.encoder.cut(begins + whole, special_tokens=special_tokens)
-            return digest_of([token for piece in pieces for token in piece])
-        return digest_of(whole)
+            return digest_of(pieces)
+        return digest_of([whole])
 
     @property
     def notes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -387,7 +387,7 @@ class Memory:
             written = yield ChunkToEncode(ids, None)
             sources = tuple((name, len(own)) for name, own in runs(part))
             pending = tuple((name, tuple(own)) for name, own in runs(rest))
-            self._update(written, Chunk(0, 0, sources, tuple(ids), at), pending=pending)
+            self._update(written, Chunk(0, 0, sources, packed(ids), at), pending=pending)
 
     def update(
         self,
@@ -411,13 +411,13 @@ class Memory:
         key = "" if ids is None else content_key(self.ledger.key_of(name), ids)
         by_hand = dropped is not None or not keep_dropped
         with self.turn.held():
-            chunk = Chunk(0, 0, ((name, written.text_tokens),), ids, when, key, by_hand=by_hand)
+            chunk = Chunk(0, 0, ((name, written.text_tokens),), None if ids is None else packed(ids), when, key, by_hand=by_hand)
             self._update(written, chunk, dropped, keep_dropped)
 
     def take(self, ready: ReadyChunk, ends_in_space: bool | None = None) -> None:
         """Take in the next chunk of a source; the caller holds ``turn``."""
         self.make_room(self.geometry.sizes.new_tokens)
-        chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), tuple(ready.ids), ready.at, ready.key)
+        chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), packed(ready.ids), ready.at, ready.key)
         also = {"ends_in_space": ends_in_space} if ready.source is None else {}
         self._update(ready.written, chunk, extent=ready.extent, **also)
 
@@ -558,7 +558,8 @@ class Memory:
         """The published first write: its m rows are copied until they fill the pool, the rest taken from their end."""
         count, size = written.tokens, self.geometry.sizes.stm_tokens
         rest = size % count
-        index = torch.cat([torch.arange(count).repeat(size // count), torch.arange(count - rest, count)])
+        index = torch.arange(count, device="cpu").repeat(size // count + 1)[: size - rest]
+        index = torch.cat([index, torch.arange(count - rest, count, device="cpu")])
         rows = {name: value[:, index.to(value.device)] for name, value in written.rows.items()}
         hidden = None if written.hidden is None else written.hidden[:, index.to(written.hidden.device)]
         return EncodedChunk(rows, written.text_tokens, hidden=hidden, ids=written.ids)
@@ -760,7 +761,7 @@ class Memory:
 
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
-        with ordinary_tensors():
+        with ordinary_tensors(on_cpu=True):
             return snapshot.load(directory, model.writer, store, check_rows=check_rows)
 
 
