@@ -46,6 +46,8 @@ TASKS: Final = {"facts": "facts", "squad": "retention-squad", "nq": "retention-n
 FILES: Final = {"squad": "squad/xquad-en-dev-v1.1-part.json", "nq": "natural_questions/nq-open-oracle-part.jsonl"}
 DISTRACTORS: Final = ("squadshifts/new_wiki_v1.0.json", "squad/dev-contexts-no-questions.json")
 FACT_EVERY, DOCUMENT_TOKENS = 100, 500
+CHARACTERS_PER_TOKEN: Final = 8
+"""More than any text of these has."""
 BATCH: Final = 8
 NEW_TOKENS: Final = 10
 TIMED: Final = 6
@@ -122,9 +124,12 @@ class Row:
 
 def facts_documents(task: TaskFile, encode: Callable[[str], list[int]], tokens: int, seed: int) -> Iterator[Document]:
     """Running text in documents of about ``DOCUMENT_TOKENS``, a generated fact every ``FACT_EVERY`` tokens."""
-    units = [unit for _, unit in units_of(python_text(), encode)]
+    whole = python_text()
+    begin = whole.index("\n", seed * 100_003 % len(whole))
+    text = (whole[begin:] + whole[:begin])[: CHARACTERS_PER_TOKEN * (tokens + 2 * DOCUMENT_TOKENS)]
+    units = [unit for _, unit in units_of(text, encode)]
     facts = iter(HeldOutFacts(seed).make(tokens // FACT_EVERY + DOCUMENT_TOKENS // FACT_EVERY))
-    at, number, total = seed * 1009 % len(units), 0, 0
+    at, number, total = 0, 0, 0
     while total < tokens:
         ids, questions, since = list[int](), list[Question](), 0
         while len(ids) < DOCUMENT_TOKENS:
@@ -222,7 +227,8 @@ class Reader:
     def _answers(self, questions: Sequence[Question], **more: Any) -> list[Any]:
         chats = [as_chat(one.text) for one in questions]
         query = last_user_messages(self.model.tokenizer, [as_chat(one.query) for one in questions])
-        return self.model.chat(chats, memory=self.memory, query=query, max_new_tokens=NEW_TOKENS, **GREEDY, **more)
+        answers: list[Any] = self.model.chat(chats, memory=self.memory, query=query, max_new_tokens=NEW_TOKENS, **GREEDY, **more)
+        return answers
 
     def _times(self, questions: Sequence[Question]) -> tuple[dict[str, float], dict[str, float]]:
         """Median milliseconds of a read by kind, the kinds in turns."""

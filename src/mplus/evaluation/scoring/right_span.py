@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mplus.evaluation.schedule.stream import Span
-from mplus.trace.trace import By, Trace
+from mplus.trace.trace import By, Passage, Trace
+
+_NOTHING: Final = float("-inf")
 
 
 def rank_of_span(trace: Trace, source: str, span: Span, by: By = "score") -> int | None:
@@ -17,15 +21,20 @@ def rank_of_span(trace: Trace, source: str, span: Span, by: By = "score") -> int
     right = [
         one for one in trace.passages if one.source == source and 2 * _overlap(one.start, one.stop, span) >= span[1] - span[0]
     ]
-    values = [value for one in right if (value := getattr(one, by)) is not None]
-    if not values:
+    best = max((_value(one, by) for one in right), default=None)
+    if best is None or best == _NOTHING:
         return None
-    return 1 + sum((getattr(one, by) is not None and getattr(one, by) > max(values)) for one in trace.passages)
+    return 1 + sum(_value(one, by) > best for one in trace.passages)
 
 
 def rank_of_source(trace: Trace, source: str, by: By = "score") -> int | None:
     """Rank of a source among all that were read; None: it was not."""
     return next((number for number, one in enumerate(trace.ranked_sources(by), 1) if one.name == source), None)
+
+
+def _value(passage: Passage, by: By) -> float:
+    value = passage.score if by == "score" else passage.attention
+    return _NOTHING if value is None else value
 
 
 def _overlap(start: int, stop: int, span: Span) -> int:
