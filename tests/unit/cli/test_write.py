@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 
 ANA = "Ana Lopes lives in Seville and looks after the old lighthouse there. She has two cats."
 ILSE = "Ilse Varga was born in Tromso and keeps a red boat in the harbour of Porto, where she lives."
+EMPTY_LINE = 2
+"""Tokens, a byte each, that a source begins with."""
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -80,7 +82,7 @@ def test_documents_of_every_kind_become_sources(write: Run, stored: Callable[[],
         "ana.txt": ANA, "docs/a.pdf": "Ana sails.", "docs/b.docx": "Ilse sails.", "docs/c.html": "Both **sail**.", "ilse.md": ILSE,
     }  # fmt: skip
     assert err == "left out: 'docs/picture.png' is a PNG picture, not text; give a UTF-8 text file\n"
-    assert re.search(rf"read now +{len(ANA) + len(ILSE) + 35} tokens", " ".join(out.split("\n")))
+    assert re.search(rf"read now +{len(ANA) + len(ILSE) + 35 + 5 * EMPTY_LINE} tokens", " ".join(out.split("\n")))
 
 
 def test_a_bad_file_is_said_and_the_rest_is_stored(write: Run, stored: Callable[[], Memory], place: Path) -> None:
@@ -191,7 +193,7 @@ def test_ctrl_c_keeps_what_was_read_and_resume_goes_on(
 ) -> None:
     (place / "long.txt").write_text((ANA + " " + ILSE + "\n\n") * 3, encoding="utf-8")
     files = ["ana.txt", "long.txt", "ilse.md"]
-    total = len(ANA) + len(ILSE) + len((place / "long.txt").read_text())
+    total = len(ANA) + len(ILSE) + len((place / "long.txt").read_text()) + 3 * EMPTY_LINE
     with monkeypatch.context() as patch:
         patch.setattr(source_texts, "write_texts", interrupted_after(len(ANA) + 40))
         code, out, err = write(*files, "--at", "1970-01-01T00:00:01Z")
@@ -254,8 +256,8 @@ def test_json_says_what_was_done_with_each(write: Run, place: Path) -> None:
     facts = json.loads(out)
     assert code == 2
     assert [(one["source"], one["action"], one["tokens"]) for one in facts["sources"]] == [
-        ("ana.txt", "skip", 0), ("ilse.md", "write", len(ILSE)),
+        ("ana.txt", "skip", 0), ("ilse.md", "write", len(ILSE) + EMPTY_LINE),
     ]  # fmt: skip
     assert [(one["name"], one["mistake"]) for one in facts["skipped"]] == [("none.txt", True)]
-    assert (facts["tokens"], facts["tokens_read"]) == (len(ILSE), len(ANA) + len(ILSE))
+    assert (facts["tokens"], facts["tokens_read"]) == (len(ILSE) + EMPTY_LINE, len(ANA) + len(ILSE) + 2 * EMPTY_LINE)
     assert facts["size_bytes"] > 0
