@@ -31,6 +31,7 @@ from mplus.memory.home import Home
 from mplus.memory.stored import read_stored
 from mplus.memory.stores.lock import exclusive_change
 from mplus.runtime.extras import figure_of
+from mplus.text.prompts import SEPARATOR
 from tests import tiny
 from tests.conftest import TinyModel
 from tests.unit.cli.test_commands import SOURCES, mistake, stored_memory
@@ -257,7 +258,7 @@ def test_compact_takes_forgotten_bytes_off_the_disk(
     assert main(["forget", "notes", "ana.txt", "--json"]) == 0
     capsys.readouterr()
     report = printed_json(capsys, "compact", "notes")
-    assert report["rows_removed"] == len(ANA) and report["bytes_after"] < report["bytes_before"]
+    assert report["rows_removed"] == tokens(ANA) and report["bytes_after"] < report["bytes_before"]
     assert "0 memory tokens" in printed(capsys, "compact", "notes")
     assert Memory.load(notes, text_model).text("letters/oliver.txt") == OLIVER
 
@@ -266,7 +267,7 @@ def test_forget_now_compacts_at_once(capsys: pytest.CaptureFixture[str], notes: 
     keys = next(load_file(path)["keys"] for path in notes.glob("segment-*"))
     gone = np.ascontiguousarray(keys[: len(ANA)]).tobytes()[:512]
     assert any(gone in content for content in files(notes).values())
-    assert printed_json(capsys, "forget", "notes", "ana.txt", "--now")["compacted"]["rows_removed"] == len(ANA)
+    assert printed_json(capsys, "forget", "notes", "ana.txt", "--now")["compacted"]["rows_removed"] == tokens(ANA)
     assert not any(gone in content for content in files(notes).values())
     assert not any(b"ana.txt" in content for content in files(notes).values())
 
@@ -369,6 +370,12 @@ def test_what_may_not_be_written_is_told_and_kept(notes: Path) -> None:
 
 ANA = "Ana Lopes lives in Seville and looks after the old lighthouse there."
 OLIVER = "Oliver Quade is the harbour master of Brightmoor, and keeps a parrot."
+MILL = "The gate code of the old mill is 5527."
+
+
+def tokens(*texts: str) -> int:
+    """Of texts that are sources of their own: one a byte, and what parts a source from what stands before it."""
+    return sum(len(SEPARATOR + text) for text in texts)
 
 
 @pytest.fixture
@@ -399,7 +406,7 @@ def test_forget_leaves_the_memory_that_never_read_it(
     capsys: pytest.CaptureFixture[str], notes: Path, text_model: MPlusModel, opening: list[str]
 ) -> None:
     report = printed_json(capsys, "forget", "notes", "ana.txt")
-    assert (report["memory"], report["sources"], report["tokens"], report["exact"]) == ("notes", ["ana.txt"], len(ANA), True)
+    assert (report["memory"], report["sources"], report["tokens"], report["exact"]) == ("notes", ["ana.txt"], tokens(ANA), True)
     held = Memory.load(notes, text_model)
     never = text_model.new_memory(seed=0)
     never.write(OLIVER, source="letters/oliver.txt", at=held.ledger.chunks[0].at)
@@ -409,7 +416,7 @@ def test_forget_leaves_the_memory_that_never_read_it(
 
 def test_forget_says_what_it_did(capsys: pytest.CaptureFixture[str], notes: Path, opening: list[str]) -> None:
     out = printed(capsys, "forget", "notes", "ana.txt", "letters/oliver.txt")
-    assert "ana.txt, letters/oliver.txt" in out and "137 tokens" in out and "as if it was never read" in out
+    assert "ana.txt, letters/oliver.txt" in out and f"{tokens(ANA, OLIVER)} tokens" in out and "as if it was never read" in out
     assert read_stored(notes).sources == []
 
 
@@ -484,12 +491,16 @@ def test_replace_puts_a_new_text_in_the_place_of_the_old_one(
 ) -> None:
     Path("new.txt").write_text("Ana has moved to Lisbon.", encoding="utf-8")
     report = printed_json(capsys, "replace", "notes", "ana.txt", "new.txt")
-    assert (report["sources"], report["tokens"], report["tokens_now"]) == (["ana.txt"], len(ANA), 24)
+    assert (report["sources"], report["tokens"], report["tokens_now"]) == (
+        ["ana.txt"],
+        tokens(ANA),
+        tokens("Ana has moved to Lisbon."),
+    )
     held = Memory.load(notes, text_model)
     assert held.text("ana.txt") == "Ana has moved to Lisbon."
     assert held.text("letters/oliver.txt") == OLIVER
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"Ana is back in Seville.")))
-    assert "ana.txt, 23 tokens" in printed(capsys, "replace", "notes", "ana.txt", "-")
+    assert f"ana.txt, {tokens('Ana is back in Seville.')} tokens" in printed(capsys, "replace", "notes", "ana.txt", "-")
     assert Memory.load(notes, text_model).text("ana.txt") == "Ana is back in Seville."
 
 
@@ -497,12 +508,12 @@ def test_merge_takes_in_the_sources_of_others(
     capsys: pytest.CaptureFixture[str], home: Home, notes: Path, text_model: MPlusModel, opening: list[str]
 ) -> None:
     other = text_model.new_memory(seed=0)
-    other.write("The gate code of the old mill is 5527.", source="mill.txt")
+    other.write(MILL, source="mill.txt")
     home.create("other", other)
     before = files(home.path("other"))
     assert main(["merge", "notes", "other", "--json"]) == 0
     merged = json.loads(capsys.readouterr().out)["merged"]
-    assert [(one["other"], one["sources"], one["tokens"]) for one in merged] == [("other", ["mill.txt"], 38)]
+    assert [(one["other"], one["sources"], one["tokens"]) for one in merged] == [("other", ["mill.txt"], tokens(MILL))]
     assert list(digests(notes)) == ["ana.txt", "letters/oliver.txt", "mill.txt"]
     assert files(home.path("other")) == before
     assert "other" in printed(capsys, "merge", "notes", "other", "--prefix", "again/")
@@ -522,7 +533,7 @@ def test_reencode_writes_a_memory_for_another_model(
     monkeypatch.setattr("mplus.cli.reencode.open_model", open_model)
     before = files(notes)
     report = printed_json(capsys, "reencode", "notes", "--model", "same", "--to", "twin")
-    assert (report["memory"], report["tokens"], report["from_ids"]) == ("twin", len(ANA + OLIVER), True)
+    assert (report["memory"], report["tokens"], report["from_ids"]) == ("twin", tokens(ANA, OLIVER), True)
     assert opened == ["same"]
     assert files(notes) == before
     assert "from text" in printed(capsys, "reencode", "notes", "--model", "other")
