@@ -500,7 +500,7 @@ def test_replace_puts_a_new_text_in_the_place_of_the_old_one(
     assert held.text("ana.txt") == "Ana has moved to Lisbon."
     assert held.text("letters/oliver.txt") == OLIVER
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"Ana is back in Seville.")))
-    assert f"ana.txt, {tokens('Ana is back in Seville.')} tokens" in printed(capsys, "replace", "notes", "ana.txt", "-")
+    assert f"{tokens('Ana is back in Seville.')} tokens of the new text" in printed(capsys, "replace", "notes", "ana.txt", "-")
     assert Memory.load(notes, text_model).text("ana.txt") == "Ana is back in Seville."
 
 
