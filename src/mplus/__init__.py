@@ -15,16 +15,31 @@ if TYPE_CHECKING:
     from mplus.memory.memory import Memory, MemoryStats
     from mplus.model import MPlusModel
     from mplus.settings import Geometry
+    from mplus.trace.trace import Answer, Passage, Trace
 
 __version__ = "0.1.0"
-__all__ = ["Geometry", "MPlusError", "MPlusModel", "MPlusOutput", "Memory", "MemoryStats", "__version__"]
+__all__ = [
+    "Answer",
+    "Geometry",
+    "MPlusError",
+    "MPlusModel",
+    "MPlusOutput",
+    "Memory",
+    "MemoryStats",
+    "Passage",
+    "Trace",
+    "__version__",
+]
 
 _ROOMS = {
+    "Answer": "mplus.trace.trace",
     "Geometry": "mplus.settings",
     "Memory": "mplus.memory.memory",
     "MemoryStats": "mplus.memory.memory",
     "MPlusModel": "mplus.model",
     "MPlusOutput": "mplus.inference.reader",
+    "Passage": "mplus.trace.trace",
+    "Trace": "mplus.trace.trace",
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from mplus.memory.arguments import Text
     from mplus.memory.memory import Memory
     from mplus.memory.rows import EncodedChunk
+    from mplus.memory.selection import Time
     from mplus.memory.stores.disk import DiskStorage
     from mplus.settings import Geometry, GeometrySettings, MemoryFormat
+    from mplus.trace.trace import Answer
 
 Messages = Sequence[Mapping[str, Any]]
+Traced = Literal[True, "attention"]
 
 
 class MPlusModel:
@@ -240,30 +243,32 @@ class MPlusModel:
 
     def write_many(
         self,
-        memories: Sequence[Memory],
+        memories: Memory | Sequence[Memory],
         texts: Sequence[Text],
         sources: Sequence[str | None] | None = None,
         *,
         batch: int = 8,
+        at: Time | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[int]:
-        """Read one text into each of several memories, with the results of ``memory.write`` one by one, in shared passes.
+        """Read texts into several memories, or into one, with the results of ``memory.write`` one by one, in shared passes.
 
         Args:
-            memories: different ones, all of this model.
+            memories: one for all texts (with ``write_context="source"``; then each text is a source of its own), or one each.
             texts, sources: as for ``Memory.write``, one each.
             batch: chunks of one pass at most.
+            at: as for ``Memory.write``.
             progress: called with the text tokens written so far, over all memories.
 
         Returns:
-            text tokens taken in, the pending ones included, per memory.
+            text tokens taken in, the pending ones included, per text.
 
         Raises:
             EmptyTextError, InputError: found before anything is written.
         """
         from mplus.memory.write_many import write_many
 
-        return write_many(self.writer, memories, texts, sources, batch=batch, progress=progress)
+        return write_many(self.writer, memories, texts, sources, batch=batch, at=at, progress=progress)
 
     def cut(self, text: str, *, special_tokens: bool = False) -> list[list[int]]:
         """Cut a text into chunks of token ids, as ``memory.write`` does.
@@ -314,6 +319,12 @@ class MPlusModel:
         )
 
     @overload
+    def generate(self, prompt: str, memory: Memory, *, trace: Traced, **kwargs: Any) -> Answer: ...
+    @overload
+    def generate(
+        self, prompt: Sequence[str], memory: Memory | Sequence[Memory], *, trace: Traced, **kwargs: Any
+    ) -> list[Answer]: ...
+    @overload
     def generate(self, prompt: str, memory: Readable | None = None, **kwargs: Any) -> str: ...
     @overload
     def generate(self, prompt: str, memory: Sequence[Readable], **kwargs: Any) -> list[str]: ...
@@ -335,10 +346,12 @@ class MPlusModel:
             kwargs: e.g. ``max_new_tokens`` (default: what the model's files say, else 20), ``do_sample``, ``num_beams``,
                 ``streamer``. Ours: ``retrieved``, a list to which is appended what each prompt drew from long-term memory;
                 ``exact=True`` scores every long-term token; ``query``, a text, texts or token ids that search memory instead of the
-                last user turn (``mplus.text.search_query``). A setting that cannot be used with a memory is refused by name.
+                last user turn (``mplus.text.search_query``); ``trace=True`` tells what the answer drew on, ``trace="attention"`` also
+                how much attention each passage got while it was made. A setting that cannot be used with a memory is refused by name.
 
         Returns:
-            for text, the new text (a list for several; those of one prompt together where ``num_return_sequences`` asks for more);
+            for text, the new text (a list for several; those of one prompt together where ``num_return_sequences`` asks for more),
+            with ``trace`` an ``Answer`` of text and ``Trace`` in its place;
             for ids, what transformers returns, prompts as given included.
 
         Raises:
@@ -346,6 +359,20 @@ class MPlusModel:
         """
         return self.reader.generate(prompt, memory, kwargs)
 
+    @overload
+    def chat(
+        self, messages: Messages, memory: Memory, *, trace: Traced, template: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Answer: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Messages],
+        memory: Memory | Sequence[Memory],
+        *,
+        trace: Traced,
+        template: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[Answer]: ...
     @overload
     def chat(
         self, messages: Messages, memory: Readable | None = None, *, template: Mapping[str, Any] | None = None, **kwargs: Any
@@ -376,7 +403,7 @@ class MPlusModel:
             kwargs: as for ``generate``; ``max_new_tokens`` is 256 where neither caller nor model files say it.
 
         Returns:
-            the answer without white space around it, or a list of them, in the order of ``generate``.
+            the answer without white space around it, or a list of them, in the order of ``generate``; with ``trace``, ``Answer``s.
         """
         return self.reader.chat(messages, memory, template, kwargs)
 

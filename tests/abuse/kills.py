@@ -69,8 +69,10 @@ def fault_of(step: Step, stage: Stage, place: Path, *, done: bool) -> str | None
         found = step.look(place)
         if not same(found, stage.new) and (done or not same(found, stage.old)):
             return "neither old nor new: another state" if not done else "lost: the step had ended"
+        if step.look_clears and (names := left_over(place)):
+            return f"left over at the next opening: {', '.join(names)}"
         step.again(place)
-        if not same(step.look(place), found if step.name != "export" else stage.new) and step.name != "import":
+        if not any(same(step.look(place), one) for one in (found, stage.new)):
             return "changed: the next step of its kind found another state"
         if names := left_over(place):
             return f"left over: {', '.join(names)}"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mplus import Memory, MPlusModel
+from mplus.memory.compact import compact
 from mplus.memory.file_names import LOCK, MANIFEST
 from mplus.memory.manifest import read_manifest
 from mplus.memory.parts import parts_of
@@ -40,12 +41,16 @@ class Step:
         act: does it, in a place that is like its stage.
         look: opens what it has left.
         again: does the next thing of its kind, which clears up.
+        prepare: changes the stage first.
+        look_clears: whether an opening removes what a killed process has left; else the next step of the kind does.
     """
 
     name: str
     act: Callable[[Path], object]
     look: Look
     again: Callable[[Path], object]
+    prepare: Callable[[Path], object] = lambda place: None
+    look_clears: bool = True
 
 
 @dataclass
@@ -81,6 +86,7 @@ def stage_of(step: Step) -> Stage:
     memory.save(place / MEMORY)
     export_memory(place / MEMORY, place / ARCHIVE)
     written_more().save(place / MEMORY)
+    step.prepare(place)
     stage = Stage(place, None, None, 0, 0.0, keep)
     whole, counted = copied(stage, place.with_name("whole")), copied(stage, place.with_name("counted"))
     stage.old = step.look(copied(stage, place.with_name("old")))
@@ -119,7 +125,7 @@ def same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
-def state(place: Path) -> object:
+def state(place: Path) -> dict[str, object]:
     """What the stored memory holds."""
     return _contents(Memory.load(place / MEMORY, _model()))
 
@@ -158,6 +164,26 @@ def _write_in_place(place: Path) -> None:
     memory.save(place / MEMORY)
 
 
+def _forget(place: Path) -> None:
+    memory = Memory.load(place / MEMORY, _model())
+    memory.forget("b")
+    memory.save(place / MEMORY)
+
+
+def _forget_compact(place: Path) -> None:
+    _forget(place)
+    compact(place / MEMORY)
+
+
+def _compact(place: Path) -> None:
+    compact(place / MEMORY)
+
+
+def _compacted(place: Path) -> object:
+    """The state, and how large it lies there."""
+    return {**state(place), "bytes": sum(path.stat().st_size for path in (place / MEMORY).glob("*.safetensors"))}
+
+
 def _save_again(place: Path) -> None:
     memory = Memory.load(place / MEMORY, _model())
     memory.save(place / MEMORY)
@@ -187,7 +213,10 @@ def _import_again(place: Path) -> None:
 STEPS = [
     Step("save", _save, state, _save_again),
     Step("write and save", _write, state, _save_again),
+    Step("forget and save", _forget, state, _save_again),
+    Step("forget, save and compact", _forget_compact, state, _compact),
+    Step("compact", _compact, _compacted, _compact, _forget),
     Step("write and save in place", _write_in_place, state, _save_again),
-    Step("export", _export, _archive, _export),
-    Step("import", _import, _imported, _import_again),
+    Step("export", _export, _archive, _export, look_clears=False),
+    Step("import", _import, _imported, _import_again, look_clears=False),
 ]

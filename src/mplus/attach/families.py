@@ -156,6 +156,11 @@ class Decoder:
         norm = getattr(attention, "k_norm", None)
         return (attention.k_proj, self.as_heads) if norm is None else (norm, lambda keys: keys)
 
+    def query_source(self, layer: int) -> nn.Module:
+        """The module whose output is Q before rotation, [..., T, heads * E] or [..., T, heads, E]."""
+        attention = self.layers[layer].self_attn
+        return cast(nn.Module, getattr(attention, "q_norm", None) or attention.q_proj)
+
     def value_source(self, layer: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
         """The module whose output is V, and what makes that [..., T, H, E]."""
         return self.layers[layer].self_attn.v_proj, self.as_heads

@@ -63,6 +63,14 @@ class Hooks:
 
         self._before(decoder, decoder.attention(layer), hook)
 
+    def before_pass(self, decoder: Decoder, act: Callable[[Tensor], None]) -> None:
+        """Call ``act(token ids [B, T])`` before each pass of the decoder."""
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            act(kwargs["input_ids"] if "input_ids" in kwargs else args[0])
+
+        self._before(decoder, decoder.body, hook)
+
     def before_layer(self, decoder: Decoder, layer: int, act: Callable[[Tensor], Tensor | None]) -> None:
         """Call ``act(hidden states [B, T, D])`` before a decoder layer; what it returns, if anything, enters the layer."""
         self.around_layer(decoder, layer, lambda hidden, others: act(hidden))

@@ -1,6 +1,7 @@
 """The command line as a whole: which commands there are, and how every mistake ends in one line and an exit code.
 
-Exit codes: 0 done, 2 a mistake that the one line on stderr explains, 130 interrupted. A traceback means a bug of ours.
+Exit codes: 0 done, 2 a mistake that a line on stderr explains (what else was asked for is done where a command takes several things),
+130 interrupted. A traceback means a bug of ours.
 """
 
 from __future__ import annotations
@@ -11,7 +12,27 @@ from typing import Annotated, Any
 
 import typer
 
-from mplus.cli import ask, bench, delete, demo, export, fetch, fork, import_, info, terminal, train, write
+from mplus.cli import (
+    ask,
+    bench,
+    chat,
+    delete,
+    demo,
+    export,
+    fetch,
+    forget,
+    fork,
+    import_,
+    info,
+    merge,
+    reencode,
+    replace,
+    sources,
+    sync,
+    terminal,
+    train,
+    write,
+)
 from mplus.cli import eval as evaluation
 from mplus.cli import list as listing
 from mplus.cli.options import Verbose, example
@@ -30,12 +51,19 @@ app = typer.Typer(
     epilog=example("mplus write notes book.txt && mplus ask notes 'Who wrote it?'"),
 )
 app.command("fetch", epilog=example("mplus fetch smollm2-135m"))(fetch.fetch)
-app.command("write", epilog=example("mplus write notes chapter1.txt chapter2.txt"))(write.write)
+app.command("write", epilog=example("mplus write notes book.pdf docs --at 2026-11-28"))(write.write)
+app.command("sync", epilog=example("mplus sync notes docs --pattern '*.md'"))(sync.sync)
+app.command("chat", epilog=example("mplus chat notes"))(chat.chat)
 app.command("ask", epilog=example('mplus ask notes "Where does Ana live?"'))(ask.ask)
 app.command("list", epilog=example("mplus list"))(listing.list_)
 app.command("info", epilog=example("mplus info notes"))(info.info)
+app.command("sources", epilog=example("mplus sources notes --pattern 'letters/*'"))(sources.sources)
+app.command("forget", epilog=example("mplus forget notes chapter1.txt"))(forget.forget)
+app.command("replace", epilog=example("mplus replace notes chapter1.txt new/chapter1.txt"))(replace.replace)
+app.command("merge", epilog=example("mplus merge notes letters"))(merge.merge)
 app.command("fork", epilog=example("mplus fork notes notes-2"))(fork.fork)
 app.command("delete", epilog=example("mplus delete notes --yes"))(delete.delete)
+app.command("reencode", epilog=example("mplus reencode notes --model my-model"))(reencode.reencode)
 app.command("export", epilog=example("mplus export notes --out notes.mplus"))(export.export)
 app.command("import", epilog=example("mplus import notes.mplus"))(import_.import_)
 app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)
@@ -83,6 +111,8 @@ def _run_to_exit_code(arguments: list[str]) -> int:
     """Run one command; every mistake ends in one line and an exit code."""
     try:
         return _run(arguments)
+    except terminal.Interrupted as stop:
+        return _end(str(stop), INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         return _end("interrupted", INTERRUPTED)
     except UsageComplaint as complaint:

@@ -1,22 +1,33 @@
-"""`mplus ask`: one question, answered from a stored memory. Never changes the memory."""
+"""`mplus ask`: one question, answered from a stored memory, and on demand what the answer drew on. Never changes the memory."""
 
 from __future__ import annotations
 
-from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mplus.cli import terminal
+from mplus.cli.documents import STDIN, read_stdin
 from mplus.cli.model import open_model
-from mplus.cli.options import DEFAULT_NAME, MOST_TOKENS, HomeDirectory, MemoryDirectory, ModelName, Verbose
-from mplus.cli.write import STDIN, _read_stdin
-from mplus.errors import EmptyTextError
+from mplus.cli.options import (
+    DEFAULT_NAME,
+    MOST_TOKENS,
+    AsJson,
+    HomeDirectory,
+    MemoryDirectory,
+    ModelName,
+    Verbose,
+    a_path,
+)
+from mplus.errors import EmptyTextError, InputError
+from mplus.memory.home import Home
 from mplus.memory.manifest import read_manifest
+from mplus.runtime.extras import require
 from mplus.runtime.unicode import well_formed
 
 if TYPE_CHECKING:
-    from mplus.memory.memory import Memory
+    from mplus.trace.trace import Trace
 
 
 def ask(
@@ -34,42 +45,62 @@ def ask(
             help="Length of the answer at most; default: as `chat`, room for some sentences.",
         ),
     ] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Also show the passages that the answer drew on.")] = False,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="With the passages, show how much attention each got; implies --trace.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", parser=a_path, help="Draw the passages as a PNG; a file there is replaced."),
+    ] = None,
     show_retrieved: Annotated[bool, typer.Option("--show-retrieved", help="Say on stderr which sources were read.")] = False,
+    as_json: AsJson = False,
     home: HomeDirectory = None,
     verbose: Verbose = False,
 ) -> None:
-    """Answer a question from a memory. Prints the answer and nothing else."""
-    question = well_formed(_read_stdin() if question == STDIN else question)
+    """Answer a question from a memory. Prints the answer and nothing else, unless more is asked for."""
+    question = well_formed(read_stdin() if question == STDIN else question)
     if not question.strip():
         raise EmptyTextError('the question is empty; ask something, for example: mplus ask MEMORY "Where does Ana live?"')
     read_manifest(memory)
+    if plot is not None:
+        _check_plot(plot)
+    traced = trace or attention or show_retrieved or plot is not None
+    answer, found = _answered(memory, question, model, max_new_tokens, attention=attention, traced=traced)
+    if found is not None and plot is not None:
+        found.plot(plot)
+        terminal.mark_stored(plot)
+    if found is not None and show_retrieved:
+        terminal.note(found.summary)
+    if as_json:
+        traces = {} if found is None or not (trace or attention) else {"trace": found.to_json()}
+        terminal.say_json({"memory": Home(home).label(memory), "answer": answer, **traces})
+        return
+    terminal.say(answer)
+    if found is not None and (trace or attention):
+        terminal.results().print()
+        terminal.results().print(found)
+
+
+def _answered(
+    directory: Path, question: str, model: str, max_new_tokens: int | None, *, attention: bool, traced: bool
+) -> tuple[str, Trace | None]:
+    """The answer, and its trace where that is wanted."""
     opened = open_model(model)
     from mplus.memory.memory import Memory
 
-    held = Memory.load(memory, opened)
+    held = Memory.load(directory, opened)
+    more: dict[str, Any] = {"trace": "attention" if attention else True} if traced else {}
     messages = [{"role": "user", "content": question}]
-    retrieved: list[Any] = []
     with terminal.waiting("answering"):
-        answer = opened.chat(messages, memory=held, max_new_tokens=max_new_tokens, do_sample=False, retrieved=retrieved)
-    if show_retrieved:
-        terminal.note(_retrieved_sentence(held, retrieved))
-    terminal.say(answer)
+        answer: Any = opened.chat(messages, memory=held, max_new_tokens=max_new_tokens, do_sample=False, **more)
+    return (answer.text, answer.trace) if traced else (answer, None)
 
 
-def _retrieved_sentence(memory: Memory, retrieved: list[Any]) -> str:
-    """How much of long-term memory the answer drew on, and from which sources."""
-    layers = retrieved[0].layers if retrieved else []
-    tokens, ages = Counter[str](), list[int]()
-    for found in layers:
-        ages += found.ages.tolist()
-        for position in found.positions.tolist():
-            chunk = memory.ledger.chunk_of(position)
-            tokens.update({name or "(no name)" for name, _ in chunk.sources} if chunk else {"(the model's own memory)"})
-    if not tokens:
-        return f"retrieved nothing: all {len(memory.short_term):,} tokens are in short-term memory"
-    read, shares = len(ages), ", ".join(f"{count / len(ages):.0%} {name}" for name, count in tokens.most_common())
-    per_layer = f" in each of {len(layers)} layers" if len(layers) > 1 else ""
-    return (
-        f"retrieved {read // len(layers):,} of {len(memory.long_term):,} long-term tokens{per_layer}, "
-        f"{min(ages):,} to {max(ages):,} tokens old: {shares}"
-    )
+def _check_plot(file: Path) -> None:
+    """Refuse a picture that cannot be drawn before minutes are spent on the answer."""
+    require("matplotlib", "--plot")
+    if file.is_dir():
+        raise InputError(f"--plot {file} is a directory; name a file, for example {file / 'trace.png'}")
+    if not file.parent.is_dir():
+        raise InputError(f"--plot {file}: there is no directory {file.parent}; make it, or name another file")

@@ -40,7 +40,8 @@ _FURTHER: Final = """Every setting of a task is an option too: --distances, like
 --seeds, like 0,1,2; --tokens, --distractors, --questions-per-passage, --max-answer-tokens, --nq-half (`mplus eval list TASK` and its YAML).
 
 Options of every task: --max-new-tokens, --text-budget TOKENS (of window and bm25), --plain-adapter DIR (an adapter on the base, for
-systems that get text), --memoryllm-model NAME (weights trained as MemoryLLM), --store disk (long-term memory below --out).
+systems that get text), --memoryllm-model NAME (weights trained as MemoryLLM), --store disk (long-term memory below --out),
+--source-tokens TOKENS (of one source: a chunk sees the newest tokens of its own source only).
 
 """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mplus.evaluation.tasks.task_file import TaskFile
 
 _ALIASES: Final = {"questions_per_passage": "per_passage", "passage_adapter": "plain_adapter"}
-_OF_A_RUN: Final = ("max_new_tokens", "text_budget", "plain_adapter", "memoryllm_model", "store")
+_OF_A_RUN: Final = ("max_new_tokens", "text_budget", "source_tokens", "plain_adapter", "memoryllm_model", "store")
 _TYPED: Final = (
     "--out --data --haystack --limit --questions --seed --set --systems --set-geometry --variant --resume --overwrite".split()
 )

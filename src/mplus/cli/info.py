@@ -9,6 +9,7 @@ import typer
 from mplus.cli import terminal
 from mplus.cli.model import open_model
 from mplus.cli.options import AsJson, HomeDirectory, MemoryDirectory, Verbose
+from mplus.cli.sources import source_table
 from mplus.memory.home import Home
 from mplus.memory.stored import StoredMemory, read_stored
 
@@ -50,9 +51,6 @@ def _show(name: str, stored: StoredMemory, model: str | None) -> None:
     if model is not None:
         rows["readable by"] = model
     terminal.results().print(terminal.facts(rows))
-    sources = terminal.table("source", "tokens")
-    for source, tokens in stored.sources.items():
-        sources.add_row(source or "(no name)", f"{tokens:,}")
     if stored.sources:
         terminal.results().print()
-        terminal.results().print(sources)
+        terminal.results().print(source_table(stored.sources, places_known=stored.places_known))

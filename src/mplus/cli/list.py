@@ -40,5 +40,5 @@ def list_(as_json: AsJson = False, home: HomeDirectory = None, verbose: Verbose 
 
 def _plain(home: Home, one: StoredMemory | tuple[str, Exception]) -> dict[str, Any]:
     if isinstance(one, StoredMemory):
-        return {"memory": one.path.name, **one.to_json()}
+        return {"memory": one.path.name, **one.to_json(), "sources": len(one.sources)}
     return {"memory": one[0], "path": str(home.memories / one[0]), "error": str(one[1])}

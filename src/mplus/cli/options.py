@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +35,7 @@ __all__ = [
     "a_memory",
     "a_path",
     "a_place",
+    "a_time",
     "example",
     "memory_names",
     "source_names",
@@ -68,6 +70,18 @@ def a_place(given: str) -> str:
     """A file as it is typed: a path, with `~` replaced by the home directory, or an address that fsspec opens."""
     text = _checked(str(given))
     return text if is_address(text) else str(expanded(text))
+
+
+def a_time(given: str | datetime) -> datetime:
+    """A day or a moment of local time, as ISO 8601 writes it."""
+    if isinstance(given, datetime):
+        return given
+    try:
+        return datetime.fromisoformat(given.strip()).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise typer.BadParameter(
+            f"{given!r:.40} is no time; expected a day or a moment, like 2026-11-28 or 2026-11-28T09:30"
+        ) from None
 
 
 def _checked(text: str) -> str:
@@ -114,16 +128,17 @@ HomeDirectory = Annotated[
 ]
 
 
-def _existing(context: typer.Context, given: str | Path | None) -> Path | None:
-    return None if given is None or context.resilient_parsing else _home(context).existing(given)
+def _existing(context: typer.Context, given: Any) -> Any:
+    return given if given is None or context.resilient_parsing else _home(context).existing(given)
 
 
-def _all_existing(context: typer.Context, given: list[str | Path] | None) -> list[Path] | None:
-    return None if given is None or context.resilient_parsing else [_home(context).existing(one) for one in given]
+def _all_existing(context: typer.Context, given: Any) -> Any:
+    return given if given is None or context.resilient_parsing else [_home(context).existing(one) for one in given]
 
 
-def _place(context: typer.Context, given: str | Path | None) -> Path | None:
-    return None if given is None or context.resilient_parsing else _home(context).resolve(given)
+def place_of(context: typer.Context, given: Any) -> Any:
+    """The directory that a word for a memory means; the word itself while a shell completes it."""
+    return given if given is None or context.resilient_parsing else _home(context).resolve(given)
 
 
 def _home(context: typer.Context) -> Home:
@@ -142,7 +157,7 @@ def source_names(context: typer.Context, incomplete: str) -> list[str]:
     """Names of sources of the memory that is typed already; those that cannot be typed are left out."""
     memory = context.params.get("memory")
     try:
-        names = read_stored(_home(context).existing(memory)).sources if memory is not None else {}
+        names = [one.name for one in read_stored(_home(context).existing(memory)).sources] if memory is not None else []
     except (MPlusError, OSError):
         return []
     return [name for name in names if name and name.isprintable() and name.startswith(incomplete)]
@@ -177,7 +192,7 @@ MemoryPlace = Annotated[
     typer.Argument(
         metavar="MEMORY",
         parser=a_memory,
-        callback=_place,
+        callback=place_of,
         autocompletion=memory_names,
         help="Name of a memory, or the path of a directory; made if absent.",
         show_default=False,
@@ -187,7 +202,7 @@ MemoryPlace = Annotated[
 NewMemory = Annotated[
     Path,
     typer.Argument(
-        metavar="NEW", parser=a_memory, callback=_place, help="A new name, or the path of a new directory.", show_default=False
+        metavar="NEW", parser=a_memory, callback=place_of, help="A new name, or the path of a new directory.", show_default=False
     ),
 ]
 Device = Annotated[

@@ -30,6 +30,7 @@ from rich.progress import (
 from rich.text import Text
 
 from mplus.cli.sheet import Sheet
+from mplus.errors import InputError
 from mplus.runtime.unicode import well_formed
 
 LOGGER = "mplus"
@@ -57,8 +58,14 @@ def say(*texts: object) -> None:
         sys.stdout.write(shown(text) + "\n")
 
 
-def say_json(value: Any, *, indent: int = 2) -> None:
-    """A value as JSON, which stays JSON in every encoding."""
+def say_part(text: str) -> None:
+    """A piece of a result that goes on, at once."""
+    sys.stdout.write(shown(text))
+    sys.stdout.flush()
+
+
+def say_json(value: Any, *, indent: int | None = 2) -> None:
+    """A value as JSON, which stays JSON in every encoding; on one line where `indent` is None."""
     text = well_formed(json.dumps(value, indent=indent, ensure_ascii=False))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
@@ -91,6 +98,38 @@ def confirmed(question: str) -> bool:
         return False
     print(shown(question), end=" [y/N] ", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+LONGEST_LINE_BYTES = 1 << 20
+
+
+def is_interactive() -> bool:
+    """Tell whether a person types at stdin."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def lines(prompt: str) -> Iterator[str]:
+    """Lines of stdin until its end; at a terminal with a prompt and what can be edited.
+
+    Raises:
+        InputError: stdin is closed, or a line has no end.
+    """
+    if sys.stdin is None:
+        raise InputError("stdin is closed; type at a terminal, or feed lines through a pipe")
+    if not is_interactive():
+        while line := sys.stdin.buffer.readline(LONGEST_LINE_BYTES + 1):
+            if len(line) > LONGEST_LINE_BYTES:
+                raise InputError(f"a line has more than {LONGEST_LINE_BYTES:,} bytes; a message is a line, split it")
+            yield line.decode("utf-8", "replace").rstrip("\r\n")
+        return
+    with contextlib.suppress(ImportError):  # a system without it edits less
+        import readline  # noqa: F401
+    while True:
+        try:
+            yield input(prompt)
+        except EOFError:
+            say_part("\n")
+            return
 
 
 class Stream:
@@ -135,6 +174,10 @@ class Stream:
             self.error = error if isinstance(error, OSError) else OSError(str(error))
             with contextlib.suppress(OSError, ValueError, AttributeError):  # what is buffered must not fail again at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.inner.fileno())
+
+
+class Interrupted(Exception):
+    """Ctrl-C, with a sentence on how far a command got."""
 
 
 _stored: list[str] = []

@@ -47,6 +47,7 @@ class Options(BaseModel):
         geometry: sizes of the memory that differ from the model's.
         ablations: further M+ memories.
         memoryllm_model: name of weights trained as MemoryLLM; None: the model's own.
+        source_tokens: text tokens of one source, whose chunks see nothing of others; None: a stream is one source.
         plain_adapter: directory of an adapter on the base, for systems that get text.
         store: where long-term memory lives; "disk": below ``out``.
         if_exists: what becomes of a run in ``out``.
@@ -66,6 +67,7 @@ class Options(BaseModel):
     geometry: dict[str, Any] = Field(default_factory=dict)
     ablations: tuple[Ablation, ...] = ()
     memoryllm_model: str | None = None
+    source_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
     plain_adapter: Path | None = None
     store: Literal["ram", "disk"] = "ram"
     if_exists: Literal["refuse", "resume", "overwrite"] = "refuse"
@@ -162,6 +164,7 @@ def _factory(task: TaskFile, model: Any, options: Options) -> SystemFactory:
         memoryllm_model=memoryllm,
         plain_model=plain,
         text_budget=options.text_budget,
+        source_tokens=options.source_tokens,
         store=options.out / "memory" if options.store == "disk" else None,
     )
 
@@ -184,6 +187,7 @@ def _stored(task: TaskFile, options: Options, settings: dict[str, Any], systems:
         "plain_adapter": None if adapter is None else str(adapter),
         "plain_adapter_digest": None if adapter is None else file_digests([adapter])[str(adapter)],
         "store": options.store,
+        **({} if options.source_tokens is None else {"source_tokens": options.source_tokens}),
         "inputs": file_digests(options.files),
     }
     if task.source is None and not options.data and not options.haystack:

@@ -22,6 +22,7 @@ from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOK
 from mplus.inference.likelihood import log_likelihood
 from mplus.inference.own_view import OwnView, refusals
 from mplus.inference.request import Request, memories_of
+from mplus.inference.tracing import Tracing
 from mplus.inference.writer import Writer
 from mplus.memory.budget import MemoryBudget, explain_out_of_memory
 from mplus.memory.memory import Memory
@@ -172,6 +173,8 @@ class Reader:
             kwargs.pop(name, None)
         texts = texts_of(prompt)
         if texts is None:
+            if kwargs.pop("trace", False):
+                raise InputError("trace gives answers as text with what they drew on; give the prompt as text, not as token ids")
             return self._generated(self.prompts_of(prompt, kwargs.pop("attention_mask", None)), memory, kwargs)
         answers = self._answers(texts, memory, kwargs)
         return answers[0] if isinstance(prompt, str) and len(answers) == 1 else answers
@@ -185,11 +188,11 @@ class Reader:
         texts = [templated(tokenizer, conversation, template) for conversation in conversations]
         if self.checkpoint.geometry.read.is_shared and kwargs.get("query") is None:  # else tokens of the prompt search
             kwargs["query"] = last_user_messages(tokenizer, conversations)
-        answers = [answer.strip() for answer in self._answers(texts, memory, kwargs, of_template=True)]
+        answers = self._answers(texts, memory, kwargs, of_template=True)
         return answers if several or len(answers) != 1 else answers[0]
 
-    def _answers(self, texts: list[str], memory: Any, kwargs: dict[str, Any], *, of_template: bool = False) -> list[str]:
-        """Continuations of texts."""
+    def _answers(self, texts: list[str], memory: Any, kwargs: dict[str, Any], *, of_template: bool = False) -> list[Any]:
+        """Continuations of texts, those of a template without white space around them; with ``trace`` as ``Answer``."""
         tokenizer = self.checkpoint.tokenizer
         if tokenizer is None:
             raise InputError("this model was opened without a tokenizer; give token ids instead of text")
@@ -201,12 +204,15 @@ class Reader:
             if not row:
                 raise EmptyTextError(f"nothing to answer: the prompt {text!r} is empty; ask something")
             check_ids(row, self.writer.vocabulary, tokenizer)
+        tracing = Tracing.wanted(kwargs.pop("trace", None), memory)
         prompts = self._padded(rows)
         default = CHAT_TOKENS if of_template else DEFAULT_TOKENS
-        result = self._generated(prompts, memory, kwargs, texts=True, default_tokens=default)
+        result = self._generated(prompts, memory, kwargs, texts=True, default_tokens=default, tracing=tracing)
         sequences = result if isinstance(result, Tensor) else result.sequences
         answers: list[str] = tokenizer.batch_decode(sequences[:, prompts.ids.shape[1] :], skip_special_tokens=True)
-        return answers
+        if of_template:
+            answers = [answer.strip() for answer in answers]
+        return answers if tracing is None else tracing.answers(answers)
 
     def _generated(
         self,
@@ -216,6 +222,7 @@ class Reader:
         *,
         texts: bool = False,
         default_tokens: int = DEFAULT_TOKENS,
+        tracing: Tracing | None = None,
     ) -> Any:
         """The result of transformers, prompts as they were given included."""
         retrieved: list[Retrieved] | None = kwargs.pop("retrieved", None)
@@ -228,9 +235,16 @@ class Reader:
             settings = resolve(kwargs, request, self.parts.decoder, per_layer=per_layer, default_tokens=default_tokens)
             view, waits = OwnView(request.own, request.tokens), request.tokens > request.own_tokens
             arguments = view.applied(settings.arguments) if waits else settings.arguments
-            with self.open(request, new_tokens=settings.new_tokens, exact=exact, storing=settings.storing) as (reading, own):
+            with (
+                self.open(request, new_tokens=settings.new_tokens, exact=exact, storing=settings.storing) as (reading, own),
+                Hooks() as hooks,
+            ):
+                if tracing is not None and reading is not None:
+                    tracing.install(hooks, reading, settings)
                 with refusals():
                     result = decoder.generate(request.prompts.ids, **own, **arguments)
+                if tracing is not None and reading is not None:
+                    tracing.take(reading)
                 if reading is not None and isinstance(result, Tensor):  # else the caller may hold the cache
                     reading.release()
             if retrieved is not None and reading is not None:

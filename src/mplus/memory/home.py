@@ -1,7 +1,8 @@
 """Memories by name: a directory of the user's that holds them, and what happens to whole memories there. Knows no model and no row.
 
     HOME/memories/NAME      one stored memory each
-    HOME/memories/.NAME.*   a fork under way, or what is being deleted; after a kill, gone with the next change
+    HOME/memories/.NAME.*   a fork under way, or what is being deleted; after a kill, gone with the next change. And a memory that is
+                            written again for another model, which a stopped run goes on with
 
 Opening nothing, it brings no torch: names, sizes and sources come from manifests.
 """
@@ -70,6 +71,11 @@ def checked_name(name: str) -> str:
     raise InputError(
         f"{name[:40]!r} cannot name a memory: {problem}; choose a plain name like 'notes', or give a path like ./notes"
     )
+
+
+def reencoding_place(target: Path) -> Path:
+    """Where a memory grows that is to take the place of `target`; the hyphen keeps `clear_leftovers` from it."""
+    return target.with_name(f".{target.name}.re-encoding")
 
 
 class Home:
@@ -221,6 +227,7 @@ class Home:
             flush_names(directory.parent)
             (aside / "deleted" / SAVE_LOCK).unlink(missing_ok=True)  # so that who waits for it looks for a new one
             shutil.rmtree(aside / "deleted")
+            shutil.rmtree(reencoding_place(directory), ignore_errors=True)
         if named.is_symlink():
             named.unlink()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -22,7 +22,7 @@ from mplus.errors import EmptyTextError, InputError
 from mplus.memory import budget, drops, rewriting
 from mplus.memory.arguments import Text, checked_seed, checked_source, checked_text, runs
 from mplus.memory.encoder import Encoder, WritingModel
-from mplus.memory.ledger import Chunk, Ledger, SourceInfo, content_key
+from mplus.memory.ledger import Chunk, Ledger, SourceInfo, content_key, digest_of
 from mplus.memory.log import Extent, RowLog
 from mplus.memory.long_term import LongTerm, index_slab
 from mplus.memory.placement import Placement
@@ -215,7 +215,35 @@ class Memory:
         Raises:
             InputError: see ``ids``; or the model was opened without a tokenizer.
         """
-        return self.encoder.decode(self.ids(source))
+        return self.encoder.decode(self.ids(source)).removeprefix(SEPARATOR)
+
+    def digest(self, text: Text, *, special_tokens: bool = False) -> str:
+        """What ``SourceInfo.digest`` would be of a new source with this text.
+
+        Raises:
+            EmptyTextError, InputError: see ``write``.
+        """
+        whole = checked_text(text)
+        if isinstance(whole, str):
+            begins = "" if whole[:1].isspace() or self.geometry.write.context == "memory" else SEPARATOR
+            pieces = self.encoder.cut(begins + whole, special_tokens=special_tokens)
+            return digest_of([token for piece in pieces for token in piece])
+        return digest_of(whole)
+
+    @property
+    def notes(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was noted of sources, by name."""
+        return self._state.notes
+
+    def note(self, source: str, note: Mapping[str, Any]) -> None:
+        """Note something of a source, as JSON; it is stored with the memory and goes when the source is forgotten or replaced.
+
+        Raises:
+            InputError: there is no such source.
+        """
+        with self.turn.held():
+            chosen(source_infos(self._state), source, None)
+            self.become(replace(self._state, notes={**self._state.notes, source: note}))
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -232,10 +260,10 @@ class Memory:
         """Read a text into memory.
 
         Long text is cut at paragraph or sentence ends. With ``write_context="source"`` each chunk sees the newest K tokens of its own
-        source and nothing waits. With ``"memory"`` it sees the newest K of all; what is shorter than the model's minimum waits in
-        ``pending`` and stands as plain text before the next prompt until more text joins it; a text of another source than the one
-        before begins a new paragraph; token ids are taken as they are. Each chunk is taken in whole or not at all: after an error or
-        Ctrl-C the chunks before it are in memory.
+        source and nothing waits; a source begins with an empty line. With ``"memory"`` it sees the newest K of all; what is shorter
+        than the model's minimum waits in ``pending`` and stands as plain text before the next prompt until more text joins it; a text
+        of another source than the one before begins a new paragraph. Token ids are taken as they are. Each chunk is taken in whole or
+        not at all: after an error or Ctrl-C the chunks before it are in memory.
 
         Args:
             text: a string, or token ids [T].
@@ -544,11 +572,13 @@ class Memory:
     def _needs_separator(self, text: str, source: str | None) -> bool:
         """Whether a text would be glued to one of another source (unnamed texts are sources of their own each)."""
         state = self._state
-        if text[:1].isspace() or state.ends_in_space:
+        if text[:1].isspace():
             return False
-        if self._is_by_source:  # sources are encoded apart; only unnamed texts follow each other
-            return source is None and any(True for _ in state.ledger.newest_of(None))
-        if state.is_empty:
+        if (
+            self._is_by_source
+        ):  # a source begins a paragraph whatever was written before it, so that its rows do not depend on that
+            return source is None or not any(True for _ in state.ledger.newest_of(source))
+        if state.is_empty or state.ends_in_space:
             return False
         newest = [name for name, _ in state.pending[-1:]] or state.ledger.newest_source
         last = newest[0] if newest else None

@@ -65,7 +65,7 @@ def state_of(
             now=int(manifest["now"]),
             writes_since_merge=int(manifest["writes_since_merge"]),
         ),
-        ledger=_ledger(manifest, traceable=shared, end=state.log.end),
+        ledger=ledger_of(manifest, traceable=shared, end=state.log.end),
         tail=tensors["tail"].to(device, dtype) if "tail" in tensors else None,
         tokens_read=int(manifest["tokens_read"]),
         pending=tuple((source, tuple(int(token) for token in ids)) for source, ids in manifest["pending"]),
@@ -73,7 +73,7 @@ def state_of(
     )
 
 
-def _ledger(manifest: Mapping[str, Any], *, traceable: bool, end: int) -> Ledger:
+def ledger_of(manifest: Mapping[str, Any], *, traceable: bool, end: int) -> Ledger:
     """The chunks; rows of layers that dropped apart are not known by number."""
     chunks = []
     for first, count, sources in manifest["chunks"]:

@@ -50,7 +50,8 @@ def parts_of(manifest: dict[str, Any], where: object) -> list[Part]:
 
 def _entries(manifest: dict[str, Any]) -> Iterator[Any]:
     yield manifest["data"]
-    for group in manifest.get("ltm_segments", []):
+    yield from manifest.get("segments", [])
+    for group in manifest.get("ltm_segments", []):  # formats 1 and 2
         yield from group["segments"]
 
 

@@ -61,6 +61,7 @@ def without_sources(
         pieces = [_Piece(chunk, state.log) for chunk in state.ledger.chunks if not chunk.is_of(gone)]
         after, again = _assembled(memory, state, pieces)
         after = replace(after, tails={name: tail for name, tail in state.tails.items() if name not in gone})
+    after = replace(after, notes={name: note for name, note in state.notes.items() if name not in names})
     if not shared_with:
         for key in keys:
             memory.encoder.shared_rows(memory).forget(key)

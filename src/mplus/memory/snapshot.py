@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mplus.errors import GeometryError, InputError, SnapshotError, WrongModelError
-from mplus.memory import old_formats, state_file
-from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, STATE, is_ours, is_segment
+from mplus.memory import leftovers, old_formats, state_file
+from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, is_ours, is_segment
 from mplus.memory.identity import check_model, identity_of
+from mplus.memory.ledger import Ledger
 from mplus.memory.log import Extent, RowLog, Slab
 from mplus.memory.manifest import FORMAT, LARGEST_BYTES, OLD_FORMATS, as_file, check_numbers, read_manifest
 from mplus.memory.stores.disk import DiskStorage, segment_rows
@@ -297,14 +297,11 @@ def _bunches(extents: list[Extent], rows: int) -> Iterator[list[Extent]]:
 def _clear_up(directory: Path, wanted: set[str], *, own_store: bool) -> None:
     """Remove the state before and what killed saves have left; a file that stays is no harm."""
     unmapped = unmapped_in(directory)  # by a fork, or a memory that was opened here
-    for path in directory.iterdir():
+    for path in leftovers.unneeded(directory, wanted | unmapped):
         name = path.name
-        if name in wanted | unmapped or not (STATE.fullmatch(name) or ASIDE.fullmatch(name) or is_segment(name)):
-            continue
-        if name == MANIFEST or (own_store and not name.startswith(SAVING) and (is_segment(name) or ASIDE.fullmatch(name))):
+        if own_store and not name.startswith(SAVING) and (is_segment(name) or ASIDE.fullmatch(name)):
             continue  # its home knows which of them are needed
-        with contextlib.suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        leftovers.remove(path)
 
 
 def _note(memory: Memory, name: str, place: tuple[int, int]) -> None:
@@ -341,6 +338,11 @@ def _check_not_newer(memory: Memory, directory: Path, manifest: dict[str, Any], 
     log.warning("another memory was stored in %s (%s tokens read); it is replaced", directory, manifest.get("tokens_read"))
 
 
+def is_known(memory: Memory, directory: Path) -> bool:
+    """Tell whether what is stored in a directory is a state that this memory was opened from or saved as."""
+    return _named_data(directory) in memory.stored
+
+
 def _named_data(directory: Path) -> str | None:
     """The data file that the manifest names now, if it can be read."""
     try:
@@ -361,7 +363,9 @@ def load(
     directory = absolute_directory(directory)
     try:
         if not _goes_on_in(directory, store):
-            return _load_as_reader(directory, model, store, check_rows)
+            memory = _load_as_reader(directory, model, store, check_rows)
+            leftovers.clear(directory, unmapped_in(directory))
+            return memory
         with exclusive_change(
             directory, in_own_store=True
         ):  # nobody saves between a look at the manifest and the store's own lock
@@ -372,6 +376,23 @@ def load(
     except OSError as error:
         raise SnapshotError(
             f"memory {directory} cannot be read: {error}; look at the disk, or restore it from a backup"
+        ) from None
+
+
+def read_ledger(directory: Path) -> tuple[dict[str, Any], Ledger]:
+    """The manifest of a stored memory and what was written into it, whatever model wrote it; formats 1 and 2 kept no token ids.
+
+    Raises:
+        SnapshotError: there is none, or it is damaged.
+    """
+    manifest = read_manifest(directory)
+    try:
+        if manifest["format"] in OLD_FORMATS:
+            return manifest, old_formats.ledger_of(manifest, traceable=False, end=0)
+        return manifest, state_file.ledger_of(manifest, _read_data(directory, manifest["data"]), int(manifest["rows"]))
+    except DAMAGE as error:
+        raise SnapshotError(
+            f"memory {directory} is damaged ({type(error).__name__}: {error!s:.200}); restore it from a backup"
         ) from None
 
 

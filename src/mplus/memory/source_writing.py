@@ -63,14 +63,14 @@ class SourceWriting:
         return self._next == len(self.pieces) and not self.ready
 
     def wanted(self) -> ChunkToEncode | None:
-        """The next chunk that needs a pass; None when all that is left is in ``ready``."""
-        while self._next < len(self.pieces):
-            ids = self.pieces[self._next]
-            extent = self._known(content_key(self._key, ids))
-            if extent is None:
-                return ChunkToEncode(ids, self._seen())
-            rows = self.memory.rows_of([extent])
-            self._advance(EncodedChunk(rows, len(ids), ids=tuple(ids)), extent)
+        """The next chunk, if it needs a pass; None when there is a chunk in ``ready``, or none is left."""
+        if self._next == len(self.pieces):
+            return None
+        ids = self.pieces[self._next]
+        extent = self._known(content_key(self._key, ids))
+        if extent is None:
+            return ChunkToEncode(ids, self._seen())
+        self._advance(EncodedChunk(self.memory.rows_of([extent]), len(ids), ids=tuple(ids)), extent)
         return None
 
     def give(self, written: EncodedChunk) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ class MemoryState:
         tokens_read: text tokens written.
         pending: text that waits for more text.
         initialised: False before the first write of a published MemoryLLM without a pool.
+        notes: what callers note of sources, as JSON, by name; a note goes with its source.
         ends_in_space: whether the newest text does; None: not known (token ids, a stored memory).
     """
 
@@ -51,6 +53,7 @@ class MemoryState:
     tokens_read: int = 0
     pending: PendingText = ()
     initialised: bool = True
+    notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ends_in_space: bool | None = None
 
     @property

@@ -106,6 +106,7 @@ def json_of(state: MemoryState) -> dict[str, Any]:
         "tails": list(state.tails),
         "chunks": len(state.ledger),
         "sources": [asdict(info) for info in source_infos(state)],
+        "notes": {name: dict(note) for name, note in state.notes.items()},
     }
 
 
@@ -145,7 +146,7 @@ def state_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, 
             raise ValueError(f"row {int(rows[~log.holds(rows)][0])} is placed, but the log does not hold it")
     device, dtype = memory.layout.device, memory.layout.dtype
     tails = {name: tensors[f"tails.{number}"].to(device, dtype) for number, name in enumerate(manifest["tails"])}
-    ledger = _ledger(manifest, tensors, log.end)
+    ledger = ledger_of(manifest, tensors, log.end)
     if ledger.text_tokens != manifest["tokens_read"]:
         raise ValueError(f"the ledger counts {ledger.text_tokens} text tokens, the manifest {manifest['tokens_read']}")
     return MemoryState(
@@ -159,7 +160,14 @@ def state_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, 
         tokens_read=int(manifest["tokens_read"]),
         pending=tuple((source, tuple(int(token) for token in ids)) for source, ids in manifest["pending"]),
         initialised=bool(manifest["initialised"]),
+        notes=_notes(manifest.get("notes", {})),
     )
+
+
+def _notes(notes: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(notes, dict) or not all(isinstance(note, dict) for note in notes.values()):
+        raise ValueError("the notes on sources are no table of tables")
+    return notes
 
 
 def _placement(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Placement:
@@ -199,7 +207,12 @@ def _check_once(memory: Memory, rows: Tensor, long: Sequence[LongGroup]) -> None
         raise ValueError("tokens of short-term memory are not in the order of writing")
 
 
-def _ledger(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], end: int) -> Ledger:
+def ledger_of(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], end: int) -> Ledger:
+    """The ledger that was stored, of a log with `end` rows.
+
+    Raises:
+        KeyError, ValueError, TypeError: its parts do not belong together.
+    """
     names, ids, keys = manifest["names"], tensors["ids"].tolist(), tensors["chunks.keys"].numpy().tobytes()
     table, times, parts = tensors["chunks"].tolist(), tensors["chunks.at"].tolist(), tensors["parts"].tolist()
     if not len(table) == len(times) == len(keys) // KEY_BYTES == manifest["chunks"]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mplus.errors import SnapshotError
 from mplus.memory.file_names import MANIFEST
-from mplus.memory.manifest import read_manifest
+from mplus.memory.ledger import SourceInfo
+from mplus.memory.manifest import OLD_FORMATS, read_manifest
 from mplus.memory.parts import parts_of
 
 
@@ -21,7 +23,8 @@ class StoredMemory:
         model, fingerprint: of the model that wrote it.
         format: version of the files; memory_format: form of its rows; mplus: version of the package that stored it.
         tokens_read: text tokens that are memory tokens now or were; pending_tokens: that wait for more text.
-        sources: text tokens of each source; those without a name count under ''.
+        sources: in the order of their first write.
+        places_known: whether `sources` say where their memory tokens are; formats 1 and 2 do not, nor when they were written.
         size_bytes: of all files that the manifest names.
         changed_at: when it was stored, in seconds since 1970.
     """
@@ -39,13 +42,17 @@ class StoredMemory:
     ltm_capacity: int
     pending_tokens: int
     chunks: int
-    sources: dict[str, int]
+    sources: list[SourceInfo]
+    places_known: bool
     size_bytes: int
     changed_at: float
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain values."""
-        return {**asdict(self), "path": str(self.path)}
+        """The same as plain values; null where it is not known."""
+        unknown = {} if self.places_known else dict.fromkeys(("short_term", "long_term", "evicted"))
+        plain = {**asdict(self), "path": str(self.path), "sources": [{**asdict(one), **unknown} for one in self.sources]}
+        del plain["places_known"]
+        return plain
 
 
 def read_stored(directory: Path) -> StoredMemory:
@@ -56,7 +63,7 @@ def read_stored(directory: Path) -> StoredMemory:
     """
     manifest = read_manifest(directory)
     try:
-        geometry = manifest["geometry"]
+        geometry, chunks = manifest["geometry"], manifest["chunks"]
         return StoredMemory(
             path=directory,
             model=str(manifest["model"]["name"]),
@@ -70,8 +77,9 @@ def read_stored(directory: Path) -> StoredMemory:
             ltm_tokens=_count(manifest["ltm_tokens"]),
             ltm_capacity=_count(geometry["ltm_capacity"]) if geometry["ltm"] else 0,
             pending_tokens=sum(len(ids) for _, ids in manifest["pending"]),
-            chunks=len(manifest["chunks"]),
-            sources={str(name): _count(tokens) for name, tokens in manifest["sources"].items()},
+            chunks=len(chunks) if manifest["format"] in OLD_FORMATS else _count(chunks),
+            sources=_sources(manifest),
+            places_known=manifest["format"] not in OLD_FORMATS,
             size_bytes=sum(part.size_bytes for part in parts_of(manifest, directory)),
             changed_at=(directory / MANIFEST).stat().st_mtime,
         )
@@ -79,6 +87,16 @@ def read_stored(directory: Path) -> StoredMemory:
         raise SnapshotError(
             f"the manifest of {directory} is damaged ({type(error).__name__}: {error}); restore it from a backup"
         ) from None
+
+
+def _sources(manifest: dict[str, Any]) -> list[SourceInfo]:
+    if manifest["format"] not in OLD_FORMATS:
+        return [SourceInfo(**entry) for entry in manifest["sources"]]
+    chunks = Counter(name for _, _, parts in manifest["chunks"] for name in {name or "" for name, _ in parts})
+    return [
+        SourceInfo(str(name), _count(tokens), chunks[name], None, None, 0, 0, 0, "")
+        for name, tokens in manifest["sources"].items()
+    ]
 
 
 def _count(value: Any) -> int:

@@ -1,36 +1,46 @@
-"""Writing into several memories side by side, so that their chunks share write passes. Knows no model."""
+"""Writing many texts side by side, so that their chunks share write passes. Knows no model."""
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mplus.errors import InputError
 from mplus.memory.arguments import Text
 from mplus.memory.encoder import Encoder
 from mplus.memory.memory import Memory
-from mplus.memory.rows import EncodedChunk
+from mplus.memory.rows import ChunkToEncode, EncodedChunk
+from mplus.memory.selection import Time
+from mplus.memory.source_writing import SourceWriting
 from mplus.runtime.turns import in_order
 
-Encode = Callable[[list[tuple[list[int], Memory]]], list[EncodedChunk]]
-"""Write passes of several chunks, each for a memory of its own."""
+Encode = Callable[[list[tuple[ChunkToEncode, Memory]]], list[EncodedChunk]]
+"""Write passes of several chunks, each for a memory of its own or of a source of its own."""
+AHEAD_ROWS = 4096
+"""Rows that may be encoded ahead of what their memory can take in yet."""
 
 
 def write_many(
     encoder: Encoder,
-    memories: Sequence[Memory],
+    memories: Memory | Sequence[Memory],
     texts: Sequence[Text],
     sources: Sequence[str | None] | None,
     *,
     batch: int,
+    at: Time | None,
     progress: Callable[[int], None] | None,
 ) -> list[int]:
     """See ``MPlusModel.write_many``."""
     encoder.refuse_reentry()
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise InputError(f"batch is {batch!r}, expected how many chunks one pass may have, at least 1")
-    for what, given in (("memories", memories), ("texts", texts), ("sources", sources)):
+    for what, given in (("texts", texts), ("sources", sources)):
         _check_list(what, given)
+    if isinstance(memories, Memory):
+        memories = [memories] * len(texts)
+    _check_list("memories", memories)
     for memory in memories:
         _check_memory(memory, encoder)
     names = list(sources) if sources is not None else [None] * len(texts)
@@ -38,12 +48,104 @@ def write_many(
         raise InputError(
             f"{len(memories)} memories, {len(texts)} texts and {len(names)} sources; give one text and source for each"
         )
-    if len({id(memory) for memory in memories}) < len(memories):
-        raise InputError("a memory is named twice; write its texts one after the other, or into forks of it")
-    for memory in memories:
+    _check_repeated(memories, names)
+    own = list({id(memory): memory for memory in memories}.values())
+    for memory in own:
         memory.turn.refuse_reentry()
-    with in_order(memory.turn for memory in memories):
-        return _write_side_by_side(memories, texts, names, lambda requests: encoder.encode_many(requests, batch=batch), progress)
+
+    def encode(requests: list[tuple[ChunkToEncode, Memory]]) -> list[EncodedChunk]:
+        return encoder.encode_many(requests, batch=batch)
+
+    with in_order(memory.turn for memory in own):
+        if any(memory.geometry.write.context == "memory" for memory in own):
+            return _write_side_by_side(memories, texts, names, at, encode, progress)
+        jobs = [
+            _Job(number, memory.writing(text, name, at=at))
+            for number, (memory, text, name) in enumerate(zip(memories, texts, names, strict=True))
+        ]
+        return _Batches(jobs, batch, encode, progress).run()
+
+
+def _check_repeated(memories: Sequence[Memory], names: Sequence[str | None]) -> None:
+    """Refuse what would have to be written one after the other."""
+    if len({id(memory) for memory in memories}) == len(memories):
+        return
+    if any(memory.geometry.write.context == "memory" for memory in memories):
+        raise InputError(
+            "a memory is named twice, and its chunks see what was written before them (write_context='memory'); write its texts one "
+            "after the other, or into forks of it"
+        )
+    (_, name), count = Counter((id(memory), name) for memory, name in zip(memories, names, strict=True)).most_common(1)[0]
+    if count > 1:
+        raise InputError(
+            f"source {name!r} is named {count} times for one memory; give each text a source of its own, or join the texts"
+        )
+
+
+@dataclass
+class _Job:
+    """One text on its way into its memory."""
+
+    number: int
+    writing: SourceWriting
+    tokens: int = 0
+
+    @property
+    def memory(self) -> Memory:
+        return self.writing.memory
+
+
+@dataclass
+class _Batches:
+    """Texts of sources of their own: chunks of several share a pass, and each memory takes its texts in whole, in their order."""
+
+    jobs: list[_Job]
+    batch: int
+    encode: Encode
+    progress: Callable[[int], None] | None
+    done: int = 0
+    queues: dict[int, deque[_Job]] = field(default_factory=dict)
+
+    def run(self) -> list[int]:
+        """Write all of them; gives their text tokens."""
+        for job in self.jobs:
+            self.queues.setdefault(id(job.memory), deque()).append(job)
+        while any(self.queues.values()):
+            wanted = self._wanted()
+            if wanted:
+                written = self.encode([(chunk, job.memory) for job, chunk in wanted])
+                for (job, _), one in zip(wanted, written, strict=True):
+                    job.writing.give(one)
+            for queue in self.queues.values():
+                self._take(queue)
+        return [job.tokens for job in self.jobs]
+
+    def _wanted(self) -> list[tuple[_Job, ChunkToEncode]]:
+        """Chunks of the next pass: of the texts that come first, and of later ones as far as that is not too far ahead."""
+        heads = [queue[0] for queue in self.queues.values() if queue]
+        ahead = sum(one.written.tokens for job in self.jobs for one in job.writing.ready)
+        later = [job for queue in self.queues.values() for job in list(queue)[1:]] if ahead < AHEAD_ROWS else []
+        out: list[tuple[_Job, ChunkToEncode]] = []
+        for job in [*heads, *later]:
+            if len(out) == self.batch:
+                break
+            chunk = job.writing.wanted()
+            if chunk is not None:
+                out.append((job, chunk))
+        return out
+
+    def _take(self, queue: deque[_Job]) -> None:
+        while queue:
+            job = queue[0]
+            for ready in job.writing.take_ready():
+                job.memory.take(ready)
+                job.tokens += len(ready.ids)
+                self.done += len(ready.ids)
+                if self.progress is not None:
+                    self.progress(self.done)
+            if not job.writing.is_done:
+                return
+            queue.popleft()
 
 
 def _check_list(what: str, given: Any) -> None:
@@ -64,16 +166,17 @@ def _write_side_by_side(
     memories: Sequence[Memory],
     texts: Sequence[Text],
     names: Sequence[str | None],
+    at: Time | None,
     encode: Encode,
     progress: Callable[[int], None] | None,
 ) -> list[int]:
-    running = [(memory, memory.steps(text, name)) for memory, text, name in zip(memories, texts, names, strict=True)]
+    running = [(memory, memory.steps(text, name, at=at)) for memory, text, name in zip(memories, texts, names, strict=True)]
     totals: dict[int, int] = {}
-    waiting: list[tuple[int, Memory, Generator[list[int], EncodedChunk, int], list[int]]] = []
+    waiting: list[tuple[int, Memory, Generator[ChunkToEncode, EncodedChunk, int], ChunkToEncode]] = []
     done = 0
 
     def advance(
-        number: int, memory: Memory, steps: Generator[list[int], EncodedChunk, int], written: EncodedChunk | None
+        number: int, memory: Memory, steps: Generator[ChunkToEncode, EncodedChunk, int], written: EncodedChunk | None
     ) -> None:
         try:
             waiting.append((number, memory, steps, next(steps) if written is None else steps.send(written)))
@@ -86,17 +189,17 @@ def _write_side_by_side(
         while waiting:
             turn, waiting[:] = list(waiting), []
             try:
-                written = encode([(ids, memory) for _, memory, _, ids in turn])
+                written = encode([(chunk, memory) for _, memory, _, chunk in turn])
             except BaseException:
                 waiting[:] = turn
                 raise
-            for place, ((number, memory, steps, ids), one) in enumerate(zip(turn, written, strict=True)):
+            for place, ((number, memory, steps, chunk), one) in enumerate(zip(turn, written, strict=True)):
                 try:
                     advance(number, memory, steps, one)
                 except BaseException:  # of the others nothing was taken in yet
                     waiting += turn[place + 1 :]
                     raise
-                done += len(ids)
+                done += len(chunk.ids)
             if progress is not None:
                 progress(done)
     finally:

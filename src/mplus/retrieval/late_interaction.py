@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -129,6 +131,13 @@ class LateInteractionRetriever(nn.Module):
             best = torch.maximum(best, functional.pad(shifted, (0, step), value=float("-inf")))
         return torch.einsum("btm,bt->bm", best.float(), weight_BT.float())
 
+    def match(self, features: list[Tensor], keys_MF: Tensor) -> tuple[Tensor, Tensor]:
+        """Match [T, M] of each prompt token with each key, and the tokens' weights [T], float32; features: V tensors [T, D]."""
+        with torch.no_grad():
+            text = torch.ones(1, features[0].shape[0], dtype=torch.bool, device=features[0].device)
+            query, weight = self.queries([part[None] for part in features], text)
+            return query[0].float() @ keys_MF.to(query.device).float().T, weight[0].float()
+
     def _centred(self, place: int, part: Tensor) -> Tensor:
         mean = self.get_buffer("mean")[place]
         return functional.normalize(part.float() - mean.float(), dim=-1).to(part.dtype)
@@ -168,14 +177,16 @@ class LateInteractionRetriever(nn.Module):
         tail = recency_tail(memory.placement.births[0], memory.now, memory.geometry)
         rule = self.rule(memory.geometry, recency_tail=tail)
         table = BlockTable.of(memory, with_short_term=rule.beside_prompt)
+        features = [normed[layer] for layer in self.layers]
+        match = [partial(self.match, [part[row, text] for part in features]) for row, text in enumerate(text_BT)]
         if not rule.beside_prompt and table.long <= rule.budget:
             plan = plan_read(torch.zeros(table.long, device="cpu"), table.positions, table.is_short_term, rule)
-            return [table.result(plan, memory, None)] * text_BT.shape[0]
-        features = [normed[layer] for layer in self.layers]
+            return [replace(table.result(plan, memory, None), match=own) for own in match]
         index = None if exact or memory.geometry.read.search == "exact" else memory.long_term.index_of(0)
         if isinstance(index, PcaSketch):
             scores = block_scores.of_candidates(self, memory, table, index, features, text_BT)
         else:
             scores = block_scores.of_all(self, memory, table, features, text_BT)
         log.debug("%d of %d blocks for %d prompts", min(rule.budget, len(table.positions)), len(table.positions), len(scores))
-        return [table.result(plan_read(row, table.positions, table.is_short_term, rule), memory, row) for row in scores]
+        plans = [plan_read(row, table.positions, table.is_short_term, rule) for row in scores]
+        return [replace(table.result(plan, memory, row), match=own) for plan, row, own in zip(plans, scores, match, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -27,6 +28,8 @@ class RetrievalResult:
         behind: newest short-term tokens that stand behind these, right before the prompt; None: all that are not in ``short``.
         candidates: [c] ascending places in the layer's store of the tokens that were scored; None: all of them, or blocks.
         positions: [k] numbers of the tokens in the order of writing, by which the ledger knows them.
+        match: late interaction only: of search keys [n, F], the match [t, n] of each searching token with each key, and the weights [t] of
+            these tokens.
     """
 
     indices: Tensor
@@ -37,6 +40,7 @@ class RetrievalResult:
     behind: int | None = None
     candidates: Tensor | None = None
     positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
+    match: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
 
 @dataclass(frozen=True)

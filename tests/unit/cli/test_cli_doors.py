@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ import pytest
 import typer
 from pydantic import TypeAdapter
 
-from mplus import Memory, MPlusModel
 from mplus.cli import main, terminal
 from mplus.cli import write as write_command
 from mplus.cli.app import app
+from mplus.cli.options import a_time
 from mplus.cli.sheet import Sheet
 from mplus.evaluation.ablations import parse_ablations
 from mplus.evaluation.schedule.distances import Seeds
-from mplus.memory.manifest import read_manifest
+from mplus.memory.selection import Where
+from mplus.memory.stored import read_stored
 from mplus.training.run.recipe_file import read_recipe, recipe_names
 from tests.tiny import text_model
 from tests.unit.cli.test_commands import SOURCES, mistake, stored_memory
@@ -62,33 +64,33 @@ def test_two_writers_into_one_memory_are_both_stored_and_the_second_is_told(
 ) -> None:
     models = {name: text_model() for name in ("first", "second")}
     begun = threading.Event()
-    write_all = write_command._write_all
+    write = write_command.Run.write
 
-    def slowly(memory: Memory, model: MPlusModel, texts: list[tuple[str, str]]) -> int:
+    def slowly(run: write_command.Run, *given: Any) -> None:
         begun.set()
         time.sleep(1.5)  # the other is told after a second
-        return write_all(memory, model, texts)
+        write(run, *given)
 
-    monkeypatch.setattr(write_command, "_write_all", slowly)
+    monkeypatch.setattr(write_command.Run, "write", slowly)
     monkeypatch.setattr(write_command, "open_model", lambda name, **_: models[name])
     for name in models:
         (place / f"{name}.txt").write_text(f"The {name} of two texts, long enough to be written at once.", encoding="utf-8")
     failed: list[BaseException] = []
 
-    def write(name: str) -> None:
+    def command(name: str) -> None:
         try:
             write_command.write(place / "memory", [f"{name}.txt"], model=name)
         except BaseException as error:
             failed.append(error)
 
-    threads = [threading.Thread(target=write, args=(name,)) for name in models]
+    threads = [threading.Thread(target=command, args=(name,)) for name in models]
     threads[0].start()
     assert begun.wait(20)
     threads[1].start()
     for thread in threads:
         thread.join(60)
     assert not failed
-    assert set(read_manifest(place / "memory")["sources"]) == {"first.txt", "second.txt"}
+    assert {one.name for one in read_stored(place / "memory").sources} == {"first.txt", "second.txt"}
     assert "waiting for" in capsys.readouterr().err
     assert not (place / "memory" / ".save.lock").exists()
 
@@ -131,7 +133,7 @@ def test_a_memory_that_is_stored_is_a_success_whatever_becomes_of_stdout(place: 
     done = process(code)
     assert done.returncode == 0, done.stderr
     assert "memory is stored, but stdout cannot be written" in done.stderr
-    assert read_manifest(place / "memory")["sources"] == {"a.txt": 61}
+    assert [(one.name, one.tokens) for one in read_stored(place / "memory").sources] == [("a.txt", 61)]
 
 
 @pytest.mark.parametrize("command", [["write", "m", "-"], ["ask", "m", "-"]])
@@ -363,6 +365,9 @@ EXAMPLES: dict[str, Callable[[str], Any]] = {
     "0,1,2": TypeAdapter(Seeds).validate_python,
     "k0-128:K0=128": lambda text: parse_ablations([text]),
     "'org/model'": _is_hub_name,
+    "'*.md'": lambda text: fnmatchcase("docs/a.md", text.strip("'")) or pytest.fail(text),
+    "'notes/*'": lambda text: Where(pattern=text.strip("'")),
+    "2026-11-28": a_time,
 }
 """Each example that a help shows, and what takes it."""
 

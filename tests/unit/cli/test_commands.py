@@ -131,23 +131,18 @@ def test_missing_file_is_told_and_no_memory_made(capsys: pytest.CaptureFixture[s
     assert not (place / "memory").exists()
 
 
-def test_one_bad_file_among_good_ones_stores_nothing(capsys: pytest.CaptureFixture[str], place: Path, text: Path) -> None:
-    (place / "latin.txt").write_bytes("Málaga".encode("latin-1"))
-    assert "'latin.txt' is not UTF-8" in mistake(capsys, "write", "memory", text.name, "latin.txt")
-    assert not (place / "memory").exists()
-
-
 def test_empty_file_is_told(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     (place / "empty.txt").write_text(" \n\n", encoding="utf-8")
     assert "'empty.txt' holds no text" in mistake(capsys, "write", "memory", "empty.txt")
 
 
-def test_directory_in_place_of_a_file_is_told(capsys: pytest.CaptureFixture[str], place: Path) -> None:
-    assert "is a directory" in mistake(capsys, "write", "memory", str(place))
+def test_an_empty_folder_is_told(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    (place / "nothing").mkdir()
+    assert "the folder 'nothing' is empty" in mistake(capsys, "write", "memory", "nothing")
 
 
 @pytest.mark.parametrize(
-    ("data", "expected"), [(b" \n", "stdin holds no text"), (b"caf\xe9", "'stdin' is not UTF-8: byte 3 is 0xe9")]
+    ("data", "expected"), [(b" \n", "'stdin' holds no text"), (b"caf\xe9", "'stdin' is not UTF-8: byte 3 is 0xe9")]
 )
 def test_unusable_stdin_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: bytes, expected: str
@@ -236,7 +231,7 @@ def test_ask_leaves_the_length_of_the_answer_to_chat_unless_it_is_said(monkeypat
     assert [options["max_new_tokens"] for _, options in seen] == [None, 9]
 
 
-@pytest.mark.parametrize(("data", "expected"), [(b" \n", "stdin holds no text"), (b"caf\xe9", "'stdin' is not UTF-8")])
+@pytest.mark.parametrize(("data", "expected"), [(b" \n", "'stdin' holds no text"), (b"caf\xe9", "'stdin' is not UTF-8")])
 def test_an_unusable_question_on_stdin_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path, data: bytes, expected: str
 ) -> None:
@@ -405,7 +400,7 @@ def test_info_json_is_json(capsys: pytest.CaptureFixture[str], place: Path) -> N
     stored_memory(place / "memory", sources={"böok [1].txt": 1300})
     assert main(["info", "memory", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["sources"] == {"böok [1].txt": 1300}
+    assert [(one["name"], one["tokens"], one["short_term"]) for one in facts["sources"]] == [("böok [1].txt", 1300, None)]
     assert (facts["tokens_read"], facts["ltm_capacity"], facts["pending_tokens"]) == (1300, 1000, 3)
 
 

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import pytest
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
-from mplus import MPlusModel
+from mplus import Memory, MPlusModel
 from mplus.cli import main
 from mplus.cli.app import app
 from mplus.memory.home import Home
 from mplus.memory.stored import read_stored
+from mplus.memory.stores.lock import exclusive_change
+from tests import tiny
 from tests.unit.cli.test_commands import SOURCES, mistake, stored_memory
 
 pytestmark = pytest.mark.slow
@@ -40,8 +49,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 def notes(home: Home, text_model: MPlusModel) -> Path:
     """A memory of two sources in the home, called notes."""
     memory = text_model.new_memory(seed=0)
-    memory.write("Ana Lopes lives in Seville and looks after the old lighthouse there.", source="ana.txt")
-    memory.write("Oliver Quade is the harbour master of Brightmoor, and keeps a parrot.", source="letters/oliver.txt")
+    memory.write(ANA, source="ana.txt")
+    memory.write(OLIVER, source="letters/oliver.txt")
     return home.create("notes", memory)
 
 
@@ -82,7 +91,7 @@ def test_every_command_that_takes_a_memory_takes_a_home_and_prints_json() -> Non
     taking = {name: set(parameters) for name, parameters in callbacks() if "memory" in parameters or "home" in parameters}
     assert {"list", "info", "fork", "delete", "write", "ask"} <= set(taking)
     assert {name for name, parameters in taking.items() if "home" not in parameters} == set()
-    assert {name for name, parameters in taking.items() if "as_json" not in parameters} - {"write", "ask"} == set()
+    assert {name for name, parameters in taking.items() if "as_json" not in parameters} - {"write"} == set()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +156,7 @@ def test_list_shows_names_sizes_and_models(capsys: pytest.CaptureFixture[str], n
     assert head.split() == ["memory", "model", "read", "sources", "size", "changed"]
     assert row.split()[:4] == ["notes", "LlamaForCausalLM", str(read(notes)), "2"]
     (one,) = printed_json(capsys, "list")
-    assert (one["memory"], one["path"], one["sources"]["ana.txt"]) == ("notes", str(notes), 68)
+    assert (one["memory"], one["path"], one["sources"], one["tokens_read"]) == ("notes", str(notes), 2, read(notes))
 
 
 def test_list_of_nothing_says_how_to_begin(capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,6 +172,41 @@ def test_info_names_a_memory_as_it_is_typed(capsys: pytest.CaptureFixture[str], 
     stored_memory(Path("other"))
     assert printed_json(capsys, "info", "other")["memory"] == "other"
     assert "memory" in printed(capsys, "info", "./other")
+
+
+# -- sources -------------------------------------------------------------------------------------------------------------
+
+
+def test_sources_are_listed_with_where_they_are(capsys: pytest.CaptureFixture[str], notes: Path, text_model: MPlusModel) -> None:
+    expected = [asdict(one) for one in Memory.load(notes, text_model).sources()]
+    assert printed_json(capsys, "sources", "notes") == printed_json(capsys, "info", "notes")["sources"] == expected
+    head, ana, oliver = printed(capsys, "sources", "notes").splitlines()
+    assert head.split("  ")[0] == "source" and head.split()[-1] == "digest"
+    assert ana.startswith("ana.txt") and ana.split()[1] == str(expected[0]["tokens"])
+    assert ana.split()[-1] == expected[0]["digest"][:12]
+    assert oliver.startswith("letters/oliver.txt")
+
+
+def test_sources_are_chosen_by_a_pattern(capsys: pytest.CaptureFixture[str], notes: Path) -> None:
+    assert [one["name"] for one in printed_json(capsys, "sources", "notes", "--pattern", "letters/*")] == ["letters/oliver.txt"]
+    assert main(["sources", "notes", "--pattern", "x*"]) == 0
+    assert capsys.readouterr() == ("", "none of 2 sources matches 'x*'\n")
+
+
+def test_sources_of_an_old_format_say_what_they_know(capsys: pytest.CaptureFixture[str]) -> None:
+    stored_memory(Path("old"))
+    assert printed(capsys, "sources", "old").split() == ["source", "tokens", "ana.txt", "1,000", "(no", "name)", "300"]
+    assert printed_json(capsys, "sources", "old")[0]["long_term"] is None
+
+
+def test_names_of_sources_are_shown_and_not_sent_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], home: Home, text_model: MPlusModel
+) -> None:
+    memory = text_model.new_memory()
+    memory.write("A text that is long enough to be written at once.", source="a\x1b[31m\nb")
+    home.create("notes", memory)
+    out = printed(capsys, "sources", "notes")
+    assert "\x1b" not in out and "a\\x1b[31m" in out
 
 
 # -- fork, delete --------------------------------------------------------------------------------------------------------
@@ -222,6 +266,208 @@ def test_what_may_not_be_written_is_told_and_kept(notes: Path) -> None:
         assert "Permission denied" in done.stderr
         assert done.stderr.count("\n") == 1
     assert sorted(path.name for path in notes.parent.iterdir()) == ["notes"]
+
+
+# -- forget, replace, merge ----------------------------------------------------------------------------------------------
+
+ANA = "Ana Lopes lives in Seville and looks after the old lighthouse there."
+OLIVER = "Oliver Quade is the harbour master of Brightmoor, and keeps a parrot."
+
+
+@pytest.fixture
+def opening(monkeypatch: pytest.MonkeyPatch, text_model: MPlusModel) -> list[str]:
+    """The names of models that commands open, all of which are the tiny one."""
+    opened: list[str] = []
+
+    def open_model(name: str, **options: Any) -> MPlusModel:
+        opened.append(name)
+        return text_model
+
+    for command in ("forget", "replace", "merge"):
+        monkeypatch.setattr(import_module(f"mplus.cli.{command}"), "open_model", open_model)
+    return opened
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """Sources of a stored memory."""
+    return {one.name: one.digest for one in read_stored(directory).sources}
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    """All bytes of a stored memory."""
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_forget_leaves_the_memory_that_never_read_it(
+    capsys: pytest.CaptureFixture[str], notes: Path, text_model: MPlusModel, opening: list[str]
+) -> None:
+    report = printed_json(capsys, "forget", "notes", "ana.txt")
+    assert (report["memory"], report["sources"], report["tokens"], report["exact"]) == ("notes", ["ana.txt"], len(ANA), True)
+    held = Memory.load(notes, text_model)
+    never = text_model.new_memory(seed=0)
+    never.write(OLIVER, source="letters/oliver.txt", at=held.ledger.chunks[0].at)
+    assert held.stats() == never.stats()
+    assert held.sources() == never.sources()
+
+
+def test_forget_says_what_it_did(capsys: pytest.CaptureFixture[str], notes: Path, opening: list[str]) -> None:
+    out = printed(capsys, "forget", "notes", "ana.txt", "letters/oliver.txt")
+    assert "ana.txt, letters/oliver.txt" in out and "137 tokens" in out and "as if it was never read" in out
+    assert read_stored(notes).sources == []
+
+
+def test_forget_by_pattern_and_time(
+    capsys: pytest.CaptureFixture[str], home: Home, text_model: MPlusModel, opening: list[str]
+) -> None:
+    memory = text_model.new_memory()
+    for day in range(1, 5):
+        memory.write(f"On day {day} it rained in Brightmoor.", source=f"log/{day}", at=datetime(2026, 11, day, 12))
+    memory.write("A letter of the second day.", source="letter", at=datetime(2026, 11, 2, 13))
+    home.create("notes", memory)
+    chosen = ["--pattern", "log/*", "--before", "2026-11-04", "--since", "2026-11-02T12:00"]
+    planned = printed_json(capsys, "forget", "notes", *chosen, "--dry-run")
+    assert [one["name"] for one in planned["sources"]] == ["log/2", "log/3"]
+    assert "log/2" in printed(capsys, "forget", "notes", *chosen, "--dry-run")
+    assert opening == []
+    assert list(digests(home.path("notes"))) == ["log/1", "log/2", "log/3", "log/4", "letter"]
+    assert printed_json(capsys, "forget", "notes", *chosen)["sources"] == ["log/2", "log/3"]
+    assert list(digests(home.path("notes"))) == ["log/1", "log/4", "letter"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["forget", "notes", "anna.txt"], "did you mean 'ana.txt'?"),
+        (["forget", "notes", "ana.txt", "x\x1b[31m"], "no source"),
+        (["forget", "notes"], "name a source"),
+        (["forget", "notes", "ana.txt", "--pattern", "*"], "one of both"),
+        (["forget", "notes", "--pattern", "x*"], "no source of 2"),
+        (["forget", "notes", "--before", "1999"], "is no time"),
+        (["forget", "notes", "--before", "yesterday"], "is no time"),
+        (["forget", "notes", "--since", "2999-01-01"], "no source of 2"),
+        (["replace", "notes", "anna.txt", "new.txt"], "did you mean 'ana.txt'?"),
+        (["replace", "notes", "ana.txt", "nowhere.txt"], "there is no file 'nowhere.txt'"),
+        (["replace", "notes", "ana.txt", "empty.txt"], "holds no text"),
+        (["merge", "notes", "notes"], "merged with itself"),
+        (["merge", "notes", "nots"], "did you mean 'notes'?"),
+        (["merge", "notes"], "missing argument 'OTHER...'"),
+    ],
+)
+def test_what_cannot_be_changed_is_told_before_a_model_is_opened_and_nothing_is_lost(
+    capsys: pytest.CaptureFixture[str], notes: Path, opening: list[str], arguments: list[str], expected: str
+) -> None:
+    Path("empty.txt").write_text(" ", encoding="utf-8")
+    before = files(notes)
+    line = mistake(capsys, *arguments)
+    assert expected in line
+    assert "\x1b" not in line
+    assert opening == []
+    assert files(notes) == before
+
+
+def test_a_change_that_fails_leaves_the_memory_as_it_was(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notes: Path, opening: list[str]
+) -> None:
+    before = files(notes)
+    new = Path("new.txt")
+    new.write_text("Ana has moved to Lisbon.", encoding="utf-8")
+
+    def stop(*given: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Memory, "save", stop)
+    for arguments in (["forget", "notes", "ana.txt"], ["replace", "notes", "ana.txt", "new.txt"]):
+        assert main(arguments) == 130
+        assert capsys.readouterr() == ("", "mplus: interrupted\n")
+        assert files(notes) == before
+
+
+def test_replace_puts_a_new_text_in_the_place_of_the_old_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notes: Path, text_model: MPlusModel, opening: list[str]
+) -> None:
+    Path("new.txt").write_text("Ana has moved to Lisbon.", encoding="utf-8")
+    report = printed_json(capsys, "replace", "notes", "ana.txt", "new.txt")
+    assert (report["sources"], report["tokens"], report["tokens_now"]) == (["ana.txt"], len(ANA), 24)
+    held = Memory.load(notes, text_model)
+    assert held.text("ana.txt") == "Ana has moved to Lisbon."
+    assert held.text("letters/oliver.txt") == OLIVER
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"Ana is back in Seville.")))
+    assert "ana.txt, 23 tokens" in printed(capsys, "replace", "notes", "ana.txt", "-")
+    assert Memory.load(notes, text_model).text("ana.txt") == "Ana is back in Seville."
+
+
+def test_merge_takes_in_the_sources_of_others(
+    capsys: pytest.CaptureFixture[str], home: Home, notes: Path, text_model: MPlusModel, opening: list[str]
+) -> None:
+    other = text_model.new_memory(seed=0)
+    other.write("The gate code of the old mill is 5527.", source="mill.txt")
+    home.create("other", other)
+    before = files(home.path("other"))
+    assert main(["merge", "notes", "other", "--json"]) == 0
+    merged = json.loads(capsys.readouterr().out)["merged"]
+    assert [(one["other"], one["sources"], one["tokens"]) for one in merged] == [("other", ["mill.txt"], 38)]
+    assert list(digests(notes)) == ["ana.txt", "letters/oliver.txt", "mill.txt"]
+    assert files(home.path("other")) == before
+    assert "other" in printed(capsys, "merge", "notes", "other", "--prefix", "again/")
+    assert list(digests(notes)) == ["ana.txt", "letters/oliver.txt", "mill.txt", "again/mill.txt"]
+
+
+def test_reencode_writes_a_memory_for_another_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Home, notes: Path, text_model: MPlusModel
+) -> None:
+    models = {"LlamaForCausalLM": text_model, "same": foreign_model(text_model), "other": foreign_model(text_model, reverse=True)}
+    opened: list[str] = []
+
+    def open_model(name: str, **options: Any) -> MPlusModel:
+        opened.append(name)
+        return models[name]
+
+    monkeypatch.setattr("mplus.cli.reencode.open_model", open_model)
+    before = files(notes)
+    report = printed_json(capsys, "reencode", "notes", "--model", "same", "--to", "twin")
+    assert (report["memory"], report["tokens"], report["from_ids"]) == ("twin", len(ANA + OLIVER), True)
+    assert opened == ["same"]
+    assert files(notes) == before
+    assert "from text" in printed(capsys, "reencode", "notes", "--model", "other")
+    assert opened == ["same", "other", "LlamaForCausalLM"]  # the old one for its tokenizer
+    assert Memory.load(notes, models["other"]).text("ana.txt") == ANA
+    assert home.names() == ["notes", "twin"]
+    assert "already" in mistakes(capsys, "reencode", "notes", "--model", "other", "--to", "twin")
+
+
+def foreign_model(text_model: MPlusModel, *, reverse: bool = False) -> MPlusModel:
+    """A model with other weights, and if asked with another tokenizer, whose ids are in another order."""
+    tokenizer = tiny.byte_tokenizer()
+    if reverse:
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet(), reverse=True)
+        backend = Tokenizer(BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
+        backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    return MPlusModel.from_base(tiny.tiny_decoder("qwen2", vocabulary=256), geometry=text_model.geometry, tokenizer=tokenizer)
+
+
+def test_a_memory_that_another_command_changes_is_waited_for(
+    capsys: pytest.CaptureFixture[str], notes: Path, opening: list[str]
+) -> None:
+    codes: list[int] = []
+    with exclusive_change(notes):
+        thread = threading.Thread(target=lambda: codes.append(main(["forget", "notes", "ana.txt"])))
+        thread.start()
+        thread.join(1.5)
+        assert list(digests(notes)) == ["ana.txt", "letters/oliver.txt"]
+    thread.join(30)
+    assert codes == [0]
+    assert list(digests(notes)) == ["letters/oliver.txt"]
+
+
+def test_a_memory_of_another_model_is_not_changed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notes: Path, text_model: MPlusModel
+) -> None:
+    foreign = foreign_model(text_model)
+    monkeypatch.setattr("mplus.cli.forget.open_model", lambda name, **options: foreign)
+    before = files(notes)
+    assert "was written by model" in mistake(capsys, "forget", "notes", "ana.txt")
+    assert files(notes) == before
 
 
 # -- export, import ------------------------------------------------------------------------------------------------------
@@ -306,3 +552,6 @@ def test_a_shell_completes_commands_and_names(home: Home, notes: Path) -> None:
     assert completed(incomplete="del") == ["delete"]
     assert completed("info", incomplete="no") == ["notes", "novel"]
     assert completed("info", "--home", "/nowhere", incomplete="no") == []
+    assert completed("forget", "notes", incomplete="") == ["ana.txt", "letters/oliver.txt"]
+    assert completed("forget", "notes", incomplete="let") == ["letters/oliver.txt"]
+    assert completed("forget", "nots", incomplete="let") == []

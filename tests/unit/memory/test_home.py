@@ -169,7 +169,7 @@ def test_all_memories_are_described_and_damaged_ones_say_why(home: Home, model: 
     damaged, whole = home.all()
     assert isinstance(damaged, tuple) and damaged[0] == "a" and "cannot be read" in str(damaged[1])
     assert isinstance(whole, StoredMemory)
-    assert (whole.path, whole.tokens_read, whole.sources) == (home.path("b"), memory.tokens_read, {"": memory.tokens_read})
+    assert (whole.path, whole.tokens_read, whole.sources) == (home.path("b"), memory.tokens_read, memory.sources())
     assert (whole.stm_tokens, whole.ltm_tokens) == (len(memory.short_term), len(memory.long_term))
     files = [path for path in home.path("b").iterdir() if path.name != "manifest.json"]
     assert whole.size_bytes == sum(path.stat().st_size for path in files)

@@ -28,6 +28,7 @@ class SystemFactory:
         plain_model: plain model for the systems that get text; None: the untouched base.
         text_budget: tokens of text that ``window`` and ``bm25`` get; None: a window of as much as fits, and BM25's chunks up
             to the read budget.
+        source_tokens: text tokens of one source; None: a stream is one source.
         store: a directory for long-term memories on disk; None: in RAM.
         ablations: further M+ memories. All memories of one model take the same write passes, whose chunks see the newest tokens of
             the M+ memory. An ablation that only reads differently needs no memory of its own.
@@ -40,6 +41,7 @@ class SystemFactory:
     memoryllm_model: MemoryModel | None = None
     plain_model: Any = None
     text_budget: int | None = None
+    source_tokens: int | None = None
     store: Path | None = None
 
     @property
@@ -102,7 +104,7 @@ class SystemFactory:
             if system.model is self.model:
                 own[name] = system
             else:
-                readers.append(MemoryReader(system.model, [system], {name}))
+                readers.append(MemoryReader(system.model, [system], {name}, self.source_tokens))
         for one in self.ablations:
             if "mplus" in own and one.only_reads_differently(self.measured):
                 systems.append(own["mplus"].reading_as(one.name, one.geometry(self.measured), self._retriever(one)))
@@ -114,7 +116,7 @@ class SystemFactory:
             geometries = self.geometries
             first = sorted(own, key=lambda name: (not geometries[name].sizes.reads_ltm, name != "mplus"))
             serves = {*own, *(one.name for one in self.ablations)}
-            readers.append(MemoryReader(self.model, [own[name] for name in first], serves))
+            readers.append(MemoryReader(self.model, [own[name] for name in first], serves, self.source_tokens))
         return readers, systems
 
     def _plain(self, name: str, plain: PlainModel, text: TextRead, questions: Sequence[ScheduledQuestion]) -> System:

@@ -87,15 +87,23 @@ class MemoryReader:
 
     Args:
         serves: names of all systems that answer from these memories.
+        source_tokens: text tokens of one source; None: all of it is one, and a chunk sees the newest tokens of the memory.
     """
 
     model: MemoryModel
     systems: list[MemorySystem]
     serves: set[str] = field(default_factory=set)
+    source_tokens: int | None = None
 
     def read(self, ids: list[int], start: int) -> None:
-        written = self.model.encode(ids, self.systems[0].memory)
+        first, source = self.systems[0].memory, None
+        if self.source_tokens is None:
+            written = self.model.encode(ids, first)
+        else:
+            source = f"part {start // self.source_tokens}"
+            chunk = first.writing(ids, source, share=False).wanted()
+            written = self.model.encode(chunk.ids, first, tail=chunk.tail)
         for system in self.systems:
             before = getattr(system.memory, "now", start)
-            system.memory.update(written)
+            system.memory.update(written, source=source)
             system.births.note(start, start + len(ids), before, getattr(system.memory, "now", start + len(ids)))
