@@ -28,7 +28,7 @@ from mplus.memory.long_term import LongTerm, index_slab
 from mplus.memory.placement import Placement
 from mplus.memory.reports import ForgetReport, MergeReport
 from mplus.memory.row_codec import RowCodec, check_row_types
-from mplus.memory.rows import ChunkToEncode, EncodedChunk, Rows
+from mplus.memory.rows import ChunkToEncode, EncodedChunk, Rows, rows_key
 from mplus.memory.selection import Time, Where, chosen, seconds_of
 from mplus.memory.short_term import ShortTerm
 from mplus.memory.source_writing import ReadyChunk, SourceWriting
@@ -406,9 +406,13 @@ class Memory:
         """
         when = time.time() if at is None else seconds_of(at)
         name, ids = checked_source(source), written.ids
-        key = "" if ids is None else content_key(self.ledger.key_of(name), ids)
-        by_hand = dropped is not None or not keep_dropped
         with self.turn.held():
+            before = self.ledger.key_of(name)
+            key, by_hand = "", dropped is not None or not keep_dropped
+            if self._is_by_source:
+                is_next = ids is not None and written.behind == before
+                key = content_key(before, ids) if ids is not None and is_next else rows_key(written.rows)
+                by_hand |= not is_next
             chunk = Chunk(0, 0, ((name, written.text_tokens),), ids, when, key, by_hand=by_hand)
             self._update(written, chunk, dropped, keep_dropped)
 
