@@ -6,7 +6,7 @@ import pytest
 
 from mplus import MPlusModel
 from tests.conftest import TinyModel
-from tests.tiny import SETUPS, contents, filled, ids, same_contents
+from tests.tiny import SETUPS, contents, ids, same_contents
 
 
 @pytest.fixture(params=sorted(SETUPS))
