@@ -19,7 +19,7 @@ HEAD = """# Command line reference
 Made by `python docs/make_cli.py` from the commands themselves; do not edit. How to use them: [command-line.md](../how-to/command-line.md).
 
 Every command also takes `--verbose` (`-v`: show what the library decides, on stderr) and `--help`.
-Exit codes: 0 done, 2 a mistake that one line on stderr explains, 130 interrupted.
+Exit codes: 0 done, 1 `mplus verify` found damage, 2 a mistake that one line on stderr explains, 130 interrupted.
 """
 EVERYWHERE = ("verbose",)
 """Parameters of every command, which the head names once."""

@@ -1,7 +1,7 @@
 """The command line as a whole: which commands there are, and how every mistake ends in one line and an exit code.
 
-Exit codes: 0 done, 2 a mistake that a line on stderr explains (what else was asked for is done where a command takes several things),
-130 interrupted. A traceback means a bug of ours.
+Exit codes: 0 done, 1 `mplus verify` found damage, 2 a mistake that a line on stderr explains (what else was asked for is done where a
+command takes several things), 130 interrupted. A traceback means a bug of ours.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mplus.cli import (
     ask,
     bench,
     chat,
+    compact,
     delete,
     demo,
     export,
@@ -31,6 +32,7 @@ from mplus.cli import (
     sync,
     terminal,
     train,
+    verify,
     write,
 )
 from mplus.cli import eval as evaluation
@@ -56,14 +58,16 @@ app.command("sync", epilog=example("mplus sync notes docs --pattern '*.md'"))(sy
 app.command("chat", epilog=example("mplus chat notes"))(chat.chat)
 app.command("ask", epilog=example('mplus ask notes "Where does Ana live?"'))(ask.ask)
 app.command("list", epilog=example("mplus list"))(listing.list_)
-app.command("info", epilog=example("mplus info notes"))(info.info)
+app.command("info", epilog=example("mplus info notes --plot notes.png"))(info.info)
 app.command("sources", epilog=example("mplus sources notes --pattern 'letters/*'"))(sources.sources)
-app.command("forget", epilog=example("mplus forget notes chapter1.txt"))(forget.forget)
+app.command("forget", epilog=example("mplus forget notes chapter1.txt --now"))(forget.forget)
 app.command("replace", epilog=example("mplus replace notes chapter1.txt new/chapter1.txt"))(replace.replace)
 app.command("merge", epilog=example("mplus merge notes letters"))(merge.merge)
 app.command("fork", epilog=example("mplus fork notes notes-2"))(fork.fork)
 app.command("delete", epilog=example("mplus delete notes --yes"))(delete.delete)
 app.command("reencode", epilog=example("mplus reencode notes --model my-model"))(reencode.reencode)
+app.command("verify", epilog=example("mplus verify notes"))(verify.verify)
+app.command("compact", epilog=example("mplus compact notes"))(compact.compact)
 app.command("export", epilog=example("mplus export notes --out notes.mplus"))(export.export)
 app.command("import", epilog=example("mplus import notes.mplus"))(import_.import_)
 app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)

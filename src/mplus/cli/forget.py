@@ -9,6 +9,7 @@ import typer
 
 from mplus.cli import terminal
 from mplus.cli.changing import changed
+from mplus.cli.compact import compacted
 from mplus.cli.model import open_model
 from mplus.cli.options import (
     DEFAULT_NAME,
@@ -53,6 +54,7 @@ def forget(
             "--since", metavar="TIME", parser=a_time, help="Sources first written at or after this time.", show_default=False
         ),
     ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Compact too: their bytes are gone from the files at once.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be forgotten; change nothing.")] = False,
     model: ModelName = DEFAULT_NAME,
     dtype: DType = NumberType.auto,
@@ -75,7 +77,7 @@ def forget(
     opened = open_model(model, dtype=dtype, device=device)
     with changed(memory, opened) as held, terminal.waiting(f"forgetting {len(names):,} sources"):
         report = held.forget(names)
-    done = {"memory": name, **report.to_json()}
+    done = {"memory": name, **report.to_json(), **({"compacted": compacted(memory).to_json()} if now else {})}
     if as_json:
         terminal.say_json(done)
     else:
@@ -103,6 +105,8 @@ def show_forgotten(done: dict[str, Any]) -> None:
     }
     if done["rows_reencoded"]:
         rows["back"] = f"{done['rows_reencoded']:,} memory tokens of other sources, which age had evicted"
+    if compact := done.get("compacted"):
+        rows["compacted"] = f"{compact['bytes_before'] / 1e6:,.1f} MB before, {compact['bytes_after'] / 1e6:,.1f} MB now"
     if done["shared_with"]:
         rows["also held by"] = ", ".join(done["shared_with"])
     terminal.results().print(terminal.facts(rows))

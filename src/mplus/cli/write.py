@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,19 +114,14 @@ def check_flags(*, again: bool, replace: bool, resume: bool) -> None:
 
 def named_stdin(memory: Memory, documents: list[Document]) -> list[Document]:
     """Documents with a name for stdin that is free: each text that is piped in is a source of its own."""
-    from mplus.memory.ledger import digest_of
+    digests = {info.name: info.digest for info in memory.sources()}
 
-    by_name = {info.name: info.digest for info in memory.sources()}
-    out = []
-    for one in documents:
-        number, name = 1, "stdin"
-        if one.name == "stdin":
-            ids = [token for piece in memory.encoder.cut(one.text) for token in piece]
-            while by_name.get(name) not in (None, digest_of(ids)):
-                number, name = number + 1, f"stdin {number + 1}"
-            one = Document(name, one.text)
-        out.append(one)
-    return out
+    def free_name(text: str) -> str:
+        own = memory.digest(text)
+        names = ("stdin" if number == 1 else f"stdin {number}" for number in count(1))
+        return next(name for name in names if digests.get(name, own) == own)
+
+    return [Document(free_name(one.text), one.text) if one.name == "stdin" else one for one in documents]
 
 
 @dataclass
@@ -216,7 +212,7 @@ class Run:
             terminal.say_json(self.to_json())
         else:
             self._show()
-        if any(one.is_mistake for one in (*self.planned, *self.skipped)):
+        if any(one.is_mistake for one in self.planned) or any(one.is_mistake for one in self.skipped):
             raise typer.Exit(INCOMPLETE)
 
     def to_json(self) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def no_room_for_chunks(chunks: int, tokens: int, free: int | None) -> str:
         if chunks > 1
         else "let go of memories that are not needed, or open the model with smaller chunk_tokens"
     )
-    return f"a write pass over {chunks:,} x {tokens:,} text tokens found no room{_free(free)}; nothing is lost, its text waits: {advice}"
+    return f"a write pass over {chunks:,} x {tokens:,} text tokens found no room{_free(free)}; nothing is lost that was taken in before: {advice}"
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -24,7 +24,7 @@ class Chunk(NamedTuple):
         at: seconds since 1970 when it was written; None: not known.
         key: content address: the same for the same text behind the same text of its source; "" where it is not known.
         start: tokens of its first source that were written before it.
-        previous: number of the chunk before it of the same source; -1: none.
+        previous: number of the chunk before it that begins with the same source; -1: none.
         by_hand: whether the caller chose which tokens left for it, so that its placement cannot be replayed.
     """
 
@@ -82,14 +82,15 @@ class Ledger:
     def __init__(self, chunks: Iterable[Chunk] = ()) -> None:
         self._chunks: list[Chunk] = []
         self._count = 0
-        self._newest: dict[str | None, int] = {}
+        self._newest: dict[str | None, tuple[int, int]] = {}
+        """Number of the newest chunk that begins with a source (-1: none does), and the tokens of the source in all."""
         for chunk in chunks:
             self._add(chunk)
 
     @property
     def chunks(self) -> list[Chunk]:
         """All of them, oldest first."""
-        return self._chunks if len(self._chunks) == self._count else self._chunks[: self._count]
+        return self._chunks[: self._count]
 
     def __len__(self) -> int:
         return self._count
@@ -103,20 +104,17 @@ class Ledger:
         return twin
 
     def _add(self, chunk: Chunk) -> None:
-        previous = self._newest.get(chunk.source, -1)
-        start = 0
-        if previous >= 0:
-            before = self._chunks[previous]
-            start = before.start + sum(count for name, count in before.sources if name == chunk.source)
+        previous, start = self._newest.get(chunk.source, (-1, 0))
         self._chunks.append(chunk._replace(previous=previous, start=start))
-        for name, _ in chunk.sources:
-            self._newest[name] = self._count
+        for name, count in chunk.sources:
+            newest, tokens = self._newest.get(name, (-1, 0))
+            self._newest[name] = (self._count if name == chunk.source else newest, tokens + count)
         self._count += 1
 
     def fork(self) -> Ledger:
         """The same ledger, to go on with beside this one in another thread."""
         twin = Ledger.__new__(Ledger)
-        twin._chunks, twin._count, twin._newest = list(self.chunks), self._count, dict(self._newest)
+        twin._chunks, twin._count, twin._newest = self.chunks, self._count, dict(self._newest)
         return twin
 
     # -- looking up ------------------------------------------------------------------------------------------------
@@ -139,7 +137,7 @@ class Ledger:
 
     def newest_of(self, source: str | None) -> Iterator[Chunk]:
         """Chunks that begin with a source, the newest first."""
-        number = self._newest.get(source, -1)
+        number, _ = self._newest.get(source, (-1, 0))
         while number >= 0:
             chunk = self._chunks[number]
             yield chunk
@@ -154,17 +152,17 @@ class Ledger:
         """All sources in the order of their first write."""
         return list(dict.fromkeys(name for chunk in self.chunks for name, _ in chunk.sources))
 
-    def ids_by_source(self) -> dict[str | None, array[int] | None]:
-        """Token ids per source, in the order of writing; None where some of them were not kept."""
-        out: dict[str | None, array[int] | None] = {}
+    def ids_by_source(self) -> dict[str | None, list[Sequence[int]] | None]:
+        """Token ids per source, in pieces in the order of writing; None where some of them were not kept."""
+        out: dict[str | None, list[Sequence[int]] | None] = {}
         for chunk in self.chunks:
             at = 0
             for name, count in chunk.sources:
-                held = out.setdefault(name, array("l"))
+                held = out.setdefault(name, [])
                 if chunk.ids is None:
                     out[name] = None
                 elif held is not None:
-                    held.extend(chunk.ids[at : at + count])
+                    held.append(chunk.ids if len(chunk.ids) == count else chunk.ids[at : at + count])
                 at += count
         return out
 
@@ -179,7 +177,7 @@ class Ledger:
     @property
     def newest_source(self) -> list[str | None]:
         """The name, or None, of the source that was written last; empty where nothing was written."""
-        return [name for chunk in self.chunks[-1:] for name, _ in chunk.sources[-1:]]
+        return [name for name, _ in self._chunks[self._count - 1].sources[-1:]] if self._count else []
 
     @property
     def text_tokens(self) -> int:
@@ -187,11 +185,27 @@ class Ledger:
         return sum(count for chunk in self.chunks for _, count in chunk.sources)
 
 
+def packed(ids: Sequence[int]) -> array[int]:
+    """Token ids in two bytes each where they fit, else in four."""
+    import numpy  # here, because a list of sources is shown without it
+
+    wide = numpy.asarray(ids, dtype=numpy.int64)
+    code = "H" if not wide.size or int(wide.max()) < 1 << 16 else "I"
+    return array(code, wide.astype(code).tobytes())
+
+
 def content_key(previous: str, ids: Sequence[int]) -> str:
     """Content address of a chunk behind the chunk with the address `previous` ("": the first of its source)."""
-    return hashlib.sha256(previous.encode() + array("l", ids).tobytes()).hexdigest()[:32]
+    import numpy
+
+    return hashlib.sha256(previous.encode() + numpy.asarray(ids, dtype="<i8").tobytes()).hexdigest()[:32]
 
 
-def digest_of(ids: Sequence[int]) -> str:
-    """SHA-256 of token ids, as ``SourceInfo.digest`` has it."""
-    return hashlib.sha256(array("i", ids).tobytes()).hexdigest()
+def digest_of(pieces: Iterable[Sequence[int]]) -> str:
+    """SHA-256 of token ids that come in pieces, as ``SourceInfo.digest`` has it."""
+    import numpy
+
+    digest = hashlib.sha256()
+    for ids in pieces:
+        digest.update(numpy.asarray(ids, dtype="<i4").tobytes())
+    return digest.hexdigest()

@@ -34,7 +34,7 @@ SHAPES: dict[str, tuple[str, tuple[int | None, ...]]] = {
 def findings_of_ledger(manifest: Mapping[str, Any], home: Path) -> Iterator[str]:
     """What does not add up, a sentence each."""
     path = home / manifest["data"]["file"]
-    tables = _tables(path)
+    tables = tables_in(path)
     wrong = [finding for name, (dtype, shape) in SHAPES.items() for finding in _of_form(path, name, tables, dtype, shape)]
     yield from wrong
     if wrong:
@@ -43,7 +43,12 @@ def findings_of_ledger(manifest: Mapping[str, Any], home: Path) -> Iterator[str]
         yield f"{path.name}: {finding}"
 
 
-def _tables(path: Path) -> dict[str, Table]:
+def tables_in(path: Path) -> dict[str, Table]:
+    """All tensors of a data file that are tables.
+
+    Raises:
+        TensorFileError, OSError: it is no safetensors file, or cannot be read.
+    """
     out: dict[str, Table] = {}
     with path.open("rb") as file:
         for entry in tensors_in(path):

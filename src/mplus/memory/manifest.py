@@ -72,6 +72,11 @@ def has_own_checksum(manifest: dict[str, Any]) -> bool:
     return CHECKSUM not in manifest or manifest[CHECKSUM] == _digest({key: manifest[key] for key in manifest if key != CHECKSUM})
 
 
+def state_digest(manifest: dict[str, Any]) -> str:
+    """What tells a stored state from every other: its checksum, or in a manifest of before the digest of its data file."""
+    return str(manifest.get(CHECKSUM) or manifest["data"]["sha256"])
+
+
 def _digest(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

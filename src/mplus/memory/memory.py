@@ -7,6 +7,7 @@ Time is counted in memory tokens written: ``now``; the age of a token is ``now -
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -22,7 +23,7 @@ from mplus.errors import EmptyTextError, InputError
 from mplus.memory import budget, drops, rewriting
 from mplus.memory.arguments import Text, checked_seed, checked_source, checked_text, runs
 from mplus.memory.encoder import Encoder, WritingModel
-from mplus.memory.ledger import Chunk, Ledger, SourceInfo, content_key, digest_of
+from mplus.memory.ledger import Chunk, Ledger, SourceInfo, content_key, digest_of, packed
 from mplus.memory.log import Extent, RowLog
 from mplus.memory.long_term import LongTerm, index_slab
 from mplus.memory.placement import Placement
@@ -50,6 +51,7 @@ IN_USE = (
 )
 _living: weakref.WeakSet[Memory] = weakref.WeakSet()
 """All memories of this process."""
+_guard = threading.Lock()
 
 
 class Memory:
@@ -86,7 +88,7 @@ class Memory:
         self.slab = index_slab(geometry)
         self._state = replace(self.empty_state(), initialised=initialised)
         self._state = self._new_state()
-        _living.add(self)
+        _note_living(self)
 
     def _new_state(self) -> MemoryState:
         """The state of a new memory."""
@@ -97,8 +99,8 @@ class Memory:
                 return state
             rows, tail = initial
             count = next(iter(rows.values())).shape[1]
-            oldest_first = torch.arange(count - 1, -1, -1)
-            ages = oldest_first if self.geometry.quirks.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
+            oldest_first = torch.arange(count - 1, -1, -1, device="cpu")
+            ages = oldest_first if self.geometry.quirks.stm_ages == "since_written" else oldest_first * 0
             long = [(rows, -1 - ages, frequency, 0) for rows, ages, frequency in self.encoder.initial_longterm(self) or []]
             births = (-1 - ages).expand(state.placement.groups, -1)
             return rewriting.with_rows(self, replace(state, tail=tail), rows, births, long)
@@ -207,7 +209,7 @@ class Memory:
             raise InputError(
                 f"the token ids of {name!r} were not kept by the version that wrote this memory; write the source again"
             )
-        return [*(ids or ()), *waiting]
+        return [*(token for piece in ids or () for token in piece), *waiting]
 
     def text(self, source: str) -> str:
         """The text of a source, from its token ids.
@@ -227,8 +229,8 @@ class Memory:
         if isinstance(whole, str):
             begins = "" if whole[:1].isspace() or self.geometry.write.context == "memory" else SEPARATOR
             pieces = self.encoder.cut(begins + whole, special_tokens=special_tokens)
-            return digest_of([token for piece in pieces for token in piece])
-        return digest_of(whole)
+            return digest_of(pieces)
+        return digest_of([whole])
 
     @property
     def notes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -346,14 +348,14 @@ class Memory:
         done = 0
         while not writing.is_done:
             wanted = writing.wanted()
-            if wanted is not None:
-                self.make_room(self.geometry.sizes.new_tokens)
-                writing.give((yield wanted))
             for ready in writing.take_ready():
-                self.take(ready, ends_in_space if writing.source is None else None)
+                self.take(ready, ends_in_space)
                 done += len(ready.ids)
                 if progress is not None:
                     progress(done)
+            if wanted is not None:
+                self.make_room(self.geometry.sizes.new_tokens)
+                writing.give((yield wanted))
         return done
 
     def _stepping(
@@ -385,7 +387,7 @@ class Memory:
             written = yield ChunkToEncode(ids, None)
             sources = tuple((name, len(own)) for name, own in runs(part))
             pending = tuple((name, tuple(own)) for name, own in runs(rest))
-            self._update(written, Chunk(0, 0, sources, tuple(ids), at), pending=pending)
+            self._update(written, Chunk(0, 0, sources, packed(ids), at), pending=pending)
 
     def update(
         self,
@@ -413,14 +415,15 @@ class Memory:
                 is_next = ids is not None and written.behind == before
                 key = content_key(before, ids) if ids is not None and is_next else rows_key(written.rows)
                 by_hand |= not is_next
-            chunk = Chunk(0, 0, ((name, written.text_tokens),), ids, when, key, by_hand=by_hand)
+            chunk = Chunk(0, 0, ((name, written.text_tokens),), None if ids is None else packed(ids), when, key, by_hand=by_hand)
             self._update(written, chunk, dropped, keep_dropped)
 
     def take(self, ready: ReadyChunk, ends_in_space: bool | None = None) -> None:
         """Take in the next chunk of a source; the caller holds ``turn``."""
         self.make_room(self.geometry.sizes.new_tokens)
-        chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), tuple(ready.ids), ready.at, ready.key)
-        self._update(ready.written, chunk, extent=ready.extent, ends_in_space=ends_in_space)
+        chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), packed(ready.ids), ready.at, ready.key)
+        also = {"ends_in_space": ends_in_space} if ready.source is None else {}
+        self._update(ready.written, chunk, extent=ready.extent, **also)
 
     def _update(
         self,
@@ -430,10 +433,14 @@ class Memory:
         keep_dropped: bool = True,
         *,
         extent: Extent | None = None,
-        pending: PendingText | None = None,
-        ends_in_space: bool | None = None,
+        **also: Any,
     ) -> None:
-        """Take a write pass in; `pending` waits afterwards, None: what waits now."""
+        """Take a write pass in.
+
+        Args:
+            extent: where its rows lie already; None: they are new.
+            also: fields of the state that change with it.
+        """
         missing = sorted(set(self.layout.fields) - set(written.rows))
         if missing:
             raise InputError(
@@ -460,10 +467,9 @@ class Memory:
                 ledger=state.ledger.with_chunk(chunk),
                 recent=state.with_recent(chunk.source, place, self.geometry.sizes.new_tokens) if self._is_by_source else (),
                 tokens_read=state.tokens_read + written.text_tokens,
-                pending=state.pending if pending is None else pending,
                 initialised=True,
-                ends_in_space=state.ends_in_space if ends_in_space is None else ends_in_space,
                 **self._tails(state, written, chunk.source),
+                **also,
             )
         self.become(after)
         if chunk.key and self._is_by_source:
@@ -511,9 +517,9 @@ class Memory:
         if row_log is state.log:
             return replace(state, short_term=short_term)
         self._note_moved(state.log, row_log)
-        return replace(
-            state, log=row_log, long_term=state.long_term.followed_by(row_log, state.placement.long), short_term=short_term
-        )
+        long_term = state.long_term.followed_by(row_log, state.placement.long)
+        recent = state.recent if row_log.extents is state.log.extents else ()  # what lies in a file now is not kept in RAM too
+        return replace(state, log=row_log, long_term=long_term, short_term=short_term, recent=recent)
 
     def _note_moved(self, before: RowLog, after: RowLog) -> None:
         """Say where the rows of chunks lie that went to a segment."""
@@ -556,7 +562,8 @@ class Memory:
         """The published first write: its m rows are copied until they fill the pool, the rest taken from their end."""
         count, size = written.tokens, self.geometry.sizes.stm_tokens
         rest = size % count
-        index = torch.cat([torch.arange(count).repeat(size // count), torch.arange(count - rest, count)])
+        index = torch.arange(count, device="cpu").repeat(size // count + 1)[: size - rest]
+        index = torch.cat([index, torch.arange(count - rest, count, device="cpu")])
         rows = {name: value[:, index.to(value.device)] for name, value in written.rows.items()}
         hidden = None if written.hidden is None else written.hidden[:, index.to(written.hidden.device)]
         return EncodedChunk(rows, written.text_tokens, hidden=hidden, ids=written.ids)
@@ -608,8 +615,7 @@ class Memory:
         self.encoder.refuse_reentry()
         with self.turn.held(), ordinary_tensors():
             names = chosen(source_infos(self._state), source, where)
-            others = [other for other in list(_living) if other is not self]
-            state, report = rewriting.without_sources(self, self._state, names, others)
+            state, report = rewriting.without_sources(self, self._state, names, _others(self))
             self.become(state)
             return report
 
@@ -622,7 +628,10 @@ class Memory:
         self.encoder.refuse_reentry()
         with self.turn.held():
             twin = self.fork()
-            report = twin.forget(source)
+            with ordinary_tensors():
+                names = chosen(source_infos(self._state), source, None)
+                state, report = rewriting.without_sources(twin, twin._state, names, _others(self, twin))
+            twin.become(state)
             twin.write(text, source or None, at=at, special_tokens=special_tokens)
             self.become(twin._state)
         return report
@@ -651,20 +660,8 @@ class Memory:
 
     def newest_rows(self, source: str | None) -> Rows:
         """Rows [L, <=K, ...] of the newest tokens of a source, oldest first; encoded again where they are forgotten by age."""
-        state, count = self._state, self.geometry.sizes.new_tokens
-        extents = next((held for name, held in state.recent if name == source), None)
-        if extents is None:
-            wanted, found = count, list[Extent]()
-            for chunk in state.ledger.newest_of(source):
-                rows = min(wanted, chunk.rows)
-                parts = list(state.log.extents_of(chunk.stop - rows, rows))
-                if sum(part.rows for part in parts) < rows:
-                    return rewriting.newest_rows_again(self, state, source)
-                found, wanted = [*parts, *found], wanted - rows
-                if not wanted:
-                    break
-            extents = tuple(found)
-        return self.rows_of(extents)
+        extents = self._state.newest_extents(source, self.geometry.sizes.new_tokens)
+        return rewriting.newest_rows_again(self, self._state, source) if extents is None else self.rows_of(extents)
 
     def rows_of(self, extents: Sequence[Extent]) -> Rows:
         """Rows [L, n, ...] that lie in some extents, where the model computes."""
@@ -684,7 +681,7 @@ class Memory:
             twin.__dict__.update(self.__dict__)
             twin.turn = TurnLock(IN_USE)
             twin._state, twin.stored = self._state.fork(), dict(self.stored)
-        _living.add(twin)
+        _note_living(twin)
         return twin
 
     def __copy__(self) -> Memory:
@@ -768,5 +765,16 @@ class Memory:
 
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
-        with ordinary_tensors():
+        with ordinary_tensors(on_cpu=True):
             return snapshot.load(directory, model.writer, store, check_rows=check_rows)
+
+
+def _note_living(memory: Memory) -> None:
+    with _guard:
+        _living.add(memory)
+
+
+def _others(*own: Memory) -> list[Memory]:
+    """All memories of this process but some."""
+    with _guard:
+        return [memory for memory in _living if not any(memory is one for one in own)]

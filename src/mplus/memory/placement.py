@@ -157,7 +157,7 @@ class Placement:
                 long, since = self._dropped(geometry, self.rows.gather(1, ranks), births.gather(1, ranks), slab)
             keep = torch.ones_like(self.rows, dtype=torch.bool).scatter_(1, ranks, False)
             left = len(self) - ranks.shape[1]
-            rows, births = self.rows[keep].view(-1, left), births[keep].view(-1, left)
+            rows, births = self.rows[keep].view(self.groups, left), births[keep].view(self.groups, left)
         else:
             rows = self.rows
         steps = torch.arange(count, device="cpu")
@@ -187,7 +187,9 @@ class Placement:
             stays &= stays.flip(1).cumsum(1).flip(1) <= least
         left = int(stays[0].sum())
         long = tuple(group.keeping(~torch.isin(group.rows, gone)) for group in self.long)
-        return replace(self, rows=self.rows[stays].view(-1, left), births=self.births[stays].view(-1, left), long=long)
+        return replace(
+            self, rows=self.rows[stays].view(self.groups, left), births=self.births[stays].view(self.groups, left), long=long
+        )
 
     def all_rows(self) -> Iterator[Tensor]:
         """Numbers of all rows that must be held, in pieces."""

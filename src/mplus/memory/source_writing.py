@@ -105,11 +105,11 @@ def tells_hidden(memory: Memory) -> bool:
 
 
 def newest_of(memory: Memory, source: str | None) -> EncodedChunk:
-    """The newest K tokens of a source, as its next chunk sees them."""
+    """The newest K tokens of a source, as its next chunk sees them; those of a neutral text stand before them where they are fewer."""
+    opening, held = memory.encoder.opening(memory), memory.state.tails.get(source)
     if tells_hidden(memory):
-        return EncodedChunk(memory.layout.empty(0), 0, hidden=memory.state.tails.get(source))
-    rows = memory.newest_rows(source)
-    return EncodedChunk(rows, 0, hidden=rows.get("hidden"))
+        return EncodedChunk(opening.rows, 0, hidden=opening.hidden if held is None else held)
+    return followed(opening, EncodedChunk(memory.newest_rows(source), 0), memory, exact=True)
 
 
 def followed(tail: EncodedChunk, written: EncodedChunk, memory: Memory, *, exact: bool = False) -> EncodedChunk:

@@ -6,6 +6,7 @@ one assignment. So an interrupt, a full disk or an error in the middle leaves th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -72,21 +73,42 @@ class MemoryState:
 
     def with_recent(self, source: str | None, extent: Extent, rows: int) -> tuple[tuple[str | None, tuple[Extent, ...]], ...]:
         """``recent`` after a write of `extent`: the newest `rows` rows of each of the sources written last."""
-        own = next((extents for name, extents in self.recent if name == source), ())
+        others = tuple(pair for pair in self.recent if pair[0] != source)
+        own = () if extent.rows >= rows else self.newest_extents(source, rows)
+        if own is None:  # too few rows are held: whoever asks next encodes them again
+            return others
         kept, left = list[Extent](), rows
         for one in reversed((*own, extent)):
             if left > 0:
                 kept.append(one if one.rows <= left else one.cut(one.stop - left, one.stop))
                 left -= one.rows
-        others = tuple(pair for pair in self.recent if pair[0] != source)
         return ((source, tuple(reversed(kept))), *others[: RECENT_SOURCES - 1])
+
+    def newest_extents(self, source: str | None, rows: int) -> tuple[Extent, ...] | None:
+        """Where the newest `rows` rows of a source lie, or all that it has; None where they are not held any more."""
+        known = next((extents for name, extents in self.recent if name == source), None)
+        if known is not None:
+            return known
+        wanted, found = rows, list[Extent]()
+        for chunk in self.ledger.newest_of(source):
+            count = min(wanted, chunk.rows)
+            parts = list(self.log.extents_of(chunk.stop - count, count))
+            if sum(part.rows for part in parts) < count:
+                return None
+            found, wanted = [*parts, *found], wanted - count
+            if not wanted:
+                break
+        return tuple(found)
 
 
 @contextmanager
-def ordinary_tensors() -> Iterator[None]:
-    """Make tensors that outlive a call: on the CPU unless said otherwise, without gradient, whatever mode the caller is in.
+def ordinary_tensors(*, on_cpu: bool = False) -> Iterator[None]:
+    """Make tensors that outlive a call: without gradient, whatever mode the caller is in.
 
     Tensors made under ``torch.inference_mode`` cannot be changed outside it.
+
+    Args:
+        on_cpu: on the CPU unless said otherwise, whatever device the caller has set; costs a step at every call of torch.
     """
-    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu") if on_cpu else contextlib.nullcontext():
         yield

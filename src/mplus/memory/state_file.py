@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import torch
 from torch import Tensor
 
 from mplus.memory.columns import Column
-from mplus.memory.ledger import Chunk, Ledger
+from mplus.memory.ledger import Chunk, Ledger, packed
 from mplus.memory.log import Extent, RowLog
 from mplus.memory.long_term import LongTerm
 from mplus.memory.placement import LongGroup, Placement
@@ -47,7 +48,7 @@ def tensors_of(state: MemoryState, extents: Sequence[tuple[int, int, int, int]])
     placement = state.placement
     out = {
         **_ledger_tensors(state.ledger),
-        "extents": torch.tensor(list(extents), dtype=torch.int64).view(-1, 4),
+        "extents": torch.tensor(list(extents), dtype=torch.int64, device="cpu").view(-1, 4),
         "short.rows": placement.rows.contiguous(),
         "short.births": placement.births.contiguous(),
         "generator": placement.generator,
@@ -66,23 +67,23 @@ def tensors_of(state: MemoryState, extents: Sequence[tuple[int, int, int, int]])
 
 def _ledger_tensors(ledger: Ledger) -> dict[str, Tensor]:
     names = {name: number for number, name in enumerate(ledger.sources)}
-    table, keys, parts, ids = list[list[int]](), bytearray(), list[tuple[int, int]](), list[int]()
+    table, keys, parts = list[list[int]](), bytearray(), list[tuple[int, int]]()
     for chunk in ledger.chunks:
         table.append(
             [chunk.first, chunk.rows, -1 if chunk.ids is None else len(chunk.ids), len(chunk.sources), int(chunk.by_hand)]
         )
         keys += bytes.fromhex(chunk.key) if chunk.key else bytes(KEY_BYTES)
         parts += [(names[name], count) for name, count in chunk.sources]
-        ids += chunk.ids or ()
+    ids = [numpy.asarray(chunk.ids, dtype=numpy.int32) for chunk in ledger.chunks if chunk.ids is not None]
     at = [math.nan if chunk.at is None else chunk.at for chunk in ledger.chunks]
     return {
-        "ids": torch.tensor(ids, dtype=torch.int32),
-        "chunks": torch.tensor(table, dtype=torch.int64).view(-1, 5),
-        "chunks.at": torch.tensor(at, dtype=torch.float64),
+        "ids": torch.from_numpy(numpy.concatenate(ids) if ids else numpy.empty(0, numpy.int32)),
+        "chunks": torch.tensor(table, dtype=torch.int64, device="cpu").view(-1, 5),
+        "chunks.at": torch.tensor(at, dtype=torch.float64, device="cpu"),
         "chunks.keys": torch.frombuffer(keys, dtype=torch.uint8).view(-1, KEY_BYTES)
         if keys
-        else torch.empty(0, KEY_BYTES).byte(),
-        "parts": torch.tensor(parts, dtype=torch.int64).view(-1, 2),
+        else torch.empty(0, KEY_BYTES, dtype=torch.uint8, device="cpu"),
+        "parts": torch.tensor(parts, dtype=torch.int64, device="cpu").view(-1, 2),
     }
 
 
@@ -213,7 +214,7 @@ def ledger_of(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], end: i
     Raises:
         KeyError, ValueError, TypeError: its parts do not belong together.
     """
-    names, ids, keys = manifest["names"], tensors["ids"].tolist(), tensors["chunks.keys"].numpy().tobytes()
+    names, ids, keys = manifest["names"], tensors["ids"].numpy(), tensors["chunks.keys"].numpy().tobytes()
     table, times, parts = tensors["chunks"].tolist(), tensors["chunks.at"].tolist(), tensors["parts"].tolist()
     if not len(table) == len(times) == len(keys) // KEY_BYTES == manifest["chunks"]:
         raise ValueError(f"the ledger has {len(table)} chunks, {len(times)} times, stored were {manifest['chunks']}")
@@ -223,7 +224,7 @@ def ledger_of(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], end: i
             raise ValueError("the chunks of the ledger overlap, or lie beyond the log")
         last = first + rows
         own = tuple((names[source], tokens) for source, tokens in parts[at_part : at_part + part_count])
-        known = None if count < 0 else tuple(ids[at_id : at_id + count])
+        known = None if count < 0 else packed(ids[at_id : at_id + count])
         if known is not None and (len(known) != count or sum(tokens for _, tokens in own) != count):
             raise ValueError("the token ids of the ledger do not add up")
         key = keys[number * KEY_BYTES : (number + 1) * KEY_BYTES]

@@ -17,18 +17,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from mplus import Memory, MPlusModel
-from mplus.cli import main
+from mplus.cli import main, memory_picture
 from mplus.cli.app import app
 from mplus.memory.home import Home
 from mplus.memory.stored import read_stored
 from mplus.memory.stores.lock import exclusive_change
+from mplus.runtime.extras import figure_of
+from mplus.text.prompts import SEPARATOR
 from tests import tiny
+from tests.conftest import TinyModel
 from tests.unit.cli.test_commands import SOURCES, mistake, stored_memory
 
 pytestmark = pytest.mark.slow
@@ -174,6 +179,99 @@ def test_info_names_a_memory_as_it_is_typed(capsys: pytest.CaptureFixture[str], 
     assert "memory" in printed(capsys, "info", "./other")
 
 
+@pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_info_draws_a_memory(capsys: pytest.CaptureFixture[str], notes: Path, kind: str, begins: bytes) -> None:
+    assert printed_json(capsys, "info", "notes", "--plot", f"notes.{kind}")["plot"] == f"notes.{kind}"
+    assert Path(f"notes.{kind}").read_bytes().startswith(begins)
+    assert printed(capsys, "info", "notes", "--plot", f"notes.{kind}").splitlines()[-1] == f"notes.{kind}"
+    assert [path.name for path in Path.cwd().iterdir()] == [f"notes.{kind}"]
+
+
+def test_a_picture_shows_each_source_with_its_tokens_and_the_ages_of_all(home: Home, text_model: MPlusModel) -> None:
+    memory = text_model.new_memory(seed=0)
+    for number in range(20):
+        memory.write(f"Letter {number} is about the lighthouse of Brightmoor.", source=f"$letter_{number}$\x1b")
+    stored = read_stored(home.create("notes", memory))
+    (short,), (long,) = memory_picture._ages(stored)
+    assert short == memory.ages(memory.placement.births[0]).tolist()
+    assert long == memory.ages(memory.placement.long[0].births).tolist()
+    figure = figure_of()
+    axes = figure.add_subplot()
+    memory_picture._draw_sources(axes, stored.sources)
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(labels) == 13 and labels[-1] == "8 others" and all("\x1b" not in label for label in labels)
+    assert sum(bar.get_width() for bar in axes.patches) == sum(
+        one.short_term + one.long_term + one.evicted for one in stored.sources
+    )
+
+
+def test_a_picture_of_layers_that_drop_apart_counts_their_mean(home: Home, tiny_model: TinyModel) -> None:
+    memory = tiny.filled(tiny_model("llama", "per_layer"))
+    short, long = memory_picture._ages(read_stored(home.create("notes", memory)))
+    assert [len(short), len(long)] == [2, 2]
+    axes = figure_of().add_subplot()
+    memory_picture._draw_ages(axes, short, long)
+    assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(len(memory.short_term) + sum(map(len, long)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("notes.txt", "names no picture"), ("nowhere/notes.png", "its directory is not there"), ("here.png", "it is a directory")],
+)
+def test_a_picture_that_cannot_be_written_is_told(
+    capsys: pytest.CaptureFixture[str], notes: Path, file: str, expected: str
+) -> None:
+    Path("here.png").mkdir()
+    assert expected in mistake(capsys, "info", "notes", "--plot", file)
+
+
+def test_a_picture_of_an_old_format_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    stored_memory(Path("old"))
+    assert "does not say where its tokens are" in mistake(capsys, "info", "old", "--plot", "old.png")
+    assert not Path("old.png").exists()
+
+
+# -- verify, compact -----------------------------------------------------------------------------------------------------
+
+
+def test_verify_says_whether_a_memory_is_sound(capsys: pytest.CaptureFixture[str], notes: Path) -> None:
+    assert printed(capsys, "verify", "notes").startswith("notes is sound (2 files")
+    assert printed_json(capsys, "verify", "notes")["sound"] is True
+    segment = next(notes.glob("segment-*"))
+    content = bytearray(segment.read_bytes())
+    content[-1] ^= 1
+    segment.chmod(0o644)
+    segment.write_bytes(content)
+    assert main(["verify", "notes"]) == 1
+    damaged, conclusion = capsys.readouterr().out.splitlines()
+    assert damaged.startswith("damaged: ") and segment.name in damaged
+    assert "restore it" in conclusion
+    assert main(["verify", "notes", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["memory"], found["sound"], len(found["findings"])) == ("notes", False, 1)
+    assert "nots" in mistake(capsys, "verify", "nots")
+
+
+def test_compact_takes_forgotten_bytes_off_the_disk(
+    capsys: pytest.CaptureFixture[str], notes: Path, text_model: MPlusModel, opening: list[str]
+) -> None:
+    assert main(["forget", "notes", "ana.txt", "--json"]) == 0
+    capsys.readouterr()
+    report = printed_json(capsys, "compact", "notes")
+    assert report["rows_removed"] == tokens(ANA) and report["bytes_after"] < report["bytes_before"]
+    assert "0 memory tokens" in printed(capsys, "compact", "notes")
+    assert Memory.load(notes, text_model).text("letters/oliver.txt") == OLIVER
+
+
+def test_forget_now_compacts_at_once(capsys: pytest.CaptureFixture[str], notes: Path, opening: list[str]) -> None:
+    keys = next(load_file(path)["keys"] for path in notes.glob("segment-*"))
+    gone = np.ascontiguousarray(keys[: len(ANA)]).tobytes()[:512]
+    assert any(gone in content for content in files(notes).values())
+    assert printed_json(capsys, "forget", "notes", "ana.txt", "--now")["compacted"]["rows_removed"] == tokens(ANA)
+    assert not any(gone in content for content in files(notes).values())
+    assert not any(b"ana.txt" in content for content in files(notes).values())
+
+
 # -- sources -------------------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +370,12 @@ def test_what_may_not_be_written_is_told_and_kept(notes: Path) -> None:
 
 ANA = "Ana Lopes lives in Seville and looks after the old lighthouse there."
 OLIVER = "Oliver Quade is the harbour master of Brightmoor, and keeps a parrot."
+MILL = "The gate code of the old mill is 5527."
+
+
+def tokens(*texts: str) -> int:
+    """Of texts that are sources of their own: one a byte, and what parts a source from what stands before it."""
+    return sum(len(SEPARATOR + text) for text in texts)
 
 
 @pytest.fixture
@@ -302,7 +406,7 @@ def test_forget_leaves_the_memory_that_never_read_it(
     capsys: pytest.CaptureFixture[str], notes: Path, text_model: MPlusModel, opening: list[str]
 ) -> None:
     report = printed_json(capsys, "forget", "notes", "ana.txt")
-    assert (report["memory"], report["sources"], report["tokens"], report["exact"]) == ("notes", ["ana.txt"], len(ANA), True)
+    assert (report["memory"], report["sources"], report["tokens"], report["exact"]) == ("notes", ["ana.txt"], tokens(ANA), True)
     held = Memory.load(notes, text_model)
     never = text_model.new_memory(seed=0)
     never.write(OLIVER, source="letters/oliver.txt", at=held.ledger.chunks[0].at)
@@ -312,7 +416,7 @@ def test_forget_leaves_the_memory_that_never_read_it(
 
 def test_forget_says_what_it_did(capsys: pytest.CaptureFixture[str], notes: Path, opening: list[str]) -> None:
     out = printed(capsys, "forget", "notes", "ana.txt", "letters/oliver.txt")
-    assert "ana.txt, letters/oliver.txt" in out and "137 tokens" in out and "as if it was never read" in out
+    assert "ana.txt, letters/oliver.txt" in out and f"{tokens(ANA, OLIVER)} tokens" in out and "as if it was never read" in out
     assert read_stored(notes).sources == []
 
 
@@ -387,12 +491,16 @@ def test_replace_puts_a_new_text_in_the_place_of_the_old_one(
 ) -> None:
     Path("new.txt").write_text("Ana has moved to Lisbon.", encoding="utf-8")
     report = printed_json(capsys, "replace", "notes", "ana.txt", "new.txt")
-    assert (report["sources"], report["tokens"], report["tokens_now"]) == (["ana.txt"], len(ANA), 24)
+    assert (report["sources"], report["tokens"], report["tokens_now"]) == (
+        ["ana.txt"],
+        tokens(ANA),
+        tokens("Ana has moved to Lisbon."),
+    )
     held = Memory.load(notes, text_model)
     assert held.text("ana.txt") == "Ana has moved to Lisbon."
     assert held.text("letters/oliver.txt") == OLIVER
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"Ana is back in Seville.")))
-    assert "ana.txt, 23 tokens" in printed(capsys, "replace", "notes", "ana.txt", "-")
+    assert f"ana.txt, {tokens('Ana is back in Seville.')} tokens" in printed(capsys, "replace", "notes", "ana.txt", "-")
     assert Memory.load(notes, text_model).text("ana.txt") == "Ana is back in Seville."
 
 
@@ -400,12 +508,12 @@ def test_merge_takes_in_the_sources_of_others(
     capsys: pytest.CaptureFixture[str], home: Home, notes: Path, text_model: MPlusModel, opening: list[str]
 ) -> None:
     other = text_model.new_memory(seed=0)
-    other.write("The gate code of the old mill is 5527.", source="mill.txt")
+    other.write(MILL, source="mill.txt")
     home.create("other", other)
     before = files(home.path("other"))
     assert main(["merge", "notes", "other", "--json"]) == 0
     merged = json.loads(capsys.readouterr().out)["merged"]
-    assert [(one["other"], one["sources"], one["tokens"]) for one in merged] == [("other", ["mill.txt"], 38)]
+    assert [(one["other"], one["sources"], one["tokens"]) for one in merged] == [("other", ["mill.txt"], tokens(MILL))]
     assert list(digests(notes)) == ["ana.txt", "letters/oliver.txt", "mill.txt"]
     assert files(home.path("other")) == before
     assert "other" in printed(capsys, "merge", "notes", "other", "--prefix", "again/")
@@ -425,7 +533,7 @@ def test_reencode_writes_a_memory_for_another_model(
     monkeypatch.setattr("mplus.cli.reencode.open_model", open_model)
     before = files(notes)
     report = printed_json(capsys, "reencode", "notes", "--model", "same", "--to", "twin")
-    assert (report["memory"], report["tokens"], report["from_ids"]) == ("twin", len(ANA + OLIVER), True)
+    assert (report["memory"], report["tokens"], report["from_ids"]) == ("twin", tokens(ANA, OLIVER), True)
     assert opened == ["same"]
     assert files(notes) == before
     assert "from text" in printed(capsys, "reencode", "notes", "--model", "other")

@@ -55,7 +55,7 @@ def test_a_dry_run_says_what_a_run_then_does(sync: Run, place: Path, model: MPlu
         planned = "new      docs/a.txt\nnew      docs/b.md\n2 new, 0 changed, 0 removed, 0 unchanged"
         assert sync("--dry-run") == (0, f"{planned}; nothing was done (--dry-run)\n", "")
         assert not (place / "m").exists()
-    assert sync() == (0, f"{planned}; 107 tokens written\n", "reading: 107 tokens\n")
+    assert sync() == (0, f"{planned}; 111 tokens written\n", "reading: 111 tokens\n")
     before = contents(Memory.load(place / "m", model))
     assert sync() == (0, "0 new, 0 changed, 0 removed, 2 unchanged\n", "")
 
@@ -64,7 +64,7 @@ def test_a_dry_run_says_what_a_run_then_does(sync: Run, place: Path, model: MPlu
     planned = "changed  docs/b.md\nremoved  docs/a.txt\n0 new, 1 changed, 1 removed, 0 unchanged"
     assert sync("--dry-run")[1] == f"{planned}; nothing was done (--dry-run)\n"
     assert same_contents(before, contents(Memory.load(place / "m", model)))
-    assert sync()[1] == f"{planned}; 13 tokens written\n"
+    assert sync()[1] == f"{planned}; 15 tokens written\n"
     assert {info.name for info in Memory.load(place / "m", model).sources()} == {"docs/b.md"}
 
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_taken_over_is_said(sync: Run, place: Path) -> None:
     assert err.splitlines()[1] == "left out: 'docs/.hidden': it is a hidden file"
     assert err.splitlines()[2].startswith("not read: ")
     assert "old.txt" in err
-    assert out == "new      docs/a.txt\nnew      docs/b.md\n2 new, 0 changed, 0 removed, 0 unchanged; 107 tokens written\n"
+    assert out == "new      docs/a.txt\nnew      docs/b.md\n2 new, 0 changed, 0 removed, 0 unchanged; 111 tokens written\n"
     code, _, err = sync("--dry-run")
     assert code == 0
     assert "there is no folder '" in _error("./m", "nowhere")
@@ -126,5 +126,5 @@ def test_json_is_the_plan(sync: Run) -> None:
     facts = json.loads(sync("--json", "--dry-run")[1])
     assert (facts["new"], facts["done"], facts["tokens"]) == (["docs/a.txt", "docs/b.md"], False, 0)
     facts = json.loads(sync("--json")[1])
-    assert (facts["new"], facts["done"], facts["tokens"]) == (["docs/a.txt", "docs/b.md"], True, 107)
+    assert (facts["new"], facts["done"], facts["tokens"]) == (["docs/a.txt", "docs/b.md"], True, 111)
     assert json.loads(sync("--json")[1])["unchanged"] == ["docs/a.txt", "docs/b.md"]

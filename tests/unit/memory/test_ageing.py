@@ -13,15 +13,15 @@ def test_age_is_the_number_of_memory_tokens_written_since(tiny_model: TinyModel)
     model = tiny_model("llama", "per_layer")
     memory = model.new_memory()
     memory.write(ids(8, 1))
-    assert memory.ages(memory.short_term.births)[0].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert memory.ages(memory.placement.births)[0].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
     memory.write(ids(5, 2))
-    assert memory.ages(memory.short_term.births)[0].tolist() == [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert memory.ages(memory.placement.births)[0].tolist() == [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
 
 
 def test_token_goes_on_ageing_in_long_term_memory(tiny_model: TinyModel) -> None:
     memory = filled(tiny_model("llama", "per_layer"), tokens=80)
-    for group, store in enumerate(memory.long_term.stores):
-        ages = torch.cat([memory.ages(store.column("birth")), memory.ages(memory.short_term.births[group])])
+    for group in range(memory.long_term.groups):
+        ages = torch.cat([memory.ages(memory.long_term.births(group)), memory.ages(memory.placement.births[group])])
         assert sorted(ages.tolist()) == list(range(80))
 
 
@@ -30,7 +30,7 @@ def test_what_is_read_is_told_with_its_age_oldest_first(model: MPlusModel) -> No
     out = model(ids(5, 3)[None], memory=memory, return_retrieved=True)
     assert out.retrieved is not None
     found = out.retrieved[0].layers[0]
-    births = memory.long_term.stores[0].column("birth")[found.indices]
+    births = memory.long_term.births(0)[found.indices]
     assert found.ages.tolist() == (79 - births).tolist()
     assert (found.ages.diff() < 0).all()
 
@@ -49,5 +49,5 @@ def test_frozen_short_term_tokens_keep_their_age_and_age_in_long_term_memory(tin
             gone = ranks[layer].tolist() if ranks is not None else []
             stored[layer] = [age + 8 for age in stored[layer]] + [ages[layer][rank] for rank in gone]
             ages[layer] = [age for rank, age in enumerate(ages[layer]) if rank not in gone] + list(range(7, -1, -1))
-            assert memory.ages(memory.short_term.births[layer]).tolist() == ages[layer]
-            assert memory.ages(memory.long_term.stores[layer].column("birth")).tolist() == stored[layer]
+            assert memory.ages(memory.placement.births[layer]).tolist() == ages[layer]
+            assert memory.ages(memory.long_term.births(layer)).tolist() == stored[layer]

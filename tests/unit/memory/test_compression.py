@@ -43,7 +43,7 @@ def test_every_memory_token_knows_its_chunk() -> None:
     for number, length in enumerate((8, 5, 8, 3, 8, 8)):
         memory.write(tiny.ids(length, number), source=f"text {number}")
     chunks = memory.ledger.chunks
-    assert [chunk.memory_tokens for chunk in chunks] == [4, 3, 4, 2, 4, 4]
+    assert [chunk.rows for chunk in chunks] == [4, 3, 4, 2, 4, 4]
     assert memory.now == 21 and len(memory.short_term) <= 16 and len(memory.long_term) > 0
     found = [memory.ledger.chunk_of(birth) for birth in range(21)]
     assert [chunk.sources[0][0] for chunk in found if chunk is not None][6] == "text 1"

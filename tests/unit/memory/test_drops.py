@@ -10,22 +10,15 @@ from torch import Tensor
 
 from mplus.errors import InputError
 from mplus.memory import drops
-from mplus.memory.rows import RowLayout
-from mplus.memory.short_term import ShortTerm
 from tests.tiny import tiny_geometry
 
-LAYOUT = RowLayout(
-    format="hidden", layers=3, fields={"hidden": (1,)}, search_groups=0, dtype=torch.float32, device=torch.device("cpu")
-)
+
+def pool(count: int, groups: int, *, first: int = 0) -> Tensor:
+    """Births [groups, count] of short-term tokens."""
+    return torch.arange(first, first + count).expand(groups, -1)
 
 
-def pool(count: int, groups: int, *, capacity: int = 16, first: int = 0) -> ShortTerm:
-    made = ShortTerm(LAYOUT, capacity, groups)
-    made.append({"hidden": torch.zeros(3, count, 1)}, torch.arange(first, first + count))
-    return made
-
-
-def choose(held: ShortTerm, new: int, seed: int = 0, **geometry: Any) -> Tensor:
+def choose(held: Tensor, new: int, seed: int = 0, **geometry: Any) -> Tensor:
     return drops.choose(held, tiny_geometry(**geometry), torch.Generator().manual_seed(seed), new)
 
 
@@ -60,7 +53,7 @@ def test_every_token_can_be_dropped() -> None:
 @pytest.mark.parametrize("new", [1, 4, 5, 8])
 def test_shared_drops_take_whole_blocks_of_neighbours(first: int, new: int) -> None:
     held = pool(16, 1, first=first)
-    births = held.births[0][choose(held, new)[0]]
+    births = held[0][choose(held, new)[0]]
     assert births.shape[0] % 4 == 0 and births.shape[0] >= new
     blocks = births.view(-1, 4)
     assert (blocks[:, 0] % 4 == 0).all()

@@ -1,134 +1,173 @@
-"""Laws of long-term memory: who is forgotten when, under both rules of eviction."""
+"""Laws of the view on long-term memory: each group's rows out of the log, search keys in pieces, indexes as if made anew."""
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from mplus.memory.long_term import LongTerm
+from mplus.index.first_stage import FirstStageIndex
+from mplus.index.int8_keys import Int8Keys
+from mplus.index.pca_sketch import PcaSketch
+from mplus.memory import long_term
+from mplus.memory.log import RowLog
+from mplus.memory.long_term import LongTerm, index_slab
+from mplus.memory.placement import LongGroup, Placement
+from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.settings import Geometry
-from tests.tiny import tiny_geometry
+from tests.tiny import search_from, tiny_geometry
 
 LAYERS = 2
+PER_LAYER = {"drop": "per_layer", "retrieval": "per_layer"}
 
 
-def layout(search_groups: int) -> RowLayout:
+def layout(search_groups: int, width: int = 1) -> RowLayout:
     return RowLayout(
         format="hidden",
         layers=LAYERS,
-        fields={"hidden": (3,), "search": (1,)},
+        fields={"hidden": (3,), "search": (width,)},
         search_groups=search_groups,
         dtype=torch.float32,
         device=torch.device("cpu"),
     )
 
 
-def longterm(**changed: Any) -> LongTerm:
-    geometry: Geometry = tiny_geometry(**changed)
-    return LongTerm(layout(1 if geometry.read.is_shared else LAYERS), geometry)
-
-
-def per_layer(**changed: Any) -> LongTerm:
-    return longterm(drop="per_layer", retrieval="per_layer", **changed)
-
-
-def dropped(births: list[int], search_groups: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Rows that carry layer and birth, and their births for one group."""
+def rows_of(births: list[int], search_groups: int, width: int = 1) -> dict[str, Tensor]:
+    """Rows [L, k, ...] that carry layer and birth."""
     numbers = torch.tensor(births, dtype=torch.float32)
     own = torch.stack([numbers + 1000 * layer for layer in range(LAYERS)])
-    return {"hidden": own[..., None].expand(-1, -1, 3).clone(), "search": own[:search_groups, :, None]}, torch.tensor([births])
+    search = torch.sin(own[:search_groups, :, None] * torch.arange(1, width + 1)) if width > 1 else own[:search_groups, :, None]
+    return {"hidden": own[..., None].expand(-1, -1, 3).clone(), "search": search}
+
+
+def view(births: list[list[int]], rows: int = 12, **changed: Any) -> LongTerm:
+    """Long-term tokens by group, of a log of so many rows."""
+    geometry: Geometry = tiny_geometry(**changed)
+    own = layout(1 if geometry.read.is_shared else LAYERS)
+    codec = RowCodec(own, geometry)
+    log, _ = RowLog(codec.fields).appended(codec.stored(rows_of(list(range(rows)), own.search_groups)))
+    groups = tuple(LongGroup().with_more(torch.tensor(one), torch.tensor(one), None) for one in births)
+    return LongTerm(own, geometry, codec, log, groups)
 
 
 def test_shared_rows_hold_all_layers_in_one_record() -> None:
-    memory = longterm()
-    memory.append(*dropped([4, 5, 6, 7], 1))
-    assert len(memory.stores) == 1
-    rows = memory.stores[0].gather(torch.tensor([2, 0]), ("hidden",))["hidden"]
-    assert rows[:, :, 0].tolist() == [[6, 1006], [4, 1004]]
+    held = view([[4, 5, 6, 7]])
+    assert held.groups == 1
+    assert held.gather(0, torch.tensor([2, 0]), ("hidden",))["hidden"][:, :, 0].tolist() == [[6, 1006], [4, 1004]]
+    assert held.column(0, "search")[:, 0].tolist() == [4, 5, 6, 7]
 
 
-def test_layers_keep_their_own_rows_when_each_finds_its_own() -> None:
-    memory = per_layer()
-    rows, _ = dropped([4, 5], LAYERS)
-    memory.append(rows, torch.tensor([[4, 5], [8, 9]]))
-    assert [store.column("birth").tolist() for store in memory.stores] == [[4, 5], [8, 9]]
-    assert memory.stores[1].column("hidden")[:, 0].tolist() == [1004, 1005]
-
-
-def test_rows_dropped_by_all_layers_are_kept_per_layer_when_each_finds_its_own() -> None:
-    memory = longterm(drop="shared", retrieval="per_layer")
-    memory.append(*dropped([4, 5], LAYERS))
-    assert [store.column("birth").tolist() for store in memory.stores] == [[4, 5], [4, 5]]
-
-
-def test_first_dropped_are_forgotten_first_at_capacity() -> None:
-    memory = per_layer(ltm_capacity=10)
-    for first in range(0, 40, 3):
-        memory.append(*dropped([first, first + 1, first + 2], LAYERS))
-        assert memory.stores[0].column("birth").tolist() == list(range(first + 3))[-10:]
-
-
-def test_whole_blocks_are_forgotten_when_layers_vote() -> None:
-    memory = longterm(ltm_capacity=10)
-    for first in range(0, 40, 4):
-        memory.append(*dropped([first, first + 1, first + 2, first + 3], 1))
-        births = memory.stores[0].column("birth")
-        assert len(memory) <= 10
-        assert len(memory) % 4 == 0
-        assert (births[::4] % 4 == 0).all()
-    assert births.tolist() == list(range(32, 40))
-
-
-def test_capacity_zero_keeps_nothing() -> None:
-    memory = per_layer(ltm_capacity=0)
-    memory.append(*dropped([1, 2, 3], LAYERS))
-    assert len(memory) == 0
-
-
-def test_fork_then_take_leaves_the_original_unchanged() -> None:
-    memory = per_layer(eviction="countdown", merge_every_writes=3)
-    memory.append(*dropped([1, 2], LAYERS))
-    twin = memory.fork()
-    for birth in range(3, 30):
-        twin.append(*dropped([birth], LAYERS))
-    assert memory.stores[0].column("birth").tolist() == [1, 2]
-    assert (memory.waiting, memory.writes_since_merge) == ([2, 2], 1)
-
-
-@pytest.mark.parametrize("every", [1, 3])
-@pytest.mark.parametrize("read", [0, 4, 12])
-def test_countdown_equals_the_published_rule_row_by_row(every: int, read: int) -> None:
-    """Merge: rows of the cache enter with the initial frequency; all count down, and those that reach 0 go, but only if
-    more than K0 would stay; else nothing changes."""
-    memory = per_layer(
-        eviction="countdown", merge_every_writes=every, initial_recall_frequency=3, recall_decay=1, ltm_read_tokens=read
-    )
-    merged: list[list[float]] = []  # [birth, frequency]
-    cache: list[int] = []
-    for write in range(30):
-        births = [2 * write, 2 * write + 1]
-        memory.append(*dropped(births, LAYERS))
-        cache += births
-        if (write + 1) % every == 0:
-            merged += [[birth, 3.0] for birth in cache]
-            cache = []
-            stay = [[birth, frequency - 1] for birth, frequency in merged if frequency - 1 > 0.01]
-            if len(stay) > read:
-                merged = stay
-        for group in range(LAYERS):
-            store = memory.stores[group]
-            count = memory.merged(group)
-            assert store.column("birth")[:count].tolist() == [birth for birth, _ in merged]
-            assert store.column("frequency")[:count].tolist() == [frequency for _, frequency in merged]
-            assert store.column("birth")[count:].tolist() == cache
-            assert memory.waiting[group] == len(cache)
+def test_layers_have_their_own_rows_when_each_finds_its_own() -> None:
+    held = view([[4, 5], [8, 9, 3]], **PER_LAYER)
+    assert [held.births(group).tolist() for group in range(2)] == [[4, 5], [8, 9, 3]]
+    assert held.column(1, "hidden")[:, 0].tolist() == [1008, 1009, 1003]
+    assert held.gather(0, torch.tensor([1]), ("search",))["search"].tolist() == [[5.0]]
+    assert (len(held), held.smallest, held.tokens(0), held.tokens(1)) == (3, 2, 2, 3)
 
 
 def test_size_counts_every_field() -> None:
-    memory = longterm()
-    memory.append(*dropped([0, 1, 2, 3], 1))
-    assert memory.size_bytes == 4 * (LAYERS * 3 * 4 + 4 + 8)
+    assert view([[0, 1, 2, 3]]).size_bytes == 4 * (LAYERS * 3 * 4 + 4)
+    assert view([[0, 1, 2], [5]], **PER_LAYER).size_bytes == 4 * (3 * 4 + 4)
+
+
+def test_a_row_that_the_group_does_not_have_is_refused() -> None:
+    with pytest.raises(IndexError):
+        view([[4, 5, 6, 7]]).gather(0, torch.tensor([4]), ("hidden",))
+
+
+# -- search keys -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
+@pytest.mark.parametrize("begin", [0, 1, 5, 8])
+def test_search_keys_come_in_pieces_that_make_the_column(monkeypatch: pytest.MonkeyPatch, kept_bytes: int, begin: int) -> None:
+    monkeypatch.setattr(long_term, "PIECE_ROWS", 3)
+    monkeypatch.setattr(long_term, "KEPT_KEYS_BYTES", kept_bytes)
+    held = view([[4, 5, 6, 7, 1, 0, 9, 10]])
+    for _ in range(2):  # the second time from what was kept
+        parts = list(held.search_parts(0, begin))
+        assert all(part.shape[0] <= 3 for part in parts)
+        found = torch.cat(parts) if parts else torch.empty(0, 1)
+        assert torch.equal(found, held.column(0, "search")[begin:])
+
+
+def test_keys_that_are_kept_are_fetched_once_also_after_more_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_term, "PIECE_ROWS", 4)
+    held, fetched = view([[4, 5, 6, 7, 1]]), list[int]()
+    gather = RowLog.gather
+
+    def noted(log: RowLog, rows: Tensor, *args: Any, **options: Any) -> dict[str, Tensor]:
+        fetched.extend(rows.tolist())
+        return gather(log, rows, *args, **options)
+
+    monkeypatch.setattr(RowLog, "gather", noted)
+    for _ in range(3):
+        assert torch.cat(list(held.search_parts(0)))[:, 0].tolist() == [4, 5, 6, 7, 1]
+    assert fetched == [4, 5, 6, 7, 1]
+    more = LongGroup().with_more(torch.tensor([4, 5, 6, 7, 1, 2, 3, 8, 9]), torch.tensor([4, 5, 6, 7, 1, 2, 3, 8, 9]), None)
+    after = held.followed_by(held.log, (more,))
+    fetched.clear()
+    assert torch.cat(list(after.search_parts(0)))[:, 0].tolist() == [4, 5, 6, 7, 1, 2, 3, 8, 9]
+    assert fetched == [1, 2, 3, 8, 9], "pieces that were full are kept"
+
+
+# -- indexes ---------------------------------------------------------------------------------------------------------
+
+
+def slabs_of(index: FirstStageIndex) -> list[Any]:
+    """What an index holds, as plain values."""
+    slabs, start = index._held
+    filled = [slab.short[..., : slab.used] if isinstance(index, PcaSketch) else slab.short[: slab.used] for slab in slabs]
+    return [
+        start,
+        [short.tolist() for short in filled],
+        [{name: value.tolist() for name, value in slab.fitted.items()} for slab in slabs],
+    ]
+
+
+@pytest.mark.parametrize("changed", [{}, {"block_tokens": 1}, PER_LAYER], ids=["blocks", "single tokens", "per layer"])
+@pytest.mark.parametrize("capacity", [40, 4000])
+def test_an_index_that_followed_every_write_is_the_one_made_at_once(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], capacity: int
+) -> None:
+    """So a memory that was opened from files, or forgot a source, answers as one that was never away."""
+    search_from(monkeypatch, 16)
+    for kind in (Int8Keys, PcaSketch):
+        monkeypatch.setattr(kind, "slab_rows", 32)
+    geometry = tiny_geometry(ltm_capacity=capacity, **changed)
+    slab = index_slab(geometry)
+    assert slab == 32
+    own = layout(1 if geometry.read.is_shared else LAYERS, width=6)
+    codec, chooser = RowCodec(own, geometry), random.Random(4)
+    log, placement = RowLog(codec.fields), Placement.new(geometry, LAYERS, 1)
+    held, indexed = LongTerm(own, geometry, codec, log, placement.long), 0
+    for _ in range(40):
+        count = 4 * chooser.randrange(1, 3)
+        placement = placement.written(geometry, log.end, count, slab=slab)
+        log, _ = log.appended(codec.stored(rows_of(list(range(log.end, log.end + count)), own.search_groups, 6)))
+        log = log.trimmed(placement.first_row or 0)
+        held = held.followed_by(log, placement.long)
+        anew = LongTerm(own, geometry, codec, log, placement.long)
+        for group in range(held.groups):
+            mine, made = held.index_of(group), anew.index_of(group)
+            assert (mine is None) == (made is None) == (held.tokens(group) < 16)
+            if mine is not None and made is not None:
+                indexed += 1
+                assert slabs_of(mine) == slabs_of(made)
+    assert indexed > 20
+
+
+def test_indexes_of_forks_share_nothing_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    search_from(monkeypatch, 4)
+    held = view([[4, 5, 6, 7, 0, 1, 2, 3]])
+    before = slabs_of(held.index_of(0))  # type: ignore[arg-type]
+    twin = held.fork()
+    more = replace(LongGroup().with_more(torch.tensor([4, 5, 6, 7, 0, 1, 2, 3, 8, 9, 10, 11]), torch.arange(12), None))
+    twin = twin.followed_by(held.log, (more,))
+    assert len(twin.index_of(0) or ()) == 12
+    assert slabs_of(held.index_of(0)) == before  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ def test_pool_grows_to_n_and_stays_there(each: MPlusModel) -> None:
 def test_no_token_is_lost_below_the_capacity_of_long_term_memory(each: MPlusModel) -> None:
     memory = filled(each, tokens=90)
     for group, store in enumerate(memory.long_term.stores):
-        births = memory.short_term.births[group % memory.short_term.drop_groups].tolist() + store.column("birth").tolist()
+        births = memory.placement.births[group % memory.short_term.drop_groups].tolist() + store.column("birth").tolist()
         assert len(births) == memory.now
         if each.geometry.quirks.stm_ages == "since_written":  # else births are moved so that ages stand still
             assert sorted(births) == list(range(memory.now))
@@ -68,7 +68,7 @@ def test_memory_without_ltm_is_memoryllm(each: MPlusModel) -> None:
     with_ltm, without = filled(each, tokens=90), filled(each, tokens=90, ltm=False)
     assert len(without.long_term) == 0 and len(with_ltm.long_term) > 0
     assert without.stats().ltm_capacity == 0
-    assert torch.equal(with_ltm.short_term.births, without.short_term.births)
+    assert torch.equal(with_ltm.placement.births, without.placement.births)
     prompt = ids(6, 99)[None]
     out = each(prompt, memory=without, return_retrieved=True)
     assert out.retrieved is not None and out.retrieved[0].layers == []
@@ -129,7 +129,7 @@ def test_what_waits_is_never_too_long_for_one_chunk(text_model: MPlusModel) -> N
     memory.write("a" * 6 + " ")  # white space at the end: no separator
     memory.write("b" * 32)
     assert (memory.pending_tokens, memory.tokens_read) == (0, 39)
-    assert [chunk.memory_tokens for chunk in memory.ledger.chunks] == [20, 19]
+    assert [chunk.rows for chunk in memory.ledger.chunks] == [20, 19]
     assert memory.ledger.tokens_by_source() == {"": 39}
 
 
@@ -138,7 +138,7 @@ def test_text_is_cut_where_the_model_cuts_it(text_model: MPlusModel) -> None:
     text = "A first sentence is here. And one more of them. Then a third, rather long one, follows. End."
     memory.write(text)
     sizes = [len(chunk) for chunk in text_model.cut(text)]
-    assert [chunk.memory_tokens for chunk in memory.ledger.chunks] + ([memory.pending_tokens] if memory.pending else []) == sizes
+    assert [chunk.rows for chunk in memory.ledger.chunks] + ([memory.pending_tokens] if memory.pending else []) == sizes
 
 
 # -- copies and repeats ----------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_random_state_of_torch_neither_matters_nor_changes(each: MPlusModel) -> 
 
 def test_another_seed_drops_other_tokens(each: MPlusModel) -> None:
     first, second = filled(each, tokens=90, seed=1), filled(each, tokens=90, seed=2)
-    assert not torch.equal(first.short_term.births, second.short_term.births)
+    assert not torch.equal(first.placement.births, second.placement.births)
 
 
 def test_cleared_memory_is_as_new_and_writes_as_new(each: MPlusModel) -> None:
@@ -283,7 +283,7 @@ def test_ranks_that_cut_a_block_in_two_are_refused_where_blocks_are_found(model:
     with pytest.raises(InputError, match="whole blocks"):
         memory.update(written, dropped=torch.tensor([[1, 2, 3, 4]]))
     memory.update(written, dropped=torch.tensor([[4, 5, 6, 7]]))
-    assert memory.long_term.stores[0].column("birth").tolist() == [4, 5, 6, 7]
+    assert memory.long_term.births(0).tolist() == [4, 5, 6, 7]
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_odd_sizes_of_writes_and_blocks_keep_a_memory_readable(tiny_model: TinyM
     memory, generator = model.new_memory(), torch.Generator().manual_seed(3)
     for step in range(100):
         memory.write(ids(int(torch.randint(2, 9, (), generator=generator)), step))
-        births = memory.long_term.stores[0].column("birth")
+        births = memory.long_term.births(0)
         assert len(births) % block == 0 and len(births) <= 420
     assert len(memory.long_term) > 300
     out = model(ids(5, 1)[None], memory=memory, return_retrieved=True)

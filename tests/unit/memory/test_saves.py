@@ -344,7 +344,7 @@ def test_memories_of_every_version_open(
         memory.write(ids(30, 3))
         assert model.generate(ids(4)[None], memory=memory, max_new_tokens=2, do_sample=False).shape == (1, 6)
     memory.save(tmp_path / "again")
-    assert torch.equal(Memory.load(tmp_path / "again", model).short_term.births, memory.short_term.births)
+    assert torch.equal(Memory.load(tmp_path / "again", model).short_term.births, memory.placement.births)
 
 
 def test_a_file_that_is_taken_away_while_it_is_opened_is_looked_for_anew(

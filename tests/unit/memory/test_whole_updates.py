@@ -228,7 +228,7 @@ def test_forks_taken_during_a_write_are_whole(model: MPlusModel) -> None:
     done.set()
     thread.join()
     for fork in forks:
-        births = fork.short_term.births[0].tolist() + fork.long_term.stores[0].column("birth").tolist()
+        births = fork.placement.births[0].tolist() + fork.long_term.births(0).tolist()
         assert sorted(births) == list(range(fork.now)) and fork.tokens_read == fork.now
 
 
