@@ -35,7 +35,7 @@ STORAGES: dict[str, Callable[[Path], DiskStorage | None]] = {
     "ram": lambda path: None,
     "disk": lambda path: DiskStorage(path, segment_rows=SEGMENT_ROWS),
 }
-TYPES = [("model", "model"), ("bfloat16", "bfloat16"), ("float16", "int8"), ("int8", "model"), ("int8", "int8")]
+TYPES: list[tuple[Any, Any]] = [("model", "model"), ("bfloat16", "bfloat16"), ("float16", "int8"), ("int8", "model"), ("int8", "int8")]
 
 
 @pytest.fixture(params=sorted(STORAGES))
@@ -189,7 +189,7 @@ def test_rows_are_what_they_were_rounded_to(types: tuple[str, str], retrieval: s
 @pytest.mark.parametrize("setup", ["shared", "per_layer"])
 @pytest.mark.parametrize("types", TYPES)
 def test_a_token_has_one_value_in_short_term_and_in_long_term_memory(
-    tiny_model: TinyModel, setup: str, types: tuple[str, str]
+    tiny_model: TinyModel, setup: str, types: tuple[Any, Any]
 ) -> None:
     model = tiny_model("llama", setup)
     memory = model.new_memory(memory_format="kv", ltm_dtype=types[0], ltm_search_dtype=types[1])
@@ -243,7 +243,7 @@ def test_every_layer_keeps_and_counts_down_its_own_rows(types: tuple[str, str]) 
 
 
 @pytest.mark.parametrize("types", [kind for kind in TYPES if kind[0] != "int8"])
-def test_hidden_rows_are_rounded_alike(tiny_model: TinyModel, types: tuple[str, str], tmp_path: Path) -> None:
+def test_hidden_rows_are_rounded_alike(tiny_model: TinyModel, types: tuple[Any, Any], tmp_path: Path) -> None:
     model = tiny_model("llama", "shared")
     memory = model.new_memory(memory_format="hidden", ltm_dtype=types[0], ltm_search_dtype=types[1])
     memory.write(ids(60, 3))
@@ -271,7 +271,7 @@ def test_forgetting_by_age_touches_no_row_and_keeps_the_other_pieces(storage: Di
 @pytest.mark.parametrize("types", [("model", "model"), ("int8", "int8")])
 @pytest.mark.parametrize("setup", ["shared", "per_layer"])
 def test_a_write_at_capacity_touches_as_much_of_a_large_memory_as_of_a_small_one(
-    setup: str, types: tuple[str, str], tiny_model: TinyModel
+    setup: str, types: tuple[Any, Any], tiny_model: TinyModel
 ) -> None:
     model: MPlusModel = tiny_model("llama", setup)
     counts = list[int]()

@@ -422,7 +422,7 @@ class Memory:
         """Take in the next chunk of a source; the caller holds ``turn``."""
         self.make_room(self.geometry.sizes.new_tokens)
         chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), packed(ready.ids), ready.at, ready.key)
-        also = {"ends_in_space": ends_in_space} if ready.source is None else {}
+        also: dict[str, Any] = {"ends_in_space": ends_in_space} if ready.source is None else {}
         self._update(ready.written, chunk, extent=ready.extent, **also)
 
     def _update(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mplus import MPlusModel
+from mplus.settings import MemoryFormat
 from tests.conftest import TinyModel
 from tests.tiny import SETUPS, contents, ids, same_contents
 
@@ -15,7 +16,7 @@ def model(request: pytest.FixtureRequest, tiny_model: TinyModel) -> MPlusModel:
 
 
 @pytest.mark.parametrize("memory_format", ["kv", "hidden"])
-def test_encode_then_update_equals_write(model: MPlusModel, memory_format: str) -> None:
+def test_encode_then_update_equals_write(model: MPlusModel, memory_format: MemoryFormat) -> None:
     """Also of a source that others were written behind."""
     first, second = (model.new_memory(seed=2, memory_format=memory_format) for _ in range(2))
     for source, seed in (("a", 1), (None, 2), ("a", 3), (None, 4), ("b", 5), ("a", 6)):

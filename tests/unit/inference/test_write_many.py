@@ -13,6 +13,7 @@ from torch import Tensor
 from mplus import Memory, MPlusModel
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory.shared_rows import SharedRows
+from mplus.settings import WriteContext
 from tests.conftest import TinyModel
 from tests.tiny import SETUPS, contents, filled, ids, same_contents
 
@@ -152,7 +153,8 @@ def test_mistakes_are_found_before_anything_is_written(tiny_model: TinyModel) ->
 def test_progress_counts_the_tokens_of_all_texts(tiny_model: TinyModel) -> None:
     """After each chunk; where chunks see the whole memory, after each turn of all."""
     model = tiny_model("llama", "shared")
-    for context, wanted in (("source", [8, 16, 24, 32]), ("memory", [16, 24, 32])):
+    contexts: tuple[tuple[WriteContext, list[int]], ...] = (("source", [8, 16, 24, 32]), ("memory", [16, 24, 32]))
+    for context, wanted in contexts:
         seen: list[int] = []
         held = [model.new_memory(write_context=context) for _ in range(2)]
         model.write_many(held, [ids(24), ids(8)], progress=seen.append)
