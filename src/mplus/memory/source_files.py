@@ -177,7 +177,7 @@ def _safetensors(tensors: Mapping[str, list[Tensor]], metadata: Mapping[str, str
     for _, parts in ordered:
         for part in parts:
             if part.numel():
-                yield memoryview(part.contiguous().view(torch.uint8).reshape(-1).numpy())
+                yield part.contiguous().view(torch.uint8).reshape(-1).numpy().data
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
