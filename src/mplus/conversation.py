@@ -19,7 +19,7 @@ from mplus.runtime.unicode import well_formed
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
     from mplus.model import MPlusModel
-    from mplus.trace.trace import Trace
+    from mplus.trace.trace import Answer, Trace
 
 TURNS_IN_PROMPT: Final = 6
 """Newest messages of a conversation that a prompt repeats, so that "and there?" has something to refer to."""
@@ -76,7 +76,7 @@ class Conversation:
             from mplus.inference.streaming import PieceStream
 
             options["streamer"] = PieceStream(self.model.tokenizer, on_text)
-        answer = self.model.chat(prompt, memory=self.memory, trace=True, **options)
+        answer: Answer = self.model.chat(prompt, memory=self.memory, trace=True, **options)
         self.messages = [*prompt, {"role": "assistant", "content": answer.text}]
         self.trace = answer.trace
         return answer.text

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from mplus.memory.source_texts import SourceText, TakenNames
     from mplus.model import MPlusModel
 
+SAVE_EVERY_S = 300.0
+"""A write of hours is stored on the way, so that a kill or a lost power line costs minutes."""
 INCOMPLETE = 2
 """Exit code where some of what was named is stored and some is not."""
 WAYS_OUT = {
@@ -143,6 +145,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._before = self.memory.state
+        self._stored_at = time.monotonic()
 
     def write(self, documents: list[Document], taken: TakenNames, at: datetime | None, special_tokens: bool) -> None:
         """Write texts and store the memory; after Ctrl-C or an error what is whole is stored.
@@ -164,6 +167,8 @@ class Run:
             def progress(tokens: int) -> None:
                 self.tokens = tokens
                 show(tokens)
+                if time.monotonic() - self._stored_at > SAVE_EVERY_S:
+                    self._store_part()
 
             write_texts(self.memory, todo, at=at, special_tokens=special_tokens, progress=progress)
 
@@ -176,25 +181,28 @@ class Run:
         except KeyboardInterrupt:
             if self._is_unchanged:
                 raise terminal.Interrupted("interrupted before anything was read; nothing was stored") from None
-            self._store()
+            self._store_part()
             raise terminal.Interrupted(
                 f"interrupted after {self.tokens:,} of {total:,} tokens of {texts} texts; what was read is stored, "
                 "the same command with --resume goes on"
             ) from None
-        except MPlusError:
+        except (MPlusError, OSError, MemoryError):
             if not self._is_unchanged:
-                self._store()
+                self._store_part()
             raise
         self.seconds = time.perf_counter() - began
-        self._store()
+        self.memory.save(self.directory)
+        terminal.mark_stored(self.directory)
 
     @property
     def _is_unchanged(self) -> bool:
-        return self.memory.state is self._before
+        """Whether no chunk was taken in; room may have been made for one."""
+        return self.memory.ledger is self._before.ledger and self.memory.pending == self._before.pending
 
-    def _store(self) -> None:
+    def _store_part(self) -> None:
+        """Store the memory as far as it got."""
         self.memory.save(self.directory)
-        terminal.mark_stored(self.directory)
+        self._stored_at = time.monotonic()
 
     def report(self, as_json: bool) -> None:
         """Say what was done; the exit code says whether that is all of it.

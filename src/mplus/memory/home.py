@@ -145,8 +145,8 @@ class Home:
     def resolve(self, memory: str | Path) -> Path:
         """The directory that a word for a memory means, whether there is a memory or not.
 
-        What holds a slash is a path. Any other word is the name of a memory of this home, or, where there is none of that name, of
-        a directory (or file) here.
+        What holds a slash is a path. Any other word is a name of this home, unless only the directory here of that name holds a memory.
+        (A directory that holds something else does not count: a folder `notes` and a memory `notes` get along.)
 
         Raises:
             InputError: it is neither a path nor a name, or both a memory of this home and one here.
@@ -156,15 +156,16 @@ class Home:
         if "/" in memory or os.sep in memory or memory.startswith("~"):
             return expanded(memory)
         here, named = Path(memory), self.memories / memory
-        if _fits(memory) and _exists(here):
-            if not (named / MANIFEST).exists():
-                return here
-            if (here / MANIFEST).exists() and identity(here) != identity(named):
-                raise InputError(
-                    f"{memory!r} names two memories, one in {self.memories} and one in this directory; "
-                    f"give the path of the one you mean, './{memory}' or '{named}'"
-                )
-        return self.path(memory)
+        if not _fits(memory) or not (_exists(here / MANIFEST) or _is_file(here)):
+            return self.path(memory)
+        if not _exists(named / MANIFEST):
+            return here
+        if not _is_file(here) and identity(here) != identity(named):
+            raise InputError(
+                f"{memory!r} names two memories, one in {self.memories} and one in this directory; "
+                f"give the path of the one you mean, './{memory}' or '{named}'"
+            )
+        return named
 
     def existing(self, memory: str | Path) -> Path:
         """``resolve``, for a memory that must be there.
@@ -272,6 +273,13 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:  # too long, or a parent that may not be looked into
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
         return False
 
 

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy
-
 
 class Chunk(NamedTuple):
     """One write.
@@ -189,6 +187,8 @@ class Ledger:
 
 def packed(ids: Sequence[int]) -> array[int]:
     """Token ids in two bytes each where they fit, else in four."""
+    import numpy  # here, because a list of sources is shown without it
+
     wide = numpy.asarray(ids, dtype=numpy.int64)
     code = "H" if not wide.size or int(wide.max()) < 1 << 16 else "I"
     return array(code, wide.astype(code).tobytes())
@@ -196,11 +196,15 @@ def packed(ids: Sequence[int]) -> array[int]:
 
 def content_key(previous: str, ids: Sequence[int]) -> str:
     """Content address of a chunk behind the chunk with the address `previous` ("": the first of its source)."""
+    import numpy
+
     return hashlib.sha256(previous.encode() + numpy.asarray(ids, dtype="<i8").tobytes()).hexdigest()[:32]
 
 
 def digest_of(pieces: Iterable[Sequence[int]]) -> str:
     """SHA-256 of token ids that come in pieces, as ``SourceInfo.digest`` has it."""
+    import numpy
+
     digest = hashlib.sha256()
     for ids in pieces:
         digest.update(numpy.asarray(ids, dtype="<i4").tobytes())

@@ -249,9 +249,7 @@ def _kept_at(extent: Extent, memory: Memory, log: RowLog) -> Extent:
 def _encoded_again(memory: Memory, chunks: Sequence[Chunk], source: str | None) -> dict[tuple[str | None, str], EncodedChunk]:
     """All chunks of a source, encoded from their token ids as they were the first time."""
     out: dict[tuple[str | None, str], EncodedChunk] = {}
-    hidden = memory.format == "hidden"
-    rows = memory.layout.empty(0)
-    tail = EncodedChunk(rows, 0, hidden=rows["hidden"] if hidden else None)
+    tail = memory.encoder.opening(memory)
     for chunk in chunks:
         if chunk.source != source:
             continue

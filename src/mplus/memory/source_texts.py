@@ -172,16 +172,16 @@ def _compared(memory: Memory, name: str, text: str, info: SourceInfo | None, spe
     for begin in begins if info is not None else begins[:1]:
         ids = [token for piece in memory.encoder.cut(begin + text, special_tokens=special_tokens) for token in piece]
         held_tokens = info.tokens if info is not None else 0
-        made.append(SourceText(name, text, begin, digest_of(ids), _held(info, ids), held_tokens, Action.write, len(ids)))
+        made.append(SourceText(name, text, begin, digest_of([ids]), _held(info, ids), held_tokens, Action.write, len(ids)))
     return next((one for one in made if one.held in (Held.all, Held.beginning)), made[0])
 
 
 def _held(info: SourceInfo | None, ids: list[int]) -> Held:
     if info is None:
         return Held.nothing
-    if info.digest == digest_of(ids):
+    if info.digest == digest_of([ids]):
         return Held.all
-    begins = bool(info.digest) and info.tokens < len(ids) and info.digest == digest_of(ids[: info.tokens])
+    begins = bool(info.digest) and info.tokens < len(ids) and info.digest == digest_of([ids[: info.tokens]])
     return Held.beginning if begins else Held.other
 
 

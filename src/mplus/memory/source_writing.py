@@ -93,9 +93,12 @@ class SourceWriting:
 
     def _seen(self) -> EncodedChunk:
         if self._tail is None:
-            held = self.memory.state.tails.get(self.source)
-            rows = self.memory.layout.empty(0) if self._tells_hidden else self.memory.newest_rows(self.source)
-            self._tail = EncodedChunk(rows, 0, hidden=held if self._tells_hidden else rows.get("hidden"))
+            opening, held = self.memory.encoder.opening(self.memory), self.memory.state.tails.get(self.source)
+            if self._tells_hidden:
+                self._tail = EncodedChunk(opening.rows, 0, hidden=opening.hidden if held is None else held)
+            else:
+                own = EncodedChunk(self.memory.newest_rows(self.source), 0)
+                self._tail = followed(opening, own, self.memory, exact=True)
         return self._tail
 
     def _advance(self, written: EncodedChunk, extent: Extent | None) -> None:
