@@ -10,7 +10,8 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,16 +138,16 @@ class _Save:
     def keep_rows(self) -> None:
         """Put all rows into segments of the directory; before the commit, so that an interrupt behind it does not cost these files."""
         log, unstored = self.memory.state.log, list[Extent]()
-        small = _small_segments(log)
-        for extent in log.extents:
-            if isinstance(extent.piece, Slab):
-                for part, place in _stored_parts(extent):
-                    unstored += [part] if place is None else []
-                    self.places += [] if place is None else [(self._linked(place[0]), place[1], part.rows, part.row)]
-            elif extent.piece in small:
-                unstored.append(extent)
+        stored, small = list(_stored(log)), _small_segments(log)
+        held = Counter[str]()
+        for part, place in stored:
+            if place is not None:
+                held[place[0].name] += part.rows
+        for part, place in stored:
+            if place is None or place[0] in small or not self._may_link(place[0], held):
+                unstored.append(part)
             else:
-                self.places.append((self._linked(extent.piece), extent.first, extent.rows, extent.row))
+                self.places.append((self._linked(place[0]), place[1], part.rows, part.row))
         for bunch in _bunches(unstored, segment_rows(log.fields)):
             segment = self._written(log, bunch)
             self.moved.append((bunch, segment))
@@ -157,6 +158,10 @@ class _Save:
         self.places.sort(key=lambda place: place[3])
         if self.own_store is not None:
             self.own_store.set_saved([*self._saved_before, *(segment.name for segment in self.segments)])
+
+    def _may_link(self, segment: Segment, held: Mapping[str, int]) -> bool:
+        """Tell whether a segment may be in the directory: one from elsewhere must hold nothing but rows of this memory."""
+        return (self.directory / segment.name).exists() or held[segment.name] == segment.rows
 
     def _written(self, log: RowLog, extents: list[Extent]) -> Segment:
         columns = log.columns_of(extents)
@@ -249,6 +254,15 @@ class _Save:
                 if len(extents) == sum(extent in state.log.extents for extent in extents):
                     groups = state.placement.long
                     self.memory.become(replace(state, log=log, long_term=state.long_term.followed_by(log, groups)))
+
+
+def _stored(log: RowLog) -> Iterator[tuple[Extent, tuple[Segment, int] | None]]:
+    """All rows, in parts, each with the file and place where it lies, if there is one."""
+    for extent in log.extents:
+        if isinstance(extent.piece, Slab):
+            yield from _stored_parts(extent)
+        else:
+            yield extent, (extent.piece, extent.first)
 
 
 def _stored_parts(extent: Extent) -> Iterator[tuple[Extent, tuple[Segment, int] | None]]:
