@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -81,6 +81,10 @@ def write(
         bool,
         typer.Option("--special-tokens", help="Take special tokens that a text spells out as such, not as characters."),
     ] = False,
+    share: Annotated[
+        bool,
+        typer.Option("--share", help="Take texts that other memories of the home hold from there instead of reading them again."),
+    ] = False,
     model: ModelName = DEFAULT_NAME,
     dtype: DType = NumberType.auto,
     device: Device = None,
@@ -102,9 +106,23 @@ def write(
     taken = TakenNames(again=again, replace=replace, resume=resume)
     with exclusive_change(memory, timeout_s=PATIENCE_S, tell=terminal.note):  # another writer is waited for, not overwritten
         held = open_memory(memory, opened)
+        others = others_of(Home(home), memory, opened) if share else []
         run = Run(memory, Home(home).label(memory), held, skipped)
         run.write(named_stdin(held, documents) if source is None and STDIN in files else documents, taken, at, special_tokens)
+    del others  # kept open until here: their rows are found as long as somebody holds them
     run.report(as_json)
+
+
+def others_of(home: Home, directory: Path, model: MPlusModel) -> list[Memory]:
+    """The other memories of a home that this model wrote, opened."""
+    from mplus.memory.memory import Memory
+
+    opened = []
+    for name in home.names():
+        with suppress(MPlusError):  # of another model, or damaged: its rows are no help, and no hindrance
+            if home.path(name).resolve() != directory.resolve():
+                opened.append(Memory.load(home.path(name), model))
+    return opened
 
 
 def check_flags(*, again: bool, replace: bool, resume: bool) -> None:

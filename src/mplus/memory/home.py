@@ -40,12 +40,22 @@ _LEFT = re.compile(r"\.(?P<name>.+)\.([0-9a-f]{8}|re-encoding)")
 
 
 def default_home() -> Path:
-    """Where this user's memories lie: $MPLUS_HOME, else $XDG_DATA_HOME/mplus, else ~/.local/share/mplus. Makes nothing."""
+    """Where this user's memories lie: $MPLUS_HOME, else $XDG_DATA_HOME/mplus, else ~/.local/share/mplus. Makes nothing.
+
+    Raises:
+        InputError: the user has no home directory.
+    """
     if own := os.environ.get(VARIABLE):
         return absolute_directory(own)
     shared = os.environ.get("XDG_DATA_HOME", "")
-    root = Path(shared) if shared and Path(shared).is_absolute() else Path.home() / ".local" / "share"
-    return root / "mplus"
+    if shared and Path(shared).is_absolute():
+        return Path(shared) / "mplus"
+    try:
+        return Path.home() / ".local" / "share" / "mplus"
+    except RuntimeError:
+        raise InputError(
+            f"this user has no home directory; set {VARIABLE} to the directory that memories are to lie in"
+        ) from None
 
 
 def checked_name(name: str) -> str:

@@ -525,6 +525,14 @@ class Memory:
         recent = state.recent if row_log.extents is state.log.extents else ()  # what lies in a file now is not kept in RAM too
         return replace(state, log=row_log, long_term=long_term, short_term=short_term, recent=recent)
 
+    def note_chunks(self) -> None:
+        """Let other memories of the process take the rows of this one's chunks, as after opening it."""
+        shared = self.encoder.shared_rows(self)
+        for chunk in self.ledger.chunks if self._is_by_source else ():
+            place = self._state.log.extent_of(chunk.first, chunk.rows) if chunk.key else None
+            if place is not None:
+                shared.note(chunk.key, place)
+
     def _note_moved(self, before: RowLog, after: RowLog) -> None:
         """Say where the rows of chunks lie that went to a segment."""
         known = {id(extent.piece) for extent in before.extents}

@@ -499,6 +499,7 @@ def _load(
             log = state_file.log_of(memory, manifest, tensors, groups[0][0])
             state = state_file.state_of(memory, manifest, tensors, log if store is None or memory.storage else _in_ram(log))
         memory.become(state)
+        memory.note_chunks()
     except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise SnapshotError(
