@@ -103,6 +103,8 @@ def show_forgotten(done: dict[str, Any]) -> None:
         "memory tokens": f"{done['short_term']:,} short-term, {done['long_term']:,} long-term, {done['evicted']:,} evicted",
         "exact": "yes, as if it was never read" if done["exact"] else f"no: {done['reason']}",
     }
+    if "tokens_now" in done:
+        rows["written"] = f"{done['tokens_now']:,} tokens of the new text"
     if done["rows_reencoded"]:
         rows["back"] = f"{done['rows_reencoded']:,} memory tokens of other sources, which age had evicted"
     if compact := done.get("compacted"):

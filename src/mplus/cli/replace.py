@@ -55,4 +55,3 @@ def replace(
         terminal.say_json(done)
     else:
         show_forgotten(done)
-        terminal.results().print(terminal.facts({"written": f"{known}, {tokens:,} tokens"}))

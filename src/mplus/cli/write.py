@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from mplus.memory.source_texts import SourceText, TakenNames
     from mplus.model import MPlusModel
 
+SAVE_EVERY_S = 300.0
+"""A write of hours is stored on the way, so that a kill or a lost power line costs minutes."""
 INCOMPLETE = 2
 """Exit code where some of what was named is stored and some is not."""
 WAYS_OUT = {
@@ -79,6 +81,10 @@ def write(
         bool,
         typer.Option("--special-tokens", help="Take special tokens that a text spells out as such, not as characters."),
     ] = False,
+    share: Annotated[
+        bool,
+        typer.Option("--share", help="Take texts that other memories of the home hold from there instead of reading them again."),
+    ] = False,
     model: ModelName = DEFAULT_NAME,
     dtype: DType = NumberType.auto,
     device: Device = None,
@@ -100,9 +106,23 @@ def write(
     taken = TakenNames(again=again, replace=replace, resume=resume)
     with exclusive_change(memory, timeout_s=PATIENCE_S, tell=terminal.note):  # another writer is waited for, not overwritten
         held = open_memory(memory, opened)
+        others = others_of(Home(home), memory, opened) if share else []
         run = Run(memory, Home(home).label(memory), held, skipped)
         run.write(named_stdin(held, documents) if source is None and STDIN in files else documents, taken, at, special_tokens)
+    del others  # kept open until here: their rows are found as long as somebody holds them
     run.report(as_json)
+
+
+def others_of(home: Home, directory: Path, model: MPlusModel) -> list[Memory]:
+    """The other memories of a home that this model wrote, opened."""
+    from mplus.memory.memory import Memory
+
+    opened = []
+    for name in home.names():
+        with suppress(MPlusError):  # of another model, or damaged: its rows are no help, and no hindrance
+            if home.path(name).resolve() != directory.resolve():
+                opened.append(Memory.load(home.path(name), model))
+    return opened
 
 
 def check_flags(*, again: bool, replace: bool, resume: bool) -> None:
@@ -143,6 +163,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._before = self.memory.state
+        self._stored_at = time.monotonic()
 
     def write(self, documents: list[Document], taken: TakenNames, at: datetime | None, special_tokens: bool) -> None:
         """Write texts and store the memory; after Ctrl-C or an error what is whole is stored.
@@ -164,6 +185,8 @@ class Run:
             def progress(tokens: int) -> None:
                 self.tokens = tokens
                 show(tokens)
+                if time.monotonic() - self._stored_at > SAVE_EVERY_S:
+                    self._store_part()
 
             write_texts(self.memory, todo, at=at, special_tokens=special_tokens, progress=progress)
 
@@ -176,25 +199,28 @@ class Run:
         except KeyboardInterrupt:
             if self._is_unchanged:
                 raise terminal.Interrupted("interrupted before anything was read; nothing was stored") from None
-            self._store()
+            self._store_part()
             raise terminal.Interrupted(
                 f"interrupted after {self.tokens:,} of {total:,} tokens of {texts} texts; what was read is stored, "
                 "the same command with --resume goes on"
             ) from None
-        except MPlusError:
+        except (MPlusError, OSError, MemoryError):
             if not self._is_unchanged:
-                self._store()
+                self._store_part()
             raise
         self.seconds = time.perf_counter() - began
-        self._store()
+        self.memory.save(self.directory)
+        terminal.mark_stored(self.directory)
 
     @property
     def _is_unchanged(self) -> bool:
-        return self.memory.state is self._before
+        """Whether no chunk was taken in; room may have been made for one."""
+        return self.memory.ledger is self._before.ledger and self.memory.pending == self._before.pending
 
-    def _store(self) -> None:
+    def _store_part(self) -> None:
+        """Store the memory as far as it got."""
         self.memory.save(self.directory)
-        terminal.mark_stored(self.directory)
+        self._stored_at = time.monotonic()
 
     def report(self, as_json: bool) -> None:
         """Say what was done; the exit code says whether that is all of it.

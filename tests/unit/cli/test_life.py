@@ -92,11 +92,15 @@ def callbacks() -> Iterator[tuple[str, dict[str, Any]]]:
 # -- all of them ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_command_that_takes_a_memory_takes_a_home_and_prints_json() -> None:
+def test_every_command_that_takes_a_memory_takes_a_home() -> None:
     taking = {name: set(parameters) for name, parameters in callbacks() if "memory" in parameters or "home" in parameters}
-    assert {"list", "info", "fork", "delete", "write", "ask"} <= set(taking)
+    expected = "write sync chat ask list info sources forget replace merge fork delete reencode verify compact export import"
+    assert set(taking) == set(expected.split())
     assert {name for name, parameters in taking.items() if "home" not in parameters} == set()
-    assert {name for name, parameters in taking.items() if "as_json" not in parameters} - {"write"} == set()
+
+
+def test_every_command_prints_json_on_demand() -> None:
+    assert {name for name, parameters in callbacks() if "as_json" not in parameters} == {"bench"}  # which has options of its own
 
 
 @pytest.mark.parametrize(
@@ -137,6 +141,18 @@ def test_a_home_is_named_by_an_option_too(capsys: pytest.CaptureFixture[str], no
     assert [one["memory"] for one in printed_json(capsys, "list", "--home", str(tmp_path / "other"))] == ["ana"]
     assert printed_json(capsys, "info", "--home", str(tmp_path / "other"), "ana")["memory"] == "ana"
     assert printed_json(capsys, "info", "ana", "--home", str(tmp_path / "other"))["memory"] == "ana"
+
+
+@pytest.mark.parametrize("command", [["list"], ["info", "notes"], ["fork", "./here", "notes"], ["import", "x.mplus", "notes"]])
+def test_a_home_that_can_be_none_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notes: Path, command: list[str]
+) -> None:
+    assert main(["export", "notes", "--out", "x.mplus"]) == main(["fork", "notes", "./here"]) == 0
+    capsys.readouterr()
+    Path("file").write_text("x", encoding="utf-8")
+    monkeypatch.setenv("MPLUS_HOME", "file")
+    assert "file" in mistakes(capsys, *command)
+    assert Path("file").read_text(encoding="utf-8") == "x"
 
 
 @pytest.mark.parametrize("content", ["{", '{"format": 99, "checksum": ""}'])
@@ -500,7 +516,7 @@ def test_replace_puts_a_new_text_in_the_place_of_the_old_one(
     assert held.text("ana.txt") == "Ana has moved to Lisbon."
     assert held.text("letters/oliver.txt") == OLIVER
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"Ana is back in Seville.")))
-    assert f"ana.txt, {tokens('Ana is back in Seville.')} tokens" in printed(capsys, "replace", "notes", "ana.txt", "-")
+    assert f"{tokens('Ana is back in Seville.')} tokens of the new text" in printed(capsys, "replace", "notes", "ana.txt", "-")
     assert Memory.load(notes, text_model).text("ana.txt") == "Ana is back in Seville."
 
 

@@ -12,6 +12,7 @@ import pytest
 from mplus import Memory, MPlusModel
 from mplus.cli import main
 from mplus.cli import sync as sync_command
+from mplus.errors import CapacityError
 from mplus.memory import folder_sync
 from tests.tiny import contents, same_contents, text_model
 
@@ -120,6 +121,26 @@ def test_ctrl_c_keeps_what_was_done_and_the_next_run_goes_on(
     assert {info.name: memory.text(info.name) for info in memory.sources()} == {
         f"docs/{name}": (place / "docs" / name).read_text() for name in ("a.txt", "b.md")
     }
+
+
+def test_after_an_error_what_was_done_is_stored(
+    sync: Run, place: Path, model: MPlusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_sync = folder_sync.apply_sync
+
+    def failing(memory: Memory, plan: Any, *, progress: Callable[[int, int], None]) -> Any:
+        def show(done: int, total: int) -> None:
+            raise CapacityError("there is no room for more")
+
+        return apply_sync(memory, plan, progress=show)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync_command, "apply_sync", failing)
+        code, _, err = sync()
+    assert (code, err.splitlines()[-1]) == (2, "mplus: there is no room for more")
+    assert Memory.load(place / "m", model).tokens_read == 32
+    assert sync()[0] == 0
+    assert sync()[1] == "0 new, 0 changed, 0 removed, 2 unchanged\n"
 
 
 def test_json_is_the_plan(sync: Run) -> None:

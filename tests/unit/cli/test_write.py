@@ -280,6 +280,28 @@ def test_a_signal_in_the_middle_of_a_pass_leaves_a_memory_that_can_be_gone_on_wi
     assert stored().ledger.chunks == whole.ledger.chunks
 
 
+def test_a_long_write_is_stored_on_the_way(
+    write: Run, stored: Callable[[], Memory], monkeypatch: pytest.MonkeyPatch, model: MPlusModel
+) -> None:
+    write_texts, seen = source_texts.write_texts, list[int]()
+
+    def looked_at(*given: Any, progress: Callable[[int], None], **named: Any) -> int:
+        def show(done: int) -> None:
+            progress(done)
+            seen.append(stored().tokens_read - done)
+
+        return write_texts(*given, progress=show, **named)
+
+    monkeypatch.setattr(source_texts, "write_texts", looked_at)
+    monkeypatch.setattr(write_command, "SAVE_EVERY_S", -1.0)
+    assert write("ana.txt", "ilse.md", "--at", "1970-01-01T00:00:01Z")[0] == 0
+    assert set(seen) == {0}
+    whole = model.new_memory()
+    for name, text in (("ana.txt", ANA), ("ilse.md", ILSE)):
+        whole.write(text, name, at=1.0)
+    assert stored().ledger.chunks == whole.ledger.chunks
+
+
 def test_ctrl_c_before_anything_was_read_stores_nothing(write: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*given: Any, **named: Any) -> int:
         raise KeyboardInterrupt
