@@ -35,7 +35,13 @@ STORAGES: dict[str, Callable[[Path], DiskStorage | None]] = {
     "ram": lambda path: None,
     "disk": lambda path: DiskStorage(path, segment_rows=SEGMENT_ROWS),
 }
-TYPES: list[tuple[Any, Any]] = [("model", "model"), ("bfloat16", "bfloat16"), ("float16", "int8"), ("int8", "model"), ("int8", "int8")]
+TYPES: list[tuple[Any, Any]] = [
+    ("model", "model"),
+    ("bfloat16", "bfloat16"),
+    ("float16", "int8"),
+    ("int8", "model"),
+    ("int8", "int8"),
+]
 
 
 @pytest.fixture(params=sorted(STORAGES))
