@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from mplus.errors import InputError, MPlusError, SnapshotError
 from mplus.memory.file_names import MANIFEST, SAVE_LOCK, is_ours
-from mplus.memory.manifest import read_manifest, state_digest
+from mplus.memory.manifest import ENCRYPTED, read_manifest, state_digest
 from mplus.memory.parts import parts_of
 from mplus.memory.stored import StoredMemory, read_stored
 from mplus.memory.stores.lock import exclusive_change, identity
@@ -40,12 +40,22 @@ _LEFT = re.compile(r"\.(?P<name>.+)\.([0-9a-f]{8}|re-encoding)")
 
 
 def default_home() -> Path:
-    """Where this user's memories lie: $MPLUS_HOME, else $XDG_DATA_HOME/mplus, else ~/.local/share/mplus. Makes nothing."""
+    """Where this user's memories lie: $MPLUS_HOME, else $XDG_DATA_HOME/mplus, else ~/.local/share/mplus. Makes nothing.
+
+    Raises:
+        InputError: the user has no home directory.
+    """
     if own := os.environ.get(VARIABLE):
         return absolute_directory(own)
     shared = os.environ.get("XDG_DATA_HOME", "")
-    root = Path(shared) if shared and Path(shared).is_absolute() else Path.home() / ".local" / "share"
-    return root / "mplus"
+    if shared and Path(shared).is_absolute():
+        return Path(shared) / "mplus"
+    try:
+        return Path.home() / ".local" / "share" / "mplus"
+    except RuntimeError:
+        raise InputError(
+            f"this user has no home directory; set {VARIABLE} to the directory that memories are to lie in"
+        ) from None
 
 
 def checked_name(name: str) -> str:
@@ -313,7 +323,13 @@ def _linked(source: Path, aside: Path) -> Path:
         fresh.mkdir()
         try:
             _link_or_copy(source / MANIFEST, fresh / MANIFEST)
-            for part in parts_of(read_manifest(fresh), source):
+            manifest = read_manifest(fresh)
+            if manifest["format"] == ENCRYPTED:
+                raise SnapshotError(
+                    f"memory {source} is encrypted, and a copy of its files would share its keys: what one forgets, both would lose; "
+                    "open it and save it under the new name"
+                )
+            for part in parts_of(manifest, source):
                 _link_or_copy(source / part.name, fresh / part.name)
         except FileNotFoundError:  # it was replaced meanwhile; or it lacks a file, which comes out at the last time
             continue

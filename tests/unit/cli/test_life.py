@@ -143,6 +143,18 @@ def test_a_home_is_named_by_an_option_too(capsys: pytest.CaptureFixture[str], no
     assert printed_json(capsys, "info", "ana", "--home", str(tmp_path / "other"))["memory"] == "ana"
 
 
+@pytest.mark.parametrize("command", [["list"], ["info", "notes"], ["fork", "./here", "notes"], ["import", "x.mplus", "notes"]])
+def test_a_home_that_can_be_none_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notes: Path, command: list[str]
+) -> None:
+    assert main(["export", "notes", "--out", "x.mplus"]) == main(["fork", "notes", "./here"]) == 0
+    capsys.readouterr()
+    Path("file").write_text("x", encoding="utf-8")
+    monkeypatch.setenv("MPLUS_HOME", "file")
+    assert "file" in mistakes(capsys, *command)
+    assert Path("file").read_text(encoding="utf-8") == "x"
+
+
 @pytest.mark.parametrize("content", ["{", '{"format": 99, "checksum": ""}'])
 def test_a_memory_that_cannot_be_read_is_told_and_keeps_its_bytes(
     capsys: pytest.CaptureFixture[str], home: Home, notes: Path, content: str

@@ -101,6 +101,17 @@ def test_the_default_home_follows_the_environment(
     assert default_home() == Path(expected)
 
 
+def test_a_user_without_a_home_directory_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MPLUS_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(InputError, match="set MPLUS_HOME"):
+        Home()
+
+
 # -- words for memories --------------------------------------------------------------------------------------------------
 
 
