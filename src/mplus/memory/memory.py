@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ from mplus.memory.long_term import LongTerm, index_slab
 from mplus.memory.placement import Placement
 from mplus.memory.reports import ForgetReport, MergeReport
 from mplus.memory.row_codec import RowCodec, check_row_types
-from mplus.memory.rows import ChunkToEncode, EncodedChunk, Rows
+from mplus.memory.rows import ChunkToEncode, EncodedChunk, Rows, rows_key
 from mplus.memory.selection import Time, Where, chosen, seconds_of
 from mplus.memory.short_term import ShortTerm
 from mplus.memory.source_writing import ReadyChunk, SourceWriting
@@ -40,6 +40,10 @@ from mplus.memory.stores.disk import DiskStorage, storage_at
 from mplus.runtime.turns import TurnLock, in_order
 from mplus.settings import Geometry, MemoryFormat
 from mplus.text.prompts import SEPARATOR, check_ids
+
+if TYPE_CHECKING:
+    from mplus.memory.encrypted_snapshot import EncryptedFiles
+    from mplus.memory.keys import Keys
 
 __all__ = ["Encoder", "Memory", "MemoryStats"]
 
@@ -74,6 +78,10 @@ class Memory:
         self.turn = TurnLock(IN_USE)
         self.stored: dict[str, tuple[int, int]] = {}
         """Data files of the states this memory was opened from or saved as, with device and inode of their directories."""
+        self.keys: Keys | None = None
+        """Keys of the home that its sources are encrypted with when it is saved; None stores them as they are."""
+        self.encrypted: dict[tuple[int, int], EncryptedFiles] = {}
+        """Files of its sources in directories that it was opened from or saved to, by device and inode."""
         self.retriever: Any = None
         """The retriever of this memory in place of the model's (``mplus.retrieval``), as in an ablation; not stored."""
         self.encoder = encoder
@@ -408,9 +416,13 @@ class Memory:
         """
         when = time.time() if at is None else seconds_of(at)
         name, ids = checked_source(source), written.ids
-        key = "" if ids is None else content_key(self.ledger.key_of(name), ids)
-        by_hand = dropped is not None or not keep_dropped
         with self.turn.held():
+            before = self.ledger.key_of(name)
+            key, by_hand = "", dropped is not None or not keep_dropped
+            if self._is_by_source:
+                is_next = ids is not None and written.behind == before
+                key = content_key(before, ids) if ids is not None and is_next else rows_key(written.rows)
+                by_hand |= not is_next
             chunk = Chunk(0, 0, ((name, written.text_tokens),), None if ids is None else packed(ids), when, key, by_hand=by_hand)
             self._update(written, chunk, dropped, keep_dropped)
 
@@ -418,7 +430,7 @@ class Memory:
         """Take in the next chunk of a source; the caller holds ``turn``."""
         self.make_room(self.geometry.sizes.new_tokens)
         chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), packed(ready.ids), ready.at, ready.key)
-        also = {"ends_in_space": ends_in_space} if ready.source is None else {}
+        also: dict[str, Any] = {"ends_in_space": ends_in_space} if ready.source is None else {}
         self._update(ready.written, chunk, extent=ready.extent, **also)
 
     def _update(
@@ -750,7 +762,12 @@ class Memory:
 
     @staticmethod
     def load(
-        directory: str | Path, model: WritingModel, *, store: DiskStorage | str | Path | None = None, check_rows: bool = False
+        directory: str | Path,
+        model: WritingModel,
+        *,
+        store: DiskStorage | str | Path | None = None,
+        check_rows: bool = False,
+        keys: Keys | None = None,
     ) -> Memory:
         """Open a stored memory.
 
@@ -759,6 +776,8 @@ class Memory:
                 itself goes on in place). None leaves rows that were saved as segments where they are, whatever their size,
                 and keeps new ones in RAM.
             check_rows: compare every segment with its SHA-256, which reads all of them; else only their sizes are checked.
+            keys: of an encrypted memory; None takes those in ``mplus.memory.keys.default_directory()``. Sources whose key was
+                destroyed are forgotten, as if they had never been read.
 
         Raises:
             SnapshotError: missing, damaged or of an unknown version.
@@ -770,7 +789,7 @@ class Memory:
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
         with ordinary_tensors(on_cpu=True):
-            return snapshot.load(directory, model.writer, store, check_rows=check_rows)
+            return snapshot.load(directory, model.writer, store, check_rows=check_rows, keys=keys)
 
 
 def _note_living(memory: Memory) -> None:

@@ -28,6 +28,7 @@ from mplus.memory.placement import LongGroup, Placement
 from mplus.memory.rewriting import short_term_of
 from mplus.memory.sources import source_infos
 from mplus.memory.state import MemoryState
+from mplus.memory.stores.fields import FieldSpec
 from mplus.memory.stores.segments import Segment
 
 if TYPE_CHECKING:
@@ -67,23 +68,29 @@ def tensors_of(state: MemoryState, extents: Sequence[tuple[int, int, int, int]])
 
 def _ledger_tensors(ledger: Ledger) -> dict[str, Tensor]:
     names = {name: number for number, name in enumerate(ledger.sources)}
-    table, keys, parts = list[list[int]](), bytearray(), list[tuple[int, int]]()
-    for chunk in ledger.chunks:
-        table.append(
-            [chunk.first, chunk.rows, -1 if chunk.ids is None else len(chunk.ids), len(chunk.sources), int(chunk.by_hand)]
-        )
-        keys += bytes.fromhex(chunk.key) if chunk.key else bytes(KEY_BYTES)
-        parts += [(names[name], count) for name, count in chunk.sources]
-    ids = [numpy.asarray(chunk.ids, dtype=numpy.int32) for chunk in ledger.chunks if chunk.ids is not None]
-    at = [math.nan if chunk.at is None else chunk.at for chunk in ledger.chunks]
+    table = [
+        [chunk.first, chunk.rows, -1 if chunk.ids is None else len(chunk.ids), len(chunk.sources), int(chunk.by_hand)]
+        for chunk in ledger.chunks
+    ]
+    parts = [(names[name], count) for chunk in ledger.chunks for name, count in chunk.sources]
+    return {
+        "chunks": torch.tensor(table, dtype=torch.int64, device="cpu").view(-1, 5),
+        "parts": torch.tensor(parts, dtype=torch.int64, device="cpu").view(-1, 2),
+        **ledger_tensors(ledger.chunks),
+    }
+
+
+def ledger_tensors(chunks: Sequence[Chunk]) -> dict[str, Tensor]:
+    """Token ids, times and content addresses of some chunks."""
+    keys = bytearray().join(bytes.fromhex(chunk.key) if chunk.key else bytes(KEY_BYTES) for chunk in chunks)
+    ids = [numpy.asarray(chunk.ids, dtype=numpy.int32) for chunk in chunks if chunk.ids is not None]
+    at = [math.nan if chunk.at is None else chunk.at for chunk in chunks]
     return {
         "ids": torch.from_numpy(numpy.concatenate(ids) if ids else numpy.empty(0, numpy.int32)),
-        "chunks": torch.tensor(table, dtype=torch.int64, device="cpu").view(-1, 5),
         "chunks.at": torch.tensor(at, dtype=torch.float64, device="cpu"),
         "chunks.keys": torch.frombuffer(keys, dtype=torch.uint8).view(-1, KEY_BYTES)
         if keys
         else torch.empty(0, KEY_BYTES, dtype=torch.uint8, device="cpu"),
-        "parts": torch.tensor(parts, dtype=torch.int64, device="cpu").view(-1, 2),
     }
 
 
@@ -128,11 +135,21 @@ def log_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Te
         end = row + rows
     if end > int(manifest["rows"]):
         raise ValueError(f"the log ends at row {end}, the manifest says {manifest['rows']}")
-    for segment in segments:
-        segment.tensors(
-            memory.codec.fields
-        )  # mapped now: a file that is replaced later stays readable, and another form is found
+    forms = {id(segment): segment.stored_as(memory.codec.fields) for segment in segments}
+    for segment in segments:  # mapped now: a file that is replaced later stays readable, and another form is found
+        segment.tensors(forms[id(segment)])
+    if any(form != memory.codec.fields for form in forms.values()):
+        return _converted(memory, out, forms).with_gap_to(int(manifest["rows"]))
     return RowLog(memory.codec.fields, tuple(out), int(manifest["rows"]), storage=memory.storage)
+
+
+def _converted(memory: Memory, extents: Sequence[Extent], forms: Mapping[int, FieldSpec]) -> RowLog:
+    """The log with copies of rows that a model of another number type wrote."""
+    log = RowLog(memory.codec.fields, storage=memory.storage)
+    for extent in extents:
+        form = forms[id(extent.piece)]
+        log, _ = log.with_gap_to(extent.row).appended({name: extent.part(form, name) for name in form})
+    return log
 
 
 def state_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], log: RowLog) -> MemoryState:
