@@ -252,30 +252,33 @@ class Results:
 
     file: Path
     settings: dict[str, Any]
+    environment: dict[str, Any]
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def opened(cls, file: Path, settings: dict[str, Any]) -> Results:
+    def opened(cls, file: Path, settings: dict[str, Any], environment: dict[str, Any]) -> Results:
         """The results of an earlier run of the same settings, or none.
+
+        Args:
+            environment: of the rows that are still to come.
 
         Raises:
             InputError: the file is of other settings.
         """
         if not file.exists():
-            return cls(file, settings)
+            return cls(file, settings, environment)
         held = json.loads(file.read_text(encoding="utf-8"))
         if held.get("settings") != settings:
             raise InputError(f"{file} holds a run with {held.get('settings')}, this one has {settings}; name another --json")
-        return cls(file, settings, held["rows"])
+        return cls(file, settings, environment, held["rows"])
 
     def has(self, task: str, size: int) -> bool:
         """Whether a size of a task is done."""
         return any(row["task"] == task and row["size"] == size for row in self.rows)
 
-    def add(self, row: Row, model: MPlusModel) -> None:
+    def add(self, row: Row) -> None:
         """Store one more row."""
-        versions, hardware = environment_of(model.dtype)
-        self.rows.append({**row.to_json(), "versions": versions, "hardware": hardware})
+        self.rows.append({**row.to_json(), **self.environment})
         self.rows.sort(key=lambda one: (list(TASKS).index(one["task"]), one["size"]))
         content = {"schema": SCHEMA, "what": "trace", "settings": self.settings, "rows": self.rows}
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -321,7 +324,7 @@ def measure(model: MPlusModel, results: Results, task: str, sizes: Sequence[int]
         reader.read(document)
         if missing and reader.tokens >= missing[0]:
             console.print(f"{task}: {reader.tokens:,} tokens read after {time.perf_counter() - started:.0f} s; asking")
-            results.add(reader.ask(missing.pop(0), options.questions), model)
+            results.add(reader.ask(missing.pop(0), options.questions))
         if not missing:
             return
 
@@ -340,7 +343,8 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 150)
     model = MPlusModel.from_pretrained(options.model)
     settings = {"model": options.model, "questions": options.questions, "seed": options.seed}
-    results = Results.opened(options.json, settings)
+    versions, hardware = environment_of(model.dtype)  # now: files may change while it runs
+    results = Results.opened(options.json, settings, {"versions": versions, "hardware": hardware})
     for task in options.tasks:
         measure(model, results, task, options.tokens, options, console)
     console.print(results.table())

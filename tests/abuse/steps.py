@@ -18,6 +18,7 @@ from pathlib import Path
 from mplus import Memory, MPlusModel
 from mplus.memory.compact import compact
 from mplus.memory.file_names import LOCK, MANIFEST
+from mplus.memory.keys import Keys
 from mplus.memory.manifest import read_manifest
 from mplus.memory.parts import parts_of
 from mplus.memory.portable import export_memory, import_memory
@@ -26,7 +27,7 @@ from tests.abuse.interrupts import Lines
 from tests.abuse.models import ids
 from tests.tiny import contents, same_contents
 
-MEMORY, ARCHIVE = "memory", "memory.mplus"
+MEMORY, ARCHIVE, KEYS = "memory", "memory.mplus", "keys"
 TEXT, MORE = ids(150, 11), ids(24, 12)
 Look = Callable[[Path], object]
 """What is in a place now; None where there is nothing."""
@@ -132,7 +133,7 @@ def state(place: Path) -> dict[str, object]:
 
 def left_over(place: Path) -> list[str]:
     """Names in a place that nothing needs: of the memory, what its manifest does not name; beside it, what no stage has."""
-    beside = [path.name for path in place.iterdir() if path.name not in (MEMORY, ARCHIVE, "new")]
+    beside = [path.name for path in place.iterdir() if path.name not in (MEMORY, ARCHIVE, KEYS, "new")]
     for memory in (place / MEMORY, place / "new"):
         if memory.is_dir():
             wanted = {MANIFEST, LOCK, *(part.name for part in parts_of(read_manifest(memory), memory))}
@@ -184,6 +185,38 @@ def _compacted(place: Path) -> object:
     return {**state(place), "bytes": sum(path.stat().st_size for path in (place / MEMORY).glob("*.safetensors"))}
 
 
+def _encrypt(place: Path) -> None:
+    """Have the stage encrypted."""
+    memory = Memory.load(place / MEMORY, _model())
+    memory.keys = Keys.make(place / KEYS)
+    memory.save(place / MEMORY)
+
+
+def _opened_with_keys(place: Path) -> Memory:
+    return Memory.load(place / MEMORY, _model(), keys=Keys(place / KEYS))
+
+
+def _encrypted_state(place: Path) -> object:
+    """What it holds, and for which sources there are keys: those of forgotten ones are gone when it is opened."""
+    memory = _opened_with_keys(place)
+    held = {one for name in memory.keys.memories() for one in memory.keys.of_memory(name).read()} if memory.keys else set()
+    named = set(read_manifest(place / MEMORY)["names"])
+    forgotten = 0 if named <= held and any(info.name == "b" for info in memory.sources()) else len(held - named)
+    return {**_contents(memory), "keys of forgotten sources": forgotten}
+
+
+def _forget_encrypted(place: Path) -> None:
+    memory = _opened_with_keys(place)
+    memory.forget("b")
+    memory.write(MORE, source="d")
+    memory.save(place / MEMORY)
+
+
+def _save_encrypted_again(place: Path) -> None:
+    memory = _opened_with_keys(place)
+    memory.save(place / MEMORY)
+
+
 def _save_again(place: Path) -> None:
     memory = Memory.load(place / MEMORY, _model())
     memory.save(place / MEMORY)
@@ -216,6 +249,7 @@ STEPS = [
     Step("forget and save", _forget, state, _save_again),
     Step("forget, save and compact", _forget_compact, state, _compact),
     Step("compact", _compact, _compacted, _compact, _forget),
+    Step("forget and save, encrypted", _forget_encrypted, _encrypted_state, _save_encrypted_again, _encrypt),
     Step("write and save in place", _write_in_place, state, _save_again),
     Step("export", _export, _archive, _export, look_clears=False),
     Step("import", _import, _imported, _import_again, look_clears=False),

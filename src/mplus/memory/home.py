@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from mplus.errors import InputError, MPlusError, SnapshotError
 from mplus.memory.file_names import MANIFEST, SAVE_LOCK, is_ours
-from mplus.memory.manifest import read_manifest, state_digest
+from mplus.memory.manifest import ENCRYPTED, read_manifest, state_digest
 from mplus.memory.parts import parts_of
 from mplus.memory.stored import StoredMemory, read_stored
 from mplus.memory.stores.lock import exclusive_change, identity
@@ -323,7 +323,13 @@ def _linked(source: Path, aside: Path) -> Path:
         fresh.mkdir()
         try:
             _link_or_copy(source / MANIFEST, fresh / MANIFEST)
-            for part in parts_of(read_manifest(fresh), source):
+            manifest = read_manifest(fresh)
+            if manifest["format"] == ENCRYPTED:
+                raise SnapshotError(
+                    f"memory {source} is encrypted, and a copy of its files would share its keys: what one forgets, both would lose; "
+                    "open it and save it under the new name"
+                )
+            for part in parts_of(manifest, source):
                 _link_or_copy(source / part.name, fresh / part.name)
         except FileNotFoundError:  # it was replaced meanwhile; or it lacks a file, which comes out at the last time
             continue

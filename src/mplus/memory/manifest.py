@@ -18,7 +18,9 @@ from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 FORMAT = 3
 OLD_FORMATS = PLAIN, WITH_SEGMENTS = (1, 2)
 """Versions that kept short-term and long-term rows apart: without segments, and with them."""
-FORMATS = (*OLD_FORMATS, FORMAT)
+ENCRYPTED = 4
+"""Version of a memory whose sources lie in encrypted files; the rest of it is as in version 3."""
+FORMATS = (*OLD_FORMATS, FORMAT, ENCRYPTED)
 LARGEST_BYTES = 512 << 20
 """Of a manifest: some millions of chunks. A larger one is neither read nor written."""
 CHECKSUM = "checksum"

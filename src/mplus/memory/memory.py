@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -40,6 +40,10 @@ from mplus.memory.stores.disk import DiskStorage, storage_at
 from mplus.runtime.turns import TurnLock, in_order
 from mplus.settings import Geometry, MemoryFormat
 from mplus.text.prompts import SEPARATOR, check_ids
+
+if TYPE_CHECKING:
+    from mplus.memory.encrypted_snapshot import EncryptedFiles
+    from mplus.memory.keys import Keys
 
 __all__ = ["Encoder", "Memory", "MemoryStats"]
 
@@ -74,6 +78,10 @@ class Memory:
         self.turn = TurnLock(IN_USE)
         self.stored: dict[str, tuple[int, int]] = {}
         """Data files of the states this memory was opened from or saved as, with device and inode of their directories."""
+        self.keys: Keys | None = None
+        """Keys of the home that its sources are encrypted with when it is saved; None stores them as they are."""
+        self.encrypted: dict[tuple[int, int], EncryptedFiles] = {}
+        """Files of its sources in directories that it was opened from or saved to, by device and inode."""
         self.retriever: Any = None
         """The retriever of this memory in place of the model's (``mplus.retrieval``), as in an ablation; not stored."""
         self.encoder = encoder
@@ -750,7 +758,12 @@ class Memory:
 
     @staticmethod
     def load(
-        directory: str | Path, model: WritingModel, *, store: DiskStorage | str | Path | None = None, check_rows: bool = False
+        directory: str | Path,
+        model: WritingModel,
+        *,
+        store: DiskStorage | str | Path | None = None,
+        check_rows: bool = False,
+        keys: Keys | None = None,
     ) -> Memory:
         """Open a stored memory.
 
@@ -759,6 +772,8 @@ class Memory:
                 itself goes on in place). None leaves rows that were saved as segments where they are, whatever their size,
                 and keeps new ones in RAM.
             check_rows: compare every segment with its SHA-256, which reads all of them; else only their sizes are checked.
+            keys: of an encrypted memory; None takes those in ``mplus.memory.keys.default_directory()``. Sources whose key was
+                destroyed are forgotten, as if they had never been read.
 
         Raises:
             SnapshotError: missing, damaged or of an unknown version.
@@ -770,7 +785,7 @@ class Memory:
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
         with ordinary_tensors(on_cpu=True):
-            return snapshot.load(directory, model.writer, store, check_rows=check_rows)
+            return snapshot.load(directory, model.writer, store, check_rows=check_rows, keys=keys)
 
 
 def _note_living(memory: Memory) -> None:

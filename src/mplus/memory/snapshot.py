@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, is_ours, is_segment
 from mplus.memory.identity import check_model, identity_of
 from mplus.memory.ledger import Ledger
 from mplus.memory.log import Extent, RowLog, Slab
-from mplus.memory.manifest import FORMAT, LARGEST_BYTES, OLD_FORMATS, as_file, check_numbers, read_manifest
+from mplus.memory.manifest import ENCRYPTED, FORMAT, LARGEST_BYTES, OLD_FORMATS, as_file, check_numbers, read_manifest
 from mplus.memory.stores.disk import DiskStorage, segment_rows
 from mplus.memory.stores.lock import exclusive_change, identity
 from mplus.memory.stores.segment_directory import SegmentDirectory
@@ -37,6 +37,7 @@ from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 from mplus.settings import Geometry
 
 if TYPE_CHECKING:
+    from mplus.memory.keys import Keys
     from mplus.memory.memory import Encoder, Memory
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def _save(memory: Memory, directory: Path, own_store: SegmentDirectory | None, s
     before = read_manifest(directory) if (directory / MANIFEST).exists() else None
     if before is not None:  # what is not a memory of this version is not replaced
         _check_not_newer(memory, directory, before, seen, overwrite)
-    save = _Save(memory, directory, own_store)
+    save = _save_of(memory, directory, own_store, before)
     try:
         manifest = _manifest(memory)
         check_numbers(manifest, memory.encoder.vocabulary)  # what is stored opens again
@@ -112,7 +113,19 @@ def _save(memory: Memory, directory: Path, own_store: SegmentDirectory | None, s
     save.finish()
 
 
-class _Save:
+def _save_of(memory: Memory, directory: Path, own_store: SegmentDirectory | None, before: dict[str, Any] | None) -> Save:
+    if memory.keys is not None:
+        from mplus.memory.encrypted_snapshot import EncryptedSave
+
+        return EncryptedSave(memory, directory, before)
+    if before is not None and before["format"] == ENCRYPTED:
+        raise SnapshotError(
+            f"the memory in {directory} is encrypted, this one would be stored as it is; set memory.keys, or save it elsewhere"
+        )
+    return Save(memory, directory, own_store)
+
+
+class Save:
     """One save under way: its steps, and what to do where one fails.
 
     Args:
@@ -134,6 +147,11 @@ class _Save:
     def segments(self) -> list[Segment]:
         """Segments that hold the rows, each once."""
         return list({segment.name: segment for segment, *_ in self.places}.values())
+
+    @property
+    def names(self) -> set[str]:
+        """Files that the memory will consist of, beside its manifest."""
+        return {self.name, *(segment.name for segment in self.segments)}
 
     def keep_rows(self) -> None:
         """Put all rows into segments of the directory; before the commit, so that an interrupt behind it does not cost these files."""
@@ -187,7 +205,7 @@ class _Save:
         save_file(state_file.tensors_of(self.memory.state, extents), data)
         honour_umask(data, aside)
         flush(data)
-        named = {"segments": [segment.to_json() for segment in segments], "data": _described(data)}
+        named = {"segments": [segment.to_json() for segment in segments], "data": described(data)}
         (aside / MANIFEST).write_bytes(as_file({**manifest, **named}))
         flush(aside / MANIFEST)
 
@@ -212,7 +230,7 @@ class _Save:
             return False
         if stored:
             log.warning("the memory is stored in %s, but what followed was interrupted", self.directory)
-            _note(self.memory, self.name, self.place)
+            note(self.memory, self.name, self.place)
             return isinstance(error, Exception)
         for path in (self.directory / self.name, *self._new_files):
             with contextlib.suppress(OSError):
@@ -223,20 +241,20 @@ class _Save:
             raise SnapshotError(f"memory not stored in {self.directory}: {error}; the previous state is unchanged") from None
         return False
 
-    def finish(self) -> None:
-        """Remember the state that is stored now and remove the one before."""
-        _note(self.memory, self.name, self.place)
+    def finish(self) -> bool:
+        """Remember the state that is stored now and remove the one before; whether the disk has it for sure."""
+        note(self.memory, self.name, self.place)
         self._note_files()
         try:
             flush_names(self.directory)
         except OSError as error:  # the state before stays beside it: after a loss of power it may be the one that is named
             log.warning("the memory is stored in %s, but not flushed to the disk (%s)", self.directory, error)
-            return
+            return False
         with contextlib.suppress(OSError):
-            wanted = {self.name, *(segment.name for segment in self.segments)}
-            _clear_up(self.directory, wanted, own_store=self.own_store is not None)
+            _clear_up(self.directory, self.names, own_store=self.own_store is not None)
         if self.own_store is not None:
             self.own_store.set_saved([segment.name for segment in self.segments])
+        return True
 
     def _note_files(self) -> None:
         """Remember which rows lie in which file, so that the next save writes only what is new."""
@@ -318,7 +336,7 @@ def _clear_up(directory: Path, wanted: set[str], *, own_store: bool) -> None:
         leftovers.remove(path)
 
 
-def _note(memory: Memory, name: str, place: tuple[int, int]) -> None:
+def note(memory: Memory, name: str, place: tuple[int, int]) -> None:
     """Remember a state that this memory was opened from or saved as; the oldest ones are forgotten some day."""
     memory.stored[name] = place
     while len(memory.stored) > STATES_KNOWN:
@@ -371,11 +389,20 @@ def _data_name(manifest: dict[str, Any]) -> str | None:
 
 
 def load(
-    directory: str | Path, model: Encoder, store: DiskStorage | str | Path | None = None, *, check_rows: bool = False
+    directory: str | Path,
+    model: Encoder,
+    store: DiskStorage | str | Path | None = None,
+    *,
+    check_rows: bool = False,
+    keys: Keys | None = None,
 ) -> Memory:
     """Open a stored memory with the model that wrote it; see ``Memory.load``."""
     directory = absolute_directory(directory)
     try:
+        if read_manifest(directory)["format"] == ENCRYPTED:
+            from mplus.memory.encrypted_snapshot import load_encrypted
+
+            return load_encrypted(directory, model, store, keys)
         if not _goes_on_in(directory, store):
             memory = _load_as_reader(directory, model, store, check_rows)
             leftovers.clear(directory, unmapped_in(directory))
@@ -401,9 +428,13 @@ def read_ledger(directory: Path) -> tuple[dict[str, Any], Ledger]:
     """
     manifest = read_manifest(directory)
     try:
+        if manifest["format"] == ENCRYPTED:
+            raise SnapshotError(
+                f"memory {directory} is encrypted, and its texts are read only by its own model and keys; open it there"
+            )
         if manifest["format"] in OLD_FORMATS:
             return manifest, old_formats.ledger_of(manifest, traceable=False, end=0)
-        return manifest, state_file.ledger_of(manifest, _read_data(directory, manifest["data"]), int(manifest["rows"]))
+        return manifest, state_file.ledger_of(manifest, read_data(directory, manifest["data"]), int(manifest["rows"]))
     except DAMAGE as error:
         raise SnapshotError(
             f"memory {directory} is damaged ({type(error).__name__}: {error!s:.200}); restore it from a backup"
@@ -411,15 +442,19 @@ def read_ledger(directory: Path) -> tuple[dict[str, Any], Ledger]:
 
 
 def _load_as_reader(directory: Path, model: Encoder, store: DiskStorage | str | Path | None, check_rows: bool) -> Memory:
+    return as_reader(directory, lambda manifest: _load(directory, manifest, model, store, check_rows))
+
+
+def as_reader(directory: Path, opened: Callable[[dict[str, Any]], Memory]) -> Memory:
     """Open what is stored, whole; where it is replaced meanwhile, open what replaced it."""
     for _ in range(READ_AGAIN):
         manifest = read_manifest(directory)
         try:
-            return _load(directory, manifest, model, store, check_rows)
+            return opened(manifest)
         except (SnapshotError, OSError):  # a file that was taken away between two looks at it
             if _named_data(directory) in (_data_name(manifest), None):
                 raise
-    return _load(directory, read_manifest(directory), model, store, check_rows)
+    return opened(read_manifest(directory))
 
 
 def _goes_on_in(directory: Path, store: DiskStorage | str | Path | None) -> bool:
@@ -443,7 +478,7 @@ def _load(
         groups = _segments(manifest, directory)
         for segment in (segment for group, _ in groups for segment in group):
             segment.check_content() if check_rows else segment.check_size()
-        tensors = _read_data(directory, manifest["data"])
+        tensors = read_data(directory, manifest["data"])
         try:
             memory = Memory(
                 model,
@@ -470,7 +505,7 @@ def _load(
         raise SnapshotError(
             f"memory {directory} is damaged ({type(error).__name__}: {reason:.200}); restore it from a backup"
         ) from None
-    _note(memory, str(manifest["data"]["file"]), identity(directory))
+    note(memory, str(manifest["data"]["file"]), identity(directory))
     return memory
 
 
@@ -515,12 +550,12 @@ def _manifest(memory: Memory) -> dict[str, Any]:
     }
 
 
-def _described(path: Path) -> dict[str, Any]:
+def described(path: Path) -> dict[str, Any]:
     """What a manifest says of the data file."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def _read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
+def read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
     path = directory / str(entry["file"])
     if path.parent != directory or not path.is_file():
         raise SnapshotError(f"memory {directory} lacks its data file {entry['file']}; restore it from a backup")

@@ -67,23 +67,29 @@ def tensors_of(state: MemoryState, extents: Sequence[tuple[int, int, int, int]])
 
 def _ledger_tensors(ledger: Ledger) -> dict[str, Tensor]:
     names = {name: number for number, name in enumerate(ledger.sources)}
-    table, keys, parts = list[list[int]](), bytearray(), list[tuple[int, int]]()
-    for chunk in ledger.chunks:
-        table.append(
-            [chunk.first, chunk.rows, -1 if chunk.ids is None else len(chunk.ids), len(chunk.sources), int(chunk.by_hand)]
-        )
-        keys += bytes.fromhex(chunk.key) if chunk.key else bytes(KEY_BYTES)
-        parts += [(names[name], count) for name, count in chunk.sources]
-    ids = [numpy.asarray(chunk.ids, dtype=numpy.int32) for chunk in ledger.chunks if chunk.ids is not None]
-    at = [math.nan if chunk.at is None else chunk.at for chunk in ledger.chunks]
+    table = [
+        [chunk.first, chunk.rows, -1 if chunk.ids is None else len(chunk.ids), len(chunk.sources), int(chunk.by_hand)]
+        for chunk in ledger.chunks
+    ]
+    parts = [(names[name], count) for chunk in ledger.chunks for name, count in chunk.sources]
+    return {
+        "chunks": torch.tensor(table, dtype=torch.int64, device="cpu").view(-1, 5),
+        "parts": torch.tensor(parts, dtype=torch.int64, device="cpu").view(-1, 2),
+        **ledger_tensors(ledger.chunks),
+    }
+
+
+def ledger_tensors(chunks: Sequence[Chunk]) -> dict[str, Tensor]:
+    """Token ids, times and content addresses of some chunks."""
+    keys = bytearray().join(bytes.fromhex(chunk.key) if chunk.key else bytes(KEY_BYTES) for chunk in chunks)
+    ids = [numpy.asarray(chunk.ids, dtype=numpy.int32) for chunk in chunks if chunk.ids is not None]
+    at = [math.nan if chunk.at is None else chunk.at for chunk in chunks]
     return {
         "ids": torch.from_numpy(numpy.concatenate(ids) if ids else numpy.empty(0, numpy.int32)),
-        "chunks": torch.tensor(table, dtype=torch.int64, device="cpu").view(-1, 5),
         "chunks.at": torch.tensor(at, dtype=torch.float64, device="cpu"),
         "chunks.keys": torch.frombuffer(keys, dtype=torch.uint8).view(-1, KEY_BYTES)
         if keys
         else torch.empty(0, KEY_BYTES, dtype=torch.uint8, device="cpu"),
-        "parts": torch.tensor(parts, dtype=torch.int64, device="cpu").view(-1, 2),
     }
 
 

@@ -143,14 +143,14 @@ def test_files_of_keys_are_the_owners_alone_and_hold_no_data_key(two: tuple[Sour
 def test_a_destroyed_key_opens_no_copy_however_old(two: tuple[SourceKeys, list[str], dict[str, bytes]]) -> None:
     memory, (stays, goes), held = two
     backup = sealed(held[goes], b"where Ana lives")
-    assert memory.destroy_all_but([stays]) == [goes]
+    assert memory.destroy([goes, new_id()]) == [goes]
     again = Keys(memory.keys.directory).of_memory(memory.memory)
     assert again.read() == {stays: held[stays]}
     assert goes not in memory.path.read_text(encoding="utf-8")
     for key in (*again.read().values(), *again.with_keys_for([goes]).values()):  # the same id gets another key
         with pytest.raises(SnapshotError, match="cannot be decrypted"):
             opened(key, backup)
-    assert again.destroy_all_but([]) == sorted([stays, goes])
+    assert again.destroy([stays, goes]) == sorted([stays, goes])
     assert not memory.path.exists()
 
 
