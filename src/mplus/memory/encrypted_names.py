@@ -13,6 +13,7 @@ from mplus.memory.keys import Keys, default_directory
 from mplus.memory.ledger import SourceInfo
 
 STREAM = "source of a memory"
+"""What the encrypted stream of a source is called."""
 MOST_HEAD_BYTES = 64 << 20
 
 
