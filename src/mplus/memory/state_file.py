@@ -28,6 +28,7 @@ from mplus.memory.placement import LongGroup, Placement
 from mplus.memory.rewriting import short_term_of
 from mplus.memory.sources import source_infos
 from mplus.memory.state import MemoryState
+from mplus.memory.stores.fields import FieldSpec
 from mplus.memory.stores.segments import Segment
 
 if TYPE_CHECKING:
@@ -134,11 +135,21 @@ def log_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Te
         end = row + rows
     if end > int(manifest["rows"]):
         raise ValueError(f"the log ends at row {end}, the manifest says {manifest['rows']}")
-    for segment in segments:
-        segment.tensors(
-            memory.codec.fields
-        )  # mapped now: a file that is replaced later stays readable, and another form is found
+    forms = {id(segment): segment.stored_as(memory.codec.fields) for segment in segments}
+    for segment in segments:  # mapped now: a file that is replaced later stays readable, and another form is found
+        segment.tensors(forms[id(segment)])
+    if any(form != memory.codec.fields for form in forms.values()):
+        return _converted(memory, out, forms).with_gap_to(int(manifest["rows"]))
     return RowLog(memory.codec.fields, tuple(out), int(manifest["rows"]), storage=memory.storage)
+
+
+def _converted(memory: Memory, extents: Sequence[Extent], forms: Mapping[int, FieldSpec]) -> RowLog:
+    """The log with copies of rows that a model of another number type wrote."""
+    log = RowLog(memory.codec.fields, storage=memory.storage)
+    for extent in extents:
+        form = forms[id(extent.piece)]
+        log, _ = log.with_gap_to(extent.row).appended({name: extent.part(form, name) for name in form})
+    return log
 
 
 def state_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], log: RowLog) -> MemoryState:
