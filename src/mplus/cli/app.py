@@ -19,12 +19,14 @@ from mplus.cli import (
     compact,
     delete,
     demo,
+    encrypt,
     export,
     fetch,
     forget,
     fork,
     import_,
     info,
+    key,
     merge,
     reencode,
     replace,
@@ -68,6 +70,8 @@ app.command("delete", epilog=example("mplus delete notes --yes"))(delete.delete)
 app.command("reencode", epilog=example("mplus reencode notes --model my-model"))(reencode.reencode)
 app.command("verify", epilog=example("mplus verify notes"))(verify.verify)
 app.command("compact", epilog=example("mplus compact notes"))(compact.compact)
+app.command("key", epilog=example("mplus key"))(key.key)
+app.command("encrypt", epilog=example("mplus encrypt notes"))(encrypt.encrypt)
 app.command("export", epilog=example("mplus export notes --out notes.mplus"))(export.export)
 app.command("import", epilog=example("mplus import notes.mplus"))(import_.import_)
 app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)

@@ -10,7 +10,7 @@ from typing import Any
 from mplus.errors import SnapshotError
 from mplus.memory.file_names import MANIFEST
 from mplus.memory.ledger import SourceInfo
-from mplus.memory.manifest import OLD_FORMATS, read_manifest
+from mplus.memory.manifest import ENCRYPTED, OLD_FORMATS, read_manifest
 from mplus.memory.parts import parts_of
 
 
@@ -78,7 +78,7 @@ def read_stored(directory: Path) -> StoredMemory:
             ltm_capacity=_count(geometry["ltm_capacity"]) if geometry["ltm"] else 0,
             pending_tokens=sum(len(ids) for _, ids in manifest["pending"]),
             chunks=len(chunks) if manifest["format"] in OLD_FORMATS else _count(chunks),
-            sources=_sources(manifest),
+            sources=_sources(manifest, directory),
             places_known=manifest["format"] not in OLD_FORMATS,
             size_bytes=sum(part.size_bytes for part in parts_of(manifest, directory)),
             changed_at=(directory / MANIFEST).stat().st_mtime,
@@ -89,9 +89,14 @@ def read_stored(directory: Path) -> StoredMemory:
         ) from None
 
 
-def _sources(manifest: dict[str, Any]) -> list[SourceInfo]:
+def _sources(manifest: dict[str, Any], directory: Path) -> list[SourceInfo]:
     if manifest["format"] not in OLD_FORMATS:
-        return [SourceInfo(**entry) for entry in manifest["sources"]]
+        infos = [SourceInfo(**entry) for entry in manifest["sources"]]
+        if manifest["format"] != ENCRYPTED:
+            return infos
+        from mplus.memory.encrypted_names import with_names
+
+        return with_names(infos, manifest, directory)
     chunks = Counter(name for _, _, parts in manifest["chunks"] for name in {name or "" for name, _ in parts})
     return [
         SourceInfo(str(name), _count(tokens), chunks[name], None, None, 0, 0, 0, "")

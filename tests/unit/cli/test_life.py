@@ -94,7 +94,7 @@ def callbacks() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_every_command_that_takes_a_memory_takes_a_home() -> None:
     taking = {name: set(parameters) for name, parameters in callbacks() if "memory" in parameters or "home" in parameters}
-    expected = "write sync chat ask list info sources forget replace merge fork delete reencode verify compact export import"
+    expected = "write sync chat ask list info sources forget replace merge fork delete reencode verify compact encrypt export import"
     assert set(taking) == set(expected.split())
     assert {name for name, parameters in taking.items() if "home" not in parameters} == set()
 
@@ -403,7 +403,7 @@ def opening(monkeypatch: pytest.MonkeyPatch, text_model: MPlusModel) -> list[str
         opened.append(name)
         return text_model
 
-    for command in ("forget", "replace", "merge"):
+    for command in ("forget", "replace", "merge", "encrypt"):
         monkeypatch.setattr(import_module(f"mplus.cli.{command}"), "open_model", open_model)
     return opened
 
@@ -679,3 +679,29 @@ def test_a_shell_completes_commands_and_names(home: Home, notes: Path) -> None:
     assert completed("forget", "notes", incomplete="") == ["ana.txt", "letters/oliver.txt"]
     assert completed("forget", "notes", incomplete="let") == ["letters/oliver.txt"]
     assert completed("forget", "nots", incomplete="let") == []
+
+
+# -- encryption ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_encrypted_memory_lives_on_with_all_commands(
+    capsys: pytest.CaptureFixture[str], home: Home, notes: Path, text_model: MPlusModel, opening: list[str]
+) -> None:
+    pytest.importorskip("cryptography", reason="encryption needs: pip install 'mplus-llm[encrypt]'")
+    before = printed_json(capsys, "sources", "notes")
+    assert main(["encrypt", "notes"]) == 2
+    assert "there is no home key in" in capsys.readouterr().err
+    assert str(home.root / "keys") in printed(capsys, "key")
+    assert main(["key"]) == 2
+    assert "holds a home key already" in capsys.readouterr().err
+    assert printed_json(capsys, "encrypt", "notes")["sources"] == 2
+    assert not any(name.encode() in content for content in files(notes).values() for name in ("ana.txt", "oliver.txt"))
+    assert printed_json(capsys, "sources", "notes") == before
+    assert printed_json(capsys, "key", "--rotate")["data_keys"] == 2
+    assert main(["forget", "notes", "ana.txt"]) == 0
+    assert main(["verify", "notes"]) == 0
+    capsys.readouterr()
+    assert [one["name"] for one in printed_json(capsys, "sources", "notes")] == ["letters/oliver.txt"]
+    assert Memory.load(notes, text_model).text("letters/oliver.txt") == OLIVER
+    (home.root / "keys").rename(home.root / "elsewhere")
+    assert [len(one["name"]) for one in printed_json(capsys, "sources", "notes")] == [32]  # ids
