@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mplus.errors import InputError
 from mplus.memory import state_file
+from mplus.memory.encrypted_names import STREAM
 from mplus.memory.encryption import decrypt, encrypt
 from mplus.memory.ledger import Chunk
 from mplus.memory.log import RowLog
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 SECRET = ("ids", "chunks.at", "chunks.keys", "extents")
 """Tensors of a plain data file that tell of the text, or of files that are not there."""
-STREAM = "source of a memory"
-"""What the encrypted stream of a source is called."""
 GONE = "forgotten source "
 DTYPES = {
     torch.float64: "F64",
