@@ -33,7 +33,7 @@ WORDS = (
 COMMANDS: dict[str, tuple[str, ...]] = {
     "fetch": ("--from", "--force", "-v"),
     "write": ("--model", "--dtype", "--device", "--verbose"),
-    "ask": ("--model", "--max-new-tokens", "--show-retrieved"),
+    "ask": ("--model", "--max-new-tokens", "--show-retrieved", "--trace", "--attention", "--plot", "--json"),
     "list": ("--json", "--home"),
     "info": ("--json", "--model", "--plot", "--home"),
     "sources": ("--json", "--pattern", "--home"),

@@ -21,6 +21,7 @@ from mplus.memory.budget import explain_out_of_memory, no_room_for_chunks
 from mplus.memory.memory import Memory
 from mplus.memory.rows import ChunkToEncode, EncodedChunk, RowLayout, Rows
 from mplus.memory.shared_rows import SharedRows
+from mplus.memory.source_writing import newest_of
 from mplus.memory.state import ordinary_tensors
 from mplus.runtime.turns import TurnLock, turn_of
 from mplus.settings import Geometry, MemoryFormat
@@ -114,23 +115,36 @@ class Writer:
     # -- write passes ----------------------------------------------------------------------------------------------
 
     def encode(
-        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+        self,
+        ids: Sequence[int] | Tensor,
+        memory: Memory | None = None,
+        *,
+        source: str | None = None,
+        tail: EncodedChunk | None = None,
+        logits: bool = False,
     ) -> EncodedChunk:
         """See ``MPlusModel.encode``."""
         table = torch.as_tensor(ids, device=ids.device if isinstance(ids, Tensor) else "cpu")
-        return self.encode_batch(table.view(1, -1), memory, tail=tail, logits=logits)[0]
+        return self.encode_batch(table.view(1, -1), memory, source=source, tail=tail, logits=logits)[0]
 
     def encode_batch(
-        self, ids: Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+        self,
+        ids: Tensor,
+        memory: Memory | None = None,
+        *,
+        source: str | None = None,
+        tail: EncodedChunk | None = None,
+        logits: bool = False,
     ) -> list[EncodedChunk]:
         """Several chunks of one length, [B, T], each as if written next; they do not see each other."""
         memory = memory or Memory(self, self.checkpoint.geometry, self.memory_format, 0)
         self._check_chunk(ids)
         with memory.turn.held_or_mine():
-            seen = self._tail(memory) if tail is None else self._tail_of(tail)
+            seen = self._tail(memory, source) if tail is None else self._tail_of(tail)
             written = self._pass(memory, ids, seen, logits=logits)
+            behind = memory.ledger.key_of(source) if tail is None else None
         for row, one in zip(ids.tolist(), written, strict=True):
-            one.ids = tuple(row)
+            one.ids, one.behind = tuple(row), behind
         return written
 
     def _pass(self, memory: Memory, ids: Tensor, tail: Tail, **options: Any) -> list[EncodedChunk]:
@@ -291,7 +305,9 @@ class Writer:
                 for layer, (rows, keys) in enumerate(zip(initial.ltm, initial.ltm_keys, strict=True))
             ]
 
-    def _tail(self, memory: Memory) -> Tail:
+    def _tail(self, memory: Memory, source: str | None = None) -> Tail:
+        if memory.geometry.write.context == "source":
+            return self._tail_of(newest_of(memory, source))
         if memory.tail is not None and memory.initialised:
             return Tail(hidden=memory.tail[None])
         if not memory.initialised or not len(memory.short_term) or not keeps_write_kv(memory.geometry):

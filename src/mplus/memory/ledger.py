@@ -10,7 +10,10 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Chunk(NamedTuple):
@@ -185,7 +188,7 @@ class Ledger:
         return sum(count for chunk in self.chunks for _, count in chunk.sources)
 
 
-def packed(ids: Sequence[int]) -> array[int]:
+def packed(ids: Sequence[int] | NDArray[Any]) -> array[int]:
     """Token ids in two bytes each where they fit, else in four."""
     import numpy  # here, because a list of sources is shown without it
 

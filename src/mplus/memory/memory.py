@@ -29,7 +29,7 @@ from mplus.memory.long_term import LongTerm, index_slab
 from mplus.memory.placement import Placement
 from mplus.memory.reports import ForgetReport, MergeReport
 from mplus.memory.row_codec import RowCodec, check_row_types
-from mplus.memory.rows import ChunkToEncode, EncodedChunk, Rows
+from mplus.memory.rows import ChunkToEncode, EncodedChunk, Rows, rows_key
 from mplus.memory.selection import Time, Where, chosen, seconds_of
 from mplus.memory.short_term import ShortTerm
 from mplus.memory.source_writing import ReadyChunk, SourceWriting
@@ -416,9 +416,13 @@ class Memory:
         """
         when = time.time() if at is None else seconds_of(at)
         name, ids = checked_source(source), written.ids
-        key = "" if ids is None else content_key(self.ledger.key_of(name), ids)
-        by_hand = dropped is not None or not keep_dropped
         with self.turn.held():
+            before = self.ledger.key_of(name)
+            key, by_hand = "", dropped is not None or not keep_dropped
+            if self._is_by_source:
+                is_next = ids is not None and written.behind == before
+                key = content_key(before, ids) if ids is not None and is_next else rows_key(written.rows)
+                by_hand |= not is_next
             chunk = Chunk(0, 0, ((name, written.text_tokens),), None if ids is None else packed(ids), when, key, by_hand=by_hand)
             self._update(written, chunk, dropped, keep_dropped)
 
@@ -426,7 +430,7 @@ class Memory:
         """Take in the next chunk of a source; the caller holds ``turn``."""
         self.make_room(self.geometry.sizes.new_tokens)
         chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), packed(ready.ids), ready.at, ready.key)
-        also = {"ends_in_space": ends_in_space} if ready.source is None else {}
+        also: dict[str, Any] = {"ends_in_space": ends_in_space} if ready.source is None else {}
         self._update(ready.written, chunk, extent=ready.extent, **also)
 
     def _update(
