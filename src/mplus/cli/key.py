@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from mplus.cli import terminal
-from mplus.cli.options import AsJson, Verbose
+from mplus.cli.options import AsJson, HomeDirectory, Verbose
 
 
 def key(
     rotate: Annotated[bool, typer.Option("--rotate", help="Replace the home key, and wrap all data keys anew.")] = False,
     as_json: AsJson = False,
+    home: HomeDirectory = None,
     verbose: Verbose = False,
 ) -> None:
     """Make the key that memories are encrypted with; it lies in $MPLUS_KEYS, else in `keys` of the home.
