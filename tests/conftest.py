@@ -33,5 +33,4 @@ def text_model() -> MPlusModel:
 
 collect_ignore = [  # being moved to the new memory room; goes before the issue ends
     "unit/memory/test_disk_store.py",
-    "unit/memory/test_memory_on_disk.py",
 ]
