@@ -161,9 +161,7 @@ def test_memory_in_ram_goes_on_on_disk(model: MPlusModel, tmp_path: Path) -> Non
     assert held_files(loaded) == segment_files(tmp_path / "d") != []
 
 
-def test_opening_maps_every_segment_and_reads_none(
-    model: MPlusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_opening_maps_every_segment_and_reads_none(model: MPlusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Path] = []
 
     def counted(path: Path, framework: str) -> Any:
@@ -180,7 +178,9 @@ def test_opening_maps_every_segment_and_reads_none(
             patch.setattr(segments, "sha256", disk_full)  # would read all rows
             patch.setattr(segments, "_data_starts", disk_full)
             loaded = Memory.load(tmp_path / f"m{tokens}", model)
-        assert {path.name for path in opened} == set(files_named(tmp_path / f"m{tokens}")), "what a later save replaces stays readable"
+        assert {path.name for path in opened} == set(files_named(tmp_path / f"m{tokens}")), (
+            "what a later save replaces stays readable"
+        )
         assert held_files(loaded) == files_named(tmp_path / f"m{tokens}")
     assert count > 20
 
