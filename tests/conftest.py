@@ -32,10 +32,6 @@ def text_model() -> MPlusModel:
 
 
 collect_ignore = [  # being moved to the new memory room; goes before the issue ends
-    "unit/memory/test_budget.py",
     "unit/memory/test_disk_store.py",
     "unit/memory/test_memory_on_disk.py",
-    "unit/memory/test_row_codec.py",
-    "unit/memory/test_store.py",
-    "unit/memory/test_two_savers.py",
 ]

@@ -69,6 +69,7 @@ def forget(
     local time, e.g. 2026-11-28 or 2026-11-28T09:30.
     """
     name, stored = Home(home).label(memory), read_stored(memory)
+    stored.check_names()
     where = None if (pattern, before, since) == (None, None, None) else Where(pattern=pattern, before=before, since=since)
     names = chosen(stored.sources, sources or None, where)
     if dry_run:

@@ -32,6 +32,8 @@ def sources(
     Evicted memory tokens left long-term memory by age. The digest is of a source's token ids: equal digests, equal texts.
     """
     stored = read_stored(memory)
+    if not stored.names_known:
+        terminal.note("the memory is encrypted and its keys are not here: numbers stand for names")
     chosen = [one for one in stored.sources if pattern is None or fnmatch.fnmatchcase(one.name, pattern)]
     if as_json:
         names = {one.name for one in chosen}

@@ -179,7 +179,7 @@ class Save:
 
     def _may_link(self, segment: Segment, held: Mapping[str, int]) -> bool:
         """Tell whether a segment may be in the directory: one from elsewhere must hold nothing but rows of this memory."""
-        return (self.directory / segment.name).exists() or held[segment.name] == segment.rows
+        return (self.directory / segment.name).exists() or (held[segment.name] == segment.rows and segment.path.exists())
 
     def _written(self, log: RowLog, extents: list[Extent]) -> Segment:
         columns = log.columns_of(extents)

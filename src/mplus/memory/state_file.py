@@ -47,6 +47,7 @@ def tensors_of(state: MemoryState, extents: Sequence[tuple[int, int, int, int]])
         extents: (segment, first row in it, rows, first row in the log) of all rows.
     """
     placement = state.placement
+    _check_born(placement.births, placement.long, placement.now)  # what is stored opens again
     out = {
         **_ledger_tensors(state.ledger),
         "extents": torch.tensor(list(extents), dtype=torch.int64, device="cpu").view(-1, 4),
@@ -167,6 +168,7 @@ def state_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, 
     ledger = ledger_of(manifest, tensors, log.end)
     if ledger.text_tokens != manifest["tokens_read"]:
         raise ValueError(f"the ledger counts {ledger.text_tokens} text tokens, the manifest {manifest['tokens_read']}")
+    _check_sources(manifest, ledger)
     return MemoryState(
         log=log,
         placement=placement,
@@ -191,15 +193,16 @@ def _notes(notes: Any) -> dict[str, dict[str, Any]]:
 def _placement(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Placement:
     empty, held = Placement.new(memory.geometry, memory.layout.layers, 0), int(manifest["stm_tokens"])
     rows, births = (_shaped(tensors, f"short.{name}", (empty.groups, held)) for name in ("rows", "births"))
+    most = max((int(entry["tokens"]) for entry in manifest["long"]), default=0)
+    if most != manifest["ltm_tokens"]:
+        raise ValueError(f"the long-term groups have counts up to {most}, the manifest says {manifest['ltm_tokens']}")
     if len(manifest["long"]) != len(empty.long) or held > memory.geometry.sizes.stm_tokens:
         raise ValueError(
             f"{len(manifest['long'])} long-term groups and {held} short-term tokens, which these settings do not give"
         )
     long = tuple(_group(memory, number, entry, tensors) for number, entry in enumerate(manifest["long"]))
     now = int(manifest["now"])
-    for born in (births, *(group.births for group in long)):
-        if born.numel() and int(born.max()) >= now:
-            raise ValueError(f"a token has birth {int(born.max())}, only {now} were written")
+    _check_born(births, long, now)
     _check_once(memory, rows, long)
     torch.Generator().set_state(tensors["generator"])
     return Placement(rows, births, long, tensors["generator"], now, int(manifest["writes_since_merge"]))
@@ -213,6 +216,13 @@ def _group(memory: Memory, number: int, entry: Mapping[str, Any], tensors: Mappi
     if waiting > tokens:
         raise ValueError(f"{waiting} of {tokens} long-term tokens wait, which cannot be")
     return LongGroup(Column(rows), Column(births), skipped, int(entry["forgotten"]), frequency, waiting)
+
+
+def _check_born(births: Tensor, long: Sequence[LongGroup], now: int) -> None:
+    """Raise ValueError where a token was written in the future."""
+    for born in (births, *(group.births for group in long)):
+        if born.numel() and int(born.max()) >= now:
+            raise ValueError(f"a token has birth {int(born.max())}, only {now} were written")
 
 
 def _check_once(memory: Memory, rows: Tensor, long: Sequence[LongGroup]) -> None:
@@ -251,6 +261,16 @@ def ledger_of(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], end: i
     if at_id != len(ids) or at_part != len(parts):
         raise ValueError("the ledger has token ids or parts of no chunk")
     return Ledger(chunks)
+
+
+def _check_sources(manifest: Mapping[str, Any], ledger: Ledger) -> None:
+    """Raise ValueError where what people are told of the sources without opening the memory is not what it holds."""
+    tokens = ledger.tokens_by_source()
+    for source, ids in manifest["pending"]:
+        tokens[source or ""] = tokens.get(source or "", 0) + len(ids)
+    told = {entry["name"]: entry["tokens"] for entry in manifest["sources"]}
+    if told != tokens or len(told) != len(manifest["sources"]):
+        raise ValueError("the sources do not add up to those of the ledger")
 
 
 def _shaped(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:

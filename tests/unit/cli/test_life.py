@@ -94,7 +94,9 @@ def callbacks() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_every_command_that_takes_a_memory_takes_a_home() -> None:
     taking = {name: set(parameters) for name, parameters in callbacks() if "memory" in parameters or "home" in parameters}
-    expected = "write sync chat ask list info sources forget replace merge fork delete reencode verify compact export import"
+    expected = (
+        "write sync chat ask list info sources forget replace merge fork delete reencode verify compact key encrypt export import"
+    )
     assert set(taking) == set(expected.split())
     assert {name for name, parameters in taking.items() if "home" not in parameters} == set()
 
@@ -403,7 +405,7 @@ def opening(monkeypatch: pytest.MonkeyPatch, text_model: MPlusModel) -> list[str
         opened.append(name)
         return text_model
 
-    for command in ("forget", "replace", "merge"):
+    for command in ("forget", "replace", "merge", "encrypt"):
         monkeypatch.setattr(import_module(f"mplus.cli.{command}"), "open_model", open_model)
     return opened
 
@@ -559,6 +561,11 @@ def test_reencode_writes_a_memory_for_another_model(
     assert "already" in mistakes(capsys, "reencode", "notes", "--model", "other", "--to", "twin")
 
 
+def test_a_memory_that_kept_no_text_is_not_written_again(capsys: pytest.CaptureFixture[str]) -> None:
+    stored_memory(Path("old"))
+    assert "did not keep what it read" in mistake(capsys, "reencode", "old", "--model", "x")
+
+
 def foreign_model(text_model: MPlusModel, *, reverse: bool = False) -> MPlusModel:
     """A model with other weights, and if asked with another tokenizer, whose ids are in another order."""
     tokenizer = tiny.byte_tokenizer()
@@ -592,6 +599,71 @@ def test_a_memory_of_another_model_is_not_changed(
     before = files(notes)
     assert "was written by model" in mistake(capsys, "forget", "notes", "ana.txt")
     assert files(notes) == before
+
+
+# -- encryption ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_encrypted_memory_lives_like_any_other(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    home: Home,
+    notes: Path,
+    text_model: MPlusModel,
+    opening: list[str],
+) -> None:
+    pytest.importorskip("cryptography")
+    monkeypatch.delenv("MPLUS_KEYS", raising=False)
+    monkeypatch.setattr("mplus.cli.encrypt.open_model", lambda name, **options: text_model)
+    assert "mplus key" in mistake(capsys, "encrypt", "notes")
+    assert str(home.root / "keys") in printed(capsys, "key")
+    assert "holds a home key already" in mistake(capsys, "key")
+    plain = printed_json(capsys, "sources", "notes")
+    assert printed_json(capsys, "encrypt", "notes")["sources"] == 2
+    assert not any(word in content for content in files(notes).values() for word in (b"ana.txt", b"oliver"))
+    assert printed_json(capsys, "sources", "notes") == plain
+    assert printed_json(capsys, "key", "--rotate")["data_keys"] == 2
+    assert completed("forget", "notes", incomplete="a") == ["ana.txt"]
+    assert "is encrypted" in mistake(capsys, "fork", "notes", "twin")
+    assert "encrypted" in mistake(capsys, "reencode", "notes", "--model", "x")
+    assert main(["export", "notes", "--out", "before.mplus"]) == 0
+    capsys.readouterr()
+    assert printed_json(capsys, "forget", "notes", "ana.txt", "--now")["sources"] == ["ana.txt"]
+    assert [one["name"] for one in printed_json(capsys, "sources", "notes")] == ["letters/oliver.txt"]
+    assert printed_json(capsys, "verify", "notes")["sound"]
+    assert main(["import", "before.mplus", "before"]) == 0
+    assert (
+        Memory.load(home.path("before"), text_model).sources() == Memory.load(notes, text_model).sources()
+    )  # no old copy can be read
+
+
+def test_an_encrypted_memory_without_its_keys_shows_numbers_and_no_names(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    notes: Path,
+    text_model: MPlusModel,
+    opening: list[str],
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("cryptography")
+    monkeypatch.delenv("MPLUS_KEYS", raising=False)
+    monkeypatch.setattr("mplus.cli.encrypt.open_model", lambda name, **options: text_model)
+    assert main(["key"]) == main(["encrypt", "notes"]) == 0
+    monkeypatch.setenv("MPLUS_KEYS", str(tmp_path / "elsewhere"))
+    capsys.readouterr()
+    assert main(["sources", "notes", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "keys are not here" in err and "ana.txt" not in out
+    assert [one["tokens"] for one in json.loads(out)] == [tokens(ANA), tokens(OLIVER)]
+    for command in (["forget", "notes", "ana.txt"], ["replace", "notes", "ana.txt", "-"]):
+        assert "no key in" in mistake(capsys, *command)
+    assert opening == []
+
+
+def test_a_home_that_an_option_names_has_its_own_keys(capsys: pytest.CaptureFixture[str], home: Home, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    assert printed_json(capsys, "key", "--home", str(tmp_path / "other"))["keys"] == str(tmp_path / "other" / "keys")
+    assert os.environ["MPLUS_HOME"] == str(home.root)  # as it was
 
 
 # -- export, import ------------------------------------------------------------------------------------------------------

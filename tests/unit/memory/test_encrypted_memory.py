@@ -42,7 +42,7 @@ def memory(own: MPlusModel, keys: Keys) -> Memory:
     """Three sources, written in turns, to be encrypted."""
     memory = own.new_memory(seed=3)
     for number in range(6):
-        memory.write(ids(24, number), source=f"source-{number % 3}", at=1000.0 + number)
+        memory.write(ids(24, number), source=f"ana-{number % 3}", at=1000.0 + number)
     memory.keys = keys
     return memory
 
@@ -73,8 +73,8 @@ def test_it_comes_back_bit_for_bit_and_goes_on_identically(own: MPlusModel, memo
     assert same_contents(contents(loaded), contents(memory))
     assert loaded.sources() == memory.sources()
     for one in (loaded, memory):
-        one.write(ids(24, 9), source="source-1", at=2000.0)
-        one.forget("source-0")
+        one.write(ids(24, 9), source="ana-1", at=2000.0)
+        one.forget("ana-0")
     assert same_contents(contents(loaded), contents(memory))
     loaded.save(tmp_path / "m")
     assert same_contents(contents(Memory.load(tmp_path / "m", own, keys=keys)), contents(memory))
@@ -107,22 +107,22 @@ def test_what_was_forgotten_is_gone_from_every_copy(own: MPlusModel, memory: Mem
     memory.save(place)
     shutil.copytree(place, tmp_path / "backup")
     export_memory(place, tmp_path / "backup.mplus")
-    memory.forget("source-1")
+    memory.forget("ana-1")
     memory.save(place)
     import_memory(tmp_path / "backup.mplus", tmp_path / "imported")
     for copy in ("m", "backup", "imported"):
         opened = Memory.load(tmp_path / copy, own, keys=keys)
-        assert [info.name for info in opened.sources()] == ["source-0", "source-2"]
+        assert [info.name for info in opened.sources()] == ["ana-0", "ana-2"]
         assert same_contents(contents(opened), contents(memory))  # the memory that never read it
 
 
 def test_a_replaced_text_is_forgotten_too(own: MPlusModel, memory: Memory, keys: Keys, tmp_path: Path) -> None:
     memory.save(tmp_path / "m")
     shutil.copytree(tmp_path / "m", tmp_path / "backup")
-    memory.forget("source-1")
-    memory.write(ids(30, 50), source="source-1")
+    memory.forget("ana-1")
+    memory.write(ids(30, 50), source="ana-1")
     memory.save(tmp_path / "m")
-    assert "source-1" not in [info.name for info in Memory.load(tmp_path / "backup", own, keys=keys).sources()]
+    assert "ana-1" not in [info.name for info in Memory.load(tmp_path / "backup", own, keys=keys).sources()]
     assert same_contents(contents(Memory.load(tmp_path / "m", own, keys=keys)), contents(memory))
 
 
@@ -144,13 +144,13 @@ def test_a_crash_before_the_key_is_destroyed_is_made_up_for(
 ) -> None:
     memory.save(tmp_path / "m")
     shutil.copytree(tmp_path / "m", tmp_path / "backup")
-    memory.forget("source-1")
+    memory.forget("ana-1")
     with monkeypatch.context() as patched:
         patched.setattr(encrypted_snapshot, "_destroy", lambda keys, forgotten: None)
         memory.save(tmp_path / "m")
-    assert "source-1" in [info.name for info in Memory.load(tmp_path / "backup", own, keys=keys).sources()]
+    assert "ana-1" in [info.name for info in Memory.load(tmp_path / "backup", own, keys=keys).sources()]
     Memory.load(tmp_path / "m", own, keys=keys)
-    assert "source-1" not in [info.name for info in Memory.load(tmp_path / "backup", own, keys=keys).sources()]
+    assert "ana-1" not in [info.name for info in Memory.load(tmp_path / "backup", own, keys=keys).sources()]
 
 
 def test_a_save_writes_only_the_sources_that_changed(own: MPlusModel, memory: Memory, keys: Keys, tmp_path: Path) -> None:
@@ -158,11 +158,11 @@ def test_a_save_writes_only_the_sources_that_changed(own: MPlusModel, memory: Me
     first = sealed_files(tmp_path / "m")
     assert len(first) == 3
     loaded = Memory.load(tmp_path / "m", own, keys=keys)
-    loaded.write(ids(24, 9), source="source-1")
+    loaded.write(ids(24, 9), source="ana-1")
     loaded.save(tmp_path / "m")
     second = sealed_files(tmp_path / "m")
     assert len(second) == 3 and len(first & second) == 2
-    loaded.forget("source-0")
+    loaded.forget("ana-0")
     loaded.save(tmp_path / "m")
     third = sealed_files(tmp_path / "m")
     assert len(third) == 2 and third < second
@@ -196,15 +196,15 @@ def test_an_encrypted_memory_is_never_stored_as_it_is_by_the_way(
 ) -> None:
     memory.save(tmp_path / "m")
     loaded = Memory.load(tmp_path / "m", own, keys=keys)
-    loaded.write(ids(24, 9), source="source-9")
+    loaded.write(ids(24, 9), source="ana-9")
     fork = loaded.fork()
     fork.save(tmp_path / "fork")
     assert readable_in(tmp_path / "fork", fork) == []
     plain = own.new_memory()
-    plain.write(ids(24, 9), source="source-9")
+    plain.write(ids(24, 9), source="ana-9")
     with pytest.raises(SnapshotError, match="is encrypted, this one would be stored as it is; set memory.keys"):
         plain.save(tmp_path / "m", overwrite=True)
-    fork.forget("source-0")  # the fork has keys of its own
+    fork.forget("ana-0")  # the fork has keys of its own
     fork.save(tmp_path / "fork")
     assert same_contents(contents(Memory.load(tmp_path / "m", own, keys=keys)), contents(memory))
 
@@ -256,4 +256,4 @@ def test_the_manifest_names_no_source(memory: Memory, tmp_path: Path, caplog: py
     manifest = json.loads((tmp_path / "m" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["format"] == 4 and manifest["names"] == [entry["name"] for entry in manifest["sources"]]
     assert all(len(name) == 32 for name in manifest["names"])
-    assert "source-1" not in caplog.text
+    assert "ana-1" not in caplog.text

@@ -198,7 +198,7 @@ def link_segment(segment: Segment, directory: Path) -> Segment:
         OSError: neither is possible; nothing is left behind.
     """
     path = directory / segment.name
-    if not path.exists() or not (path.samefile(segment.path) or path.stat().st_size == segment.size_bytes):
+    if not path.exists() or path.stat().st_size != segment.size_bytes:
         try:
             os.link(segment.path, path)
         except FileNotFoundError:
