@@ -5,7 +5,10 @@ from __future__ import annotations
 import builtins
 import json
 import re
+import shutil
 import sys
+import zipfile
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,9 @@ from mplus.errors import (
     WrongModelError,
 )
 from mplus.evaluation.tasks.task_file import open_task
+from mplus.memory.compact import compact
+from mplus.memory.keys import Keys
+from mplus.memory.portable import export_memory, import_memory
 from mplus.text.documents import document_text
 from mplus.training.run.recipe_file import read_recipe
 from tests.published import write_published
@@ -283,12 +289,106 @@ def test_altered_memory_is_refused(tmp_path: Path) -> None:
     memory = model.new_memory()
     memory.write("Anna lives in Porto and has two grey cats and a boat.")
     memory.save(tmp_path / "m")
-    path = next((tmp_path / "m").glob("*.safetensors"))
+    path = next((tmp_path / "m").glob("memory-*.safetensors"))
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
     with pytest.raises(SnapshotError, match="altered"):
         Memory.load(tmp_path / "m", model)
+
+
+@pytest.fixture(scope="module")
+def writer() -> MPlusModel:
+    """A model that encodes each source alone."""
+    return text_model(write_context="source")
+
+
+@pytest.fixture
+def letters(writer: MPlusModel, tmp_path: Path) -> Memory:
+    """A stored memory of two sources, in `m`."""
+    memory = writer.new_memory()
+    for name, text in LETTERS.items():
+        memory.write(text, source=name)
+    memory.save(tmp_path / "m")
+    return memory
+
+
+LETTERS = {"ana.txt": "Anna lives in Porto and has two grey cats and a boat.", "ben.txt": "Ben keeps seven bees in Oslo."}
+
+
+def bytes_in(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file())
+
+
+def traces_of(memory: Memory, name: str) -> list[bytes]:
+    """Name, token ids, content addresses and keys of a source as files hold them."""
+    chunks = [chunk for chunk in memory.ledger.chunks if chunk.source == name]
+    rows = [memory.state.log.gather(torch.arange(chunk.first, chunk.stop), ("keys",))["keys"] for chunk in chunks]
+    return [
+        name.encode(),
+        *(array("i", chunk.ids or ()).tobytes() for chunk in chunks),
+        *(bytes.fromhex(chunk.key) for chunk in chunks),
+        *(row.contiguous().numpy().tobytes() for part in rows for row in part),
+    ]
+
+
+@proves(
+    "An archive writes nothing outside the directory it is imported into, and nothing at all unless every part is as its manifest says."
+)
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "C:\\evil", "sub/evil", "manifest.json/../../evil", ".bashrc"])
+def test_archives_stay_in_their_place(letters: Memory, tmp_path: Path, name: str) -> None:
+    export_memory(tmp_path / "m", tmp_path / "a.mplus")
+    with zipfile.ZipFile(tmp_path / "a.mplus", "a") as archive:
+        archive.writestr(name, "x")
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    with pytest.raises(SnapshotError, match="which is no file of a memory"):
+        import_memory(tmp_path / "a.mplus", tmp_path / "new")
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+@proves("No byte of a forgotten source is left in a memory's files after `mplus compact`.")
+def test_forgotten_sources_leave_the_files(letters: Memory, tmp_path: Path) -> None:
+    gone, stays = traces_of(letters, "ana.txt"), traces_of(letters, "ben.txt")
+    assert all(trace in bytes_in(tmp_path / "m") for trace in gone)
+    letters.forget("ana.txt")
+    letters.save(tmp_path / "m")
+    compact(tmp_path / "m")
+    assert not any(trace in bytes_in(tmp_path / "m") for trace in gone)
+    assert all(trace in bytes_in(tmp_path / "m") for trace in stays)
+
+
+@proves("In the files of an encrypted memory no name, time, token id, content address or row can be read without the keys.")
+def test_encrypted_files_tell_nothing(letters: Memory, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    letters.keys = Keys.make(tmp_path / "keys")
+    letters.save(tmp_path / "e")
+    times = [array("d", [chunk.at or 0.0]).tobytes() for chunk in letters.ledger.chunks]
+    for name in LETTERS:
+        assert not any(trace in bytes_in(tmp_path / "e") for trace in [*traces_of(letters, name), *times])
+
+
+@proves("A source that was forgotten in an encrypted memory cannot be read in any older copy of the memory either.")
+def test_forgotten_sources_are_gone_from_backups(letters: Memory, writer: MPlusModel, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    letters.keys = Keys.make(tmp_path / "keys")
+    letters.save(tmp_path / "e")
+    shutil.copytree(tmp_path / "e", tmp_path / "backup")
+    letters.forget("ana.txt")
+    letters.save(tmp_path / "e")
+    opened = Memory.load(tmp_path / "backup", writer, keys=letters.keys)
+    assert [info.name for info in opened.sources()] == ["ben.txt"]
+
+
+@proves("A file of keys is made for its owner alone, and a home key that others may read is refused.")
+def test_keys_are_the_owners(letters: Memory, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    letters.keys = Keys.make(tmp_path / "keys")
+    letters.save(tmp_path / "e")
+    files = [path for path in (tmp_path / "keys").iterdir() if path.suffix == ".json"]
+    assert len(files) == 2 and all(path.stat().st_mode & 0o077 == 0 for path in files)
+    (tmp_path / "keys" / "home-key.json").chmod(0o644)
+    with pytest.raises(InputError, match="may be read by others"):
+        Keys(tmp_path / "keys")
 
 
 @proves("Nothing of a document is run, and no other file or address that it names is read.")

@@ -239,7 +239,14 @@ def state_of(
     tails = [one for one in manifest["tails"] if one in sources]
     tables |= {f"tails.{number}": sources[one].tensors["tail"] for number, one in enumerate(tails)}
     notes = {source.said["name"] or "": source.said["note"] for source in sources.values() if source.said["note"]}
-    plain = {**manifest, "names": names, "tails": [sources[one].said["name"] for one in tails], "notes": notes}
+    name_of = dict(zip(ids, names, strict=True))
+    plain = {
+        **manifest,
+        "names": names,
+        "tails": [name_of[one] for one in tails],
+        "sources": [{**entry, "name": name_of[entry["name"]] or ""} for entry in manifest["sources"]],
+        "notes": notes,
+    }
     return state_file.state_of(memory, plain, tables, _log(memory, tensors, chunks, owner, sources, int(manifest["rows"])))
 
 
