@@ -266,6 +266,7 @@ class Save:
                 else:
                     mapped = True
                 at += extent.rows
+            segment.is_copy = not mapped
             if mapped and self.memory.storage is None:  # small segments that were written as one
                 state = self.memory.state
                 log = state.log.moved([extent for extent in extents if extent in state.log.extents], segment)
