@@ -29,9 +29,3 @@ def model(tiny_model: TinyModel) -> MPlusModel:
 def text_model() -> MPlusModel:
     """A tiny model that reads text, one token per byte."""
     return tiny.text_model()
-
-
-collect_ignore = [  # being moved to the new memory room; goes before the issue ends
-    "unit/memory/test_disk_store.py",
-    "unit/memory/test_memory_on_disk.py",
-]

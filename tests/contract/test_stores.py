@@ -281,3 +281,19 @@ def test_a_memory_is_the_same_wherever_its_rows_lie(
         for memory in (first, *others):
             memory.write(ids(60, 77), share=False)
     assert first.now > 160 + len(first.short_term)
+
+
+def test_files_of_a_replaced_state_go_although_its_memory_lives_on(tiny_model: TinyModel, tmp_path: Path) -> None:
+    """Its rows lie in RAM too, so it misses none of them: it reads and is saved as before."""
+    model = tiny_model("llama", "shared")
+    first, second = filled(model, 60), filled(model, 60, seed=4, text_seed=5)
+    wanted = contents(first)
+    first.save(tmp_path / "m")
+    second.save(tmp_path / "m")
+    second.save(tmp_path / "fresh")
+    assert {path.name for path in (tmp_path / "m").glob("segment-*")} == {
+        path.name for path in (tmp_path / "fresh").glob("segment-*")
+    }
+    assert same_contents(wanted, contents(first))
+    first.save(tmp_path / "again")
+    assert same_contents(wanted, contents(Memory.load(tmp_path / "again", model)))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mplus.memory.stores.disk import DiskStorage
+from mplus.memory.stores.disk import DiskStorage, segment_rows
 from mplus.memory.stores.fields import FieldSpec, bytes_per_row
 from mplus.memory.stores.gathering import gathered, host_empty, shares
 from mplus.memory.stores.segments import Segment
@@ -118,6 +118,11 @@ class RowLog:
     def size_bytes(self) -> int:
         """Bytes of all rows, wherever they lie."""
         return len(self) * bytes_per_row(self.fields)
+
+    @property
+    def segment_rows(self) -> int:
+        """Rows of a segment, about."""
+        return segment_rows(self.fields) if self.storage is None else self.storage.rows_of_segment(self.fields)
 
     # -- adding ----------------------------------------------------------------------------------------------------
 
@@ -245,7 +250,7 @@ class RowLog:
             StoreError: the directory cannot take them; they stay in RAM.
         """
         in_ram = [extent for extent in self.extents if isinstance(extent.piece, Slab)]
-        if self.storage is None or sum(extent.rows for extent in in_ram) < self.storage.rows_of_segment(self.fields):
+        if self.storage is None or sum(extent.rows for extent in in_ram) < self.segment_rows:
             return self
         segment = self.storage.segment_directory.write(self.columns_of(in_ram), self.fields)
         return replace(self.moved(in_ram, segment), open=None, spare=())
@@ -302,7 +307,7 @@ class RowLog:
     def _new_slab(self, wanted: int) -> Slab:
         largest = max(1, min(SLAB_ROWS, SLAB_BYTES // bytes_per_row(self.fields)))
         if self.storage is not None:
-            largest = self.storage.rows_of_segment(self.fields)
+            largest = self.segment_rows
         size = max(min(largest, FIRST_SLAB_ROWS << min(self.opened, 30)), wanted)
         return Slab({name: host_empty((size, *shape), dtype) for name, (shape, dtype) in self.fields.items()})
 

@@ -27,7 +27,7 @@ from mplus.memory.identity import check_model, identity_of
 from mplus.memory.ledger import Ledger
 from mplus.memory.log import Extent, RowLog, Slab
 from mplus.memory.manifest import ENCRYPTED, FORMAT, LARGEST_BYTES, OLD_FORMATS, as_file, check_numbers, read_manifest
-from mplus.memory.stores.disk import DiskStorage, segment_rows
+from mplus.memory.stores.disk import DiskStorage
 from mplus.memory.stores.lock import exclusive_change, identity
 from mplus.memory.stores.segment_directory import SegmentDirectory
 from mplus.memory.stores.segments import Segment, link_segment, unmapped_in, write_segment
@@ -166,7 +166,7 @@ class Save:
                 unstored.append(part)
             else:
                 self.places.append((self._linked(place[0]), place[1], part.rows, part.row))
-        for bunch in _bunches(unstored, segment_rows(log.fields)):
+        for bunch in _bunches(unstored, log.segment_rows):
             segment = self._written(log, bunch)
             self.moved.append((bunch, segment))
             at = 0
@@ -266,7 +266,8 @@ class Save:
                 else:
                     mapped = True
                 at += extent.rows
-            if mapped:  # small segments that were written as one
+            segment.is_copy = not mapped
+            if mapped and self.memory.storage is None:  # small segments that were written as one
                 state = self.memory.state
                 log = state.log.moved([extent for extent in extents if extent in state.log.extents], segment)
                 if len(extents) == sum(extent in state.log.extents for extent in extents):
@@ -307,7 +308,7 @@ def _small_segments(log: RowLog) -> set[Segment]:
     for extent in log.extents:
         if not isinstance(extent.piece, Slab):
             held[extent.piece] = held.get(extent.piece, 0) + extent.rows
-    small = {segment for segment, rows in held.items() if rows < segment_rows(log.fields) // SMALL_SHARE}
+    small = {segment for segment, rows in held.items() if rows < log.segment_rows // SMALL_SHARE}
     return small if len(small) > MANY_SMALL else set()
 
 

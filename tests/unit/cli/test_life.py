@@ -297,9 +297,9 @@ def test_sources_are_listed_with_where_they_are(capsys: pytest.CaptureFixture[st
     expected = [asdict(one) for one in Memory.load(notes, text_model).sources()]
     assert printed_json(capsys, "sources", "notes") == printed_json(capsys, "info", "notes")["sources"] == expected
     head, ana, oliver = printed(capsys, "sources", "notes").splitlines()
-    assert head.split("  ")[0] == "source" and head.split()[-1] == "digest"
+    assert head.split("  ")[0] == "source" and head.split()[-1] == "evicted"
     assert ana.startswith("ana.txt") and ana.split()[1] == str(expected[0]["tokens"])
-    assert ana.split()[-1] == expected[0]["digest"][:12]
+    assert ana.split()[-3:] == [str(expected[0][place]) for place in ("short_term", "long_term", "evicted")]
     assert oliver.startswith("letters/oliver.txt")
 
 

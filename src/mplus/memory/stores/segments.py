@@ -45,12 +45,14 @@ class Segment:
         rows: M.
         size_bytes: of the whole file.
         sha256: of the whole file, as it was written.
+        is_copy: whether all of its rows lie in RAM of this process too, so that nobody here misses the file.
     """
 
     path: Path
     rows: int
     size_bytes: int
     sha256: str
+    is_copy: bool = False
     _mapped: dict[str, Tensor] | None = field(default=None, repr=False)
     _starts: dict[str, tuple[int, int]] | None = field(default=None, repr=False)
 
@@ -210,13 +212,13 @@ def link_segment(segment: Segment, directory: Path) -> Segment:
                 honour_umask(aside, folder, read_only=True)
                 flush(aside)
                 os.replace(aside, path)
-    return Segment(path, segment.rows, segment.size_bytes, segment.sha256, segment._mapped)
+    return Segment(path, segment.rows, segment.size_bytes, segment.sha256, _mapped=segment._mapped)
 
 
 def unmapped_in(directory: Path) -> set[str]:
     """Names of the files there that a segment of this process has yet to map, and would miss."""
     with _guard:
-        paths = [segment.path for segment in _living if segment._mapped is None]
+        paths = [segment.path for segment in _living if segment._mapped is None and not segment.is_copy]
     parents = {parent: _is_same(parent, directory) for parent in {path.parent for path in paths}}
     return {path.name for path in paths if parents[path.parent]}
 
