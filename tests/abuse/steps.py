@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +56,39 @@ class Step:
     look_clears: bool = True
 
 
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "shutil.rmtree"}
+"""Events of Python that come before a name of a file changes."""
+_watching: list[Callable[[], None]] = []
+
+
+def _hook(event: str, arguments: object) -> None:
+    if _watching and event in CHANGES:
+        _watching[-1]()
+
+
+@functools.cache
+def _install() -> None:
+    sys.addaudithook(_hook)  # for the life of the process: there is no way to take one away
+
+
+@contextmanager
+def counted_changes(at: int = 0, act: Callable[[], object] = lambda: None) -> Iterator[list[int]]:
+    """Count changes of names; do something before the one with a number."""
+    _install()
+    count = [0]
+
+    def noted() -> None:
+        count[0] += 1
+        if count[0] == at:
+            act()
+
+    _watching.append(noted)
+    try:
+        yield count
+    finally:
+        _watching.pop()
+
+
 @dataclass
 class Stage:
     """What a step begins with.
@@ -61,12 +96,13 @@ class Stage:
     Attributes:
         place: to be copied.
         old, new: what may be there afterwards.
-        lines, seconds: what the whole step takes.
+        changes, lines, seconds: what the whole step takes; changes are calls that change names of files.
     """
 
     place: Path
     old: object
     new: object
+    changes: int
     lines: int
     seconds: float
     _keep: tempfile.TemporaryDirectory[str] = field(repr=False)
@@ -88,8 +124,9 @@ def stage_of(step: Step) -> Stage:
     export_memory(place / MEMORY, place / ARCHIVE)
     written_more().save(place / MEMORY)
     step.prepare(place)
-    stage = Stage(place, None, None, 0, 0.0, keep)
+    stage = Stage(place, None, None, 0, 0, 0.0, keep)
     whole, counted = copied(stage, place.with_name("whole")), copied(stage, place.with_name("counted"))
+    changed = copied(stage, place.with_name("changed"))
     stage.old = step.look(copied(stage, place.with_name("old")))
     begun = time.perf_counter()
     step.act(whole)
@@ -98,6 +135,9 @@ def stage_of(step: Step) -> Stage:
     with (lines := Lines()).traced():
         step.act(counted)
     stage.lines = lines.count
+    with counted_changes() as count:
+        step.act(changed)
+    stage.changes = count[0]
     assert not same(stage.old, stage.new), f"{step.name} changes nothing"
     return stage
 
