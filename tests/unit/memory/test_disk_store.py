@@ -180,8 +180,8 @@ def test_forks_share_segments_and_write_their_own(tmp_path: Path) -> None:
         one.seal()
     assert [segment.name for segment in store.segments[:2]] == [segment.name for segment in twin.segments[:2]]
     assert store.segments[2].name != twin.segments[2].name
-    first, second = (one.log.extents[0].part(FIELDS, "rows") for one in (store, twin))
-    assert first.data_ptr() == second.data_ptr()
+    parts = [one.log.extents[0].part(FIELDS, "rows") for one in (store, twin)]
+    assert parts[0].data_ptr() == parts[1].data_ptr()
 
 
 def test_what_garbage_held_is_removed(tmp_path: Path) -> None:

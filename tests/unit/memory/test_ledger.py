@@ -114,5 +114,5 @@ def test_content_key_tells_text_and_what_stands_before_it() -> None:
 
 
 def test_digest_is_that_of_the_token_ids_however_they_are_held() -> None:
-    assert digest_of([1, 2, 300]) == digest_of((1, 2, 300)) != digest_of([1, 2])
+    assert digest_of([[1, 2, 300]]) == digest_of([(1, 2), (300,)]) != digest_of([[1, 2]])
     assert len(digest_of([])) == 64

@@ -15,7 +15,7 @@ class Passes:
 
     def __init__(self, model: MPlusModel) -> None:
         self.count, self._encode = 0, model.writer.encode
-        model.writer.encode = self._counted  # type: ignore[method-assign]
+        model.writer.encode = self._counted  # type: ignore[method-assign, assignment]
 
     def _counted(self, *args: object, **kwargs: object) -> object:
         self.count += 1
