@@ -267,7 +267,7 @@ def test_forgetting_by_age_touches_no_row_and_keeps_the_other_pieces(storage: Di
     memory = Held(storage, types)
     for first in range(0, 10 * SEGMENT_ROWS, SEGMENT_ROWS):
         memory.append(list(range(first, first + SEGMENT_ROWS)))
-        memory.log = memory.log.sealed()
+        memory.log = memory.log.flushed()
     before = {id(extent.piece) for extent in memory.log.extents}
     assert work_of(lambda: memory.forget(3 * SEGMENT_ROWS + 5)).written_bytes == 0
     after = {id(extent.piece) for extent in memory.log.extents}

@@ -44,7 +44,7 @@ def mapped(path: Path) -> Callable[[RowLog], RowLog]:
 
 PLACES: dict[str, Callable[[Path], tuple[RowLog, Callable[[RowLog], RowLog]]]] = {
     "ram": lambda path: (RowLog(FIELDS), lambda log: log),
-    "directory": lambda path: (RowLog(FIELDS, storage=DiskStorage(path, segment_rows=SEGMENT_ROWS)), lambda log: log.sealed()),
+    "directory": lambda path: (RowLog(FIELDS, storage=DiskStorage(path, segment_rows=SEGMENT_ROWS)), lambda log: log.flushed()),
     "mapped": lambda path: (RowLog(FIELDS), mapped(path)),
 }
 Place = tuple[RowLog, Callable[[RowLog], RowLog]]

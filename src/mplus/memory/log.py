@@ -135,7 +135,7 @@ class RowLog:
         """
         if self._fits(rows):
             return self
-        log = self.sealed()
+        log = self.flushed()
         slab = log._new_slab(rows)
         return replace(log, spare=(slab,), opened=log.opened + 1)
 
@@ -243,7 +243,7 @@ class RowLog:
 
     # -- files -----------------------------------------------------------------------------------------------------
 
-    def sealed(self) -> RowLog:
+    def flushed(self) -> RowLog:
         """This log with what lies in RAM written to its directory, where it has one and they fill a segment.
 
         Raises:

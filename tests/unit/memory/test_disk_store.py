@@ -59,7 +59,7 @@ class Held:
         self.log, _ = self.log.appended(added)
 
     def seal(self) -> None:
-        self.log = self.log.sealed()
+        self.log = self.log.flushed()
 
     def evict_oldest(self, count: int) -> None:
         self.log = self.log.trimmed(self.log.start + count)
@@ -237,7 +237,7 @@ from mplus.memory.stores.disk import DiskStorage
 log = RowLog({"birth": ((), torch.int64)}, storage=DiskStorage(Path(sys.argv[1]), segment_rows=8))
 for first in (0, 8, 16):
     log, _ = log.appended({"birth": torch.arange(first, min(first + 8, 20))})
-    log = log.sealed()
+    log = log.flushed()
 print(len([one for one in log.extents if hasattr(one.piece, "path")]), flush=True)
 sys.stdin.read()
 """

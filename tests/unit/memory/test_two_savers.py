@@ -276,7 +276,7 @@ def test_logs_in_several_threads_hold_their_files(tmp_path: Path) -> None:
     log = RowLog({"rows": ((3,), torch.float32)}, storage=storage)
     for number in range(5):
         log, _ = log.appended({"rows": torch.full((8, 3), float(number))})
-        log = log.sealed()
+        log = log.flushed()
 
     def forks(seed: int) -> None:
         chooser = random.Random(seed)
