@@ -43,6 +43,5 @@ collect_ignore = [  # being moved to the new memory room; goes before the issue 
     "unit/memory/test_disk_store.py",
     "unit/memory/test_memory_on_disk.py",
     "unit/memory/test_row_codec.py",
-    "unit/memory/test_store.py",
     "unit/memory/test_two_savers.py",
 ]
