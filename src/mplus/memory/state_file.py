@@ -149,6 +149,7 @@ def state_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, 
     ledger = ledger_of(manifest, tensors, log.end)
     if ledger.text_tokens != manifest["tokens_read"]:
         raise ValueError(f"the ledger counts {ledger.text_tokens} text tokens, the manifest {manifest['tokens_read']}")
+    _check_sources(manifest, ledger)
     return MemoryState(
         log=log,
         placement=placement,
@@ -173,6 +174,9 @@ def _notes(notes: Any) -> dict[str, dict[str, Any]]:
 def _placement(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Placement:
     empty, held = Placement.new(memory.geometry, memory.layout.layers, 0), int(manifest["stm_tokens"])
     rows, births = (_shaped(tensors, f"short.{name}", (empty.groups, held)) for name in ("rows", "births"))
+    most = max((int(entry["tokens"]) for entry in manifest["long"]), default=0)
+    if most != manifest["ltm_tokens"]:
+        raise ValueError(f"the long-term groups have counts up to {most}, the manifest says {manifest['ltm_tokens']}")
     if len(manifest["long"]) != len(empty.long) or held > memory.geometry.sizes.stm_tokens:
         raise ValueError(
             f"{len(manifest['long'])} long-term groups and {held} short-term tokens, which these settings do not give"
@@ -233,6 +237,16 @@ def ledger_of(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], end: i
     if at_id != len(ids) or at_part != len(parts):
         raise ValueError("the ledger has token ids or parts of no chunk")
     return Ledger(chunks)
+
+
+def _check_sources(manifest: Mapping[str, Any], ledger: Ledger) -> None:
+    """Raise ValueError where what people are told of the sources without opening the memory is not what it holds."""
+    tokens = ledger.tokens_by_source()
+    for source, ids in manifest["pending"]:
+        tokens[source or ""] = tokens.get(source or "", 0) + len(ids)
+    told = {entry["name"]: entry["tokens"] for entry in manifest["sources"]}
+    if told != tokens or len(told) != len(manifest["sources"]):
+        raise ValueError("the sources do not add up to those of the ledger")
 
 
 def _shaped(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:

@@ -66,7 +66,8 @@ def test_paths_and_subclasses_of_str_are_names_and_can_be_stored(text_model: MPl
     memory = text_model.new_memory()
     memory.write("a text of some length", source=Path("a.txt"))
     memory.save(tmp_path / "memory")
-    assert memory.stats().sources == {"a.txt": 21}
+    assert memory.stats().sources == {"a.txt": 23}, "it begins a paragraph"
+    assert memory.text("a.txt") == "a text of some length"
 
 
 def test_half_a_character_is_replaced_in_text_and_name(text_model: MPlusModel, tmp_path: Path) -> None:
@@ -86,13 +87,17 @@ def test_a_token_that_the_tables_lack_is_refused_wherever_text_comes_in(text_mod
     memory.write("a text of some length")
     before, text = contents(memory), "an ordinary text of some length. " * 3 + "<|tool|>"
     for refused in (
-        lambda: memory.write(text),
-        lambda: model.write_many([memory], [text]),
+        lambda: memory.write(text, special_tokens=True),
+        lambda: memory.write([1, 256]),
+        lambda: model.write_many([memory], [[1, 256]]),
+        lambda: memory.replace("", text, special_tokens=True),
         lambda: model.encode(torch.tensor([1, 256]), memory),
     ):
         with pytest.raises(InputError, match="256"):
             refused()
     assert same_contents(before, contents(memory))
+    memory.write(text, source="plain")  # where nothing says otherwise these are characters
+    assert memory.text("plain") == text
 
 
 @pytest.mark.parametrize("seed", ["a", 1.5, None, True, 2**70])
@@ -104,8 +109,8 @@ def test_a_seed_that_is_no_number_is_refused(model: MPlusModel, seed: Any) -> No
 def test_one_text_is_no_list_of_texts(text_model: MPlusModel) -> None:
     with pytest.raises(InputError, match="texts is a str, expected a list"):
         text_model.write_many([text_model.new_memory()], "a")
-    with pytest.raises(InputError, match="expected a list"):
-        text_model.write_many(text_model.new_memory(), ["a text"])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="memories is a str, expected a list"):
+        text_model.write_many("notes", ["a text"])  # type: ignore[arg-type]
     with pytest.raises(InputError, match="batch"):
         text_model.write_many([text_model.new_memory()], ["a text"], batch=0)
 
@@ -114,8 +119,8 @@ def test_one_text_is_no_list_of_texts(text_model: MPlusModel) -> None:
 
 
 def text_of(model: MPlusModel, *writes: tuple[str, str | None]) -> Any:
-    """What a memory holds after writes of (text, source)."""
-    memory = model.new_memory()
+    """What a memory whose chunks see all that came before holds after writes of (text, source)."""
+    memory = model.new_memory(write_context="memory")
     for text, source in writes:
         memory.write(text, source=source)
     out = contents(memory)
@@ -136,8 +141,30 @@ def test_parts_of_one_source_and_texts_with_white_space_between_are_written_as_t
     assert spaced["counters"][1] == len("the number is 12 34 people came")
 
 
-def test_a_stored_memory_goes_on_with_a_new_paragraph(text_model: MPlusModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_source_begins_a_paragraph_and_goes_on_as_it_is_written(text_model: MPlusModel, tmp_path: Path, stored: bool) -> None:
+    """Whatever was written before it: a source's rows do not depend on others. Texts without a name are sources of their own each."""
     memory = text_model.new_memory()
+    for text, source, taken in (
+        ("the number is 12", "a", 18),
+        ("34 people came ", "b", 17),
+        (" and more", "a", 9),
+        ("so it is", "a", 8),
+        ("  spaced", "c", 8),
+        ("no name ", None, 10),
+        ("none here", None, 11),
+    ):
+        if stored:
+            memory.save(tmp_path / "memory")
+            memory = Memory.load(tmp_path / "memory", text_model)
+        assert memory.write(text, source=source) == taken
+    assert memory.text("a") == "the number is 12 and moreso it is"
+    assert (memory.text("b"), memory.text("c")) == ("34 people came ", "  spaced")
+    assert memory.text("") == "no name \n\nnone here"
+
+
+def test_a_stored_memory_goes_on_with_a_new_paragraph(text_model: MPlusModel, tmp_path: Path) -> None:
+    memory = text_model.new_memory(write_context="memory")
     memory.write("the number is 12", source="a")
     memory.save(tmp_path / "memory")
     again = Memory.load(tmp_path / "memory", text_model)

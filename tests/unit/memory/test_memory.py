@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from mplus import MPlusModel
 from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory.rows import EncodedChunk
+from mplus.text.prompts import SEPARATOR
 from tests.conftest import TinyModel
 from tests.tiny import SETUPS, contents, filled, ids, same_contents
 
@@ -57,8 +59,8 @@ def test_pool_grows_to_n_and_stays_there(each: MPlusModel) -> None:
 
 def test_no_token_is_lost_below_the_capacity_of_long_term_memory(each: MPlusModel) -> None:
     memory = filled(each, tokens=90)
-    for group, store in enumerate(memory.long_term.stores):
-        births = memory.placement.births[group % memory.short_term.drop_groups].tolist() + store.column("birth").tolist()
+    for group in range(memory.long_term.groups):
+        births = memory.placement.births[group % memory.placement.groups].tolist() + memory.long_term.births(group).tolist()
         assert len(births) == memory.now
         if each.geometry.quirks.stm_ages == "since_written":  # else births are moved so that ages stand still
             assert sorted(births) == list(range(memory.now))
@@ -72,7 +74,8 @@ def test_memory_without_ltm_is_memoryllm(each: MPlusModel) -> None:
     prompt = ids(6, 99)[None]
     out = each(prompt, memory=without, return_retrieved=True)
     assert out.retrieved is not None and out.retrieved[0].layers == []
-    with_ltm.geometry, with_ltm.long_term = without.geometry, without.long_term
+    with_ltm.geometry = without.geometry
+    with_ltm.become(replace(with_ltm.state, long_term=without.long_term))
     torch.testing.assert_close(out.logits, each(prompt, memory=with_ltm).logits, atol=1e-5, rtol=1e-5)
 
 
@@ -83,24 +86,55 @@ def test_nothing_dropped_is_kept_when_told_so(each: MPlusModel) -> None:
     assert len(memory.long_term) == before
 
 
+# -- sources apart ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("setup", ["shared", "per_layer", "mixed"])
+def test_rows_of_a_source_do_not_depend_on_what_else_is_written(tiny_model: TinyModel, setup: str, memory_format: Any) -> None:
+    model = tiny_model("llama", setup, stm_tokens=96)
+    memory, alone = (model.new_memory(memory_format=memory_format) for _ in range(2))
+    for step in range(6):
+        memory.write(ids(5, step), source="a", share=False)
+        memory.write(ids(2 + step, 10 + step), source=f"other {step}", share=False)
+        alone.write(ids(5, step), source="a", share=False)
+    assert memory.pending_tokens == 0
+    own = [rank for rank, birth in enumerate(memory.placement.births[0].tolist()) if memory.ledger.chunk_of(birth).source == "a"]  # type: ignore[union-attr]
+    held, wanted = (one.short_term.at_slots(one.short_term.order) for one in (memory, alone))
+    for name, rows in wanted.items():
+        assert torch.equal(held[name][:, own], rows), name
+
+
+def test_a_chunk_sees_the_newest_tokens_of_its_own_source_only(tiny_model: TinyModel) -> None:
+    model = tiny_model("llama", "shared", stm_tokens=96)
+    both, one, none = (model.new_memory() for _ in range(3))
+    both.write(ids(8, 1), source="a")
+    both.write(ids(8, 2), source="a")
+    one.write(ids(8, 2), source="a", share=False)
+    none.write(ids(8, 1), source="b")
+    none.write(ids(8, 2), source="a", share=False)
+    newest = [memory.short_term.newest(8) for memory in (both, one, none)]
+    assert torch.equal(newest[1]["keys"], newest[2]["keys"]) and not torch.equal(newest[0]["keys"], newest[1]["keys"])
+
+
 # -- waiting text --------------------------------------------------------------------------------------------------
 
 
 def test_short_text_waits_and_joins_the_next_write(text_model: MPlusModel) -> None:
-    memory = text_model.new_memory()
+    memory = text_model.new_memory(write_context="memory")
     assert memory.write("One. ", source="a") == 5
     assert (memory.pending_tokens, memory.now, memory.tokens_read) == (5, 0, 0)
     memory.write("Two three. ", source="b")
     assert (memory.pending_tokens, memory.tokens_read) == (0, 16)
     assert memory.ledger.chunks[0].sources == (("a", 5), ("b", 11))
-    whole = text_model.new_memory()
+    whole = text_model.new_memory(write_context="memory")
     whole.write("One. Two three. ")
     for name, rows in whole.short_term.at_slots(whole.short_term.order).items():
         assert torch.equal(rows, memory.short_term.at_slots(memory.short_term.order)[name])
 
 
 def test_waiting_text_is_read_as_plain_text_before_the_prompt(each: MPlusModel) -> None:
-    memory = filled(each, tokens=24)
+    memory = filled(each, tokens=24, write_context="memory")
     twin, waiting, prompt = memory.fork(), ids(1, 7), ids(5, 8)
     memory.write(waiting)
     assert memory.pending_tokens == 1
@@ -116,8 +150,10 @@ def test_waiting_text_is_read_as_plain_text_before_the_prompt(each: MPlusModel) 
 
 
 def test_waiting_texts_of_a_batch_stand_before_their_own_prompts(each: MPlusModel) -> None:
-    memories = [filled(each, tokens=24), filled(each, tokens=24, text_seed=2), each.new_memory()]
+    memories = [filled(each, tokens=24, text_seed=seed, write_context="memory") for seed in (1, 2)]
+    memories.append(each.new_memory(write_context="memory"))
     memories[1].write(ids(1, 7))
+    assert [memory.pending_tokens for memory in memories] == [0, 1, 0]
     prompts = torch.stack([ids(5, seed) for seed in (11, 12, 13)])
     together = each(prompts, memory=memories).logits
     alone = torch.cat([each(row[None], memory=one).logits for row, one in zip(prompts, memories, strict=True)])
@@ -125,7 +161,7 @@ def test_waiting_texts_of_a_batch_stand_before_their_own_prompts(each: MPlusMode
 
 
 def test_what_waits_is_never_too_long_for_one_chunk(text_model: MPlusModel) -> None:
-    memory = text_model.new_memory()
+    memory = text_model.new_memory(write_context="memory")
     memory.write("a" * 6 + " ")  # white space at the end: no separator
     memory.write("b" * 32)
     assert (memory.pending_tokens, memory.tokens_read) == (0, 39)
@@ -134,11 +170,12 @@ def test_what_waits_is_never_too_long_for_one_chunk(text_model: MPlusModel) -> N
 
 
 def test_text_is_cut_where_the_model_cuts_it(text_model: MPlusModel) -> None:
-    memory = text_model.new_memory()
     text = "A first sentence is here. And one more of them. Then a third, rather long one, follows. End."
-    memory.write(text)
-    sizes = [len(chunk) for chunk in text_model.cut(text)]
-    assert [chunk.rows for chunk in memory.ledger.chunks] + ([memory.pending_tokens] if memory.pending else []) == sizes
+    for context, cut in (("source", SEPARATOR + text), ("memory", text)):
+        memory = text_model.new_memory(write_context=context)
+        memory.write(text)
+        sizes = [len(chunk) for chunk in text_model.cut(cut)]
+        assert [chunk.rows for chunk in memory.ledger.chunks] + ([memory.pending_tokens] if memory.pending else []) == sizes
 
 
 # -- copies and repeats ----------------------------------------------------------------------------------------------
@@ -207,24 +244,27 @@ def test_cleared_memory_is_as_new_and_writes_as_new(each: MPlusModel) -> None:
 
 
 def test_stats_count_what_was_written(text_model: MPlusModel) -> None:
-    memory = text_model.new_memory()
-    memory.write("x" * 103 + " ", source="book")
-    memory.write("y" * 3, source="note")
-    stats = memory.stats()
-    assert (stats.tokens_read, stats.pending_tokens) == (104, 3)
-    assert stats.stm_tokens + stats.ltm_tokens == 104
-    assert (stats.stm_capacity, stats.ltm_capacity) == (64, 400)
-    assert stats.chunks == len(memory.ledger.chunks) == 4
-    assert stats.sources == {"book": 104}
-    kv = 2 * 2 * 8 * 4 * 2  # keys and values of 2 heads of 8 numbers of 4 bytes in 2 layers
-    search = 4 * memory.layout.fields["search"][0]
-    assert stats.size_bytes == 104 * (kv + search) + 8 * stats.ltm_tokens
+    for context, read, waits, chunks in (("memory", 104, 3, 4), ("source", 111, 0, 5)):
+        memory = text_model.new_memory(write_context=context)
+        memory.write("x" * 103 + " ", source="book")
+        memory.write("y" * 3, source="note")
+        stats = memory.stats()
+        assert (stats.tokens_read, stats.pending_tokens) == (read, waits)
+        assert stats.stm_tokens + stats.ltm_tokens == read
+        assert (stats.stm_capacity, stats.ltm_capacity) == (64, 400)
+        assert stats.chunks == len(memory.ledger.chunks) == chunks
+        assert stats.sources == ({"book": 104} if waits else {"book": 106, "note": 5})
+        kv = 2 * 2 * 8 * 4 * 2  # keys and values of 2 heads of 8 numbers of 4 bytes in 2 layers
+        search = 4 * memory.layout.fields["search"][0]
+        assert stats.size_bytes == (read + stats.stm_tokens) * (
+            kv + search
+        )  # short-term rows lie in the log and where the model computes
 
 
 def test_progress_counts_up_to_the_whole_text(text_model: MPlusModel) -> None:
     seen: list[int] = []
     total = text_model.new_memory().write("word " * 30, progress=seen.append)
-    assert seen == sorted(seen) and seen[-1] == total == 150
+    assert seen == sorted(seen) and seen[-1] == total == 150 + len(SEPARATOR)
     assert len(seen) > 3
 
 

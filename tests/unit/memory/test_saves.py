@@ -55,7 +55,12 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, number: int, error: type
 )
 @pytest.mark.parametrize("where", ["plain", "own store"])
 def test_a_failing_call_leaves_the_old_or_the_new_state_and_says_which(
-    model: MPlusModel, tmp_path: Path, where: str, call: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    model: MPlusModel,
+    tmp_path: Path,
+    where: str,
+    call: str,
+    error: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place = tmp_path / "memory"
     store: Any = "ram" if where == "plain" else DiskStorage(tmp_path / "store", segment_rows=8)
@@ -82,6 +87,9 @@ def test_a_failing_call_leaves_the_old_or_the_new_state_and_says_which(
             break
     else:
         pytest.fail("a save makes more calls than were tried")
+    if where == "own store":  # what a failing removal leaves in a store is cleared when it is opened again
+        assert memory.storage is not None
+        memory.storage.segment_directory.clear_leftovers()
     assert not [path for path in place.iterdir() if path.name.startswith((".aside", ".saving"))]
 
 
@@ -199,7 +207,7 @@ def test_a_refused_load_into_its_own_store_deletes_nothing(
         next((tmp_path / "m").glob("memory-*")).write_bytes(b"")
     elif damage == "manifest":
         del manifest["checksum"]
-        manifest["ltm_segments"] = []
+        manifest["segments"] = []
         (tmp_path / "m" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(SnapshotError):
         Memory.load(tmp_path / "m", reader, store=tmp_path / "m")
@@ -224,7 +232,9 @@ def test_leftovers_are_cleared_after_a_good_load_and_by_the_next_save(model: MPl
 def test_files_have_the_mode_that_the_umask_gives(model: MPlusModel, tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        filled(model, tokens=200, store=DiskStorage(tmp_path / "store", segment_rows=16)).save(tmp_path / "m")
+        memory = model.new_memory(store=DiskStorage(tmp_path / "store", segment_rows=16))
+        memory.write(ids(200, 1), share=False)  # rows that were stored before keep their files, and their mode
+        memory.save(tmp_path / "m")
     finally:
         os.umask(before)
     for path in (tmp_path / "m").iterdir():
@@ -263,7 +273,7 @@ def test_what_is_no_place_is_refused(model: MPlusModel, place: Any) -> None:
 ALTERED: dict[str, Callable[[dict[str, Any]], object]] = {
     "clock": lambda manifest: manifest.update(now=manifest["now"] + 1),
     "seed": lambda manifest: manifest.update(seed=99),
-    "source": lambda manifest: manifest["chunks"][0][2].__setitem__(0, ["other", manifest["chunks"][0][2][0][1]]),
+    "source": lambda manifest: manifest["names"].__setitem__(0, "other"),
     "waiting text": lambda manifest: manifest.update(pending=[["note", [5]]]),
     "capacity": lambda manifest: manifest["geometry"].update(ltm_capacity=80),
 }
@@ -274,8 +284,13 @@ SENSELESS: dict[str, Callable[[dict[str, Any]], object]] = {
     "a number as source": lambda manifest: manifest.update(pending=[[7, [5]]]),
     "clock too early": lambda manifest: manifest.update(now=3),
     "text miscounted": lambda manifest: manifest.update(tokens_read=manifest["tokens_read"] + 1),
-    "chunks doubled": lambda manifest: manifest["chunks"].extend(manifest["chunks"]),
-    "sources miscounted": lambda manifest: manifest["sources"].update(other=5),
+    "chunks doubled": lambda manifest: manifest.update(chunks=2 * manifest["chunks"]),
+    "names lacking": lambda manifest: manifest["names"].clear(),
+    "sources miscounted": lambda manifest: manifest["sources"][0].update(tokens=5),
+    "a source too many": lambda manifest: manifest["sources"].append({**manifest["sources"][0], "name": "other"}),
+    "long-term tokens miscounted": lambda manifest: manifest.update(ltm_tokens=manifest["ltm_tokens"] + 1),
+    "rows lacking": lambda manifest: manifest.update(rows=manifest["rows"] - 1),
+    "all wait": lambda manifest: manifest["long"][0].update(waiting=10**6),
     "count is true": lambda manifest: manifest.update(stm_tokens=True),
     "huge count": lambda manifest: manifest.update(now=10**39),
 }
@@ -344,7 +359,7 @@ def test_memories_of_every_version_open(
         memory.write(ids(30, 3))
         assert model.generate(ids(4)[None], memory=memory, max_new_tokens=2, do_sample=False).shape == (1, 6)
     memory.save(tmp_path / "again")
-    assert torch.equal(Memory.load(tmp_path / "again", model).short_term.births, memory.placement.births)
+    assert torch.equal(Memory.load(tmp_path / "again", model).placement.births, memory.placement.births)
 
 
 def test_a_file_that_is_taken_away_while_it_is_opened_is_looked_for_anew(

@@ -36,7 +36,7 @@ def saved(model: MPlusModel, tmp_path: Path) -> Path:
 
 
 def data_file(directory: Path) -> Path:
-    (found,) = directory.glob("*.safetensors")
+    (found,) = directory.glob("memory-*.safetensors")
     return found
 
 
@@ -127,7 +127,9 @@ def test_second_save_replaces_the_first_and_leaves_no_file_behind(model: MPlusMo
     memory.write(ids(30, 9))
     memory.save(saved)
     assert not first.exists()
-    assert sorted(path.name for path in saved.iterdir()) == sorted(["manifest.json", data_file(saved).name])
+    manifest = json.loads((saved / "manifest.json").read_text(encoding="utf-8"))
+    named = [data_file(saved).name, *(segment["file"] for segment in manifest["segments"])]
+    assert sorted(path.name for path in saved.iterdir()) == sorted(["manifest.json", *named])
     assert same_contents(logical(memory), logical(Memory.load(saved, model)))
 
 
@@ -180,7 +182,7 @@ def test_save_after_a_crash_between_data_and_manifest_works_and_clears_up(model:
     (directory / ".manifest.json.0a1b2c3d").write_text("{", encoding="utf-8")
     memory = filled(model)
     memory.save(directory)
-    assert len(list(directory.iterdir())) == 2
+    assert sorted(path.name.partition("-")[0] for path in directory.iterdir()) == ["manifest.json", "memory", "segment"]
     assert same_contents(logical(memory), logical(Memory.load(directory, model)))
 
 
@@ -250,8 +252,8 @@ def test_another_format_version_asks_for_an_update(model: MPlusModel, saved: Pat
 
 
 FIELDS = (
-    "model geometry memory_format seed now tokens_read initialised initialised_at_start stm_tokens ltm_tokens ltm_waiting "
-    "writes_since_merge pending chunks data"
+    "model geometry memory_format seed now tokens_read initialised initialised_at_start stm_tokens ltm_tokens rows long names tails "
+    "writes_since_merge pending chunks sources segments data"
 ).split()
 
 
@@ -289,9 +291,9 @@ def test_data_of_another_form_is_refused_even_with_a_fitting_checksum(model: MPl
     path = data_file(saved)
     tensors = load_file(path)
     if spoil == "missing":
-        del tensors["stm.keys"]
+        del tensors["short.rows"]
     elif spoil == "shape":
-        tensors["stm.keys"] = tensors["stm.keys"][:, :, :1].contiguous()
+        tensors["short.rows"] = tensors["short.rows"][:, 1:].contiguous()
     else:
         tensors["generator"] = tensors["generator"].float()
     save_file(tensors, path)

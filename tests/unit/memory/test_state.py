@@ -38,7 +38,7 @@ def written(model: MPlusModel, writes: int, **options: Any) -> Memory:
 def test_state_makes_a_memory_with_the_same_state(mplus: MPlusModel, writes: int) -> None:
     memory = written(mplus, writes, memory_format="hidden")
     state = state_of(memory)
-    step = memory.long_term.writes_since_merge * NEW
+    step = memory.placement.writes_since_merge * NEW
     again = memory_from_state(mplus, state, update_step=step, memory_format="hidden")
     back = state_of(again)
     assert state.keys() == back.keys()

@@ -18,6 +18,10 @@ import torch
 import mplus.memory
 from mplus import Memory, MPlusModel
 from mplus.errors import CapacityError, InputError, ReentryError
+from mplus.memory.ledger import Ledger
+from mplus.memory.log import RowLog
+from mplus.memory.long_term import LongTerm
+from mplus.memory.short_term import ShortTerm
 from mplus.memory.stores.disk import DiskStorage
 from mplus.runtime import atomic
 from tests.conftest import TinyModel
@@ -55,9 +59,9 @@ def interrupted(act: Callable[[], object], line: int, where: tuple[str, ...] | s
 
 
 def held_by(memory: Memory) -> dict[str, Any]:
-    """What a memory holds but for the text that waits, and not in which slots."""
+    """What a memory holds but for the text that waits."""
     out = contents(memory)
-    del out["pending"], out["order"]
+    del out["pending"]
     return out
 
 
@@ -76,7 +80,7 @@ def test_interrupt_at_any_line_leaves_whole_chunks(tiny_model: TinyModel, setup:
     wanted = next(steps, None)
     while wanted is not None:
         states[twin.tokens_read] = held_by(twin)
-        written = model.encode(wanted, twin)
+        written = model.encode(wanted.ids, twin, tail=wanted.tail)
         try:
             wanted = steps.send(written)
         except StopIteration:
@@ -90,31 +94,40 @@ def test_interrupt_at_any_line_leaves_whole_chunks(tiny_model: TinyModel, setup:
         interrupted(lambda memory=memory: memory.write(text), line)  # type: ignore[misc]
         assert memory.tokens_read in states, line
         assert same_contents(held_by(memory), states[memory.tokens_read]), line
-        assert memory.pending_tokens <= waits + chunk
+        assert memory.pending_tokens <= waits + (chunk if setup == "output" else 0)
         assert not memory.turn.is_mine
         memory.write(ids(chunk, 9))
         assert model.generate(ids(4, 2)[None], memory=memory, max_new_tokens=2, do_sample=False).shape == (1, 6)
 
 
-def test_a_chunk_that_long_term_memory_refuses_changes_nothing(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short-term memory had let go of its rows, as the second of two layers found no room for them."""
-    model = tiny_model("llama", "per_layer")
-    memory = filled(model)
-    before = contents(memory)
-    store = type(memory.long_term.stores[1])
-    append, calls = store.append, []
+STEPS = [(RowLog, "appended"), (RowLog, "reserved"), (LongTerm, "followed_by"), (ShortTerm, "append"), (Ledger, "with_chunk")]
 
-    def second_fails(self: Any, rows: Any) -> None:
-        calls.append(1)
-        if len(calls) == 2:
-            raise MemoryError
-        append(self, rows)
 
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr(store, "append", second_fails)
-        memory.update(model.encode(ids(8, 5), memory))
+@pytest.mark.parametrize(("owner", "step"), STEPS, ids=[step for _, step in STEPS])
+@pytest.mark.parametrize("done", [False, True], ids=["before", "behind"])
+@pytest.mark.parametrize("setup", ["shared", "per_layer", "output"])
+def test_a_chunk_that_a_part_refuses_changes_nothing(
+    tiny_model: TinyModel, setup: str, owner: Any, step: str, done: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far a step came: the memory is as it was, and goes on as one that was never interrupted."""
+    model = tiny_model("llama", setup)
+    memory, twin = filled(model), filled(model)
+    before, own = contents(memory), getattr(owner, step)
+
+    def fails(*args: Any, **options: Any) -> None:
+        if done:
+            own(*args, **options)
+        raise MemoryError
+
+    written = model.encode(ids(8, 5), memory)
+    with monkeypatch.context() as patch, pytest.raises((MemoryError, CapacityError)):
+        patch.setattr(owner, step, fails)
+        memory.update(written, at=1.0)
     assert same_contents(before, contents(memory))
-    memory.write(ids(8, 5))
+    for one in (memory, twin):
+        one.update(written, at=1.0)
+        one.write(ids(20, 6), source="b", share=False)
+    assert same_contents(contents(twin), contents(memory))
 
 
 # -- the mode a caller is in -------------------------------------------------------------------------------------------
@@ -180,7 +193,7 @@ def test_repr_says_sizes_and_sources(text_model: MPlusModel) -> None:
     assert "0 tokens read" in repr(memory) and "sources: none" in repr(memory)
     for name in "abcde":
         memory.write("a text of some length ", source=name)
-    assert "110 tokens read, STM 62 of 64, LTM 48 of 400, sources: a, b, c and 2 more" in repr(memory)
+    assert "120 tokens read, STM 56 of 64, LTM 64 of 400, sources: a, b, c and 2 more" in repr(memory)
 
 
 # -- several callers ---------------------------------------------------------------------------------------------------
@@ -232,19 +245,49 @@ def test_forks_taken_during_a_write_are_whole(model: MPlusModel) -> None:
         assert sorted(births) == list(range(fork.now)) and fork.tokens_read == fork.now
 
 
+def refused(*args: Any, **kwargs: Any) -> None:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1234 bytes.")
+
+
 def test_a_pass_without_room_is_one_sentence_and_the_text_waits(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = filled(model)
+    memory, options = filled(model, write_context="memory"), {"write_context": "memory"}
     read, waits = memory.tokens_read, memory.pending_tokens
-
-    def refused(*args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1234 bytes.")
-
     with monkeypatch.context() as patch:
         patch.setattr(model.parts.decoder.layers[-1], "forward", refused)
         with pytest.raises(CapacityError, match="nothing is lost"):
             memory.write(ids(8, 4))
         with pytest.raises(CapacityError, match=r"write fewer at once \(batch=1\)"):
-            model.write_many([model.new_memory(), model.new_memory()], [ids(8), ids(8)])
+            model.write_many([model.new_memory(**options), model.new_memory(**options)], [ids(8), ids(8)])
     assert (memory.tokens_read, memory.pending_tokens) == (read, waits + 8)
     memory.write(ids(8, 5))
     assert memory.pending_tokens == 0
+
+
+def test_a_pass_without_room_leaves_the_chunks_before_it_and_nothing_waits(
+    model: MPlusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, twin, passes = model.new_memory(), model.new_memory(), list[int]()
+    layer = model.parts.decoder.layers[-1]
+    own = layer.forward
+
+    def third_fails(*args: Any, **kwargs: Any) -> Any:
+        passes.append(1)
+        return refused() if len(passes) == 3 else own(*args, **kwargs)
+
+    text = torch.cat([ids(8, seed) for seed in (21, 22, 23, 24)])
+    with monkeypatch.context() as patch:
+        patch.setattr(layer, "forward", third_fails)
+        with pytest.raises(CapacityError, match="nothing is lost that was taken in before"):
+            memory.write(text, source="a", share=False)
+    twin.write(text[:16], source="a", share=False)
+    assert (memory.tokens_read, memory.pending_tokens) == (16, 0) and same_contents(contents(memory), contents(twin))
+
+
+def test_chunks_that_are_known_come_in_before_a_pass_that_fails(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, memory, text = model.new_memory(), model.new_memory(), torch.cat([ids(8, seed) for seed in (31, 32, 33)])
+    first.write(text[:16], source="a")
+    with monkeypatch.context() as patch:
+        patch.setattr(model.parts.decoder.layers[-1], "forward", refused)
+        with pytest.raises(CapacityError):
+            memory.write(text, source="b")
+    assert memory.ids("b") == text[:16].tolist()
