@@ -35,10 +35,12 @@ from mplus.model import MPlusModel
 COUNTED_ROWS: Final = 512
 DECODED_TOKENS: Final = 8
 
+NUMBER_BYTES: Final = 8
+
 COUNTING: Final = (
-    "All fields of a long-term row as they lie in the store, divided by the layers: content, search key, birth (8 bytes), and scales "
-    "where rows are int8. The literal row is what the published code keeps: hidden state and key in the model's type, age (8 bytes), "
-    "recall frequency (4 bytes, countdown eviction)."
+    "All fields of a long-term row as they lie in the log, divided by the layers: content, search key, and scales where rows are int8; "
+    "beside them, for each group of layers with a choice of its own, the row's number and its birth (8 bytes each). The literal row is "
+    "what the published code keeps: hidden state and key in the model's type, age (8 bytes), recall frequency (4 bytes, countdown eviction)."
 )
 
 
@@ -47,17 +49,25 @@ def token_bytes(fixture: Fixture) -> dict[str, Any]:
     fixture.tell("counting the bytes of a memory token")
     model = fixture.model
     published = {**LITERAL_FIELDS, "memory_format": "hidden", "eviction": "countdown"}  # whatever the model keeps by itself
-    rows = {"literal": _counted(model.new_memory(**published, ltm_capacity=fixture.capacity))}
+    literal = model.new_memory(**published, ltm_capacity=fixture.capacity)
+    rows = {"literal": _counted(literal, {"age": NUMBER_BYTES, "frequency": 4})}
     for kind in row_types():
-        rows[kind] = _counted(model.new_memory(memory_format="kv", ltm_capacity=fixture.capacity, **storage_fields(kind)))
+        memory = model.new_memory(memory_format="kv", ltm_capacity=fixture.capacity, **storage_fields(kind))
+        rows[kind] = _counted(memory, {"number": NUMBER_BYTES, "birth": NUMBER_BYTES})
     return {"counting": COUNTING, "per_token_and_layer": rows}
 
 
-def _counted(memory: Memory) -> dict[str, float]:
+def _counted(memory: Memory, beside: dict[str, int]) -> dict[str, float]:
+    """Bytes of one token of one layer, from rows in a log.
+
+    Args:
+        beside: bytes that each group keeps of a row outside the log.
+    """
     grow_long(memory, COUNTED_ROWS)
-    layers, stores = memory.layout.layers, memory.long_term.stores
-    fields = {name: sum(field_bytes(store.fields, name) for store in stores) / layers for name in stores[0].fields}
-    return {**fields, "total": memory.long_term.size_bytes / len(memory.long_term) / layers}
+    layers, held = memory.layout.layers, memory.state.log
+    fields = {name: field_bytes(held.fields, name) / layers for name in held.fields}
+    groups = {name: size * memory.long_term.groups / layers for name, size in beside.items()}
+    return {**fields, **groups, "total": held.size_bytes / len(held) / layers + sum(groups.values())}
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def _paths(fixture: Fixture, system: WithMemory, held: int) -> dict[str, dict[st
     read = work_of(lambda: system.first_token(fixture.query()))
     more = work_of(lambda: system.decode(fixture.query(), 1))
     write = work_of(lambda: system.write(fixture.text(chunk)))
-    fields = memory.long_term.stores[0].fields
+    fields = memory.codec.fields
     itemsize = fields["search"][1].itemsize if "search" in fields else 0
     least = {
         "first_token": shape.least_read_bytes(short=short, retrieved=retrieved, held=held, search_itemsize=itemsize),

@@ -17,6 +17,7 @@ import argparse
 import json
 import platform
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,14 @@ from benchmarks.stored_keys import StoredKeys
 from mplus import Memory, MPlusModel
 from mplus.attach.query_pass import prompt_features
 from mplus.corpus.python_docs import python_text
+from mplus.memory.log import RowLog
 from mplus.memory.long_term import LongTerm
-from mplus.memory.row_codec import dequantise, quantise
+from mplus.memory.rewriting import short_term_of
+from mplus.memory.row_codec import RowCodec, dequantise, quantise
 from mplus.memory.stores.fields import bytes_per_row
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.read_plan import choose_blocks
+from mplus.settings import RowType
 
 PIECE_BLOCKS = 1024  # of a long table of keys, scored at once
 PROMPT_TOKENS = 48
@@ -82,13 +86,24 @@ def row_errors(memory: Memory) -> list[dict[str, Any]]:
     return out
 
 
-def retyped(memory: Memory, ltm_dtype: Any) -> Memory:
-    """The same memory with its long-term rows kept in another number type."""
+def retyped(memory: Memory, ltm_dtype: RowType) -> Memory:
+    """The same memory with its rows kept in another number type, short-term ones rounded as they are written."""
     twin = memory.fork()
     twin.geometry = memory.geometry.changed(ltm_dtype=ltm_dtype)
-    twin.long_term = LongTerm(twin.layout, twin.geometry)
-    rows = {name: memory.long_term.column(0, name) for name in memory.layout.fields}
-    twin.long_term.restore(0, rows, memory.long_term.column(0, "birth"))
+    twin.codec = RowCodec(twin.layout, twin.geometry)
+    before, names = memory.state, tuple(memory.layout.fields)
+    log = RowLog(twin.codec.fields).with_gap_to(before.log.start)
+    for extent in before.log.extents:
+        rows = memory.codec.of_log({name: extent.part(before.log.fields, name) for name in before.log.fields}, names)
+        log, _ = log.with_gap_to(extent.row).appended(twin.codec.stored(rows))
+    twin.become(
+        replace(
+            twin.state,
+            log=log,
+            short_term=short_term_of(twin, log, before.placement),
+            long_term=LongTerm(twin.layout, twin.geometry, twin.codec, log, before.placement.long),
+        )
+    )
     return twin
 
 
@@ -116,7 +131,7 @@ def read_changes(model: MPlusModel, memory: Memory, prompts: list[list[int]]) ->
             out.append(
                 {
                     "type": ltm_dtype,
-                    "bytes_per_token": bytes_per_row(twin.long_term.stores[0].fields),
+                    "bytes_per_token": bytes_per_row(twin.codec.fields),
                     "largest_logit_change": max(change),
                     "kl_mean_nats": float(torch.cat(divergence).mean()),
                     "kl_max_nats": float(torch.cat(divergence).max()),
@@ -153,7 +168,7 @@ class Searched:
                 ids = torch.tensor([prompt])
                 text = torch.ones_like(ids, dtype=torch.bool)
                 queries.append(retriever.queries(prompt_features(model.parts, ids, text), text))
-        order = memory.long_term.column(0, "birth").argsort()
+        order = memory.long_term.births(0).argsort()
         return cls([memory.long_term.column(0, "search")[order]], queries, [None] * len(queries))
 
     def pieces(self, block: int) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -28,7 +29,10 @@ from torch import Tensor
 
 from benchmarks.stored_keys import StoredKeys
 from mplus.index.int8_keys import Int8Keys
+from mplus.memory.log import RowLog
 from mplus.memory.long_term import LongTerm
+from mplus.memory.placement import LongGroup, Placement
+from mplus.memory.row_codec import RowCodec
 from mplus.memory.rows import RowLayout
 from mplus.memory.short_term import ShortTerm
 from mplus.retrieval.late_interaction import LateInteractionRetriever
@@ -80,15 +84,17 @@ def held(keys: Any, geometry: Geometry, width: int, search_groups: int) -> Any:
         dtype=torch.float32,
         device=torch.device("cpu"),
     )
-    longterm, now = LongTerm(layout, geometry), 0
+    codec = RowCodec(layout, geometry)
+    log, empty = RowLog(codec.fields), Placement.new(geometry, layout.layers, 0)
     for piece in keys:
-        count = piece.shape[0]
-        own = (1, 1) if not geometry.read.is_shared else (1, 1, 1)
-        content = torch.zeros(count, *own)
-        longterm.restore(0, {"keys": content, "values": content, "search": piece.float()}, torch.arange(now, now + count))
-        now += count
+        content = torch.zeros(piece.shape[0], 1, 1, 1)
+        search = piece.float() if geometry.read.is_shared else piece.float()[:, None]
+        log, _ = log.appended(codec.encode({"keys": content, "values": content, "search": search}))
+    rows, now = torch.arange(log.end), log.end
+    placement = replace(empty, long=(LongGroup().with_more(rows, rows, None),), now=now)
     return SimpleNamespace(
-        long_term=longterm,
+        long_term=LongTerm(layout, geometry, codec, log, placement.long),
+        placement=placement,
         geometry=geometry,
         short_term=ShortTerm(layout, 64, 1),
         now=now,

@@ -2,12 +2,13 @@
 
 Legend: M long-term rows, n rows of one piece, L layers.
 
-A random row costs what a written one costs; writing 2,560 tokens on two busy cores takes a minute for each memory. Long-term rows
-go through the store's own append, so their form in the store is the real one.
+A random row costs what a written one costs; writing 2,560 tokens on two busy cores takes a minute for each memory. Short-term rows are
+taken in by the memory itself, long-term ones go through its log, so their form is the real one.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from benchmarks.plan import LARGEST_LTM
 from mplus.memory import budget
 from mplus.memory.memory import Memory
+from mplus.memory.rows import EncodedChunk
+from mplus.memory.state import MemoryState
 from mplus.memory.stores.fields import bytes_per_row
 
 PIECE_ROWS: Final = 4096
@@ -37,35 +40,45 @@ def fill_short(memory: Memory) -> None:
         name: torch.randn(layout.groups(name), older, *shape, generator=generator).to(layout.device, layout.dtype)
         for name, shape in layout.fields.items()
     }
-    memory.short_term.append(rows, torch.arange(memory.now, memory.now + older))
-    if layout.format == "hidden":  # as writes leave it
-        memory.tail = rows["hidden"][:, -memory.geometry.sizes.new_tokens :].clone()
-    memory.now += older
+    memory.update(EncodedChunk(rows, 0, hidden=rows.get("hidden")))
     memory.write(random_ids(memory.geometry.sizes.chunk_tokens, memory.encoder.vocabulary))
 
 
 def grow_long(memory: Memory, tokens: int) -> None:
     """Append random rows until every group of long-term memory holds `tokens`."""
-    longterm, layout = memory.long_term, memory.layout
+    layout = memory.layout
     generator = torch.Generator().manual_seed(3)
-    shapes = {name: longterm.codec.fields[name][0] for name in layout.fields}
-    block = longterm.block
+    shapes = {name: memory.codec.fields[name][0] for name in layout.fields}
+    block = memory.long_term.block
     tokens = tokens // block * block
     source = {name: torch.randn(PIECE_ROWS, *shape, generator=generator).to(layout.dtype) for name, shape in shapes.items()}
-    for group, store in enumerate(longterm.stores):
-        piece = 0
-        while len(store) < tokens:
-            count, first = min(PIECE_ROWS, tokens - len(store)), len(store) - OLDEST
-            rows = {name: value.roll(piece * 61 + group, 0)[:count] for name, value in source.items()}
-            if "search" in shapes:  # no two rows may score the same
-                rows["search"] = torch.randn(count, *shapes["search"], generator=generator).to(layout.dtype)
-            longterm.restore(group, rows, torch.arange(first, first + count), waiting=longterm.waiting[group])
-            piece += 1
+    state, piece = memory.state, 0
+    while (missing := tokens - min(map(len, state.placement.long))) > 0:
+        count = min(PIECE_ROWS, missing)
+        rows = {name: value.roll(piece * 61, 0)[:count] for name, value in source.items()}
+        if "search" in shapes:  # no two rows may score the same
+            rows["search"] = torch.randn(count, *shapes["search"], generator=generator).to(layout.dtype)
+        state = _with_long(state, memory, memory.codec.encode(rows), tokens)
+        piece += 1
+    memory.become(replace(state, long_term=memory.long_term.followed_by(state.log, state.placement.long)))
+
+
+def _with_long(state: MemoryState, memory: Memory, stored: dict[str, Tensor], tokens: int) -> MemoryState:
+    """The state with further rows, which every group that holds less than `tokens` counts as its newest ones."""
+    log, place = state.log.appended(stored)
+    quirks = memory.geometry.quirks
+    frequency = quirks.initial_recall_frequency if quirks.eviction == "countdown" else None
+    groups = []
+    for group in state.placement.long:
+        count, first = max(0, min(place.rows, tokens - len(group))), len(group) - OLDEST
+        more = group.with_more(place.row + torch.arange(count), first + torch.arange(count), frequency)
+        groups.append(replace(more, waiting=group.waiting))
+    return replace(state, log=log, placement=replace(state.placement, long=tuple(groups)))
 
 
 def bytes_of(memory: Memory, tokens: int) -> int:
     """Bytes that `tokens` long-term tokens take in all layers."""
-    return sum(bytes_per_row(store.fields) for store in memory.long_term.stores) * tokens
+    return bytes_per_row(memory.codec.fields) * tokens
 
 
 def shortage(needed_bytes: int, *, spare_bytes: int = 1_500_000_000) -> str | None:

@@ -43,7 +43,7 @@ def main() -> None:
             memory.update(model.encode(ids, memory))
     print(f"read {stream.tokens} tokens in {time.time() - start:.0f} s ({stream.tokens / (time.time() - start):.0f} tokens/s)")
     block = model.geometry.read.block_tokens
-    in_stm = set(memory.short_term.births[0].tolist())
+    in_stm = set(memory.placement.births[0].tolist())
     places = BlockTable.of(memory, with_short_term=True)
     by_distance: dict[int, list[tuple[bool, bool, int]]] = {}
     start = time.time()

@@ -29,19 +29,3 @@ def model(tiny_model: TinyModel) -> MPlusModel:
 def text_model() -> MPlusModel:
     """A tiny model that reads text, one token per byte."""
     return tiny.text_model()
-
-
-collect_ignore = [  # being moved to the new memory room; goes before the issue ends
-    "contract/test_row_types.py",
-    "contract/test_stores.py",
-    "contract/test_work.py",
-    "unit/benchmarks/test_bench.py",
-    "unit/benchmarks/test_bench_cli.py",
-    "unit/benchmarks/test_cost_model.py",
-    "unit/index/test_search_index.py",
-    "unit/memory/test_budget.py",
-    "unit/memory/test_disk_store.py",
-    "unit/memory/test_memory_on_disk.py",
-    "unit/memory/test_row_codec.py",
-    "unit/memory/test_two_savers.py",
-]

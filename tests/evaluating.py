@@ -81,7 +81,7 @@ class FakeMemory:
         self.held = held
         self.ids: list[int] = []
 
-    def update(self, written: list[int]) -> None:
+    def update(self, written: list[int], *, source: str | None = None) -> None:
         """Take a chunk in."""
         self.ids += written
         if self.held is not None:
@@ -120,7 +120,7 @@ class FakeModel:
         """One chunk."""
         return [self.encode_text(text)]
 
-    def encode(self, ids: list[int], memory: FakeMemory) -> list[int]:
+    def encode(self, ids: list[int], memory: FakeMemory, *, source: str | None = None) -> list[int]:
         """What a memory takes in."""
         self.encoded += 1
         return ids

@@ -189,12 +189,12 @@ def contents(memory: Memory) -> dict[str, Any]:
         "rows": placement.rows.clone(),
         "generator": placement.generator.clone(),
         "tail": None if memory.tail is None else memory.tail.clone(),
-        "tails": {name: tail.tolist() for name, tail in memory.state.tails.items()},
         "counters": (memory.now, memory.tokens_read, memory.initialised, placement.writes_since_merge),
         "waiting": list(long_term.waiting),
         "pending": list(memory.pending),
         "chunks": [chunk._replace(at=None) for chunk in memory.ledger.chunks],
     }
+    found.update({f"tail of {name!r}": tail.clone() for name, tail in memory.state.tails.items()})
     found.update({f"stm.{name}": rows.clone() for name, rows in memory.short_term.at_slots(memory.short_term.order).items()})
     for group in range(long_term.groups):
         found[f"ltm.{group}.births"] = long_term.births(group).clone()

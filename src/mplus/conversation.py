@@ -19,6 +19,7 @@ from mplus.runtime.unicode import well_formed
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
     from mplus.model import MPlusModel
+    from mplus.trace.trace import Answer, Trace
 
 TURNS_IN_PROMPT: Final = 6
 """Newest messages of a conversation that a prompt repeats, so that "and there?" has something to refer to."""
@@ -48,6 +49,8 @@ class Conversation:
     source: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, str]] = field(default_factory=list)
+    trace: Trace | None = None
+    """What the newest answer drew on."""
 
     @property
     def remembers(self) -> bool:
@@ -73,9 +76,10 @@ class Conversation:
             from mplus.inference.streaming import PieceStream
 
             options["streamer"] = PieceStream(self.model.tokenizer, on_text)
-        answer: str = self.model.chat(prompt, memory=self.memory, **options)
-        self.messages = [*prompt, {"role": "assistant", "content": answer}]
-        return answer
+        answer: Answer = self.model.chat(prompt, memory=self.memory, trace=True, **options)
+        self.messages = [*prompt, {"role": "assistant", "content": answer.text}]
+        self.trace = answer.trace
+        return answer.text
 
     def keep(self) -> str | None:
         """Write the newest turn, question and answer, into the memory; returns the source it went to, None where nothing is remembered."""

@@ -229,17 +229,24 @@ class MPlusModel:
         return Memory(self.writer, chosen, memory_format or self.writer.memory_format, seed, initialised=start, store=store)
 
     def encode(
-        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+        self,
+        ids: Sequence[int] | Tensor,
+        memory: Memory | None = None,
+        *,
+        source: str | None = None,
+        tail: EncodedChunk | None = None,
+        logits: bool = False,
     ) -> EncodedChunk:
         """Run one chunk through the write pass without changing `memory`.
 
         Args:
             ids: [T] token ids, T at most ``geometry.sizes.chunk_tokens``.
             memory: whose newest tokens the chunk sees; None: a new one's.
+            source: the one that the chunk belongs to, whose newest tokens it sees with ``write_context="source"``; None: unnamed text.
             tail: an earlier chunk to be seen instead, as if it had just been written.
             logits: also keep logits and layer inputs.
         """
-        return self.writer.encode(ids, memory, tail=tail, logits=logits)
+        return self.writer.encode(ids, memory, source=source, tail=tail, logits=logits)
 
     def write_many(
         self,

@@ -33,12 +33,23 @@ WORDS = (
 COMMANDS: dict[str, tuple[str, ...]] = {
     "fetch": ("--from", "--force", "-v"),
     "write": ("--model", "--dtype", "--device", "--verbose"),
-    "ask": ("--model", "--max-new-tokens", "--show-retrieved"),
-    "info": ("--json", "--model"),
+    "ask": ("--model", "--max-new-tokens", "--show-retrieved", "--trace", "--attention", "--plot", "--json"),
+    "list": ("--json", "--home"),
+    "info": ("--json", "--model", "--plot", "--home"),
+    "sources": ("--json", "--pattern", "--home"),
+    "forget": ("--pattern", "--before", "--since", "--now", "--dry-run", "--model", "--json"),
+    "replace": ("--model", "--json", "--home"),
+    "merge": ("--prefix", "--model", "--json"),
+    "fork": ("--json", "--home"),
+    "delete": ("--yes", "--json", "--home"),
+    "reencode": ("--model", "--from", "--to", "--json"),
+    "verify": ("--json", "--home"),
+    "compact": ("--json", "--home"),
+    "import": ("--json", "--home"),
     "demo": ("--out", "--haystack", "--tokens", "--questions", "--seed", "--model"),
     "bench": ("--rounds", "--layers", "--ltm", "--contexts", "--dtype", "--check", "--out", "--model"),
     "train": ("--set", "--dry-run", "--list", "--out", "--resume"),
-    "export": ("--out", "--dtype"),
+    "export": ("--out", "--force", "--dtype", "--json"),
     "eval": ("--out", "--data", "--limit", "--seed", "--set", "--tokens", "--distances", "--systems", "--model", "--stm"),
     "eval list": ("--json",),
     "eval report": ("--out",),
@@ -125,7 +136,7 @@ def one_round(this: Round) -> None:
     """Make up a command line or a recipe, run it, look at how it ended."""
     _furnish(this.place)
     os.chdir(this.place)
-    os.environ.update(MPLUS_CACHE=str(this.place / "cache"), HF_HUB_OFFLINE="1", HOME=str(this.place))
+    os.environ.update(MPLUS_CACHE=str(this.place / "cache"), HF_HUB_OFFLINE="1", HOME=str(this.place), MPLUS_HOME="")
     random = this.random
     if random.random() < 0.4:
         kind = random.choice(sorted(YAMLS))

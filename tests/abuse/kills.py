@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from mplus.cli import main
@@ -15,11 +16,11 @@ from tests.abuse.children import Round, exit_code, forked, run_rounds
 from tests.abuse.counts import RIGHT, Counts
 from tests.abuse.interrupts import Lines
 from tests.abuse.states import which
-from tests.abuse.steps import STEPS, Stage, Step, copied, left_over, same, stage_of
+from tests.abuse.steps import STEPS, Stage, Step, copied, counted_changes, left_over, same, stage_of
 from tests.abuse.stored import goes_on, model_beside, opened, stored_state, text_file, text_memory
 
-COMMANDS, BY_LINE = 0.01, 0.6
-"""Shares of the rounds that kill the command, and that kill a step at a line instead of at a moment."""
+COMMANDS, WEIGHTS = 0.01, (6, 2, 2)
+"""Share of the rounds that kill the command; weights of kills before a change of a file's name, at a line, at a moment."""
 
 
 def run(seed: int, rounds: int, first: int = 0) -> Counts:
@@ -37,29 +38,31 @@ def one_round(this: Round) -> None:
 
 
 def killed_step(this: Round, step: Step) -> None:
-    """A copy of this process does a step and is killed at one of its lines, or from outside at a moment."""
-    stage, by_line = stage_of(step), this.random.random() < BY_LINE
+    """A copy of this process does a step and is killed before a name of a file changes, at a line, or from outside at a moment."""
+    stage, how = stage_of(step), this.random.choices(["change", "line", "moment"], WEIGHTS)[0]
     place = copied(stage, this.place / "place")
-    line = this.random.randint(1, stage.lines) if by_line else 0
-    pid = forked(lambda: act(step, place, line))
-    if not by_line:
+    at = this.random.randint(1, {"change": stage.changes, "line": stage.lines, "moment": 1}[how])
+    pid = forked(lambda: act(step, place, how, at))
+    if how == "moment":
         time.sleep(this.random.uniform(0, 1.2 * stage.seconds))
         os.kill(pid, signal.SIGKILL)
     code = exit_code(pid)
     if code not in (0, -signal.SIGKILL):
         this.report(step.name, "hang" if code is None else "the step failed", f"exit code {code}")
         return
-    row = f"{step.name}, killed {'at a line' if by_line else 'at a moment'}"
     fault = fault_of(step, stage, place, done=code == 0)
-    this.report(row, fault.split(":")[0] if fault else RIGHT, f"{fault} (line {line})" if fault else "")
+    this.report(
+        f"{step.name}, killed at a {how}", fault.split(":")[0] if fault else RIGHT, f"{fault} ({how} {at})" if fault else ""
+    )
 
 
-def act(step: Step, place: Path, line: int) -> None:
-    """Do it; die at a line of it, unless that is 0."""
-    if not line:
-        step.act(place)
-        return
-    with Lines(line, lambda: os.kill(os.getpid(), signal.SIGKILL)).traced():
+def act(step: Step, place: Path, how: str, at: int) -> None:
+    """Do it; die at a line of it or before a change, unless killed from outside."""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with counted_changes(at, die) if how == "change" else Lines(at, die).traced() if how == "line" else nullcontext():
         step.act(place)
 
 

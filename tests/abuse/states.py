@@ -41,7 +41,7 @@ def state_of(memory: Memory, model: MPlusModel) -> State:
         "seed": memory.seed,
         "now": memory.now,
         "format": memory.format,
-        "chunks written": [tuple(chunk) for chunk in memory.ledger.chunks],
+        "chunks written": [tuple(chunk._replace(at=None)) for chunk in memory.ledger.chunks],
     }
     twin = memory.fork()
     logits, facts["retrieved"] = read(model, memory)

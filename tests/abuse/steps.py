@@ -9,15 +9,18 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mplus import Memory, MPlusModel
 from mplus.memory.compact import compact
 from mplus.memory.file_names import LOCK, MANIFEST
+from mplus.memory.keys import Keys
 from mplus.memory.manifest import read_manifest
 from mplus.memory.parts import parts_of
 from mplus.memory.portable import export_memory, import_memory
@@ -26,7 +29,7 @@ from tests.abuse.interrupts import Lines
 from tests.abuse.models import ids
 from tests.tiny import contents, same_contents
 
-MEMORY, ARCHIVE = "memory", "memory.mplus"
+MEMORY, ARCHIVE, KEYS = "memory", "memory.mplus", "keys"
 TEXT, MORE = ids(150, 11), ids(24, 12)
 Look = Callable[[Path], object]
 """What is in a place now; None where there is nothing."""
@@ -53,6 +56,39 @@ class Step:
     look_clears: bool = True
 
 
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "shutil.rmtree"}
+"""Events of Python that come before a name of a file changes."""
+_watching: list[Callable[[], None]] = []
+
+
+def _hook(event: str, arguments: object) -> None:
+    if _watching and event in CHANGES:
+        _watching[-1]()
+
+
+@functools.cache
+def _install() -> None:
+    sys.addaudithook(_hook)  # for the life of the process: there is no way to take one away
+
+
+@contextmanager
+def counted_changes(at: int = 0, act: Callable[[], object] = lambda: None) -> Iterator[list[int]]:
+    """Count changes of names; do something before the one with a number."""
+    _install()
+    count = [0]
+
+    def noted() -> None:
+        count[0] += 1
+        if count[0] == at:
+            act()
+
+    _watching.append(noted)
+    try:
+        yield count
+    finally:
+        _watching.pop()
+
+
 @dataclass
 class Stage:
     """What a step begins with.
@@ -60,12 +96,13 @@ class Stage:
     Attributes:
         place: to be copied.
         old, new: what may be there afterwards.
-        lines, seconds: what the whole step takes.
+        changes, lines, seconds: what the whole step takes; changes are calls that change names of files.
     """
 
     place: Path
     old: object
     new: object
+    changes: int
     lines: int
     seconds: float
     _keep: tempfile.TemporaryDirectory[str] = field(repr=False)
@@ -87,8 +124,9 @@ def stage_of(step: Step) -> Stage:
     export_memory(place / MEMORY, place / ARCHIVE)
     written_more().save(place / MEMORY)
     step.prepare(place)
-    stage = Stage(place, None, None, 0, 0.0, keep)
+    stage = Stage(place, None, None, 0, 0, 0.0, keep)
     whole, counted = copied(stage, place.with_name("whole")), copied(stage, place.with_name("counted"))
+    changed = copied(stage, place.with_name("changed"))
     stage.old = step.look(copied(stage, place.with_name("old")))
     begun = time.perf_counter()
     step.act(whole)
@@ -97,6 +135,9 @@ def stage_of(step: Step) -> Stage:
     with (lines := Lines()).traced():
         step.act(counted)
     stage.lines = lines.count
+    with counted_changes() as count:
+        step.act(changed)
+    stage.changes = count[0]
     assert not same(stage.old, stage.new), f"{step.name} changes nothing"
     return stage
 
@@ -132,7 +173,7 @@ def state(place: Path) -> dict[str, object]:
 
 def left_over(place: Path) -> list[str]:
     """Names in a place that nothing needs: of the memory, what its manifest does not name; beside it, what no stage has."""
-    beside = [path.name for path in place.iterdir() if path.name not in (MEMORY, ARCHIVE, "new")]
+    beside = [path.name for path in place.iterdir() if path.name not in (MEMORY, ARCHIVE, KEYS, "new")]
     for memory in (place / MEMORY, place / "new"):
         if memory.is_dir():
             wanted = {MANIFEST, LOCK, *(part.name for part in parts_of(read_manifest(memory), memory))}
@@ -184,6 +225,38 @@ def _compacted(place: Path) -> object:
     return {**state(place), "bytes": sum(path.stat().st_size for path in (place / MEMORY).glob("*.safetensors"))}
 
 
+def _encrypt(place: Path) -> None:
+    """Have the stage encrypted."""
+    memory = Memory.load(place / MEMORY, _model())
+    memory.keys = Keys.make(place / KEYS)
+    memory.save(place / MEMORY)
+
+
+def _opened_with_keys(place: Path) -> Memory:
+    return Memory.load(place / MEMORY, _model(), keys=Keys(place / KEYS))
+
+
+def _encrypted_state(place: Path) -> object:
+    """What it holds, and for which sources there are keys: those of forgotten ones are gone when it is opened."""
+    memory = _opened_with_keys(place)
+    held = {one for name in memory.keys.memories() for one in memory.keys.of_memory(name).read()} if memory.keys else set()
+    named = set(read_manifest(place / MEMORY)["names"])
+    forgotten = 0 if named <= held and any(info.name == "b" for info in memory.sources()) else len(held - named)
+    return {**_contents(memory), "keys of forgotten sources": forgotten}
+
+
+def _forget_encrypted(place: Path) -> None:
+    memory = _opened_with_keys(place)
+    memory.forget("b")
+    memory.write(MORE, source="d")
+    memory.save(place / MEMORY)
+
+
+def _save_encrypted_again(place: Path) -> None:
+    memory = _opened_with_keys(place)
+    memory.save(place / MEMORY)
+
+
 def _save_again(place: Path) -> None:
     memory = Memory.load(place / MEMORY, _model())
     memory.save(place / MEMORY)
@@ -216,6 +289,7 @@ STEPS = [
     Step("forget and save", _forget, state, _save_again),
     Step("forget, save and compact", _forget_compact, state, _compact),
     Step("compact", _compact, _compacted, _compact, _forget),
+    Step("forget and save, encrypted", _forget_encrypted, _encrypted_state, _save_encrypted_again, _encrypt),
     Step("write and save in place", _write_in_place, state, _save_again),
     Step("export", _export, _archive, _export, look_clears=False),
     Step("import", _import, _imported, _import_again, look_clears=False),

@@ -131,15 +131,14 @@ class Plain:
     def recent(self, memory: Memory) -> int:
         """Short-term tokens that may stay beside the prompt: all but the whole blocks that are older than ``recent_tokens``."""
         size, wanted = memory.geometry.read.block_tokens, memory.geometry.read.recency_tail
-        births = memory.short_term.births[0].tolist()
+        births = memory.placement.births[0].tolist()
         older = [birth for birth in births if birth < memory.now - wanted] if wanted else births
         return len(births) - len(older) // size * size if wanted else 0
 
     def search(self, number: int, text: Tensor, memory: Memory) -> list[int]:
         """Indices of the best rows of one layer, oldest first, scored one by one (paper section 3.2)."""
         retriever, geometry = self.parts.retriever, memory.geometry
-        store = memory.long_term.stores[number]
-        if not geometry.sizes.reads_ltm or not len(store):
+        if not geometry.sizes.reads_ltm or not memory.long_term.tokens(number):
             return []
         assert isinstance(retriever, PerLayerRetriever)
         queries = retriever.query_proj[number](self.layers[number].input_layernorm(text))
@@ -147,12 +146,12 @@ class Plain:
         keys = [retriever.key_proj[number](self.layers[number].input_layernorm(row)) for row in rows]
         scores = [sum(float(torch.sigmoid(query @ key)) for query in queries) / len(queries) for key in keys]
         best = sorted(range(len(scores)), key=lambda row: -scores[row])[: geometry.sizes.ltm_read_tokens]
-        births = store.column("birth").tolist()
+        births = memory.long_term.births(number).tolist()
         return sorted(best, key=lambda row: (births[row], -row))  # oldest first; of equal ages the later row first
 
     def vote(self, ids: Tensor, memory: Memory) -> list[int]:
         """Indices of the best blocks' rows in reading order, scored block by block over a pass without memory."""
-        retriever, geometry, store = self.parts.retriever, memory.geometry, memory.long_term.stores[0]
+        retriever, geometry, long_term = self.parts.retriever, memory.geometry, memory.long_term
         assert isinstance(retriever, LateInteractionRetriever)
         text, features = self.embed(ids), {}
         for number, block in enumerate(self.layers):
@@ -162,10 +161,10 @@ class Plain:
             [unit(features[number] - mean) for number, mean in zip(retriever.layers, retriever.get_buffer("mean"), strict=True)],
             -1,
         )
-        size, keys, births = geometry.read.block_tokens, store.column("search"), store.column("birth").tolist()
+        size, keys, births = geometry.read.block_tokens, long_term.column(0, "search"), long_term.births(0).tolist()
         if geometry.read.beside_prompt is not None:  # short-term memory is searched too; its rows are numbered behind the store's
             pool = memory.short_term.at_slots(memory.short_term.order)["search"][0]
-            keys, births = torch.cat([keys, pool]), births + memory.short_term.births[0].tolist()
+            keys, births = torch.cat([keys, pool]), births + memory.placement.births[0].tolist()
         row_of = {birth: row for row, birth in enumerate(births)}
         places = sorted({birth // size for birth in births})
         score = {}
@@ -176,13 +175,13 @@ class Plain:
             score[place] = float((query @ keys[rows].T).amax(1).mean())
         certain = geometry.read.min_confidence is None or max(score.values()) >= geometry.read.min_confidence
         recent = self.recent(memory)
-        first = memory.short_term.births[0].tolist()[-recent] // size if recent else 0
+        first = memory.placement.births[0].tolist()[-recent] // size if recent else 0
         self.behind = recent if recent and max(places, key=lambda place: score[place]) >= first else 0
         if self.behind:
             places = [place for place in places if place < first]
         if not certain:
             self.behind = len(memory.short_term)
-            places = [place for place in places if place * size in store.column("birth")]
+            places = [place for place in places if place * size in long_term.births(0)]
         budget, wanted = geometry.sizes.ltm_read_tokens // size, list[int]()
         for place in sorted(places, key=lambda place: -score[place]):
             near = [place + step for step in range(retriever.window)]
@@ -204,10 +203,9 @@ class Plain:
 
 def longterm_hidden(memory: Memory, number: int) -> Tensor:
     """[M, D] hidden states of one layer's long-term rows."""
-    stores = memory.long_term.stores
-    shared = memory.geometry.read.is_shared
-    rows: Tensor = stores[0].column("hidden")[:, number] if shared else stores[number].column("hidden")
-    return rows
+    if memory.geometry.read.is_shared:
+        return memory.long_term.column(0, "hidden")[:, number]
+    return memory.long_term.column(number, "hidden")
 
 
 def unit(rows: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def unscored(model: MPlusModel, choice: str, tokens: int = 61, **options: Any) -
 
 
 def births(memory: Memory, indices: list[list[int]]) -> list[list[int]]:
-    return [store.column("birth")[rows].tolist() for store, rows in zip(memory.long_term.stores, indices, strict=True)]
+    return [memory.long_term.births(group)[rows].tolist() for group, rows in enumerate(indices)]
 
 
 class GivenRows(Plain):
@@ -61,7 +61,7 @@ class GivenRows(Plain):
 def newest(memory: Memory) -> list[list[int]]:
     """Rows of the K0 greatest births of every store, oldest first; drops are whole blocks where blocks are read."""
     count = memory.geometry.sizes.ltm_read_tokens
-    tables = [store.column("birth").tolist() for store in memory.long_term.stores]
+    tables = [memory.long_term.births(group).tolist() for group in range(memory.long_term.groups)]
     return [sorted(range(len(table)), key=lambda row: (table[row], -row))[-count:] for table in tables]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -191,7 +192,7 @@ def test_keys_and_values_equal_hidden_states(model: MPlusModel) -> None:
     first, second = (model(prompts, memory=one, return_retrieved=True) for one in (hidden, kv))
     close(first.logits, second.logits)
     assert [found.indices for found in first.retrieved or []] == [found.indices for found in second.retrieved or []]
-    assert torch.equal(hidden.short_term.births, kv.short_term.births)
+    assert torch.equal(hidden.placement.births, kv.placement.births)
 
 
 @pytest.mark.parametrize("memory_format", ["hidden", "kv"])
@@ -382,16 +383,20 @@ def test_a_failing_read_leaves_no_hook_and_no_adapter(
 
 
 def test_a_failing_write_leaves_no_hook_and_loses_no_text(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = filled(model, tokens=24)
-    before, chunk = contents(memory), ids(8, 93)
+    """Where text waits for more text, that of the failed pass goes on waiting; else the memory is as if nobody had written."""
+    memories = [filled(model, tokens=24), filled(model, tokens=24, write_context="memory")]
+    before, chunk = [contents(memory) for memory in memories], ids(8, 93)
     break_last_layer(model, monkeypatch)
-    with pytest.raises(Broken):
-        memory.write(chunk)
-    assert hooks_of(model) == 0
-    assert model.parts.adapters._current is None
-    assert memory.pending_ids == chunk.tolist()
-    memory.pending = []
-    assert same_contents(before, contents(memory))
+    for memory in memories:
+        with pytest.raises(Broken):
+            memory.write(chunk)
+        assert hooks_of(model) == 0
+        assert model.parts.adapters._current is None
+    waits = [chunk.tolist() if memory.geometry.write.context == "memory" else [] for memory in memories]
+    assert [memory.pending_ids for memory in memories] == waits and waits[1]
+    for memory in memories:
+        memory.become(replace(memory.state, pending=()))
+    assert all(same_contents(one, contents(memory)) for one, memory in zip(before, memories, strict=True))
 
 
 def test_unsupported_architecture_names_the_supported_ones() -> None:

@@ -145,8 +145,9 @@ def test_torchs_defaults_change_no_index_and_no_new_part(kind: str) -> None:
             levels.add(part)
             sketch.add(part)
         again = Int8Keys(group_rows=128)
-        again.restore(levels.state(), [keys])
-        return [levels.candidates(score, 20), again.candidates(score, 20), sketch.maxsim(query), *sketch.state().values()]
+        again.refresh([keys])
+        fitted = [matrix for slab in sketch._held[0] for matrix in slab.fitted.values()]
+        return [levels.candidates(score, 20), again.candidates(score, 20), sketch.maxsim(query), *fitted]
 
     wanted = made()
     with defaults(kind):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.errors import SnapshotError
+from mplus.memory import snapshot, state_file
+from mplus.memory.columns import Column
 from mplus.memory.long_term import LongTerm
+from mplus.memory.placement import LongGroup
+from mplus.memory.state import MemoryState
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.read_plan import best_places, choose_blocks
 from tests.contract.test_families import padded
@@ -84,40 +89,49 @@ def test_a_stored_memory_that_forgot_finds_what_it_found_before(model: MPlusMode
 def test_what_summaries_follow_from_is_not_only_the_rows_held(
     setup: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without the stored state a search would differ, for some prompt: so the test above tests it."""
+    """Without the forgotten rows that an index was fitted to, another would be made: so the test above tests that they are kept."""
     search_from(monkeypatch, GROUP)
     model = tiny_model(setup=setup, ltm_capacity=600)
     memory = memory_that_forgot(model, 3)
     memory.save(tmp_path / "with")
-    same = Memory.load(tmp_path / "with", model)
-    monkeypatch.setattr(LongTerm, "restore_index", lambda self, tensors: None)
-    other = Memory.load(tmp_path / "with", model)
-    for one in (same, other):
-        one.long_term.index_of(0)
-    kept, again, made_anew = (one.long_term.indexes[0].state() for one in (memory, same, other))
-    assert all(torch.equal(value, again[name]) for name, value in kept.items())
-    assert any(value.shape != made_anew[name].shape or not torch.equal(value, made_anew[name]) for name, value in kept.items())
+    same, other = Memory.load(tmp_path / "with", model), Memory.load(tmp_path / "with", model)
+    placement = other.placement
+    long = tuple(LongGroup(Column(group.rows), Column(group.births)) for group in placement.long)
+    held = LongTerm(other.layout, other.geometry, other.codec, other.state.log, long)
+    other.become(replace(other.state, placement=replace(placement, long=long), long_term=held))
+    assert placement.long[0].skipped > 0
+    kept, again, made_anew = (fitted(one) for one in (memory, same, other))
+    assert len(kept) == len(again) and all(torch.equal(value, one) for value, one in zip(kept, again, strict=True))
+    assert len(kept) != len(made_anew) or any(not torch.equal(value, one) for value, one in zip(kept, made_anew, strict=True))
+
+
+def fitted(memory: Memory) -> list[Tensor]:
+    """What the short forms of the last group's index are relative to (in the first layer keys follow from the token alone)."""
+    index = memory.long_term.index_of(memory.long_term.groups - 1)
+    assert index is not None
+    return [matrix for slab in index._held[0] for matrix in slab.fitted.values()]
 
 
 @pytest.mark.parametrize(
-    "change", [{"used": [0, 10_000]}, {"used": [7, 5]}, {"used": [-1, 128]}, {"scale": None}, {"more": None}]
+    "change", [{"skipped": -1}, {"skipped": 10_000}, {"skipped": 1.5}, {"tokens": 5}, {"forgotten": -3}, {"forgotten": None}]
 )
-def test_a_damaged_index_is_refused_in_one_sentence(
+def test_rows_of_an_index_that_cannot_be_are_refused_in_one_sentence(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     search_from(monkeypatch, GROUP)
     model = tiny_model(setup="per_layer", ltm_capacity=600)
     memory = filled(model, 900)
-    state = LongTerm.index_state
+    described = state_file.json_of
 
-    def damaged(self: LongTerm) -> dict[str, Tensor]:
-        tensors = state(self)
-        for name, value in change.items():
-            tensors[f"index.1.{name}"] = torch.tensor(value) if value else torch.zeros(3)
-        return tensors
+    def damaged(state: MemoryState) -> dict[str, Any]:
+        out = described(state)
+        out["long"][1] |= change
+        return out
 
-    monkeypatch.setattr(LongTerm, "index_state", damaged)
+    monkeypatch.setattr(state_file, "json_of", damaged)
+    monkeypatch.setattr(snapshot, "check_numbers", lambda *args: None)
     memory.save(tmp_path / "saved")
+    monkeypatch.undo()
     with pytest.raises(SnapshotError, match="damaged") as caught:
         Memory.load(tmp_path / "saved", model)
     assert "\n" not in str(caught.value)

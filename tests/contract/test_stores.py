@@ -1,56 +1,101 @@
-"""Laws of every long-term store, wherever its rows live: a plain list, forks that never disturb each other."""
+"""Laws of rows by number, wherever they lie: RAM, the segments of a directory, mapped files. They are a plain table, whoever forked it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from mplus.memory.stores.protocol import Storage, Store, pieces
-from mplus.memory.stores.ram import RamStorage
 from torch import Tensor
 
+from mplus import Memory, MPlusModel
+from mplus.memory.log import Extent, RowLog, Slab
 from mplus.memory.stores.disk import DiskStorage
+from mplus.memory.stores.segments import Segment, write_segment
+from tests.conftest import TinyModel
+from tests.tiny import SETUPS, contents, filled, ids, same_contents
 
+LAYERS = 2
 FIELDS = {
-    "rows": ((2, 3), torch.bfloat16),
+    "keys": ((LAYERS, 3), torch.bfloat16),
+    "keys_scale": ((LAYERS,), torch.bfloat16),
     "search": ((4,), torch.float32),
-    "birth": ((), torch.int64),
-    "frequency": ((), torch.float32),
+    "levels": ((LAYERS, 2), torch.int8),
 }
+BYTES = 6 * 2 + 2 * 2 + 4 * 4 + 4
 SEGMENT_ROWS = 40
-STORAGES: dict[str, Callable[[Path], Storage]] = {
-    "ram": lambda path: RamStorage(),
-    "disk": lambda path: DiskStorage(path, segment_rows=SEGMENT_ROWS),
+Table = dict[int, int]
+"""Number of a row to the value that its fields follow from."""
+
+
+def mapped(path: Path) -> Callable[[RowLog], RowLog]:
+    """Put all rows of a log into one file that is mapped, as those of a memory that was opened."""
+
+    def put(log: RowLog) -> RowLog:
+        in_ram = [extent for extent in log.extents if isinstance(extent.piece, Slab)]
+        return log.moved(in_ram, write_segment(path, log.columns_of(in_ram), log.fields)) if in_ram else log
+
+    path.mkdir()
+    return put
+
+
+PLACES: dict[str, Callable[[Path], tuple[RowLog, Callable[[RowLog], RowLog]]]] = {
+    "ram": lambda path: (RowLog(FIELDS), lambda log: log),
+    "directory": lambda path: (RowLog(FIELDS, storage=DiskStorage(path, segment_rows=SEGMENT_ROWS)), lambda log: log.flushed()),
+    "mapped": lambda path: (RowLog(FIELDS), mapped(path)),
 }
+Place = tuple[RowLog, Callable[[RowLog], RowLog]]
 
 
-@pytest.fixture(params=sorted(STORAGES))
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Each place rows can live in."""
-    return STORAGES[request.param](tmp_path / "store")
+@pytest.fixture(params=sorted(PLACES))
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty log of each place, and what puts its rows there."""
+    return PLACES[request.param](tmp_path / "rows")
 
 
-def rows(births: list[int]) -> dict[str, Tensor]:
-    """Rows whose every number follows from the birth (small enough for bfloat16)."""
-    birth = torch.tensor(births, dtype=torch.int64)
-    small = (birth % 251).to(torch.bfloat16)
+def rows(values: list[int]) -> dict[str, Tensor]:
+    """Rows whose every number follows from their value (small enough for bfloat16)."""
+    value = torch.tensor(values, dtype=torch.int64)
+    small = (value % 251).to(torch.bfloat16)
     return {
-        "rows": torch.stack([small, -small], -1)[..., None].expand(-1, -1, 3),
-        "search": birth.float()[:, None] * torch.tensor([1.0, 0.5, -1.0, 2.0]),
-        "birth": birth,
-        "frequency": birth.float() / 8,
+        "keys": torch.stack([small, -small], 1)[..., None].expand(-1, -1, 3),
+        "keys_scale": torch.stack([small / 2, small / 4], 1),
+        "search": value.float()[:, None] * torch.tensor([1.0, 0.5, -1.0, 2.0]),
+        "levels": (value % 120)[:, None, None].expand(-1, LAYERS, 2).to(torch.int8),
     }
 
 
-def same(store: Store, births: list[int]) -> bool:
-    """Whether a store holds exactly the rows of these births, seen through `column` and through `parts`."""
-    wanted = rows(births)
-    by_part = {name: torch.cat([torch.empty(0, *FIELDS[name][0], dtype=FIELDS[name][1]), *store.parts(name)]) for name in FIELDS}
-    return len(store) == len(births) and all(
-        torch.equal(store.column(name), wanted[name]) and torch.equal(by_part[name], wanted[name]) for name in FIELDS
-    )
+def appended(log: RowLog, values: list[int]) -> RowLog:
+    return log.appended(rows(values))[0]
+
+
+def check(log: RowLog, table: Table, generator: torch.Generator | None = None) -> None:
+    """Compare a log with a table: counts, every row, some rows in any order and of one layer, and where they lie."""
+    numbers = list(table)
+    assert (len(log), log.size_bytes, log.start) == (len(table), BYTES * len(table), min(table, default=log.end))
+    every = torch.tensor(numbers, dtype=torch.int64)
+    wanted = rows(list(table.values()))
+    got = log.gather(every, tuple(FIELDS))
+    assert all(torch.equal(got[name], wanted[name]) and got[name].dtype == FIELDS[name][1] for name in FIELDS)
+    asked = torch.arange(log.end + 3)
+    assert log.holds(asked).tolist() == [number in table for number in asked.tolist()]
+    for begin, count in ((0, log.end), (log.end // 3, log.end // 3)):
+        extents = list(log.extents_of(begin, count))
+        held = [number for extent in extents for number in range(extent.row, extent.stop)]
+        assert held == [number for number in numbers if begin <= number < begin + count]
+        if held:
+            assert torch.equal(log.columns_of(extents)["search"], rows([table[number] for number in held])["search"])
+    if generator is not None and numbers:
+        some = every[torch.randint(0, len(numbers), (17,), generator=generator)]
+        alike = rows([table[number] for number in some.tolist()])
+        got = log.gather(some, ("search", "levels"))
+        assert set(got) == {"search", "levels"}
+        assert all(torch.equal(value, alike[name]) for name, value in got.items())
+        got = log.gather(some, ("keys", "keys_scale"), layer=1)
+        assert all(torch.equal(value, alike[name][:, 1]) for name, value in got.items())
 
 
 def integer(high: int, generator: torch.Generator) -> int:
@@ -58,147 +103,197 @@ def integer(high: int, generator: torch.Generator) -> int:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_stores_and_their_forks_equal_plain_lists_under_random_acts(storage: Storage, seed: int) -> None:
+def test_logs_and_their_forks_equal_tables_under_random_acts(place: Place, seed: int) -> None:
+    """A fork is the value itself: both go on, whichever is faster."""
     generator = torch.Generator().manual_seed(seed)
-    held: list[tuple[Store, list[int]]] = [(storage.new_store(FIELDS, 1), [])]
+    log, put = place
+    held: list[tuple[RowLog, Table]] = [(log, {})]
     now = 0
     for _ in range(120):
-        place, act = integer(len(held), generator), integer(12, generator)
-        store, births = held[place]
+        at, act = integer(len(held), generator), integer(14, generator)
+        log, table = held[at]
         if act < 6:
-            fresh = list(range(now, now + integer(3 * SEGMENT_ROWS, generator)))
-            store.append(rows(fresh))
-            births, now = births + fresh, now + len(fresh)
-        elif act < 8:
-            count = integer(2 * SEGMENT_ROWS, generator)
-            store.evict_oldest(count)
-            births = births[count:]
+            fresh = list(range(now, now + 1 + integer(3 * SEGMENT_ROWS, generator)))
+            table = {**table, **{log.end + step: value for step, value in enumerate(fresh)}}
+            log, now = appended(log, fresh), now + len(fresh)
+        elif act == 6:
+            log = put(log)
+        elif act == 7:
+            log = log.reserved(1 + integer(2 * SEGMENT_ROWS, generator))
         elif act == 8:
-            mask = torch.rand(len(births), generator=generator) < 0.7
-            store.keep(mask)
-            births = [birth for birth, kept in zip(births, mask.tolist(), strict=True) if kept]
+            first = log.start + integer(2 * SEGMENT_ROWS, generator)
+            log, table = log.trimmed(first), {number: value for number, value in table.items() if number >= first}
         elif act == 9:
-            oldest = integer(len(births) + 1, generator)
-            store.keep(torch.arange(len(births)) >= oldest)
-            births = births[oldest:]
-        elif act == 10 and len(held) < 4:
-            held.append((store.fork(), list(births)))
-        elif act == 11 and len(held) > 1:
-            store.close()
-            del held[place]
+            begin, count = integer(log.end + 1, generator), integer(SEGMENT_ROWS, generator)
+            log = log.without([(begin, count), (begin + 2 * count, 3)])
+            gone = {*range(begin, begin + count), *range(begin + 2 * count, begin + 2 * count + 3)}
+            table = {number: value for number, value in table.items() if number not in gone}
+        elif act == 10:
+            log = log.compacted()
+        elif act == 11:
+            log = log.with_gap_to(log.end + integer(5, generator))
+        elif act == 12 and len(held) < 4:
+            held.append((log, dict(table)))
+        elif act == 13 and len(held) > 1:
+            del held[at]
             continue
-        held[place] = (store, births)
-        assert all(same(one, twin) for one, twin in held)
-        if births:
-            index = torch.randint(0, len(births), (17,), generator=generator)
-            got, wanted = store.gather(index, ("rows", "birth")), rows([births[at] for at in index.tolist()])
-            assert set(got) == {"rows", "birth"}
-            assert all(torch.equal(value, wanted[name]) for name, value in got.items())
+        held[at] = (log, table)
+        for one, alike in held:
+            check(one, alike, generator)
 
 
-@pytest.mark.parametrize("multiple", [1, 7, 24])
-def test_no_piece_cuts_a_block_of_neighbours(storage: Storage, multiple: int) -> None:
-    generator = torch.Generator().manual_seed(multiple)
-    store = storage.new_store(FIELDS, multiple)
-    births: list[int] = []
-    for step in range(40):
-        fresh = list(range(1000 * step, 1000 * step + multiple * integer(12, generator)))
-        store.append(rows(fresh))
-        births += fresh
-        if step % 5 == 3:
-            gone = multiple * integer(6, generator)
-            store.evict_oldest(gone)
-            births = births[gone:]
-        if step % 9 == 8:
-            mask = (torch.rand(len(births) // multiple, generator=generator) < 0.8).repeat_interleave(multiple)
-            store.keep(mask)
-            births = [birth for birth, kept in zip(births, mask.tolist(), strict=True) if kept]
-        assert all(part.shape[0] % multiple == 0 for part in store.parts("search"))
-        assert same(store, births)
+def test_rows_of_another_log_are_linked_not_copied(place: Place, tmp_path: Path) -> None:
+    """As a memory takes in what another one of the process has encoded."""
+    log, put = place
+    other = put(appended(log, list(range(3 * SEGMENT_ROWS))))
+    mine = appended(RowLog(FIELDS), [900, 901])
+    for extent in other.extents_of(7, SEGMENT_ROWS):
+        mine, where = mine.linked(extent)
+        assert where.part(FIELDS, "search").data_ptr() == extent.part(FIELDS, "search").data_ptr()
+    mine = appended(mine, [902])
+    expected = [900, 901, *range(7, 7 + SEGMENT_ROWS), 902]
+    check(mine, dict(enumerate(expected)))
+    check(other, {number: number for number in range(3 * SEGMENT_ROWS)})
 
 
-def test_pieces_of_all_fields_stand_side_by_side(storage: Storage) -> None:
-    store = storage.new_store(FIELDS, 1)
-    store.append(rows(list(range(3 * SEGMENT_ROWS + 5))))
-    store.evict_oldest(3)
-    assert torch.equal(torch.cat([piece["search"][:, 0] for piece in pieces(store)]).long(), store.column("birth"))
-    assert all(piece["search"][:, 0].long().tolist() == piece["birth"].tolist() for piece in pieces(store))
+def test_appending_and_forgetting_move_no_row_that_stays(place: Place) -> None:
+    log, put = place
+    before = put(appended(log, list(range(3 * SEGMENT_ROWS))))
+    where = {extent.row: extent.part(FIELDS, "search").data_ptr() for extent in before.extents}
+    after = appended(before, list(range(500, 500 + SEGMENT_ROWS)))
+    assert {extent.row: extent.part(FIELDS, "search").data_ptr() for extent in after.extents_of(0, 3 * SEGMENT_ROWS)} == where
+    kept = before.trimmed(5).without([(50, 10)])
+    for extent in kept.extents:
+        (held,) = list(before.extents_of(extent.row, extent.rows))
+        assert extent.part(FIELDS, "search").data_ptr() == held.part(FIELDS, "search").data_ptr()
 
 
-def test_parts_are_not_copied(storage: Storage) -> None:
-    store = storage.new_store(FIELDS, 1)
-    store.append(rows(list(range(3 * SEGMENT_ROWS))))
-    assert [part.data_ptr() for part in store.parts("search")] == [part.data_ptr() for part in store.parts("search")]
-
-
-def test_replaced_column_survives_appending_evicting_and_keeping(storage: Storage) -> None:
-    store = storage.new_store(FIELDS, 1)
-    store.append(rows(list(range(3 * SEGMENT_ROWS + 5))))
-    store.evict_oldest(7)
-    fresh = torch.arange(len(store)).float() * 3
-    store.set_column("frequency", fresh)
-    assert torch.equal(store.column("frequency"), fresh)
-    store.append(rows([9000]))
-    store.evict_oldest(SEGMENT_ROWS)
-    kept = torch.arange(len(store)) % 2 == 0
-    store.keep(kept)
-    assert torch.equal(store.column("frequency"), torch.cat([fresh[SEGMENT_ROWS:], torch.tensor([1125.0])])[kept])
-    assert store.gather(torch.tensor([0]), ("frequency", "birth"))["frequency"].tolist() == [SEGMENT_ROWS * 3]
-
-
-def test_fork_then_change_leaves_the_original_unchanged(storage: Storage) -> None:
-    births = list(range(2 * SEGMENT_ROWS + 11))
-    store = storage.new_store(FIELDS, 1)
-    store.append(rows(births))
-    changes: tuple[Callable[[Store], None], ...] = (
-        lambda twin: twin.append(rows(list(range(500, 500 + 2 * SEGMENT_ROWS)))),
-        lambda twin: twin.evict_oldest(SEGMENT_ROWS + 7),
-        lambda twin: twin.keep(torch.arange(len(twin)) % 2 == 0),
-        lambda twin: twin.set_column("birth", torch.zeros(len(twin), dtype=torch.int64)),
-        lambda twin: twin.close(),
+def test_fork_then_change_leaves_the_original_unchanged(place: Place) -> None:
+    log, put = place
+    values = list(range(2 * SEGMENT_ROWS + 11))
+    table = dict(enumerate(values))
+    original = put(appended(log, values))
+    changes: tuple[Callable[[RowLog], RowLog], ...] = (
+        lambda twin: appended(twin, list(range(500, 500 + 2 * SEGMENT_ROWS))),
+        lambda twin: twin.trimmed(SEGMENT_ROWS + 7),
+        lambda twin: twin.without([(3, 9)]),
+        lambda twin: twin.empty(),
+        lambda twin: appended(twin.empty(), [3]),
+        lambda twin: appended(twin.trimmed(30).compacted(), [3]),
     )
     for change in changes:
-        twin = store.fork()
-        change(twin)
-        assert not same(twin, births)
-        assert same(store, births)
-        twin = store.fork()
-        original = twin.fork()
-        change(twin)
-        assert same(original, births)
+        changed = change(original)
+        assert (len(changed), changed.end) != (len(original), original.end)
+        check(original, table)
+    first, second = appended(original, [70, 71]), appended(original, [80])
+    check(first, {**table, len(values): 70, len(values) + 1: 71})
+    check(second, {**table, len(values): 80})
 
 
-def test_nothing_is_left_after_everything_was_evicted(storage: Storage) -> None:
-    store = storage.new_store(FIELDS, 1)
-    store.append(rows(list(range(3 * SEGMENT_ROWS))))
-    store.evict_oldest(10_000)
-    assert len(store) == store.size_bytes == 0
-    assert store.column("rows").shape == (0, 2, 3)
-    assert list(store.parts("birth")) == []
-    store.append(rows([7, 8]))
-    assert same(store, [7, 8])
+def test_nothing_is_left_after_everything_was_forgotten(place: Place) -> None:
+    log, put = place
+    log = put(appended(log, list(range(3 * SEGMENT_ROWS)))).trimmed(10_000)
+    assert (len(log), log.size_bytes, log.extents) == (0, 0, ())
+    check(appended(log, [7, 8]), {3 * SEGMENT_ROWS: 7, 3 * SEGMENT_ROWS + 1: 8})
 
 
-def test_settling_changes_no_row(storage: Storage) -> None:
-    store = storage.new_store(FIELDS, 1)
-    births = list(range(SEGMENT_ROWS))
-    store.append(rows(births))
-    store.reserve()
-    store.reserve()
-    assert same(store, births)
+def test_rows_that_are_gone_are_refused(place: Place) -> None:
+    log, put = place
+    log = put(appended(log, list(range(SEGMENT_ROWS)))).without([(4, 2)])
+    with pytest.raises(IndexError, match="row 5 was asked for"):
+        log.gather(torch.tensor([3, 5]), ("search",))
+    assert log.extent_of(3, 2) is None and log.extent_of(6, 5) is not None
 
 
-def test_size_counts_the_rows_held(storage: Storage) -> None:
-    store = storage.new_store(FIELDS, 1)
-    store.append(rows(list(range(2 * SEGMENT_ROWS + 1))))
-    store.evict_oldest(1)
-    assert store.size_bytes == 2 * SEGMENT_ROWS * (6 * 2 + 4 * 4 + 8 + 4)
+def test_reserved_rows_are_appended_without_a_new_piece(place: Place) -> None:
+    log, _ = place
+    log = appended(log, list(range(SEGMENT_ROWS // 2))).reserved(SEGMENT_ROWS)
+    assert log.reserved(SEGMENT_ROWS) is log
+    check(log, {number: number for number in range(SEGMENT_ROWS // 2)})
+    slabs = {id(slab) for slab in (*log.spare, *([log.open[0]] if log.open else []))}
+    after, where = log.appended(rows(list(range(SEGMENT_ROWS))))
+    assert id(where.piece) in slabs and len(after) == SEGMENT_ROWS // 2 + SEGMENT_ROWS
 
 
-def test_appended_rows_are_converted_and_copied(storage: Storage) -> None:
-    store = storage.new_store(FIELDS, 1)
+def test_appended_rows_are_converted_and_copied(place: Place) -> None:
+    log, _ = place
     given = rows([1, 2])
     given["search"] = given["search"].double()
-    store.append(given)
-    given["birth"].zero_()
-    assert same(store, [1, 2])
+    given = {name: value.clone() for name, value in given.items()}
+    log, _ = log.appended(given)
+    given["search"].zero_()
+    check(log, {0: 1, 1: 2})
+
+
+def test_a_directory_holds_what_fills_a_segment_and_nothing_of_what_is_gone(tmp_path: Path) -> None:
+    log = RowLog(FIELDS, storage=DiskStorage(tmp_path / "rows", segment_rows=SEGMENT_ROWS))
+    for start in range(0, 10 * SEGMENT_ROWS, SEGMENT_ROWS // 4):
+        log = appended(log, list(range(start, start + SEGMENT_ROWS // 4)))
+    in_ram = sum(extent.rows for extent in log.extents if isinstance(extent.piece, Slab))
+    assert in_ram <= 2 * SEGMENT_ROWS
+    before = len(list((tmp_path / "rows").glob("segment-*")))
+    log = log.trimmed(5 * SEGMENT_ROWS + 1)
+    files = {extent.piece.path for extent in log.extents if isinstance(extent.piece, Segment)}
+    assert set((tmp_path / "rows").glob("segment-*")) == files and len(files) < before
+    check(log, {number: number for number in range(5 * SEGMENT_ROWS + 1, 10 * SEGMENT_ROWS)})
+
+
+def test_extents_that_lie_behind_each_other_are_one(place: Place) -> None:
+    log, _ = place
+    for value in range(30):
+        log = appended(log, [value])
+    assert log.extents == (Extent(log.extents[0].piece, 0, 30, 0),)
+    assert len(replace(log, open=None).appended(rows([3]))[0].extents) == 2
+
+
+# -- memories --------------------------------------------------------------------------------------------------------
+
+
+def lives(model: MPlusModel, memory_format: Any, path: Path) -> list[Memory]:
+    """The same memory with its rows in every place they may lie in."""
+    ram = filled(model, 200, memory_format=memory_format)
+    disk = filled(model, 200, memory_format=memory_format, store=DiskStorage(path / "directory", segment_rows=24))
+    other = filled(model, 200, memory_format=memory_format, store=DiskStorage(path / "saved", segment_rows=24))
+    other.save(path / "other")
+    ram.save(path / "files")
+    ram.save(path / "goes on")
+    mapped_only = Memory.load(path / "files", model)
+    in_ram = Memory.load(path / "files", model, store="ram")
+    goes_on = Memory.load(path / "goes on", model, store=path / "goes on")
+    adopted = Memory.load(path / "files", model, store=path / "adopted")
+    return [ram, disk, Memory.load(path / "other", model), mapped_only, in_ram, goes_on, adopted, disk.fork(), mapped_only.fork()]
+
+
+@pytest.mark.parametrize("setup", sorted(SETUPS))
+@pytest.mark.parametrize("memory_format", ["kv", "hidden"])
+def test_a_memory_is_the_same_wherever_its_rows_lie(
+    tiny_model: TinyModel, setup: str, memory_format: Any, tmp_path: Path
+) -> None:
+    """What it holds and reads, at once and after more was written, with a capacity that forgets rows by then."""
+    model = tiny_model("llama", setup, ltm_capacity=160)
+    first, *others = lives(model, memory_format, tmp_path)
+    prompt = ids(6, 12)[None]
+    for _ in range(2):
+        wanted, logits = contents(first), model(prompt, memory=first).logits
+        for other in others:
+            assert same_contents(wanted, contents(other))
+            assert torch.equal(model(prompt, memory=other).logits, logits)
+        for memory in (first, *others):
+            memory.write(ids(60, 77), share=False)
+    assert first.now > 160 + len(first.short_term)
+
+
+def test_files_of_a_replaced_state_go_although_its_memory_lives_on(tiny_model: TinyModel, tmp_path: Path) -> None:
+    """Its rows lie in RAM too, so it misses none of them: it reads and is saved as before."""
+    model = tiny_model("llama", "shared")
+    first, second = filled(model, 60), filled(model, 60, seed=4, text_seed=5)
+    wanted = contents(first)
+    first.save(tmp_path / "m")
+    second.save(tmp_path / "m")
+    second.save(tmp_path / "fresh")
+    assert {path.name for path in (tmp_path / "m").glob("segment-*")} == {
+        path.name for path in (tmp_path / "fresh").glob("segment-*")
+    }
+    assert same_contents(wanted, contents(first))
+    first.save(tmp_path / "again")
+    assert same_contents(wanted, contents(Memory.load(tmp_path / "again", model)))

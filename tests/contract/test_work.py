@@ -18,6 +18,8 @@ from benchmarks.work import Work, work_of
 from mplus import Memory, MPlusModel
 from mplus.index.int8_keys import Int8Keys
 from mplus.index.pca_sketch import PcaSketch
+from mplus.memory.placement import LongGroup
+from mplus.memory.rows import ChunkToEncode
 from mplus.settings import Geometry
 from tests.flops import read_flops, write_flops
 
@@ -165,8 +167,8 @@ def test_many_memories_are_written_in_as_many_passes_as_one(geometry: dict[str, 
     passed: list[int] = []
     hooks = [layer.register_forward_pre_hook(lambda *_: passed.append(1)) for layer in model.parts.decoder.layers]
     try:
-        one = work_of(lambda: model.writer.encode_many([([3] * 64, memories[0])]))
-        four = work_of(lambda: model.writer.encode_many([([3] * 64, memory) for memory in memories]))
+        one = work_of(lambda: model.writer.encode_many([(ChunkToEncode([3] * 64, None), memories[0])]))
+        four = work_of(lambda: model.writer.encode_many([(ChunkToEncode([3] * 64, None), memory) for memory in memories]))
     finally:
         for hook in hooks:
             hook.remove()
@@ -183,13 +185,15 @@ def count(act: Callable[[], Any]) -> int:
 
 
 def test_forgetting_moves_no_row(geometry: dict[str, Any]) -> None:
-    longterm = full(model_of(geometry), ltm=4096).long_term
+    memory = full(model_of(geometry), ltm=4096)
+    state, forgotten, first = memory.state, list[LongGroup](), int(memory.long_term.rows(0)[1024])
 
     def forget() -> None:
-        for store in longterm.stores:
-            store.evict_oldest(1024)
+        forgotten.extend(group.without_oldest(1024, memory.slab) for group in state.placement.long)
+        state.log.trimmed(first)
 
     assert count(forget) == 0
+    assert [len(group) for group in forgotten] == [4096 - 1024] * memory.long_term.groups
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from mplus import MPlusModel
 from mplus.conversation import TURNS_IN_PROMPT, Conversation, Remember
 from mplus.errors import EmptyTextError
+from mplus.trace.trace import Answer, Trace
 from tests.tiny import contents, same_contents, text_model
 
 TODAY = f"chat/{date.today().isoformat()}"
@@ -61,9 +62,9 @@ def test_asking_changes_no_memory_and_keeping_does(model: MPlusModel) -> None:
 def test_the_newest_turns_stand_in_the_prompt(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def chat(messages: Any, **options: Any) -> str:
+    def chat(messages: Any, **options: Any) -> Answer:
         asked.append(messages)
-        return f"answer {len(asked)}"
+        return Answer(f"answer {len(asked)}", Trace())
 
     one = talk(model)
     monkeypatch.setattr(model, "chat", chat, raising=False)
@@ -81,6 +82,15 @@ def test_pieces_of_an_answer_join_to_the_answer(model: MPlusModel) -> None:
     answer = one.ask("Hello?", pieces.append)
     assert "".join(pieces).strip() == answer
     assert answer == Conversation(model, model.new_memory(), options=one.options).ask("Hello?")
+
+
+def test_what_an_answer_drew_on_is_known(model: MPlusModel) -> None:
+    one = talk(model)
+    assert one.trace is None
+    one.memory.write("Ilse Varga lives in Porto, where she keeps two grey cats.", "ilse", at=1.0)
+    one.ask("Where does Ilse live?")
+    assert one.trace is not None
+    assert [use.name for use in one.trace.sources] == ["ilse"]
 
 
 def test_an_empty_message_is_refused(model: MPlusModel) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import builtins
 import json
 import re
+import shutil
 import sys
+import zipfile
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,11 +30,17 @@ from mplus.errors import (
     WrongModelError,
 )
 from mplus.evaluation.tasks.task_file import open_task
+from mplus.memory.compact import compact
+from mplus.memory.keys import Keys
+from mplus.memory.portable import export_memory, import_memory
+from mplus.text.documents import document_text
 from mplus.training.run.recipe_file import read_recipe
 from tests.published import write_published
 from tests.tiny import byte_tokenizer, text_model, tiny_decoder, tiny_geometry
+from tests.unit.text.making import OFFICE, docx
 
 PAPER = Path(__file__).parents[2] / "SECURITY.md"
+RELATIONS = OFFICE.rpartition("/")[0]
 PROVED: dict[str, str] = {}
 CODE = "import pathlib\npathlib.Path({mark!r}).touch()\n"
 
@@ -280,12 +289,145 @@ def test_altered_memory_is_refused(tmp_path: Path) -> None:
     memory = model.new_memory()
     memory.write("Anna lives in Porto and has two grey cats and a boat.")
     memory.save(tmp_path / "m")
-    path = next((tmp_path / "m").glob("*.safetensors"))
+    path = next((tmp_path / "m").glob("memory-*.safetensors"))
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
     with pytest.raises(SnapshotError, match="altered"):
         Memory.load(tmp_path / "m", model)
+
+
+@pytest.fixture(scope="module")
+def writer() -> MPlusModel:
+    """A model that encodes each source alone."""
+    return text_model(write_context="source")
+
+
+@pytest.fixture
+def letters(writer: MPlusModel, tmp_path: Path) -> Memory:
+    """A stored memory of two sources, in `m`."""
+    memory = writer.new_memory()
+    for name, text in LETTERS.items():
+        memory.write(text, source=name)
+    memory.save(tmp_path / "m")
+    return memory
+
+
+LETTERS = {"ana.txt": "Anna lives in Porto and has two grey cats and a boat.", "ben.txt": "Ben keeps seven bees in Oslo."}
+
+
+def bytes_in(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file())
+
+
+def traces_of(memory: Memory, name: str) -> list[bytes]:
+    """Name, token ids, content addresses and keys of a source as files hold them."""
+    chunks = [chunk for chunk in memory.ledger.chunks if chunk.source == name]
+    rows = [memory.state.log.gather(torch.arange(chunk.first, chunk.stop), ("keys",))["keys"] for chunk in chunks]
+    return [
+        name.encode(),
+        *(array("i", chunk.ids or ()).tobytes() for chunk in chunks),
+        *(bytes.fromhex(chunk.key) for chunk in chunks),
+        *(row.contiguous().numpy().tobytes() for part in rows for row in part),
+    ]
+
+
+@proves(
+    "An archive writes nothing outside the directory it is imported into, and nothing at all unless every part is as its manifest says."
+)
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "C:\\evil", "sub/evil", "manifest.json/../../evil", ".bashrc"])
+def test_archives_stay_in_their_place(letters: Memory, tmp_path: Path, name: str) -> None:
+    export_memory(tmp_path / "m", tmp_path / "a.mplus")
+    with zipfile.ZipFile(tmp_path / "a.mplus", "a") as archive:
+        archive.writestr(name, "x")
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    with pytest.raises(SnapshotError, match="which is no file of a memory"):
+        import_memory(tmp_path / "a.mplus", tmp_path / "new")
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+@proves("No byte of a forgotten source is left in a memory's files after `mplus compact`.")
+def test_forgotten_sources_leave_the_files(letters: Memory, tmp_path: Path) -> None:
+    gone, stays = traces_of(letters, "ana.txt"), traces_of(letters, "ben.txt")
+    assert all(trace in bytes_in(tmp_path / "m") for trace in gone)
+    letters.forget("ana.txt")
+    letters.save(tmp_path / "m")
+    compact(tmp_path / "m")
+    assert not any(trace in bytes_in(tmp_path / "m") for trace in gone)
+    assert all(trace in bytes_in(tmp_path / "m") for trace in stays)
+
+
+@proves("In the files of an encrypted memory no name, time, token id, content address or row can be read without the keys.")
+def test_encrypted_files_tell_nothing(letters: Memory, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    letters.keys = Keys.make(tmp_path / "keys")
+    letters.save(tmp_path / "e")
+    times = [array("d", [chunk.at or 0.0]).tobytes() for chunk in letters.ledger.chunks]
+    for name in LETTERS:
+        assert not any(trace in bytes_in(tmp_path / "e") for trace in [*traces_of(letters, name), *times])
+
+
+@proves("A source that was forgotten in an encrypted memory cannot be read in any older copy of the memory either.")
+def test_forgotten_sources_are_gone_from_backups(letters: Memory, writer: MPlusModel, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    letters.keys = Keys.make(tmp_path / "keys")
+    letters.save(tmp_path / "e")
+    shutil.copytree(tmp_path / "e", tmp_path / "backup")
+    letters.forget("ana.txt")
+    letters.save(tmp_path / "e")
+    opened = Memory.load(tmp_path / "backup", writer, keys=letters.keys)
+    assert [info.name for info in opened.sources()] == ["ben.txt"]
+
+
+@proves("A file of keys is made for its owner alone, and a home key that others may read is refused.")
+def test_keys_are_the_owners(letters: Memory, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    letters.keys = Keys.make(tmp_path / "keys")
+    letters.save(tmp_path / "e")
+    files = [path for path in (tmp_path / "keys").iterdir() if path.suffix == ".json"]
+    assert len(files) == 2 and all(path.stat().st_mode & 0o077 == 0 for path in files)
+    (tmp_path / "keys" / "home-key.json").chmod(0o644)
+    with pytest.raises(InputError, match="may be read by others"):
+        Keys(tmp_path / "keys")
+
+
+@proves("Nothing of a document is run, and no other file or address that it names is read.")
+@pytest.mark.parametrize("name", ["a.docx", "b.docx", "c.html"])
+def test_document_names_no_other_file(tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("SECRET", encoding="utf-8")
+    entity = f'<!DOCTYPE x [<!ENTITY e SYSTEM "{secret.as_uri()}">]>'
+    linked = f'<Relationship Id="rImg" Type="{RELATIONS}/image" Target="{secret.as_uri()}" TargetMode="External"/>'
+    picture = (
+        f'<w:r><w:drawing xmlns:r="{RELATIONS}" xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main" '
+        'xmlns:wp="http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing" '
+        'xmlns:pic="http://schemas.openxmlformats.org/drawingml/2006/picture"><wp:inline><a:graphic><a:graphicData><pic:pic>'
+        '<pic:blipFill><a:blip r:link="rImg"/></pic:blipFill></pic:pic></a:graphicData></a:graphic></wp:inline></w:drawing></w:r>'
+    )
+    data = {
+        "a.docx": docx("in it: &e;", before=entity),
+        "b.docx": docx("in it", runs=picture, relations=linked),
+        "c.html": f"{entity}<html>in it &e; <iframe src='{secret.as_uri()}'></iframe><script src='{secret.as_uri()}'>x</script>".encode(),
+    }[name]
+    text = document_text(data, name)
+    assert "in it" in text
+    assert "SECRET" not in text
+
+
+@proves("A Word document that unpacks to more than 256 MiB of text parts is refused.")
+def test_word_document_that_unpacks_to_any_size_is_refused() -> None:
+    with pytest.raises(InputError, match=r"unpacks to 268,4\d\d,\d\d\d bytes, more than the 268,435,456 that are read"):
+        document_text(docx("text", more=b" " * (1 << 28)), "a.docx")
+
+
+@proves("What a document spells like a control token of a chat format is characters in a memory.")
+def test_document_spells_no_control_token() -> None:
+    model = text_model()
+    model.tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
+    memory = model.new_memory()
+    memory.write("It ends. <|end|> It goes on.", source="a")
+    assert max(memory.ids("a")) < 256
+    assert memory.text("a") == "It ends. <|end|> It goes on."
 
 
 @proves("A recipe and a task file are YAML without tags: they make no objects and call nothing.")

@@ -52,7 +52,7 @@ class AttentionMass:
         """[B, L, P] float32 on the CPU, after the last pass; a layer's numbers are shares of one, the rest fell on prompt and answer."""
         prompts = self.mask.shape[0]
         if not self._alive:
-            return torch.zeros(prompts, self.decoder.depth, self.prefix)
+            return torch.zeros(prompts, self.decoder.depth, self.prefix, device="cpu")
         alive = torch.stack(self._alive, 1)
         counts = alive.view(prompts, -1).sum(1)
         with torch.no_grad():

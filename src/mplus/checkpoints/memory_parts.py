@@ -23,19 +23,13 @@ from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.runtime.suggest import nearest
 from mplus.settings import PATHS, Geometry
+from mplus.text.neutral import NEUTRAL
 
 NAMES = ("key_width", "voting", "window", "read_lora", "write_lora")
 WIDEST_WINDOW = 1024
 LORA = ("r", "lora_alpha", "target_modules")
 TRAINING_FREE_VOTE = (0.8, 0.87, 0.94)  # depths whose centred states find best untrained (RECIPE section 4: layers 24-29 of 30)
 WINDOW_BLOCKS = 2
-CALIBRATION = (
-    "The harbour town had two markets. Every Tuesday the fishermen sold their catch before sunrise, and by nine o'clock only the "
-    "bakers were still calling out prices. A function returns the value of its last expression unless a statement says otherwise; "
-    "the caller must check the type of the argument. In 1912 the railway reached the valley, and the population grew from four "
-    "hundred to nearly three thousand within ten years. Water boils at a lower temperature on a mountain because the pressure of "
-    "the air is lower there. 'I did not expect you so early,' she said, and put the letter back into the drawer."
-)
 
 
 def attach_fresh(
@@ -117,7 +111,7 @@ def bos_vectors(decoder: Decoder, tokenizer: Any) -> Tensor:
 def mean_states(decoder: Decoder, tokenizer: Any, layers: tuple[int, ...]) -> Tensor:
     """[V, D] mean normalised hidden states entering `layers`, over a short built-in text (random tokens without a tokenizer)."""
     if tokenizer is not None:
-        ids = torch.tensor([tokenizer(CALIBRATION, add_special_tokens=False)["input_ids"]])
+        ids = torch.tensor([tokenizer(NEUTRAL, add_special_tokens=False)["input_ids"]])
     else:
         ids = torch.randint(0, decoder.config.vocab_size, (1, 128), generator=torch.Generator().manual_seed(0))
     states = _entering(decoder, ids)

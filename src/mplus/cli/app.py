@@ -6,6 +6,7 @@ command takes several things), 130 interrupted. A traceback means a bug of ours.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -19,12 +20,14 @@ from mplus.cli import (
     compact,
     delete,
     demo,
+    encrypt,
     export,
     fetch,
     forget,
     fork,
     import_,
     info,
+    key,
     merge,
     reencode,
     replace,
@@ -39,6 +42,7 @@ from mplus.cli import eval as evaluation
 from mplus.cli import list as listing
 from mplus.cli.options import Verbose, example
 from mplus.errors import MPlusError
+from mplus.memory.home import VARIABLE
 
 MISTAKE, INTERRUPTED = 2, 130
 
@@ -68,6 +72,8 @@ app.command("delete", epilog=example("mplus delete notes --yes"))(delete.delete)
 app.command("reencode", epilog=example("mplus reencode notes --model my-model"))(reencode.reencode)
 app.command("verify", epilog=example("mplus verify notes"))(verify.verify)
 app.command("compact", epilog=example("mplus compact notes"))(compact.compact)
+app.command("key", epilog=example("mplus key"))(key.key)
+app.command("encrypt", epilog=example("mplus encrypt notes"))(encrypt.encrypt)
 app.command("export", epilog=example("mplus export notes --out notes.mplus"))(export.export)
 app.command("import", epilog=example("mplus import notes.mplus"))(import_.import_)
 app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)
@@ -113,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_to_exit_code(arguments: list[str]) -> int:
     """Run one command; every mistake ends in one line and an exit code."""
+    home = os.environ.get(VARIABLE)
     try:
         return _run(arguments)
     except terminal.Interrupted as stop:
@@ -132,6 +139,7 @@ def _run_to_exit_code(arguments: list[str]) -> int:
         return _end("there is not enough memory for this; give smaller sizes or less text", MISTAKE)
     finally:
         terminal.stop_logging()
+        os.environ.pop(VARIABLE, None) if home is None else os.environ.update({VARIABLE: home})  # `--home` is of one command
 
 
 def _run(arguments: list[str]) -> int:

@@ -37,6 +37,7 @@ COMMANDS = {
     "/help": "this list",
     "/sources": "what the memory has read",
     "/forget SOURCE": "forget a source; a chat is remembered under its day",
+    "/trace": "the passages that the last answer drew on",
     "/exit": "leave; so do Ctrl-D and Ctrl-C",
 }
 
@@ -147,6 +148,13 @@ class Session:
                 raise InputError("name the source to forget, for example: /forget chat/2026-11-28; /sources lists them")
             report = self._changed(lambda memory: memory.forget(argument.strip()))
             self._say(report.to_json(), [f"forgot {', '.join(report.sources)}: {report.tokens:,} tokens"])
+        elif word == "/trace":
+            if self.talk.trace is None:
+                raise InputError("nothing was asked yet; /trace shows what the last answer drew on")
+            if self.as_json:
+                terminal.say_json({"trace": self.talk.trace.to_json()}, indent=None)
+            else:
+                terminal.results().print(self.talk.trace)
         else:
             hint = hint_before(word, [name.split()[0] for name in COMMANDS])
             raise InputError(f"there is no command {word}; {hint}/help lists them")

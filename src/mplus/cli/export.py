@@ -66,11 +66,11 @@ def _memory(place: Home, what: str) -> Path | None:
         InputError: it may be either.
         SnapshotError: it is neither.
     """
-    is_model = what in BASES or (ASSETS / what).is_dir() or "/" in what or Path(what).exists()
-    directory = place.existing(what) if not is_model else place.resolve(what)
-    if not (directory / MANIFEST).exists() and is_model:
-        return None
-    if what in BASES and directory.parent == place.memories:
+    directory = place.resolve(what)
+    if not (directory / MANIFEST).exists():
+        may_be_model = what in BASES or (ASSETS / what).is_dir() or "/" in what or Path(what).exists()
+        return None if may_be_model else place.existing(what)
+    if what in BASES:
         raise InputError(
             f"{what!r} names a model and a memory; give the path of the memory, {directory}, or of the model's directory"
         )

@@ -69,6 +69,7 @@ def forget(
     local time, e.g. 2026-11-28 or 2026-11-28T09:30.
     """
     name, stored = Home(home).label(memory), read_stored(memory)
+    stored.check_names()
     where = None if (pattern, before, since) == (None, None, None) else Where(pattern=pattern, before=before, since=since)
     names = chosen(stored.sources, sources or None, where)
     if dry_run:
@@ -103,6 +104,8 @@ def show_forgotten(done: dict[str, Any]) -> None:
         "memory tokens": f"{done['short_term']:,} short-term, {done['long_term']:,} long-term, {done['evicted']:,} evicted",
         "exact": "yes, as if it was never read" if done["exact"] else f"no: {done['reason']}",
     }
+    if "tokens_now" in done:
+        rows["written"] = f"{done['tokens_now']:,} tokens of the new text"
     if done["rows_reencoded"]:
         rows["back"] = f"{done['rows_reencoded']:,} memory tokens of other sources, which age had evicted"
     if compact := done.get("compacted"):

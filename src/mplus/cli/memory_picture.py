@@ -70,15 +70,17 @@ def _swatch(figure: Any, place: str) -> Any:
 def _draw_occupancy(axes: Any, stored: StoredMemory) -> None:
     """Shares of the places that are taken."""
     rows = [("short-term", stored.stm_tokens, stored.stm_capacity), ("long-term", stored.ltm_tokens, stored.ltm_capacity)]
-    for at, (place, tokens, capacity) in enumerate(rows):
-        share = tokens / capacity if capacity else 0.0
+    shares = [tokens / capacity if capacity else 0.0 for _, tokens, capacity in rows]
+    for at, ((place, _, _), share) in enumerate(zip(rows, shares, strict=True)):
         axes.barh(at, 1.0, color="#eeeeee", height=0.55)
         axes.barh(at, share, color=_COLOURS[place], height=0.55)
-        axes.text(0.99, at, f"{share:.0%}", fontsize=9, color=_INK if share < 0.9 else "white", va="center", ha="right")
     _bare(axes, "occupancy, memory tokens")
     axes.set_xlim(0, 1)
     axes.set_xticks([])
-    axes.set_yticks(range(len(rows)), [f"{place}\n{tokens:,} of {capacity:,}" for place, tokens, capacity in rows])
+    labels = [
+        f"{place}: {share:.0%}\n{tokens:,} of {capacity:,}" for (place, tokens, capacity), share in zip(rows, shares, strict=True)
+    ]
+    axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
 
 

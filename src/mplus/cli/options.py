@@ -13,7 +13,7 @@ import typer
 from mplus.checkpoints.base_models.base import DEFAULT_NAME
 from mplus.cli import terminal
 from mplus.errors import MPlusError
-from mplus.memory.home import Home
+from mplus.memory.home import VARIABLE, Home
 from mplus.memory.stored import read_stored
 from mplus.runtime.input_file import expanded, is_address
 
@@ -115,6 +115,15 @@ ModelName = Annotated[
     str, typer.Option("--model", metavar="NAME", help="A known name, a model directory, or a hub id like 'org/model'.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def _use_home(value: Path | None) -> Path | None:
+    """Let the rest of this command find memories and keys there; `main` undoes it."""
+    if value is not None:
+        os.environ[VARIABLE] = str(value)
+    return value
+
+
 HomeDirectory = Annotated[
     Path | None,
     typer.Option(
@@ -122,6 +131,7 @@ HomeDirectory = Annotated[
         metavar="DIR",
         parser=a_path,
         is_eager=True,  # the memories that are named beside it lie there
+        callback=_use_home,
         help="Where memories with names lie.",
         show_default="$MPLUS_HOME, else ~/.local/share/mplus",
     ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,8 +12,9 @@ from mplus.cli import terminal
 from mplus.cli.changing import PATIENCE_S
 from mplus.cli.model import open_model
 from mplus.cli.options import AsJson, Device, DType, HomeDirectory, MemoryDirectory, NumberType, Verbose, a_memory, place_of
+from mplus.errors import InputError
 from mplus.memory.home import Home, reencoding_place
-from mplus.memory.manifest import read_manifest
+from mplus.memory.manifest import ENCRYPTED, OLD_FORMATS, read_manifest
 
 if TYPE_CHECKING:
     from mplus.memory.reencode import Decode
@@ -53,6 +55,7 @@ def reencode(
     It takes its place at the end and in one step. A run that was stopped goes on when it is run again.
     """
     manifest = read_manifest(memory)
+    _check_has_text(manifest, Home(home).label(memory))
     opened = open_model(model, dtype=dtype, device=device)
     from mplus.memory.reencode import needs_text, reencode
 
@@ -76,6 +79,18 @@ def reencode(
             "written again": f"{report.tokens:,} tokens of {report.sources:,} sources, from {'token ids' if report.from_ids else 'text'}",
         }
         terminal.results().print(terminal.facts(rows))
+
+
+def _check_has_text(manifest: Mapping[str, Any], name: str) -> None:
+    """Refuse what cannot be written again before a model is opened."""
+    if manifest["format"] == ENCRYPTED:
+        raise InputError(
+            f"{name} is encrypted, and only its own model reads its texts; write its sources again with the new model"
+        )
+    if manifest["format"] in OLD_FORMATS:
+        raise InputError(
+            f"{name} has the older format {manifest['format']}, which did not keep what it read; write its sources again with the new model"
+        )
 
 
 def _decode(model: MPlusModel) -> Decode:

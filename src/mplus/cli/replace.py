@@ -44,7 +44,9 @@ def replace(
 ) -> None:
     """Forget a source and write it anew, in one step: afterwards the memory holds the new text, or all is as it was."""
     name = Home(home).label(memory)
-    (known,) = chosen(read_stored(memory).sources, source, None)
+    stored = read_stored(memory)
+    stored.check_names()
+    (known,) = chosen(stored.sources, source, None)
     text = read_one(file)
     opened = open_model(model, dtype=dtype, device=device)
     with changed(memory, opened) as held, terminal.waiting(f"replacing {known}"):
@@ -55,4 +57,3 @@ def replace(
         terminal.say_json(done)
     else:
         show_forgotten(done)
-        terminal.results().print(terminal.facts({"written": f"{known}, {tokens:,} tokens"}))

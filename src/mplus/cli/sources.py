@@ -14,8 +14,6 @@ from mplus.cli.sheet import Sheet
 from mplus.memory.ledger import SourceInfo
 from mplus.memory.stored import read_stored
 
-DIGEST_SHOWN = 12
-
 
 def sources(
     memory: MemoryDirectory,
@@ -29,9 +27,11 @@ def sources(
 ) -> None:
     """List the sources of a memory: text tokens, when they were written, memory tokens in short-term and long-term memory.
 
-    Evicted memory tokens left long-term memory by age. The digest is of a source's token ids: equal digests, equal texts.
+    Evicted memory tokens left long-term memory by age. With --json also the first time, and the digest of a source's token ids.
     """
     stored = read_stored(memory)
+    if not stored.names_known:
+        terminal.note("the memory is encrypted and its keys are not here: numbers stand for names")
     chosen = [one for one in stored.sources if pattern is None or fnmatch.fnmatchcase(one.name, pattern)]
     if as_json:
         names = {one.name for one in chosen}
@@ -47,13 +47,11 @@ def sources(
 
 def source_table(sources: list[SourceInfo], *, places_known: bool) -> Sheet:
     """A row per source; what is not known is left out."""
-    headings = ["source", "tokens", "first written", "last written", "short-term", "long-term", "evicted", "digest"]
+    headings = ["source", "tokens", "last written", "short-term", "long-term", "evicted"]
     table = terminal.table(*(headings if places_known else headings[:2]))
     for one in sources:
-        cells = [
-            one.name or "(no name)", f"{one.tokens:,}", moment(one.first_at), moment(one.last_at), f"{one.short_term:,}",
-            f"{one.long_term:,}", f"{one.evicted:,}", one.digest[:DIGEST_SHOWN],
-        ]  # fmt: skip
+        places = [f"{tokens:,}" for tokens in (one.short_term, one.long_term, one.evicted)]
+        cells = [one.name or "(no name)", f"{one.tokens:,}", moment(one.last_at), *places]
         table.add_row(*(cells if places_known else cells[:2]))
     return table
 

@@ -25,6 +25,7 @@ from mplus.cli.options import (
     a_path,
 )
 from mplus.cli.write import INCOMPLETE, check_place, holds_something, open_memory
+from mplus.errors import MPlusError
 from mplus.memory.folder_sync import SyncPlan, SyncReport, apply_sync, plan_sync
 from mplus.memory.manifest import read_manifest
 from mplus.memory.stored import read_stored
@@ -84,13 +85,16 @@ def _stored_sources(directory: Path) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def _applied(held: Memory, directory: Path, plan: SyncPlan) -> SyncReport:
-    """Take the folder over and store the memory, after Ctrl-C as far as it got."""
+    """Take the folder over and store the memory, after Ctrl-C or an error as far as it got."""
     with terminal.stage_bar({"reading": ("reading", "tokens")}) as show:
         try:
             report = apply_sync(held, plan, progress=lambda done, total: show("reading", done, total))
         except KeyboardInterrupt:
             held.save(directory)
             raise terminal.Interrupted("interrupted; what was done is stored, the same command goes on") from None
+        except (MPlusError, OSError, MemoryError):
+            held.save(directory)
+            raise
     held.save(directory)
     terminal.mark_stored(directory)
     return report

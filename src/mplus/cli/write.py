@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from mplus.memory.source_texts import SourceText, TakenNames
     from mplus.model import MPlusModel
 
+SAVE_EVERY_S = 300.0
+"""A write of hours is stored on the way, so that a kill or a lost power line costs minutes."""
 INCOMPLETE = 2
 """Exit code where some of what was named is stored and some is not."""
 WAYS_OUT = {
@@ -78,6 +81,10 @@ def write(
         bool,
         typer.Option("--special-tokens", help="Take special tokens that a text spells out as such, not as characters."),
     ] = False,
+    share: Annotated[
+        bool,
+        typer.Option("--share", help="Take texts that other memories of the home hold from there instead of reading them again."),
+    ] = False,
     model: ModelName = DEFAULT_NAME,
     dtype: DType = NumberType.auto,
     device: Device = None,
@@ -99,9 +106,23 @@ def write(
     taken = TakenNames(again=again, replace=replace, resume=resume)
     with exclusive_change(memory, timeout_s=PATIENCE_S, tell=terminal.note):  # another writer is waited for, not overwritten
         held = open_memory(memory, opened)
+        others = others_of(Home(home), memory, opened) if share else []
         run = Run(memory, Home(home).label(memory), held, skipped)
         run.write(named_stdin(held, documents) if source is None and STDIN in files else documents, taken, at, special_tokens)
+    del others  # kept open until here: their rows are found as long as somebody holds them
     run.report(as_json)
+
+
+def others_of(home: Home, directory: Path, model: MPlusModel) -> list[Memory]:
+    """The other memories of a home that this model wrote, opened."""
+    from mplus.memory.memory import Memory
+
+    opened = []
+    for name in home.names():
+        with suppress(MPlusError):  # of another model, or damaged: its rows are no help, and no hindrance
+            if home.path(name).resolve() != directory.resolve():
+                opened.append(Memory.load(home.path(name), model))
+    return opened
 
 
 def check_flags(*, again: bool, replace: bool, resume: bool) -> None:
@@ -113,19 +134,14 @@ def check_flags(*, again: bool, replace: bool, resume: bool) -> None:
 
 def named_stdin(memory: Memory, documents: list[Document]) -> list[Document]:
     """Documents with a name for stdin that is free: each text that is piped in is a source of its own."""
-    from mplus.memory.ledger import digest_of
+    digests = {info.name: info.digest for info in memory.sources()}
 
-    by_name = {info.name: info.digest for info in memory.sources()}
-    out = []
-    for one in documents:
-        number, name = 1, "stdin"
-        if one.name == "stdin":
-            ids = [token for piece in memory.encoder.cut(one.text) for token in piece]
-            while by_name.get(name) not in (None, digest_of(ids)):
-                number, name = number + 1, f"stdin {number + 1}"
-            one = Document(name, one.text)
-        out.append(one)
-    return out
+    def free_name(text: str) -> str:
+        own = memory.digest(text)
+        names = ("stdin" if number == 1 else f"stdin {number}" for number in count(1))
+        return next(name for name in names if digests.get(name, own) == own)
+
+    return [Document(free_name(one.text), one.text) if one.name == "stdin" else one for one in documents]
 
 
 @dataclass
@@ -147,6 +163,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._before = self.memory.state
+        self._stored_at = time.monotonic()
 
     def write(self, documents: list[Document], taken: TakenNames, at: datetime | None, special_tokens: bool) -> None:
         """Write texts and store the memory; after Ctrl-C or an error what is whole is stored.
@@ -168,6 +185,8 @@ class Run:
             def progress(tokens: int) -> None:
                 self.tokens = tokens
                 show(tokens)
+                if time.monotonic() - self._stored_at > SAVE_EVERY_S:
+                    self._store_part()
 
             write_texts(self.memory, todo, at=at, special_tokens=special_tokens, progress=progress)
 
@@ -180,25 +199,28 @@ class Run:
         except KeyboardInterrupt:
             if self._is_unchanged:
                 raise terminal.Interrupted("interrupted before anything was read; nothing was stored") from None
-            self._store()
+            self._store_part()
             raise terminal.Interrupted(
                 f"interrupted after {self.tokens:,} of {total:,} tokens of {texts} texts; what was read is stored, "
                 "the same command with --resume goes on"
             ) from None
-        except MPlusError:
+        except (MPlusError, OSError, MemoryError):
             if not self._is_unchanged:
-                self._store()
+                self._store_part()
             raise
         self.seconds = time.perf_counter() - began
-        self._store()
+        self.memory.save(self.directory)
+        terminal.mark_stored(self.directory)
 
     @property
     def _is_unchanged(self) -> bool:
-        return self.memory.state is self._before
+        """Whether no chunk was taken in; room may have been made for one."""
+        return self.memory.ledger is self._before.ledger and self.memory.pending == self._before.pending
 
-    def _store(self) -> None:
+    def _store_part(self) -> None:
+        """Store the memory as far as it got."""
         self.memory.save(self.directory)
-        terminal.mark_stored(self.directory)
+        self._stored_at = time.monotonic()
 
     def report(self, as_json: bool) -> None:
         """Say what was done; the exit code says whether that is all of it.
@@ -216,7 +238,7 @@ class Run:
             terminal.say_json(self.to_json())
         else:
             self._show()
-        if any(one.is_mistake for one in (*self.planned, *self.skipped)):
+        if any(one.is_mistake for one in self.planned) or any(one.is_mistake for one in self.skipped):
             raise typer.Exit(INCOMPLETE)
 
     def to_json(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOK
 from mplus.inference.likelihood import log_likelihood
 from mplus.inference.own_view import OwnView, refusals
 from mplus.inference.request import Request, memories_of
-from mplus.inference.tracing import Tracing
+from mplus.inference.tracing import Tracing, traced
 from mplus.inference.writer import Writer
 from mplus.memory.budget import MemoryBudget, explain_out_of_memory
 from mplus.memory.memory import Memory
@@ -235,16 +235,9 @@ class Reader:
             settings = resolve(kwargs, request, self.parts.decoder, per_layer=per_layer, default_tokens=default_tokens)
             view, waits = OwnView(request.own, request.tokens), request.tokens > request.own_tokens
             arguments = view.applied(settings.arguments) if waits else settings.arguments
-            with (
-                self.open(request, new_tokens=settings.new_tokens, exact=exact, storing=settings.storing) as (reading, own),
-                Hooks() as hooks,
-            ):
-                if tracing is not None and reading is not None:
-                    tracing.install(hooks, reading, settings)
-                with refusals():
+            with self.open(request, new_tokens=settings.new_tokens, exact=exact, storing=settings.storing) as (reading, own):
+                with traced(tracing, reading, settings), refusals():
                     result = decoder.generate(request.prompts.ids, **own, **arguments)
-                if tracing is not None and reading is not None:
-                    tracing.take(reading)
                 if reading is not None and isinstance(result, Tensor):  # else the caller may hold the cache
                     reading.release()
             if retrieved is not None and reading is not None:

@@ -17,9 +17,11 @@ class PieceStream(TextStreamer):
 
     def __init__(self, tokenizer: Any, on_text: Callable[[str], None]) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self._on_text = on_text
+        self._on_text, self._begun = on_text, False
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Hand a piece on."""
-        if text:
-            self._on_text(text)
+        """Hand a piece on, without white space at the beginning of the answer."""
+        piece = text if self._begun else text.lstrip()
+        if piece:
+            self._begun = True
+            self._on_text(piece)

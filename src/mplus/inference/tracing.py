@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mplus.attach.attention_mass import AttentionMass
@@ -76,3 +77,15 @@ class Tracing:
         """Answers with their traces; several of one prompt stand together and share its trace."""
         each = len(texts) // len(self.traces)
         return [Answer(text, self.traces[number // each]) for number, text in enumerate(texts)]
+
+
+@contextmanager
+def traced(tracing: Tracing | None, reading: Reading | None, settings: Settings) -> Iterator[None]:
+    """Have the passes inside traced, where that is wanted and a memory is read."""
+    if tracing is None or reading is None:
+        yield
+        return
+    with Hooks() as hooks:
+        tracing.install(hooks, reading, settings)
+        yield
+    tracing.take(reading)

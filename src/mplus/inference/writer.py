@@ -21,9 +21,13 @@ from mplus.memory.budget import explain_out_of_memory, no_room_for_chunks
 from mplus.memory.memory import Memory
 from mplus.memory.rows import ChunkToEncode, EncodedChunk, RowLayout, Rows
 from mplus.memory.shared_rows import SharedRows
+from mplus.memory.source_writing import newest_of
+from mplus.memory.state import ordinary_tensors
 from mplus.runtime.turns import TurnLock, turn_of
 from mplus.settings import Geometry, MemoryFormat
 from mplus.text import chunking
+from mplus.text.literal import literal_ids
+from mplus.text.neutral import NEUTRAL
 from mplus.text.prompts import check_ids
 
 IN_A_PASS = (
@@ -48,6 +52,7 @@ class Writer:
         self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
         self._fingerprint: str | None = None
         self._shared: dict[Hashable, SharedRows] = {}
+        self._openings: dict[Hashable, EncodedChunk] = {}
 
     # -- identity --------------------------------------------------------------------------------------------------
 
@@ -110,23 +115,36 @@ class Writer:
     # -- write passes ----------------------------------------------------------------------------------------------
 
     def encode(
-        self, ids: Sequence[int] | Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+        self,
+        ids: Sequence[int] | Tensor,
+        memory: Memory | None = None,
+        *,
+        source: str | None = None,
+        tail: EncodedChunk | None = None,
+        logits: bool = False,
     ) -> EncodedChunk:
         """See ``MPlusModel.encode``."""
         table = torch.as_tensor(ids, device=ids.device if isinstance(ids, Tensor) else "cpu")
-        return self.encode_batch(table.view(1, -1), memory, tail=tail, logits=logits)[0]
+        return self.encode_batch(table.view(1, -1), memory, source=source, tail=tail, logits=logits)[0]
 
     def encode_batch(
-        self, ids: Tensor, memory: Memory | None = None, *, tail: EncodedChunk | None = None, logits: bool = False
+        self,
+        ids: Tensor,
+        memory: Memory | None = None,
+        *,
+        source: str | None = None,
+        tail: EncodedChunk | None = None,
+        logits: bool = False,
     ) -> list[EncodedChunk]:
         """Several chunks of one length, [B, T], each as if written next; they do not see each other."""
         memory = memory or Memory(self, self.checkpoint.geometry, self.memory_format, 0)
         self._check_chunk(ids)
         with memory.turn.held_or_mine():
-            seen = self._tail(memory) if tail is None else self._tail_of(tail)
+            seen = self._tail(memory, source) if tail is None else self._tail_of(tail)
             written = self._pass(memory, ids, seen, logits=logits)
+            behind = memory.ledger.key_of(source) if tail is None else None
         for row, one in zip(ids.tolist(), written, strict=True):
-            one.ids = tuple(row)
+            one.ids, one.behind = tuple(row), behind
         return written
 
     def _pass(self, memory: Memory, ids: Tensor, tail: Tail, **options: Any) -> list[EncodedChunk]:
@@ -189,9 +207,36 @@ class Writer:
             raise InputError("this model was opened without a tokenizer, so token ids have no text; open it with one")
         return str(self.checkpoint.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
+    def opening(self, memory: Memory) -> EncodedChunk:
+        """At most K tokens of a neutral text, which the first chunk of a source sees where later ones see what stands before them.
+
+        A chunk that sees nothing is read worse: the model was trained with chunks that see others (docs/decisions/0032). Empty where the
+        model was opened without a tokenizer.
+        """
+        key = self._form(memory)
+        if key not in self._openings:
+            with ordinary_tensors():
+                self._openings[key] = self._encoded_opening(memory)
+        return self._openings[key]
+
+    def _encoded_opening(self, memory: Memory) -> EncodedChunk:
+        nothing = memory.layout.empty(0)
+        if self.checkpoint.tokenizer is None:
+            return EncodedChunk(nothing, 0, hidden=nothing.get("hidden"))
+        ids = literal_ids(self.checkpoint.tokenizer, NEUTRAL)[
+            : min(memory.geometry.sizes.new_tokens, memory.geometry.sizes.chunk_tokens)
+        ]
+        written = self._pass(memory, torch.tensor([ids], device=self.device), Tail())[0]
+        written.rows = memory.codec.rounded(written.rows)
+        return EncodedChunk(written.rows, 0, hidden=written.rows.get("hidden", written.hidden))
+
+    def _form(self, memory: Memory) -> Hashable:
+        """What two memories have in common where the same chunk behind the same text has the same rows."""
+        return self.parts.weights_version(), memory.format, repr(memory.codec.fields), memory.geometry.sizes.new_tokens
+
     def shared_rows(self, memory: Memory) -> SharedRows:
         """Where rows of known chunks lie that memories of this form have."""
-        key = (self.parts.weights_version(), memory.format, repr(memory.codec.fields), memory.geometry.sizes.new_tokens)
+        key = self._form(memory)
         if key not in self._shared:
             self._shared[key] = SharedRows()
         return self._shared[key]
@@ -260,7 +305,9 @@ class Writer:
                 for layer, (rows, keys) in enumerate(zip(initial.ltm, initial.ltm_keys, strict=True))
             ]
 
-    def _tail(self, memory: Memory) -> Tail:
+    def _tail(self, memory: Memory, source: str | None = None) -> Tail:
+        if memory.geometry.write.context == "source":
+            return self._tail_of(newest_of(memory, source))
         if memory.tail is not None and memory.initialised:
             return Tail(hidden=memory.tail[None])
         if not memory.initialised or not len(memory.short_term) or not keeps_write_kv(memory.geometry):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mplus.errors import SnapshotError
 from mplus.memory.file_names import MANIFEST, SAVING
 from mplus.memory.leftovers import remove, unneeded
-from mplus.memory.manifest import CHECKSUM, FORMAT, as_file, read_manifest
+from mplus.memory.manifest import CHECKSUM, ENCRYPTED, FORMAT, as_file, read_manifest
 from mplus.memory.parts import BLOCK_BYTES, check_size, parts_of
 from mplus.memory.stores.lock import exclusive_change
 from mplus.memory.tensor_file import TensorEntry, TensorFileError, tensors_in
@@ -76,6 +76,8 @@ def compact(directory: str | Path, *, timeout_s: float = PATIENCE_S) -> CompactR
 
 def _compact(home: Path) -> CompactReport:
     manifest = read_manifest(home)
+    if manifest["format"] == ENCRYPTED:  # a source has a file of its own, which goes with it
+        return _nothing_to_do(home, manifest)
     if manifest["format"] != FORMAT:
         raise SnapshotError(
             f"memory {home} has the older format {manifest['format']}; load and save it once (any `mplus write` does), then compact it"
@@ -89,8 +91,7 @@ def _compact(home: Path) -> CompactReport:
     counts = [entry["rows"] - sum(rows for _, rows in own) for entry, own in zip(manifest["segments"], runs, strict=True)]
     before = sum(part.size_bytes for part in parts)
     if not any(counts):
-        _clear(home, manifest)
-        return CompactReport(len(runs), 0, 0, before, before)
+        return _nothing_to_do(home, manifest)
     with temporary_directory(home, SAVING) as aside:
         segments = list(manifest["segments"])
         for number, count in enumerate(counts):
@@ -104,6 +105,12 @@ def _compact(home: Path) -> CompactReport:
     _clear(home, changed)
     after = sum(part.size_bytes for part in parts_of(changed, home))
     return CompactReport(len(runs), sum(map(bool, counts)), sum(counts), before, after)
+
+
+def _nothing_to_do(home: Path, manifest: dict[str, Any]) -> CompactReport:
+    _clear(home, manifest)
+    size_bytes = sum(part.size_bytes for part in parts_of(manifest, home))
+    return CompactReport(len(manifest["segments"]), 0, 0, size_bytes, size_bytes)
 
 
 def _extents(data: Path, segments: int, home: Path) -> tuple[NDArray[np.int64], TensorEntry]:

@@ -13,8 +13,8 @@ ASIDE = re.compile(r"\.(aside|saving)-[0-9a-f]{16}")
 """Directories in which files are made before they are renamed to where they belong."""
 SEGMENT = re.compile(r"\.?segment-[0-9a-f]{16}\.safetensors")
 """With a dot, what a killed process of an earlier version left of one."""
-STATE = re.compile(r"memory-[0-9a-f]{16}\.safetensors|\.?manifest\.json(\.[0-9a-f]+)?")
-"""Data files and manifests, half ones too."""
+STATE = re.compile(r"memory-[0-9a-f]{16}\.safetensors|source-[0-9a-f]{16}\.encrypted|\.?manifest\.json(\.[0-9a-f]+)?")
+"""Data files, encrypted sources and manifests, half ones too."""
 TEMPORARY = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 """What a killed save of an earlier version left: no reason to refuse a directory, and not known well enough to be removed."""
 

@@ -13,9 +13,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from mplus.errors import InputError
+from mplus.errors import BinaryFileError, InputError
 from mplus.runtime.input_file import absolute_directory
 from mplus.text.document_files import DocumentFile, Skipped, files_below, read_documents
+from mplus.text.documents import largest_bytes
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 NOTE: Final = "sync"
 """What a memory notes of a source that came from a folder: a ``SyncedSource``."""
+
+HEAD_BYTES: Final = 1 << 16
+"""Of a file, which tell whether it holds text."""
 
 
 class SyncedSource(TypedDict):
@@ -48,6 +52,7 @@ class SyncPlan:
         removed: sources to forget.
         unchanged: sources that stay as they are.
         skipped: files that are left out, and why.
+        empty: files of 0 bytes.
         hashes: SHA-256 of each file by source.
     """
 
@@ -58,6 +63,7 @@ class SyncPlan:
     removed: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -123,7 +129,7 @@ def plan_sync(
     }
     for file in files:
         _place(plan, file, own.get(file.name), is_taken=file.name in digests)
-    there = {file.name for file in files} | {one.name for one in skipped}
+    there = ({file.name for file in files} | {one.name for one in skipped}) - set(plan.empty)
     start = len(plan.prefix) + 1 if plan.prefix else 0
     plan.removed.extend(name for name in own if name not in there and _counts(name[start:], patterns))
     if plan.removed and not files and not patterns:
@@ -138,9 +144,19 @@ def _place(plan: SyncPlan, file: DocumentFile, own: SyncedSource | None, *, is_t
     """Put a file where it belongs in a plan."""
     try:
         with file.path.open("rb") as opened:
+            head = opened.read(HEAD_BYTES)
+            opened.seek(0)
             content = hashlib.file_digest(opened, "sha256").hexdigest()
+        if head:
+            largest_bytes(head, file.name)
+    except BinaryFileError as error:
+        plan.skipped.append(Skipped(file.name, str(error), is_mistake=False))
+        return
     except OSError as error:
         plan.skipped.append(Skipped(file.name, f"'{file.name}' cannot be read ({error.strerror or error})", is_mistake=True))
+        return
+    if not head:  # as if it were not there: the source of an emptied file is forgotten
+        plan.empty.append(file.name)
         return
     plan.hashes[file.name] = content
     if own is None and is_taken:

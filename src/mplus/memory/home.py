@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 
 from mplus.errors import InputError, MPlusError, SnapshotError
 from mplus.memory.file_names import MANIFEST, SAVE_LOCK, is_ours
-from mplus.memory.manifest import read_manifest
+from mplus.memory.manifest import ENCRYPTED, read_manifest, state_digest
 from mplus.memory.parts import parts_of
 from mplus.memory.stored import StoredMemory, read_stored
 from mplus.memory.stores.lock import exclusive_change, identity
 from mplus.runtime.atomic import aside_of, clear_leftovers, flush, flush_names
 from mplus.runtime.input_file import absolute_directory, expanded
+from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 from mplus.runtime.suggest import hint_before
 
 if TYPE_CHECKING:
@@ -34,17 +35,27 @@ MEMORIES = "memories"
 LONGEST_NAME_BYTES = 100
 READ_AGAIN = 8
 """Times a fork follows a memory that is being replaced."""
-_LEFT = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}")
-"""What `aside_of` calls a directory beside the memory of that name."""
+_LEFT = re.compile(r"\.(?P<name>.+)\.([0-9a-f]{8}|re-encoding)")
+"""What `aside_of` and `reencoding_place` call a directory beside the memory of that name."""
 
 
 def default_home() -> Path:
-    """Where this user's memories lie: $MPLUS_HOME, else $XDG_DATA_HOME/mplus, else ~/.local/share/mplus. Makes nothing."""
+    """Where this user's memories lie: $MPLUS_HOME, else $XDG_DATA_HOME/mplus, else ~/.local/share/mplus. Makes nothing.
+
+    Raises:
+        InputError: the user has no home directory.
+    """
     if own := os.environ.get(VARIABLE):
         return absolute_directory(own)
     shared = os.environ.get("XDG_DATA_HOME", "")
-    root = Path(shared) if shared and Path(shared).is_absolute() else Path.home() / ".local" / "share"
-    return root / "mplus"
+    if shared and Path(shared).is_absolute():
+        return Path(shared) / "mplus"
+    try:
+        return Path.home() / ".local" / "share" / "mplus"
+    except RuntimeError:
+        raise InputError(
+            f"this user has no home directory; set {VARIABLE} to the directory that memories are to lie in"
+        ) from None
 
 
 def checked_name(name: str) -> str:
@@ -71,6 +82,10 @@ def checked_name(name: str) -> str:
     raise InputError(
         f"{name[:40]!r} cannot name a memory: {problem}; choose a plain name like 'notes', or give a path like ./notes"
     )
+
+
+PROGRESS = "progress.json"
+"""In such a place: which state is written again for which model, and how far it got."""
 
 
 def reencoding_place(target: Path) -> Path:
@@ -140,8 +155,8 @@ class Home:
     def resolve(self, memory: str | Path) -> Path:
         """The directory that a word for a memory means, whether there is a memory or not.
 
-        What holds a slash is a path. Any other word is the name of a memory of this home, or, where there is none of that name, of
-        a directory (or file) here.
+        What holds a slash is a path. Any other word is a name of this home, unless only the directory here of that name holds a memory.
+        (A directory that holds something else does not count: a folder `notes` and a memory `notes` get along.)
 
         Raises:
             InputError: it is neither a path nor a name, or both a memory of this home and one here.
@@ -151,15 +166,16 @@ class Home:
         if "/" in memory or os.sep in memory or memory.startswith("~"):
             return expanded(memory)
         here, named = Path(memory), self.memories / memory
-        if _fits(memory) and _exists(here):
-            if not (named / MANIFEST).exists():
-                return here
-            if (here / MANIFEST).exists() and identity(here) != identity(named):
-                raise InputError(
-                    f"{memory!r} names two memories, one in {self.memories} and one in this directory; "
-                    f"give the path of the one you mean, './{memory}' or '{named}'"
-                )
-        return self.path(memory)
+        if not _fits(memory) or not (_exists(here / MANIFEST) or _is_file(here)):
+            return self.path(memory)
+        if not _exists(named / MANIFEST):
+            return here
+        if not _is_file(here) and identity(here) != identity(named):
+            raise InputError(
+                f"{memory!r} names two memories, one in {self.memories} and one in this directory; "
+                f"give the path of the one you mean, './{memory}' or '{named}'"
+            )
+        return named
 
     def existing(self, memory: str | Path) -> Path:
         """``resolve``, for a memory that must be there.
@@ -232,12 +248,30 @@ class Home:
             named.unlink()
 
     def _clear_leftovers(self, directory: Path) -> None:
-        """Remove what killed deletions and forks left: all of it in this home, elsewhere that of one memory."""
-        clear_leftovers(directory)
+        """Remove what killed processes left: all of it in this home, elsewhere that of one memory."""
+        of = [directory]
         if directory.parent == self.memories and self.memories.is_dir():
-            for path in self.memories.iterdir():
-                if found := _LEFT.fullmatch(path.name):
-                    clear_leftovers(self.memories / found["name"])
+            of += [self.memories / found["name"] for path in self.memories.iterdir() if (found := _LEFT.fullmatch(path.name))]
+        for memory in of:
+            clear_leftovers(memory)
+            _clear_done_rewriting(memory)
+
+
+def _clear_done_rewriting(directory: Path) -> None:
+    """Remove what a rewriting left that was killed when its result was in place; one that may still go on stays."""
+    place = reencoding_place(directory)
+    try:
+        if place.is_dir() and read_json_object(place / PROGRESS)["of"][0] != state_digest(read_manifest(directory)):
+            shutil.rmtree(place)
+    except (
+        OSError,
+        SnapshotError,
+        UnreadableJsonError,
+        KeyError,
+        TypeError,
+        IndexError,
+    ):  # the memory is not there yet, or damaged
+        return
 
 
 def _fits(name: str) -> bool:
@@ -249,6 +283,13 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:  # too long, or a parent that may not be looked into
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
         return False
 
 
@@ -282,7 +323,13 @@ def _linked(source: Path, aside: Path) -> Path:
         fresh.mkdir()
         try:
             _link_or_copy(source / MANIFEST, fresh / MANIFEST)
-            for part in parts_of(read_manifest(fresh), source):
+            manifest = read_manifest(fresh)
+            if manifest["format"] == ENCRYPTED:
+                raise SnapshotError(
+                    f"memory {source} is encrypted, and a copy of its files would share its keys: what one forgets, both would lose; "
+                    "open it and save it under the new name"
+                )
+            for part in parts_of(manifest, source):
                 _link_or_copy(source / part.name, fresh / part.name)
         except FileNotFoundError:  # it was replaced meanwhile; or it lacks a file, which comes out at the last time
             continue

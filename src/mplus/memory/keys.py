@@ -23,12 +23,15 @@ from filelock import FileLock, Timeout
 
 from mplus.errors import InputError, SnapshotError
 from mplus.memory.encryption import FEATURE, KEY_BYTES, new_key
+from mplus.memory.home import default_home
 from mplus.runtime.atomic import replace_files
 from mplus.runtime.extras import require
+from mplus.runtime.input_file import absolute_directory
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
 HOME_KEY, LOCK = "home-key.json", ".lock"
 VERSION = 1
+VARIABLE = "MPLUS_KEYS"
 ID = re.compile(r"[0-9a-f]{32}")
 """Of a memory and of a source: random, so that it says nothing of either."""
 _NONCE_BYTES = 12
@@ -38,6 +41,12 @@ _PATIENCE_S = 30.0
 def new_id() -> str:
     """A name for a memory or a source in the files of keys."""
     return secrets.token_hex(16)
+
+
+def default_directory() -> Path:
+    """Where the keys of this user's memories lie: $MPLUS_KEYS, else ``keys`` in the home. Makes nothing."""
+    own = os.environ.get(VARIABLE)
+    return absolute_directory(own) if own else default_home() / "keys"
 
 
 class Keys:
@@ -201,14 +210,13 @@ class SourceKeys:
                 self.store({**held, **fresh})
         return {**held, **fresh}
 
-    def destroy_all_but(self, sources: Iterable[str]) -> list[str]:
-        """Destroy the data keys of all other sources; returns their ids."""
-        wanted = set(sources)
+    def destroy(self, sources: Iterable[str]) -> list[str]:
+        """Destroy the data keys of some sources; returns the ids of those that had one."""
         with self.keys.changing():
             held = self.read()
-            gone = sorted(held.keys() - wanted)
+            gone = sorted(held.keys() & set(sources))
             if gone:
-                self.store({source: key for source, key in held.items() if source in wanted})
+                self.store({source: key for source, key in held.items() if source not in gone})
         return gone
 
 

@@ -10,7 +10,10 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Chunk(NamedTuple):
@@ -152,17 +155,17 @@ class Ledger:
         """All sources in the order of their first write."""
         return list(dict.fromkeys(name for chunk in self.chunks for name, _ in chunk.sources))
 
-    def ids_by_source(self) -> dict[str | None, array[int] | None]:
-        """Token ids per source, in the order of writing; None where some of them were not kept."""
-        out: dict[str | None, array[int] | None] = {}
+    def ids_by_source(self) -> dict[str | None, list[Sequence[int]] | None]:
+        """Token ids per source, in pieces in the order of writing; None where some of them were not kept."""
+        out: dict[str | None, list[Sequence[int]] | None] = {}
         for chunk in self.chunks:
             at = 0
             for name, count in chunk.sources:
-                held = out.setdefault(name, array("l"))
+                held = out.setdefault(name, [])
                 if chunk.ids is None:
                     out[name] = None
                 elif held is not None:
-                    held.extend(chunk.ids[at : at + count])
+                    held.append(chunk.ids if len(chunk.ids) == count else chunk.ids[at : at + count])
                 at += count
         return out
 
@@ -185,11 +188,27 @@ class Ledger:
         return sum(count for chunk in self.chunks for _, count in chunk.sources)
 
 
+def packed(ids: Sequence[int] | NDArray[Any]) -> array[int]:
+    """Token ids in two bytes each where they fit, else in four."""
+    import numpy  # here, because a list of sources is shown without it
+
+    wide = numpy.asarray(ids, dtype=numpy.int64)
+    code = "H" if not wide.size or int(wide.max()) < 1 << 16 else "I"
+    return array(code, wide.astype(code).tobytes())
+
+
 def content_key(previous: str, ids: Sequence[int]) -> str:
     """Content address of a chunk behind the chunk with the address `previous` ("": the first of its source)."""
-    return hashlib.sha256(previous.encode() + array("l", ids).tobytes()).hexdigest()[:32]
+    import numpy
+
+    return hashlib.sha256(previous.encode() + numpy.asarray(ids, dtype="<i8").tobytes()).hexdigest()[:32]
 
 
-def digest_of(ids: Sequence[int]) -> str:
-    """SHA-256 of token ids, as ``SourceInfo.digest`` has it."""
-    return hashlib.sha256(array("i", ids).tobytes()).hexdigest()
+def digest_of(pieces: Iterable[Sequence[int]]) -> str:
+    """SHA-256 of token ids that come in pieces, as ``SourceInfo.digest`` has it."""
+    import numpy
+
+    digest = hashlib.sha256()
+    for ids in pieces:
+        digest.update(numpy.asarray(ids, dtype="<i4").tobytes())
+    return digest.hexdigest()

@@ -7,7 +7,6 @@ them, a log that forgot something holds extents of what it kept.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mplus.memory.stores.disk import DiskStorage
+from mplus.memory.stores.disk import DiskStorage, segment_rows
 from mplus.memory.stores.fields import FieldSpec, bytes_per_row
 from mplus.memory.stores.gathering import gathered, host_empty, shares
 from mplus.memory.stores.segments import Segment
@@ -33,13 +32,15 @@ class Slab:
     Attributes:
         tensors: fields [capacity, ...].
         taken: rows that some log has filled.
+        end: one key, the first row that is free. Who pops it has taken it: one step, in every thread, which an interrupt cannot cut in
+            two as it can a lock (at worst nobody goes on filling this slab).
         stored: runs of rows that lie in a file too: (first row, rows, the segment, its first row there).
     """
 
     tensors: dict[str, Tensor]
     taken: int = 0
     stored: list[tuple[int, int, Segment, int]] = field(default_factory=list)
-    guard: threading.Lock = field(default_factory=threading.Lock)
+    end: dict[int, None] = field(default_factory=lambda: {0: None})
 
     @property
     def capacity(self) -> int:
@@ -48,11 +49,11 @@ class Slab:
 
     def take(self, at: int, count: int) -> bool:
         """Take `count` rows from `at` on; False where another log has filled them, or there is no room."""
-        with self.guard:
-            if self.taken != at or at + count > self.capacity:
-                return False
-            self.taken = at + count
-            return True
+        if at + count > self.capacity or self.end.pop(at, self) is self:
+            return False
+        self.taken = at + count
+        self.end[self.taken] = None
+        return True
 
 
 class Extent(NamedTuple):
@@ -119,6 +120,11 @@ class RowLog:
         """Bytes of all rows, wherever they lie."""
         return len(self) * bytes_per_row(self.fields)
 
+    @property
+    def segment_rows(self) -> int:
+        """Rows of a segment, about."""
+        return segment_rows(self.fields) if self.storage is None else self.storage.rows_of_segment(self.fields)
+
     # -- adding ----------------------------------------------------------------------------------------------------
 
     def reserved(self, rows: int) -> RowLog:
@@ -130,7 +136,7 @@ class RowLog:
         """
         if self._fits(rows):
             return self
-        log = self.sealed()
+        log = self.flushed()
         slab = log._new_slab(rows)
         return replace(log, spare=(slab,), opened=log.opened + 1)
 
@@ -238,14 +244,14 @@ class RowLog:
 
     # -- files -----------------------------------------------------------------------------------------------------
 
-    def sealed(self) -> RowLog:
+    def flushed(self) -> RowLog:
         """This log with what lies in RAM written to its directory, where it has one and they fill a segment.
 
         Raises:
             StoreError: the directory cannot take them; they stay in RAM.
         """
         in_ram = [extent for extent in self.extents if isinstance(extent.piece, Slab)]
-        if self.storage is None or sum(extent.rows for extent in in_ram) < self.storage.rows_of_segment(self.fields):
+        if self.storage is None or sum(extent.rows for extent in in_ram) < self.segment_rows:
             return self
         segment = self.storage.segment_directory.write(self.columns_of(in_ram), self.fields)
         return replace(self.moved(in_ram, segment), open=None, spare=())
@@ -302,7 +308,7 @@ class RowLog:
     def _new_slab(self, wanted: int) -> Slab:
         largest = max(1, min(SLAB_ROWS, SLAB_BYTES // bytes_per_row(self.fields)))
         if self.storage is not None:
-            largest = self.storage.rows_of_segment(self.fields)
+            largest = self.segment_rows
         size = max(min(largest, FIRST_SLAB_ROWS << min(self.opened, 30)), wanted)
         return Slab({name: host_empty((size, *shape), dtype) for name, (shape, dtype) in self.fields.items()})
 

@@ -18,7 +18,9 @@ from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 FORMAT = 3
 OLD_FORMATS = PLAIN, WITH_SEGMENTS = (1, 2)
 """Versions that kept short-term and long-term rows apart: without segments, and with them."""
-FORMATS = (*OLD_FORMATS, FORMAT)
+ENCRYPTED = 4
+"""Version of a memory whose sources lie in encrypted files; the rest of it is as in version 3."""
+FORMATS = (*OLD_FORMATS, FORMAT, ENCRYPTED)
 LARGEST_BYTES = 512 << 20
 """Of a manifest: some millions of chunks. A larger one is neither read nor written."""
 CHECKSUM = "checksum"
@@ -70,6 +72,11 @@ def as_file(manifest: dict[str, Any]) -> bytes:
 def has_own_checksum(manifest: dict[str, Any]) -> bool:
     """Whether the digest is right, or there is none (a manifest of before)."""
     return CHECKSUM not in manifest or manifest[CHECKSUM] == _digest({key: manifest[key] for key in manifest if key != CHECKSUM})
+
+
+def state_digest(manifest: dict[str, Any]) -> str:
+    """What tells a stored state from every other: its checksum, or in a manifest of before the digest of its data file."""
+    return str(manifest.get(CHECKSUM) or manifest["data"]["sha256"])
 
 
 def _digest(manifest: dict[str, Any]) -> str:

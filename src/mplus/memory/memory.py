@@ -7,14 +7,13 @@ Time is counted in memory tokens written: ``now``; the age of a token is ``now -
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -23,13 +22,13 @@ from mplus.errors import EmptyTextError, InputError
 from mplus.memory import budget, drops, rewriting
 from mplus.memory.arguments import Text, checked_seed, checked_source, checked_text, runs
 from mplus.memory.encoder import Encoder, WritingModel
-from mplus.memory.ledger import Chunk, Ledger, SourceInfo, content_key, digest_of
+from mplus.memory.ledger import Chunk, Ledger, SourceInfo, content_key, digest_of, packed
 from mplus.memory.log import Extent, RowLog
 from mplus.memory.long_term import LongTerm, index_slab
 from mplus.memory.placement import Placement
 from mplus.memory.reports import ForgetReport, MergeReport
 from mplus.memory.row_codec import RowCodec, check_row_types
-from mplus.memory.rows import ChunkToEncode, EncodedChunk, Rows
+from mplus.memory.rows import ChunkToEncode, EncodedChunk, Rows, rows_key
 from mplus.memory.selection import Time, Where, chosen, seconds_of
 from mplus.memory.short_term import ShortTerm
 from mplus.memory.source_writing import ReadyChunk, SourceWriting
@@ -41,6 +40,10 @@ from mplus.runtime.turns import TurnLock, in_order
 from mplus.settings import Geometry, MemoryFormat
 from mplus.text.prompts import SEPARATOR, check_ids
 
+if TYPE_CHECKING:
+    from mplus.memory.encrypted_snapshot import EncryptedFiles
+    from mplus.memory.keys import Keys
+
 __all__ = ["Encoder", "Memory", "MemoryStats"]
 
 log = logging.getLogger(__name__)
@@ -51,7 +54,6 @@ IN_USE = (
 )
 _living: weakref.WeakSet[Memory] = weakref.WeakSet()
 """All memories of this process."""
-_guard = threading.Lock()
 
 
 class Memory:
@@ -74,6 +76,10 @@ class Memory:
         self.turn = TurnLock(IN_USE)
         self.stored: dict[str, tuple[int, int]] = {}
         """Data files of the states this memory was opened from or saved as, with device and inode of their directories."""
+        self.keys: Keys | None = None
+        """Keys of the home that its sources are encrypted with when it is saved; None stores them as they are."""
+        self.encrypted: dict[tuple[int, int], EncryptedFiles] = {}
+        """Files of its sources in directories that it was opened from or saved to, by device and inode."""
         self.retriever: Any = None
         """The retriever of this memory in place of the model's (``mplus.retrieval``), as in an ablation; not stored."""
         self.encoder = encoder
@@ -88,7 +94,7 @@ class Memory:
         self.slab = index_slab(geometry)
         self._state = replace(self.empty_state(), initialised=initialised)
         self._state = self._new_state()
-        _note_living(self)
+        _living.add(self)
 
     def _new_state(self) -> MemoryState:
         """The state of a new memory."""
@@ -99,8 +105,8 @@ class Memory:
                 return state
             rows, tail = initial
             count = next(iter(rows.values())).shape[1]
-            oldest_first = torch.arange(count - 1, -1, -1)
-            ages = oldest_first if self.geometry.quirks.stm_ages == "since_written" else torch.zeros(count, dtype=torch.int64)
+            oldest_first = torch.arange(count - 1, -1, -1, device="cpu")
+            ages = oldest_first if self.geometry.quirks.stm_ages == "since_written" else oldest_first * 0
             long = [(rows, -1 - ages, frequency, 0) for rows, ages, frequency in self.encoder.initial_longterm(self) or []]
             births = (-1 - ages).expand(state.placement.groups, -1)
             return rewriting.with_rows(self, replace(state, tail=tail), rows, births, long)
@@ -209,7 +215,7 @@ class Memory:
             raise InputError(
                 f"the token ids of {name!r} were not kept by the version that wrote this memory; write the source again"
             )
-        return [*(ids or ()), *waiting]
+        return [*(token for piece in ids or () for token in piece), *waiting]
 
     def text(self, source: str) -> str:
         """The text of a source, from its token ids.
@@ -229,8 +235,8 @@ class Memory:
         if isinstance(whole, str):
             begins = "" if whole[:1].isspace() or self.geometry.write.context == "memory" else SEPARATOR
             pieces = self.encoder.cut(begins + whole, special_tokens=special_tokens)
-            return digest_of([token for piece in pieces for token in piece])
-        return digest_of(whole)
+            return digest_of(pieces)
+        return digest_of([whole])
 
     @property
     def notes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -387,7 +393,7 @@ class Memory:
             written = yield ChunkToEncode(ids, None)
             sources = tuple((name, len(own)) for name, own in runs(part))
             pending = tuple((name, tuple(own)) for name, own in runs(rest))
-            self._update(written, Chunk(0, 0, sources, tuple(ids), at), pending=pending)
+            self._update(written, Chunk(0, 0, sources, packed(ids), at), pending=pending)
 
     def update(
         self,
@@ -408,17 +414,21 @@ class Memory:
         """
         when = time.time() if at is None else seconds_of(at)
         name, ids = checked_source(source), written.ids
-        key = "" if ids is None else content_key(self.ledger.key_of(name), ids)
-        by_hand = dropped is not None or not keep_dropped
         with self.turn.held():
-            chunk = Chunk(0, 0, ((name, written.text_tokens),), ids, when, key, by_hand=by_hand)
+            before = self.ledger.key_of(name)
+            key, by_hand = "", dropped is not None or not keep_dropped
+            if self._is_by_source:
+                is_next = ids is not None and written.behind == before
+                key = content_key(before, ids) if ids is not None and is_next else rows_key(written.rows)
+                by_hand |= not is_next
+            chunk = Chunk(0, 0, ((name, written.text_tokens),), None if ids is None else packed(ids), when, key, by_hand=by_hand)
             self._update(written, chunk, dropped, keep_dropped)
 
     def take(self, ready: ReadyChunk, ends_in_space: bool | None = None) -> None:
         """Take in the next chunk of a source; the caller holds ``turn``."""
         self.make_room(self.geometry.sizes.new_tokens)
-        chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), tuple(ready.ids), ready.at, ready.key)
-        also = {"ends_in_space": ends_in_space} if ready.source is None else {}
+        chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), packed(ready.ids), ready.at, ready.key)
+        also: dict[str, Any] = {"ends_in_space": ends_in_space} if ready.source is None else {}
         self._update(ready.written, chunk, extent=ready.extent, **also)
 
     def _update(
@@ -517,6 +527,14 @@ class Memory:
         recent = state.recent if row_log.extents is state.log.extents else ()  # what lies in a file now is not kept in RAM too
         return replace(state, log=row_log, long_term=long_term, short_term=short_term, recent=recent)
 
+    def note_chunks(self) -> None:
+        """Let other memories of the process take the rows of this one's chunks, as after opening it."""
+        shared = self.encoder.shared_rows(self)
+        for chunk in self.ledger.chunks if self._is_by_source else ():
+            place = self._state.log.extent_of(chunk.first, chunk.rows) if chunk.key else None
+            if place is not None:
+                shared.note(chunk.key, place)
+
     def _note_moved(self, before: RowLog, after: RowLog) -> None:
         """Say where the rows of chunks lie that went to a segment."""
         known = {id(extent.piece) for extent in before.extents}
@@ -558,7 +576,8 @@ class Memory:
         """The published first write: its m rows are copied until they fill the pool, the rest taken from their end."""
         count, size = written.tokens, self.geometry.sizes.stm_tokens
         rest = size % count
-        index = torch.cat([torch.arange(count).repeat(size // count), torch.arange(count - rest, count)])
+        index = torch.arange(count, device="cpu").repeat(size // count + 1)[: size - rest]
+        index = torch.cat([index, torch.arange(count - rest, count, device="cpu")])
         rows = {name: value[:, index.to(value.device)] for name, value in written.rows.items()}
         hidden = None if written.hidden is None else written.hidden[:, index.to(written.hidden.device)]
         return EncodedChunk(rows, written.text_tokens, hidden=hidden, ids=written.ids)
@@ -676,7 +695,7 @@ class Memory:
             twin.__dict__.update(self.__dict__)
             twin.turn = TurnLock(IN_USE)
             twin._state, twin.stored = self._state.fork(), dict(self.stored)
-        _note_living(twin)
+        _living.add(twin)
         return twin
 
     def __copy__(self) -> Memory:
@@ -741,7 +760,12 @@ class Memory:
 
     @staticmethod
     def load(
-        directory: str | Path, model: WritingModel, *, store: DiskStorage | str | Path | None = None, check_rows: bool = False
+        directory: str | Path,
+        model: WritingModel,
+        *,
+        store: DiskStorage | str | Path | None = None,
+        check_rows: bool = False,
+        keys: Keys | None = None,
     ) -> Memory:
         """Open a stored memory.
 
@@ -750,6 +774,8 @@ class Memory:
                 itself goes on in place). None leaves rows that were saved as segments where they are, whatever their size,
                 and keeps new ones in RAM.
             check_rows: compare every segment with its SHA-256, which reads all of them; else only their sizes are checked.
+            keys: of an encrypted memory; None takes those in ``mplus.memory.keys.default_directory()``. Sources whose key was
+                destroyed are forgotten, as if they had never been read.
 
         Raises:
             SnapshotError: missing, damaged or of an unknown version.
@@ -760,16 +786,14 @@ class Memory:
 
         if isinstance(model, (str, Path)):
             raise InputError(f"Memory.load needs a loaded model, got {model!r}; open it with MPlusModel.from_pretrained first")
-        with ordinary_tensors():
-            return snapshot.load(directory, model.writer, store, check_rows=check_rows)
-
-
-def _note_living(memory: Memory) -> None:
-    with _guard:
-        _living.add(memory)
+        with ordinary_tensors(on_cpu=True):
+            return snapshot.load(directory, model.writer, store, check_rows=check_rows, keys=keys)
 
 
 def _others(*own: Memory) -> list[Memory]:
     """All memories of this process but some."""
-    with _guard:
-        return [memory for memory in _living if not any(memory is one for one in own)]
+    while True:
+        try:
+            return [memory for memory in list(_living) if not any(memory is one for one in own)]
+        except RuntimeError:  # one was made or ended in another thread; no lock, which an interrupt could leave held
+            continue

@@ -96,9 +96,9 @@ def _of_shared(
 ) -> MemoryState:
     """Rows take the numbers of their births."""
     fields = memory.codec.fields
-    sealed, start = segments[0] if segments else ([], 0)
+    segments_here, start = segments[0] if segments else ([], 0)
     extents, long_births = list[Extent](), list[Tensor]()
-    for number, segment in enumerate(sealed):
+    for number, segment in enumerate(segments_here):
         born = segment.tensors({**fields, "birth": ((), torch.int64)})["birth"][start if number == 0 else 0 :]
         extents += _runs(segment, born, start if number == 0 else 0)
         long_births.append(born.clone())
@@ -158,7 +158,7 @@ def _of_layers(
     layers, spec = memory.layout.layers if memory.geometry.sizes.ltm else 0, _layer_fields(memory)
     waiting, long = manifest["ltm_waiting"], list[tuple[dict[str, Tensor], Tensor, Tensor | None, int]]()
     for layer in range(layers):
-        pieces = [*_sealed(tensors, layer, segments, spec), *_loose(tensors, layer, spec)]
+        pieces = [*_in_segments(tensors, layer, segments, spec), *_loose(tensors, layer, spec)]
         columns = {
             name: torch.cat([piece[name] for piece in pieces]) if pieces else torch.empty(0, *shape, dtype=dtype)
             for name, (shape, dtype) in spec.items()
@@ -180,7 +180,7 @@ def _layer_fields(memory: Memory) -> dict[str, tuple[tuple[int, ...], torch.dtyp
     return spec
 
 
-def _sealed(
+def _in_segments(
     tensors: Mapping[str, Tensor], group: int, segments: Sequence[tuple[list[Segment], int]], spec: FieldSpec
 ) -> Iterator[dict[str, Tensor]]:
     held, start = segments[group] if segments else ([], 0)

@@ -12,7 +12,7 @@ from typing import IO, Any
 from mplus.errors import SnapshotError
 
 BLOCK_BYTES = 1 << 20
-NAME = re.compile(r"(memory|segment)-[0-9a-f]{16,64}\.safetensors")
+NAME = re.compile(r"(memory|segment)-[0-9a-f]{16}\.safetensors|source-[0-9a-f]{16}\.encrypted")
 """Of every file beside the manifest that a stored memory consists of. No such name leads out of a directory."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -51,6 +51,7 @@ def parts_of(manifest: dict[str, Any], where: object) -> list[Part]:
 def _entries(manifest: dict[str, Any]) -> Iterator[Any]:
     yield manifest["data"]
     yield from manifest.get("segments", [])
+    yield from manifest.get("encrypted", {}).get("files", [])  # format 4
     for group in manifest.get("ltm_segments", []):  # formats 1 and 2
         yield from group["segments"]
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mplus.errors import InputError, SnapshotError
 from mplus.memory.file_names import SAVE_LOCK
-from mplus.memory.home import reencoding_place
+from mplus.memory.home import PROGRESS, reencoding_place
 from mplus.memory.ledger import Ledger
-from mplus.memory.manifest import CHECKSUM, read_manifest
+from mplus.memory.manifest import read_manifest, state_digest
 from mplus.memory.memory import Memory
 from mplus.memory.snapshot import read_ledger
 from mplus.memory.stores.lock import PATIENCE_S, exclusive_change
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 """Takes text tokens of the old memory that are written again, and all of them."""
 Decode = Callable[[list[int]], str]
 """Token ids of the old model to text."""
-_MEMORY, _PROGRESS = "memory", "progress.json"
+_MEMORY = "memory"
 
 
 class NewModel(Protocol):
@@ -134,7 +134,7 @@ class _Work:
         self.passages = list(passages if self.from_ids else _joined(passages))
         self.decode = decode
         self.place = reencoding_place(target)
-        self.of = [manifest.get(CHECKSUM) or manifest["data"]["sha256"], model.writer.fingerprint]
+        self.of = [state_digest(manifest), model.writer.fingerprint]
         """Which state is written again, and for which model."""
         self.saved: dict[str, int] = {}
         """Data files of saved states, with how many passages they hold."""
@@ -167,7 +167,7 @@ class _Work:
     def _begin(self) -> tuple[Memory, int]:
         """The memory as far as it got, and how many passages it holds."""
         try:
-            noted = read_json_object(self.place / _PROGRESS)
+            noted = read_json_object(self.place / PROGRESS)
             if noted["of"] == self.of:
                 memory = Memory.load(self.place / _MEMORY, self.model)
                 self.saved = dict(noted["saved"])
@@ -183,7 +183,7 @@ class _Work:
         newest = list(self.saved.items())[-1:]
         self.saved = dict([*newest, (self._tokens(memory), number)])
         noted = json.dumps({"of": self.of, "saved": self.saved})
-        replace_files({self.place / _PROGRESS: lambda path: path.write_text(noted, encoding="utf-8")})
+        replace_files({self.place / PROGRESS: lambda path: path.write_text(noted, encoding="utf-8")})
         memory.save(self.place / _MEMORY)
 
     @staticmethod

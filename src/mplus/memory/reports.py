@@ -9,7 +9,9 @@ INEXACT_CONTEXT = (
     "this memory was written with write_context='memory': what was written after a forgotten source has seen it, so its rows stay "
     "marked by it"
 )
-BY_HAND = "tokens left this memory by the caller's choice, which cannot be replayed: the others stay where they are"
+BY_HAND = (
+    "tokens came into this memory or left it by the caller's choice, which cannot be replayed: the others stay where they are"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

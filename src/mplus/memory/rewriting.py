@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mplus.errors import InputError
-from mplus.memory.ledger import Chunk, Ledger
+from mplus.memory.ledger import Chunk, Ledger, packed
 from mplus.memory.log import Extent, RowLog, Slab
 from mplus.memory.long_term import LongTerm
 from mplus.memory.placement import LongGroup, Placement
@@ -110,7 +110,11 @@ def _taken_out(memory: Memory, state: MemoryState, gone: set[str | None]) -> tup
     own = sum(stop - begin for begin, stop in spans)
     block = memory.geometry.read.block_tokens if memory.geometry.read.is_shared else 1
     wide = [(begin // block * block, min(-(-stop // block) * block, state.log.end)) for begin, stop in spans]
-    rows = torch.cat([torch.arange(begin, stop) for begin, stop in wide]).unique() if wide else torch.empty(0, dtype=torch.int64)
+    rows = (
+        torch.cat([torch.arange(begin, stop, device="cpu") for begin, stop in wide]).unique()
+        if wide
+        else torch.empty(0, dtype=torch.int64, device="cpu")
+    )
     held = state.log.holds(rows)
     placement = state.placement.without(rows)
     log = state.log.without((begin, stop - begin) for begin, stop in wide).compacted()
@@ -134,7 +138,7 @@ def _without_parts(chunk: Chunk, gone: set[str | None]) -> Chunk | None:
         at += count
     first = next((begin for name, begin, _ in parts_of(chunk) if name not in gone), chunk.first)
     rows = sum(stop - begin for name, begin, stop in parts_of(chunk) if name not in gone)
-    known = None if chunk.ids is None else tuple(ids)
+    known = None if chunk.ids is None else packed(ids)
     return chunk._replace(first=first, rows=rows, sources=tuple(sources), ids=known, key="") if sources else None
 
 
@@ -245,9 +249,7 @@ def _kept_at(extent: Extent, memory: Memory, log: RowLog) -> Extent:
 def _encoded_again(memory: Memory, chunks: Sequence[Chunk], source: str | None) -> dict[tuple[str | None, str], EncodedChunk]:
     """All chunks of a source, encoded from their token ids as they were the first time."""
     out: dict[tuple[str | None, str], EncodedChunk] = {}
-    hidden = memory.format == "hidden"
-    rows = memory.layout.empty(0)
-    tail = EncodedChunk(rows, 0, hidden=rows["hidden"] if hidden else None)
+    tail = memory.encoder.opening(memory)
     for chunk in chunks:
         if chunk.source != source:
             continue
@@ -323,15 +325,17 @@ def with_rows(
     """
     log, _ = state.log.appended(memory.codec.stored(rows))
     count = births.shape[1]
-    short = torch.arange(count).expand(births.shape[0], -1)
+    short = torch.arange(count, device="cpu").expand(births.shape[0], -1)
     most = max((born.shape[0] for _, born, _, _ in long), default=0)
     if most:
         log, _ = log.appended(_stacked(memory, [one for one, _, _, _ in long], most))
     groups = []
     for _, born, frequency, waiting in long:
-        fresh = LongGroup().with_more(count + torch.arange(born.shape[0]), born, None)
+        fresh = LongGroup().with_more(count + torch.arange(born.shape[0], device="cpu"), born, None)
         if memory.geometry.quirks.eviction == "countdown":
-            start = torch.full((born.shape[0],), memory.geometry.quirks.initial_recall_frequency, dtype=torch.float32)
+            start = torch.full(
+                (born.shape[0],), memory.geometry.quirks.initial_recall_frequency, dtype=torch.float32, device="cpu"
+            )
             fresh = replace(fresh, frequency=start if frequency is None else frequency.float(), waiting=waiting)
         groups.append(fresh)
     placement = replace(
@@ -350,7 +354,7 @@ def _stacked(memory: Memory, layers: Sequence[Rows], most: int) -> dict[str, Ten
     encoded = [memory.codec.encode(rows) for rows in layers]
     out = {}
     for name, (shape, dtype) in memory.codec.fields.items():
-        out[name] = torch.zeros(most, *shape, dtype=dtype)
+        out[name] = torch.zeros(most, *shape, dtype=dtype, device="cpu")
         for layer, rows in enumerate(encoded):
             out[name][: rows[name].shape[0], layer] = rows[name].to("cpu", dtype)
     return out

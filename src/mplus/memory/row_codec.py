@@ -42,7 +42,7 @@ class RowCodec:
         self._own_dims = {name: len(shape) for name, shape in layout.fields.items()}
         fields: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
         for name, shape in layout.fields.items():
-            above = () if name == "search" and layout.search_groups == 1 else (layout.layers,)
+            above = () if name == "search" and geometry.read.is_shared else (layout.layers,)
             fields[name] = ((*above, *shape), kept := _kept(layout, geometry, name))
             if kept is torch.int8:
                 fields[name + SCALE] = (above, SCALE_DTYPE)

@@ -9,6 +9,7 @@ Both may carry ``search``: [L, n, R] when each layer finds its own tokens, [1, n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -70,6 +71,7 @@ class EncodedChunk:
         logits: [T, V] next-token logits of the text, when asked for.
         layer_input: text hidden states entering each layer, L tensors [T, D], when asked for.
         ids: the tokens that went in, where they are known.
+        behind: content address of the text of its source that it saw ("": none); None: not known.
     """
 
     rows: Rows
@@ -79,11 +81,20 @@ class EncodedChunk:
     logits: Tensor | None = None
     layer_input: list[Tensor] | None = None
     ids: tuple[int, ...] | None = None
+    behind: str | None = None
 
     @property
     def tokens(self) -> int:
         """n, the number of new memory tokens."""
         return next(iter(self.rows.values())).shape[1]
+
+
+def rows_key(rows: Rows) -> str:
+    """Content address of rows whose text, or what it saw, is not known: 32 hexadecimal digits as a ledger has them."""
+    digest = hashlib.sha256()
+    for name in sorted(rows):
+        digest.update(rows[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:32]
 
 
 class ChunkToEncode(NamedTuple):

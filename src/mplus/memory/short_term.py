@@ -31,7 +31,7 @@ class ShortTerm:
         self.capacity_tokens = capacity_tokens
         self.drop_groups = drop_groups
         self.rows: Rows = layout.empty(0)
-        self.order = torch.empty(drop_groups, 0, dtype=torch.int64)
+        self.order = torch.empty(drop_groups, 0, dtype=torch.int64, device="cpu")
         self.version = 0
         self.lineage = Lineage()
         self._kept: Tensor | None = None  # slots of the pool this one was staged from, which must not be overwritten
@@ -123,7 +123,7 @@ class ShortTerm:
     def _taken(self) -> Tensor:
         """[G, slots] whether a slot must not be written to."""
         total = next(iter(self.rows.values())).shape[1]
-        taken = torch.zeros(self.drop_groups, total, dtype=torch.bool).scatter_(1, self.order, True)
+        taken = torch.zeros(self.drop_groups, total, dtype=torch.bool, device="cpu").scatter_(1, self.order, True)
         return taken if self._kept is None else taken.scatter_(1, self._kept, True)
 
     def _free_slots(self, count: int) -> Tensor:

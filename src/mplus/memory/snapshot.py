@@ -10,7 +10,8 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,8 @@ from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, is_ours, is_segment
 from mplus.memory.identity import check_model, identity_of
 from mplus.memory.ledger import Ledger
 from mplus.memory.log import Extent, RowLog, Slab
-from mplus.memory.manifest import FORMAT, LARGEST_BYTES, OLD_FORMATS, as_file, check_numbers, read_manifest
-from mplus.memory.stores.disk import DiskStorage, segment_rows
+from mplus.memory.manifest import ENCRYPTED, FORMAT, LARGEST_BYTES, OLD_FORMATS, as_file, check_numbers, read_manifest
+from mplus.memory.stores.disk import DiskStorage
 from mplus.memory.stores.lock import exclusive_change, identity
 from mplus.memory.stores.segment_directory import SegmentDirectory
 from mplus.memory.stores.segments import Segment, link_segment, unmapped_in, write_segment
@@ -36,6 +37,7 @@ from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 from mplus.settings import Geometry
 
 if TYPE_CHECKING:
+    from mplus.memory.keys import Keys
     from mplus.memory.memory import Encoder, Memory
 
 log = logging.getLogger(__name__)
@@ -97,7 +99,7 @@ def _save(memory: Memory, directory: Path, own_store: SegmentDirectory | None, s
     before = read_manifest(directory) if (directory / MANIFEST).exists() else None
     if before is not None:  # what is not a memory of this version is not replaced
         _check_not_newer(memory, directory, before, seen, overwrite)
-    save = _Save(memory, directory, own_store)
+    save = _save_of(memory, directory, own_store, before)
     try:
         manifest = _manifest(memory)
         check_numbers(manifest, memory.encoder.vocabulary)  # what is stored opens again
@@ -111,7 +113,19 @@ def _save(memory: Memory, directory: Path, own_store: SegmentDirectory | None, s
     save.finish()
 
 
-class _Save:
+def _save_of(memory: Memory, directory: Path, own_store: SegmentDirectory | None, before: dict[str, Any] | None) -> Save:
+    if memory.keys is not None:
+        from mplus.memory.encrypted_snapshot import EncryptedSave
+
+        return EncryptedSave(memory, directory, before)
+    if before is not None and before["format"] == ENCRYPTED:
+        raise SnapshotError(
+            f"the memory in {directory} is encrypted, this one would be stored as it is; set memory.keys, or save it elsewhere"
+        )
+    return Save(memory, directory, own_store)
+
+
+class Save:
     """One save under way: its steps, and what to do where one fails.
 
     Args:
@@ -134,20 +148,25 @@ class _Save:
         """Segments that hold the rows, each once."""
         return list({segment.name: segment for segment, *_ in self.places}.values())
 
+    @property
+    def names(self) -> set[str]:
+        """Files that the memory will consist of, beside its manifest."""
+        return {self.name, *(segment.name for segment in self.segments)}
+
     def keep_rows(self) -> None:
         """Put all rows into segments of the directory; before the commit, so that an interrupt behind it does not cost these files."""
         log, unstored = self.memory.state.log, list[Extent]()
-        small = _small_segments(log)
-        for extent in log.extents:
-            if isinstance(extent.piece, Slab):
-                for part, place in _stored_parts(extent):
-                    unstored += [part] if place is None else []
-                    self.places += [] if place is None else [(self._linked(place[0]), place[1], part.rows, part.row)]
-            elif extent.piece in small:
-                unstored.append(extent)
+        stored, small = list(_stored(log)), _small_segments(log)
+        held = Counter[str]()
+        for part, place in stored:
+            if place is not None:
+                held[place[0].name] += part.rows
+        for part, place in stored:
+            if place is None or place[0] in small or not self._may_link(place[0], held):
+                unstored.append(part)
             else:
-                self.places.append((self._linked(extent.piece), extent.first, extent.rows, extent.row))
-        for bunch in _bunches(unstored, segment_rows(log.fields)):
+                self.places.append((self._linked(place[0]), place[1], part.rows, part.row))
+        for bunch in _bunches(unstored, log.segment_rows):
             segment = self._written(log, bunch)
             self.moved.append((bunch, segment))
             at = 0
@@ -157,6 +176,10 @@ class _Save:
         self.places.sort(key=lambda place: place[3])
         if self.own_store is not None:
             self.own_store.set_saved([*self._saved_before, *(segment.name for segment in self.segments)])
+
+    def _may_link(self, segment: Segment, held: Mapping[str, int]) -> bool:
+        """Tell whether a segment may be in the directory: one from elsewhere must hold nothing but rows of this memory."""
+        return (self.directory / segment.name).exists() or (held[segment.name] == segment.rows and segment.path.exists())
 
     def _written(self, log: RowLog, extents: list[Extent]) -> Segment:
         columns = log.columns_of(extents)
@@ -182,7 +205,7 @@ class _Save:
         save_file(state_file.tensors_of(self.memory.state, extents), data)
         honour_umask(data, aside)
         flush(data)
-        named = {"segments": [segment.to_json() for segment in segments], "data": _described(data)}
+        named = {"segments": [segment.to_json() for segment in segments], "data": described(data)}
         (aside / MANIFEST).write_bytes(as_file({**manifest, **named}))
         flush(aside / MANIFEST)
 
@@ -207,7 +230,7 @@ class _Save:
             return False
         if stored:
             log.warning("the memory is stored in %s, but what followed was interrupted", self.directory)
-            _note(self.memory, self.name, self.place)
+            note(self.memory, self.name, self.place)
             return isinstance(error, Exception)
         for path in (self.directory / self.name, *self._new_files):
             with contextlib.suppress(OSError):
@@ -218,20 +241,20 @@ class _Save:
             raise SnapshotError(f"memory not stored in {self.directory}: {error}; the previous state is unchanged") from None
         return False
 
-    def finish(self) -> None:
-        """Remember the state that is stored now and remove the one before."""
-        _note(self.memory, self.name, self.place)
+    def finish(self) -> bool:
+        """Remember the state that is stored now and remove the one before; whether the disk has it for sure."""
+        note(self.memory, self.name, self.place)
         self._note_files()
         try:
             flush_names(self.directory)
         except OSError as error:  # the state before stays beside it: after a loss of power it may be the one that is named
             log.warning("the memory is stored in %s, but not flushed to the disk (%s)", self.directory, error)
-            return
+            return False
         with contextlib.suppress(OSError):
-            wanted = {self.name, *(segment.name for segment in self.segments)}
-            _clear_up(self.directory, wanted, own_store=self.own_store is not None)
+            _clear_up(self.directory, self.names, own_store=self.own_store is not None)
         if self.own_store is not None:
             self.own_store.set_saved([segment.name for segment in self.segments])
+        return True
 
     def _note_files(self) -> None:
         """Remember which rows lie in which file, so that the next save writes only what is new."""
@@ -243,12 +266,22 @@ class _Save:
                 else:
                     mapped = True
                 at += extent.rows
-            if mapped:  # small segments that were written as one
+            segment.is_copy = not mapped
+            if mapped and self.memory.storage is None:  # small segments that were written as one
                 state = self.memory.state
                 log = state.log.moved([extent for extent in extents if extent in state.log.extents], segment)
                 if len(extents) == sum(extent in state.log.extents for extent in extents):
                     groups = state.placement.long
                     self.memory.become(replace(state, log=log, long_term=state.long_term.followed_by(log, groups)))
+
+
+def _stored(log: RowLog) -> Iterator[tuple[Extent, tuple[Segment, int] | None]]:
+    """All rows, in parts, each with the file and place where it lies, if there is one."""
+    for extent in log.extents:
+        if isinstance(extent.piece, Slab):
+            yield from _stored_parts(extent)
+        else:
+            yield extent, (extent.piece, extent.first)
 
 
 def _stored_parts(extent: Extent) -> Iterator[tuple[Extent, tuple[Segment, int] | None]]:
@@ -275,7 +308,7 @@ def _small_segments(log: RowLog) -> set[Segment]:
     for extent in log.extents:
         if not isinstance(extent.piece, Slab):
             held[extent.piece] = held.get(extent.piece, 0) + extent.rows
-    small = {segment for segment, rows in held.items() if rows < segment_rows(log.fields) // SMALL_SHARE}
+    small = {segment for segment, rows in held.items() if rows < log.segment_rows // SMALL_SHARE}
     return small if len(small) > MANY_SMALL else set()
 
 
@@ -304,7 +337,7 @@ def _clear_up(directory: Path, wanted: set[str], *, own_store: bool) -> None:
         leftovers.remove(path)
 
 
-def _note(memory: Memory, name: str, place: tuple[int, int]) -> None:
+def note(memory: Memory, name: str, place: tuple[int, int]) -> None:
     """Remember a state that this memory was opened from or saved as; the oldest ones are forgotten some day."""
     memory.stored[name] = place
     while len(memory.stored) > STATES_KNOWN:
@@ -357,11 +390,20 @@ def _data_name(manifest: dict[str, Any]) -> str | None:
 
 
 def load(
-    directory: str | Path, model: Encoder, store: DiskStorage | str | Path | None = None, *, check_rows: bool = False
+    directory: str | Path,
+    model: Encoder,
+    store: DiskStorage | str | Path | None = None,
+    *,
+    check_rows: bool = False,
+    keys: Keys | None = None,
 ) -> Memory:
     """Open a stored memory with the model that wrote it; see ``Memory.load``."""
     directory = absolute_directory(directory)
     try:
+        if read_manifest(directory)["format"] == ENCRYPTED:
+            from mplus.memory.encrypted_snapshot import load_encrypted
+
+            return load_encrypted(directory, model, store, keys)
         if not _goes_on_in(directory, store):
             memory = _load_as_reader(directory, model, store, check_rows)
             leftovers.clear(directory, unmapped_in(directory))
@@ -387,9 +429,13 @@ def read_ledger(directory: Path) -> tuple[dict[str, Any], Ledger]:
     """
     manifest = read_manifest(directory)
     try:
+        if manifest["format"] == ENCRYPTED:
+            raise SnapshotError(
+                f"memory {directory} is encrypted, and its texts are read only by its own model and keys; open it there"
+            )
         if manifest["format"] in OLD_FORMATS:
             return manifest, old_formats.ledger_of(manifest, traceable=False, end=0)
-        return manifest, state_file.ledger_of(manifest, _read_data(directory, manifest["data"]), int(manifest["rows"]))
+        return manifest, state_file.ledger_of(manifest, read_data(directory, manifest["data"]), int(manifest["rows"]))
     except DAMAGE as error:
         raise SnapshotError(
             f"memory {directory} is damaged ({type(error).__name__}: {error!s:.200}); restore it from a backup"
@@ -397,15 +443,19 @@ def read_ledger(directory: Path) -> tuple[dict[str, Any], Ledger]:
 
 
 def _load_as_reader(directory: Path, model: Encoder, store: DiskStorage | str | Path | None, check_rows: bool) -> Memory:
+    return as_reader(directory, lambda manifest: _load(directory, manifest, model, store, check_rows))
+
+
+def as_reader(directory: Path, opened: Callable[[dict[str, Any]], Memory]) -> Memory:
     """Open what is stored, whole; where it is replaced meanwhile, open what replaced it."""
     for _ in range(READ_AGAIN):
         manifest = read_manifest(directory)
         try:
-            return _load(directory, manifest, model, store, check_rows)
+            return opened(manifest)
         except (SnapshotError, OSError):  # a file that was taken away between two looks at it
             if _named_data(directory) in (_data_name(manifest), None):
                 raise
-    return _load(directory, read_manifest(directory), model, store, check_rows)
+    return opened(read_manifest(directory))
 
 
 def _goes_on_in(directory: Path, store: DiskStorage | str | Path | None) -> bool:
@@ -429,7 +479,7 @@ def _load(
         groups = _segments(manifest, directory)
         for segment in (segment for group, _ in groups for segment in group):
             segment.check_content() if check_rows else segment.check_size()
-        tensors = _read_data(directory, manifest["data"])
+        tensors = read_data(directory, manifest["data"])
         try:
             memory = Memory(
                 model,
@@ -450,12 +500,13 @@ def _load(
             log = state_file.log_of(memory, manifest, tensors, groups[0][0])
             state = state_file.state_of(memory, manifest, tensors, log if store is None or memory.storage else _in_ram(log))
         memory.become(state)
+        memory.note_chunks()
     except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise SnapshotError(
             f"memory {directory} is damaged ({type(error).__name__}: {reason:.200}); restore it from a backup"
         ) from None
-    _note(memory, str(manifest["data"]["file"]), identity(directory))
+    note(memory, str(manifest["data"]["file"]), identity(directory))
     return memory
 
 
@@ -500,12 +551,12 @@ def _manifest(memory: Memory) -> dict[str, Any]:
     }
 
 
-def _described(path: Path) -> dict[str, Any]:
+def described(path: Path) -> dict[str, Any]:
     """What a manifest says of the data file."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def _read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
+def read_data(directory: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
     path = directory / str(entry["file"])
     if path.parent != directory or not path.is_file():
         raise SnapshotError(f"memory {directory} lacks its data file {entry['file']}; restore it from a backup")

@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 
 from mplus.errors import InputError
 from mplus.memory.arguments import checked_source
 from mplus.memory.ledger import SourceInfo, digest_of
 from mplus.memory.memory import Memory
 from mplus.memory.selection import Time
+from mplus.memory.write_many import write_many
 from mplus.runtime.unicode import well_formed
 from mplus.text.prompts import SEPARATOR
+
+TEXTS_TOGETHER = 256
+"""New texts whose token ids are held at once."""
 
 
 class Held(StrEnum):
@@ -33,7 +38,7 @@ class Action(StrEnum):
 
     write = "write"
     go_on = "go on"
-    replace = "replace"
+    anew = "replace"
     skip = "skip"
 
 
@@ -42,6 +47,7 @@ class SourceText:
     """A text on its way into a memory.
 
     Attributes:
+        begin: what sets it apart from the text before it in the memory.
         digest: of its token ids, as ``SourceInfo.digest``.
         held: how much of it the memory has; held_tokens: of the source.
         tokens: of the text that are to be written.
@@ -52,6 +58,7 @@ class SourceText:
 
     name: str
     text: str
+    begin: str
     digest: str
     held: Held
     held_tokens: int
@@ -116,53 +123,65 @@ def write_texts(
     *,
     at: Time | None = None,
     special_tokens: bool = False,
+    batch: int = 8,
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Do what was planned, in order. After an error or Ctrl-C the memory holds whole chunks, and ``TakenNames(resume=True)`` goes on.
 
     Args:
         at: see ``Memory.write``.
+        batch: chunks of different texts that one pass encodes at most, where sources are encoded apart.
         progress: called with the text tokens done so far, over all texts.
 
     Returns:
         text tokens written.
     """
-    done = 0
-    for one in planned:
-        if one.action is Action.skip:
+    done, together = 0, batch > 1 and not special_tokens and memory.geometry.write.context == "source"
+    for action, group in groupby((one for one in planned if one.action is not Action.skip), key=lambda one: one.action):
+        texts = list(group)
+        if action is Action.write and together:
+            for start in range(0, len(texts), TEXTS_TOGETHER):
+                part = texts[start : start + TEXTS_TOGETHER]
+                pair = [one.text for one in part], [one.name for one in part]
+                show = _counted_from(done, progress)
+                done += sum(write_many(memory.encoder, memory, *pair, batch=batch, at=at, progress=show))
             continue
-        show = _counted_from(done, progress)
-        if one.action is Action.replace:
-            memory.replace(one.name, one.text, at=at, special_tokens=special_tokens)
-            done += one.tokens
-        elif one.action is Action.go_on:
-            done += _go_on(memory, one, at, special_tokens, show)
-        else:
-            done += memory.write(one.text, one.name, at=at, special_tokens=special_tokens, progress=show)
-        if progress is not None:
-            progress(done)
+        for one in texts:
+            done += _write_one(memory, one, at, special_tokens, _counted_from(done, progress))
+            if progress is not None:
+                progress(done)
     return done
+
+
+def _write_one(
+    memory: Memory, one: SourceText, at: Time | None, special_tokens: bool, progress: Callable[[int], None] | None
+) -> int:
+    """Write one text; returns its tokens."""
+    if one.action is Action.anew:
+        memory.replace(one.name, one.text, at=at, special_tokens=special_tokens)
+        return one.tokens
+    if one.action is Action.go_on:
+        return _go_on(memory, one, at, special_tokens, progress)
+    return memory.write(one.text, one.name, at=at, special_tokens=special_tokens, progress=progress)
 
 
 def _compared(memory: Memory, name: str, text: str, info: SourceInfo | None, special_tokens: bool) -> SourceText:
     """A text with how much of it the memory holds."""
-    forms = (
-        [text] if memory.geometry.write.context == "source" else [text, SEPARATOR + text]
-    )  # as it begins behind another source
-    made = []
-    for form in forms:
-        ids = [token for piece in memory.encoder.cut(form, special_tokens=special_tokens) for token in piece]
+    begins = ["", SEPARATOR] if memory.geometry.write.context == "memory" or text[:1].isspace() else [SEPARATOR, ""]
+    made = []  # as the memory would begin it now; and as it may have begun it behind another source, or in an earlier version
+    for begin in begins if info is not None else begins[:1]:
+        ids = [token for piece in memory.encoder.cut(begin + text, special_tokens=special_tokens) for token in piece]
         held_tokens = info.tokens if info is not None else 0
-        made.append(SourceText(name, form, digest_of(ids), _held(info, ids), held_tokens, Action.write, len(ids)))
+        made.append(SourceText(name, text, begin, digest_of([ids]), _held(info, ids), held_tokens, Action.write, len(ids)))
     return next((one for one in made if one.held in (Held.all, Held.beginning)), made[0])
 
 
 def _held(info: SourceInfo | None, ids: list[int]) -> Held:
     if info is None:
         return Held.nothing
-    if info.digest == digest_of(ids):
+    if info.digest == digest_of([ids]):
         return Held.all
-    begins = bool(info.digest) and info.tokens < len(ids) and info.digest == digest_of(ids[: info.tokens])
+    begins = bool(info.digest) and info.tokens < len(ids) and info.digest == digest_of([ids[: info.tokens]])
     return Held.beginning if begins else Held.other
 
 
@@ -173,7 +192,7 @@ def _decided(one: SourceText, taken: TakenNames) -> SourceText:
     if one.held is Held.beginning and taken.resume:
         return replace(one, action=Action.go_on, tokens=one.tokens - one.held_tokens)
     if one.held is not Held.all and taken.replace:
-        return replace(one, action=Action.replace)
+        return replace(one, action=Action.anew)
     reason = {
         Held.all: f"'{one.name}' is in the memory with the same text already",
         Held.beginning: f"'{one.name}' is in the memory up to token {one.held_tokens:,} of {one.tokens:,}",
@@ -185,7 +204,7 @@ def _decided(one: SourceText, taken: TakenNames) -> SourceText:
 def _go_on(memory: Memory, one: SourceText, at: Time | None, special_tokens: bool, progress: Callable[[int], None] | None) -> int:
     """Write the chunks that are missing, cut as if there had been no stop; returns their tokens."""
     end = done = 0
-    for piece in memory.encoder.cut(one.text, special_tokens=special_tokens):
+    for piece in memory.encoder.cut(one.begin + one.text, special_tokens=special_tokens):
         end += len(piece)
         rest = piece[-(end - one.held_tokens) :] if end > one.held_tokens else []
         if rest:

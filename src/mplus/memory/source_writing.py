@@ -84,18 +84,11 @@ class SourceWriting:
         return out
 
     def _known(self, key: str) -> Extent | None:
-        return self.memory.encoder.shared_rows(self.memory).find(key) if self.share and not self._tells_hidden else None
-
-    @property
-    def _tells_hidden(self) -> bool:
-        """Whether later chunks need hidden states that rows do not hold."""
-        return self.memory.format == "kv" and self.memory.geometry.read.memory_projection == "read"
+        return self.memory.encoder.shared_rows(self.memory).find(key) if self.share and not tells_hidden(self.memory) else None
 
     def _seen(self) -> EncodedChunk:
         if self._tail is None:
-            held = self.memory.state.tails.get(self.source)
-            rows = self.memory.layout.empty(0) if self._tells_hidden else self.memory.newest_rows(self.source)
-            self._tail = EncodedChunk(rows, 0, hidden=held if self._tells_hidden else rows.get("hidden"))
+            self._tail = newest_of(self.memory, self.source)
         return self._tail
 
     def _advance(self, written: EncodedChunk, extent: Extent | None) -> None:
@@ -104,6 +97,19 @@ class SourceWriting:
         self._tail = followed(self._seen(), written, self.memory, exact=extent is not None)
         self.ready.append(ReadyChunk(self.source, ids, self.at, key, written, extent))
         self._key, self._next = key, self._next + 1
+
+
+def tells_hidden(memory: Memory) -> bool:
+    """Whether later chunks of a source need hidden states that rows do not hold."""
+    return memory.format == "kv" and memory.geometry.read.memory_projection == "read"
+
+
+def newest_of(memory: Memory, source: str | None) -> EncodedChunk:
+    """The newest K tokens of a source, as its next chunk sees them; those of a neutral text stand before them where they are fewer."""
+    opening, held = memory.encoder.opening(memory), memory.state.tails.get(source)
+    if tells_hidden(memory):
+        return EncodedChunk(opening.rows, 0, hidden=opening.hidden if held is None else held)
+    return followed(opening, EncodedChunk(memory.newest_rows(source), 0), memory, exact=True)
 
 
 def followed(tail: EncodedChunk, written: EncodedChunk, memory: Memory, *, exact: bool = False) -> EncodedChunk:

@@ -26,7 +26,6 @@ def source_infos(state: MemoryState) -> list[SourceInfo]:
     for number, name in enumerate(names):
         held, waits = ids.get(name), [tokens for label, tokens in state.pending if label == name]
         complete = name not in ids or held is not None
-        whole = [*(held or ()), *(token for part in waits for token in part)]
         short, long, gone = where[number]
         infos.append(
             SourceInfo(
@@ -38,7 +37,7 @@ def source_infos(state: MemoryState) -> list[SourceInfo]:
                 short_term=short,
                 long_term=long,
                 evicted=gone,
-                digest=digest_of(whole) if complete else "",
+                digest=digest_of([*(held or ()), *waits]) if complete else "",
             )
         )
     return infos
@@ -80,8 +79,11 @@ def _counted(numbers: Tensor, count: int) -> Tensor:
 
 
 def _held(placement: Placement, owner: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    short = sum((_counted(owner[rows], count) for rows in placement.rows), torch.zeros(count).double()) / placement.groups
-    long = sum((_counted(owner[group.rows], count) for group in placement.long), torch.zeros(count).double()) / len(
-        placement.long
+    short = (
+        sum((_counted(owner[rows], count) for rows in placement.rows), torch.zeros(count, dtype=torch.float64, device="cpu"))
+        / placement.groups
     )
+    long = sum(
+        (_counted(owner[group.rows], count) for group in placement.long), torch.zeros(count, dtype=torch.float64, device="cpu")
+    ) / len(placement.long)
     return short, long

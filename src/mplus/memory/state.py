@@ -6,6 +6,7 @@ one assignment. So an interrupt, a full disk or an error in the middle leaves th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -101,10 +102,13 @@ class MemoryState:
 
 
 @contextmanager
-def ordinary_tensors() -> Iterator[None]:
-    """Make tensors that outlive a call: on the CPU unless said otherwise, without gradient, whatever mode the caller is in.
+def ordinary_tensors(*, on_cpu: bool = False) -> Iterator[None]:
+    """Make tensors that outlive a call: without gradient, whatever mode the caller is in.
 
     Tensors made under ``torch.inference_mode`` cannot be changed outside it.
+
+    Args:
+        on_cpu: on the CPU unless said otherwise, whatever device the caller has set; costs a step at every call of torch.
     """
-    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu") if on_cpu else contextlib.nullcontext():
         yield

@@ -16,17 +16,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import torch
 from torch import Tensor
 
 from mplus.memory.columns import Column
-from mplus.memory.ledger import Chunk, Ledger
+from mplus.memory.ledger import Chunk, Ledger, packed
 from mplus.memory.log import Extent, RowLog
 from mplus.memory.long_term import LongTerm
 from mplus.memory.placement import LongGroup, Placement
 from mplus.memory.rewriting import short_term_of
 from mplus.memory.sources import source_infos
 from mplus.memory.state import MemoryState
+from mplus.memory.stores.fields import FieldSpec
 from mplus.memory.stores.segments import Segment
 
 if TYPE_CHECKING:
@@ -45,9 +47,10 @@ def tensors_of(state: MemoryState, extents: Sequence[tuple[int, int, int, int]])
         extents: (segment, first row in it, rows, first row in the log) of all rows.
     """
     placement = state.placement
+    _check_born(placement.births, placement.long, placement.now)  # what is stored opens again
     out = {
         **_ledger_tensors(state.ledger),
-        "extents": torch.tensor(list(extents), dtype=torch.int64).view(-1, 4),
+        "extents": torch.tensor(list(extents), dtype=torch.int64, device="cpu").view(-1, 4),
         "short.rows": placement.rows.contiguous(),
         "short.births": placement.births.contiguous(),
         "generator": placement.generator,
@@ -66,23 +69,29 @@ def tensors_of(state: MemoryState, extents: Sequence[tuple[int, int, int, int]])
 
 def _ledger_tensors(ledger: Ledger) -> dict[str, Tensor]:
     names = {name: number for number, name in enumerate(ledger.sources)}
-    table, keys, parts, ids = list[list[int]](), bytearray(), list[tuple[int, int]](), list[int]()
-    for chunk in ledger.chunks:
-        table.append(
-            [chunk.first, chunk.rows, -1 if chunk.ids is None else len(chunk.ids), len(chunk.sources), int(chunk.by_hand)]
-        )
-        keys += bytes.fromhex(chunk.key) if chunk.key else bytes(KEY_BYTES)
-        parts += [(names[name], count) for name, count in chunk.sources]
-        ids += chunk.ids or ()
-    at = [math.nan if chunk.at is None else chunk.at for chunk in ledger.chunks]
+    table = [
+        [chunk.first, chunk.rows, -1 if chunk.ids is None else len(chunk.ids), len(chunk.sources), int(chunk.by_hand)]
+        for chunk in ledger.chunks
+    ]
+    parts = [(names[name], count) for chunk in ledger.chunks for name, count in chunk.sources]
     return {
-        "ids": torch.tensor(ids, dtype=torch.int32),
-        "chunks": torch.tensor(table, dtype=torch.int64).view(-1, 5),
-        "chunks.at": torch.tensor(at, dtype=torch.float64),
+        "chunks": torch.tensor(table, dtype=torch.int64, device="cpu").view(-1, 5),
+        "parts": torch.tensor(parts, dtype=torch.int64, device="cpu").view(-1, 2),
+        **ledger_tensors(ledger.chunks),
+    }
+
+
+def ledger_tensors(chunks: Sequence[Chunk]) -> dict[str, Tensor]:
+    """Token ids, times and content addresses of some chunks."""
+    keys = bytearray().join(bytes.fromhex(chunk.key) if chunk.key else bytes(KEY_BYTES) for chunk in chunks)
+    ids = [numpy.asarray(chunk.ids, dtype=numpy.int32) for chunk in chunks if chunk.ids is not None]
+    at = [math.nan if chunk.at is None else chunk.at for chunk in chunks]
+    return {
+        "ids": torch.from_numpy(numpy.concatenate(ids) if ids else numpy.empty(0, numpy.int32)),
+        "chunks.at": torch.tensor(at, dtype=torch.float64, device="cpu"),
         "chunks.keys": torch.frombuffer(keys, dtype=torch.uint8).view(-1, KEY_BYTES)
         if keys
-        else torch.empty(0, KEY_BYTES).byte(),
-        "parts": torch.tensor(parts, dtype=torch.int64).view(-1, 2),
+        else torch.empty(0, KEY_BYTES, dtype=torch.uint8, device="cpu"),
     }
 
 
@@ -127,11 +136,21 @@ def log_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Te
         end = row + rows
     if end > int(manifest["rows"]):
         raise ValueError(f"the log ends at row {end}, the manifest says {manifest['rows']}")
-    for segment in segments:
-        segment.tensors(
-            memory.codec.fields
-        )  # mapped now: a file that is replaced later stays readable, and another form is found
+    forms = {id(segment): segment.stored_as(memory.codec.fields) for segment in segments}
+    for segment in segments:  # mapped now: a file that is replaced later stays readable, and another form is found
+        segment.tensors(forms[id(segment)])
+    if any(form != memory.codec.fields for form in forms.values()):
+        return _converted(memory, out, forms).with_gap_to(int(manifest["rows"]))
     return RowLog(memory.codec.fields, tuple(out), int(manifest["rows"]), storage=memory.storage)
+
+
+def _converted(memory: Memory, extents: Sequence[Extent], forms: Mapping[int, FieldSpec]) -> RowLog:
+    """The log with copies of rows that a model of another number type wrote."""
+    log = RowLog(memory.codec.fields, storage=memory.storage)
+    for extent in extents:
+        form = forms[id(extent.piece)]
+        log, _ = log.with_gap_to(extent.row).appended({name: extent.part(form, name) for name in form})
+    return log
 
 
 def state_of(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], log: RowLog) -> MemoryState:
@@ -183,9 +202,7 @@ def _placement(memory: Memory, manifest: Mapping[str, Any], tensors: Mapping[str
         )
     long = tuple(_group(memory, number, entry, tensors) for number, entry in enumerate(manifest["long"]))
     now = int(manifest["now"])
-    for born in (births, *(group.births for group in long)):
-        if born.numel() and int(born.max()) >= now:
-            raise ValueError(f"a token has birth {int(born.max())}, only {now} were written")
+    _check_born(births, long, now)
     _check_once(memory, rows, long)
     torch.Generator().set_state(tensors["generator"])
     return Placement(rows, births, long, tensors["generator"], now, int(manifest["writes_since_merge"]))
@@ -199,6 +216,13 @@ def _group(memory: Memory, number: int, entry: Mapping[str, Any], tensors: Mappi
     if waiting > tokens:
         raise ValueError(f"{waiting} of {tokens} long-term tokens wait, which cannot be")
     return LongGroup(Column(rows), Column(births), skipped, int(entry["forgotten"]), frequency, waiting)
+
+
+def _check_born(births: Tensor, long: Sequence[LongGroup], now: int) -> None:
+    """Raise ValueError where a token was written in the future."""
+    for born in (births, *(group.births for group in long)):
+        if born.numel() and int(born.max()) >= now:
+            raise ValueError(f"a token has birth {int(born.max())}, only {now} were written")
 
 
 def _check_once(memory: Memory, rows: Tensor, long: Sequence[LongGroup]) -> None:
@@ -217,7 +241,7 @@ def ledger_of(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], end: i
     Raises:
         KeyError, ValueError, TypeError: its parts do not belong together.
     """
-    names, ids, keys = manifest["names"], tensors["ids"].tolist(), tensors["chunks.keys"].numpy().tobytes()
+    names, ids, keys = manifest["names"], tensors["ids"].numpy(), tensors["chunks.keys"].numpy().tobytes()
     table, times, parts = tensors["chunks"].tolist(), tensors["chunks.at"].tolist(), tensors["parts"].tolist()
     if not len(table) == len(times) == len(keys) // KEY_BYTES == manifest["chunks"]:
         raise ValueError(f"the ledger has {len(table)} chunks, {len(times)} times, stored were {manifest['chunks']}")
@@ -227,7 +251,7 @@ def ledger_of(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], end: i
             raise ValueError("the chunks of the ledger overlap, or lie beyond the log")
         last = first + rows
         own = tuple((names[source], tokens) for source, tokens in parts[at_part : at_part + part_count])
-        known = None if count < 0 else tuple(ids[at_id : at_id + count])
+        known = None if count < 0 else packed(ids[at_id : at_id + count])
         if known is not None and (len(known) != count or sum(tokens for _, tokens in own) != count):
             raise ValueError("the token ids of the ledger do not add up")
         key = keys[number * KEY_BYTES : (number + 1) * KEY_BYTES]

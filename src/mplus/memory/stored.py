@@ -10,7 +10,7 @@ from typing import Any
 from mplus.errors import SnapshotError
 from mplus.memory.file_names import MANIFEST
 from mplus.memory.ledger import SourceInfo
-from mplus.memory.manifest import OLD_FORMATS, read_manifest
+from mplus.memory.manifest import ENCRYPTED, OLD_FORMATS, read_manifest
 from mplus.memory.parts import parts_of
 
 
@@ -25,6 +25,7 @@ class StoredMemory:
         tokens_read: text tokens that are memory tokens now or were; pending_tokens: that wait for more text.
         sources: in the order of their first write.
         places_known: whether `sources` say where their memory tokens are; formats 1 and 2 do not, nor when they were written.
+        names_known: False for an encrypted memory whose keys are not at hand: `sources` have ids for names, no times and no digests.
         size_bytes: of all files that the manifest names.
         changed_at: when it was stored, in seconds since 1970.
     """
@@ -44,6 +45,7 @@ class StoredMemory:
     chunks: int
     sources: list[SourceInfo]
     places_known: bool
+    names_known: bool
     size_bytes: int
     changed_at: float
 
@@ -51,8 +53,22 @@ class StoredMemory:
         """The same as plain values; null where it is not known."""
         unknown = {} if self.places_known else dict.fromkeys(("short_term", "long_term", "evicted"))
         plain = {**asdict(self), "path": str(self.path), "sources": [{**asdict(one), **unknown} for one in self.sources]}
-        del plain["places_known"]
+        del plain["places_known"], plain["names_known"]
         return plain
+
+    def check_names(self) -> None:
+        """Do nothing if names of sources are known.
+
+        Raises:
+            SnapshotError: the memory is encrypted, and no key opens it here.
+        """
+        if not self.names_known:
+            from mplus.memory.keys import default_directory
+
+            raise SnapshotError(
+                f"memory {self.path} is encrypted and no key in {default_directory()} opens it, so its sources have no names here; "
+                "put its keys there, or set MPLUS_KEYS (the extra 'encrypt' must be installed too)"
+            )
 
 
 def read_stored(directory: Path) -> StoredMemory:
@@ -63,6 +79,7 @@ def read_stored(directory: Path) -> StoredMemory:
     """
     manifest = read_manifest(directory)
     try:
+        named = _decrypted(directory, manifest) if manifest["format"] == ENCRYPTED else None
         geometry, chunks = manifest["geometry"], manifest["chunks"]
         return StoredMemory(
             path=directory,
@@ -78,8 +95,9 @@ def read_stored(directory: Path) -> StoredMemory:
             ltm_capacity=_count(geometry["ltm_capacity"]) if geometry["ltm"] else 0,
             pending_tokens=sum(len(ids) for _, ids in manifest["pending"]),
             chunks=len(chunks) if manifest["format"] in OLD_FORMATS else _count(chunks),
-            sources=_sources(manifest),
+            sources=_sources(manifest) if named is None else named,
             places_known=manifest["format"] not in OLD_FORMATS,
+            names_known=manifest["format"] != ENCRYPTED or named is not None,
             size_bytes=sum(part.size_bytes for part in parts_of(manifest, directory)),
             changed_at=(directory / MANIFEST).stat().st_mtime,
         )
@@ -87,6 +105,12 @@ def read_stored(directory: Path) -> StoredMemory:
         raise SnapshotError(
             f"the manifest of {directory} is damaged ({type(error).__name__}: {error}); restore it from a backup"
         ) from None
+
+
+def _decrypted(directory: Path, manifest: dict[str, Any]) -> list[SourceInfo] | None:
+    from mplus.memory.encrypted_names import decrypted_infos  # which brings in ciphers
+
+    return decrypted_infos(directory, manifest)
 
 
 def _sources(manifest: dict[str, Any]) -> list[SourceInfo]:

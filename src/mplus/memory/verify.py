@@ -18,6 +18,8 @@ from mplus.memory.parts import Part, check_size, copy_checked, parts_of
 from mplus.memory.tensor_file import TensorFileError, not_finite, tensors_in
 from mplus.runtime.input_file import absolute_directory
 
+ENCRYPTED_SUFFIX = ".encrypted"
+"""Of files that only their key opens: of them size and digest are compared."""
 TIMES = "chunks.at"
 """The one tensor that may hold no number: the time of a chunk that is not known."""
 
@@ -92,7 +94,7 @@ def _looked_at(part: Part, home: Path) -> tuple[int, list[str]]:
         check_size(part, home)
         with path.open("rb") as file:
             copy_checked(part, file, None, path)
-        entries = tensors_in(path)
+        entries = [] if part.name.endswith(ENCRYPTED_SUFFIX) else tensors_in(path)
         found = [(entry.name, not_finite(path, entry)) for entry in entries if entry.name != TIMES]
     except SnapshotError as error:
         return 0, [str(error)]

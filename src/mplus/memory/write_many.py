@@ -60,7 +60,7 @@ def write_many(
         if any(memory.geometry.write.context == "memory" for memory in own):
             return _write_side_by_side(memories, texts, names, at, encode, progress)
         jobs = [
-            _Job(number, memory.writing(text, name, at=at))
+            _TextWrite(number, memory.writing(text, name, at=at))
             for number, (memory, text, name) in enumerate(zip(memories, texts, names, strict=True))
         ]
         return _Batches(jobs, batch, encode, progress).run()
@@ -83,7 +83,7 @@ def _check_repeated(memories: Sequence[Memory], names: Sequence[str | None]) -> 
 
 
 @dataclass
-class _Job:
+class _TextWrite:
     """One text on its way into its memory."""
 
     number: int
@@ -99,12 +99,12 @@ class _Job:
 class _Batches:
     """Texts of sources of their own: chunks of several share a pass, and each memory takes its texts in whole, in their order."""
 
-    jobs: list[_Job]
+    jobs: list[_TextWrite]
     batch: int
     encode: Encode
     progress: Callable[[int], None] | None
     done: int = 0
-    queues: dict[int, deque[_Job]] = field(default_factory=dict)
+    queues: dict[int, deque[_TextWrite]] = field(default_factory=dict)
 
     def run(self) -> list[int]:
         """Write all of them; gives their text tokens."""
@@ -120,12 +120,12 @@ class _Batches:
                 self._take(queue)
         return [job.tokens for job in self.jobs]
 
-    def _wanted(self) -> list[tuple[_Job, ChunkToEncode]]:
+    def _wanted(self) -> list[tuple[_TextWrite, ChunkToEncode]]:
         """Chunks of the next pass: of the texts that come first, and of later ones as far as that is not too far ahead."""
         heads = [queue[0] for queue in self.queues.values() if queue]
         ahead = sum(one.written.tokens for job in self.jobs for one in job.writing.ready)
         later = [job for queue in self.queues.values() for job in list(queue)[1:]] if ahead < AHEAD_ROWS else []
-        out: list[tuple[_Job, ChunkToEncode]] = []
+        out: list[tuple[_TextWrite, ChunkToEncode]] = []
         for job in [*heads, *later]:
             if len(out) == self.batch:
                 break
@@ -134,7 +134,7 @@ class _Batches:
                 out.append((job, chunk))
         return out
 
-    def _take(self, queue: deque[_Job]) -> None:
+    def _take(self, queue: deque[_TextWrite]) -> None:
         while queue:
             job = queue[0]
             for ready in job.writing.take_ready():

@@ -131,11 +131,11 @@ class LateInteractionRetriever(nn.Module):
             best = torch.maximum(best, functional.pad(shifted, (0, step), value=float("-inf")))
         return torch.einsum("btm,bt->bm", best.float(), weight_BT.float())
 
-    def match(self, features: list[Tensor], keys_MF: Tensor) -> tuple[Tensor, Tensor]:
-        """Match [T, M] of each prompt token with each key, and the tokens' weights [T], float32; features: V tensors [T, D]."""
+    def match(self, features: list[Tensor], text_BT: Tensor, row: int, keys_MF: Tensor) -> tuple[Tensor, Tensor]:
+        """Match [t, M] of each searching token of one prompt with each key, and these tokens' weights [t], float32."""
+        own = text_BT[row]
         with torch.no_grad():
-            text = torch.ones(1, features[0].shape[0], dtype=torch.bool, device=features[0].device)
-            query, weight = self.queries([part[None] for part in features], text)
+            query, weight = self.queries([part[row : row + 1, own] for part in features], own[own][None])
             return query[0].float() @ keys_MF.to(query.device).float().T, weight[0].float()
 
     def _centred(self, place: int, part: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class LateInteractionRetriever(nn.Module):
         rule = self.rule(memory.geometry, recency_tail=tail)
         table = BlockTable.of(memory, with_short_term=rule.beside_prompt)
         features = [normed[layer] for layer in self.layers]
-        match = [partial(self.match, [part[row, text] for part in features]) for row, text in enumerate(text_BT)]
+        match = [partial(self.match, features, text_BT, row) for row in range(text_BT.shape[0])]
         if not rule.beside_prompt and table.long <= rule.budget:
             plan = plan_read(torch.zeros(table.long, device="cpu"), table.positions, table.is_short_term, rule)
             return [replace(table.result(plan, memory, None), match=own) for own in match]

@@ -78,7 +78,7 @@ class Geometry(Group):
         return {name: self._of(name) for name in PATHS}
 
     def changed(self, **fields: Any) -> Geometry:
-        """These settings with some replaced, by flat names or whole groups; checked again.
+        """These settings with some replaced, by flat names or whole groups; checked again. With another tap comes the context it is used with.
 
         Raises:
             GeometryError: a setting is unknown, out of range or contradicts another.
@@ -86,6 +86,8 @@ class Geometry(Group):
         groups = {name: value for name, value in fields.items() if name in type(self).model_fields}
         flat = spell_out({name: value for name, value in fields.items() if name not in groups})
         replaced = {name: value for name, value in self.flat().items() if PATHS[name][0] not in groups}
+        if flat.get("write_tap", self.write.tap) != self.write.tap:
+            replaced.pop("write_context", None)
         return Geometry(**{**replaced, **flat}, **groups)
 
     def _of(self, name: str) -> Any:

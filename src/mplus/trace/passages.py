@@ -32,9 +32,9 @@ def trace_of(memory: Memory, results: Sequence[RetrievalResult], *, attention_LP
         results: what the prompt retrieved (``Retrieved.layers``).
         attention_LP: mean attention on the slots before the prompt (``AttentionMass.mean``), the last of them right before it.
     """
-    layers = prefix_tokens(memory, results)
-    runs = _runs(memory, layers)
-    passages = _Measured(layers, runs, attention_LP).passages(memory.encoder.decode)
+    with torch.device("cpu"):  # whatever the caller's default is
+        layers = prefix_tokens(memory, results)
+        passages = _Measured(layers, _runs(memory, layers), attention_LP).passages(memory.encoder.decode)
     per_layer = len(results) > 1
     bos = None if attention_LP is None else float(_slots(attention_LP, layers[0], 0)[:, 0].mean())
     passages.sort(key=lambda one: one.to_prompt)

@@ -42,10 +42,13 @@ class Spans:
         shares_chunks = memory.geometry.write.context == "memory"
         self._starts = _part_starts(memory.ledger.chunks) if shares_chunks else None
         self._kept = cache(self.sizes.kept_positions)
+        self._newest: Chunk | None = None
 
     def of(self, position: int) -> TokenSpan:
         """The span of the memory token at `position`."""
-        chunk = self.ledger.chunk_of(position)
+        chunk = self._newest
+        if chunk is None or not chunk.first <= position < chunk.stop:  # tokens are asked for in their order
+            chunk = self._newest = self.ledger.chunk_of(position)
         if chunk is None:
             return TokenSpan(None, position, position + 1)
         first, last = self._in_chunk(chunk, position - chunk.first)

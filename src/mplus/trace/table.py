@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Final
+from typing import Final, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +21,8 @@ def table_of(trace: Trace) -> Table:
     """The best passages; its caption says what else was read."""
     attention = trace.bos_attention is not None
     table = Table(title="Passages read", title_justify="left", caption=Text(summary_of(trace)), caption_justify="left")
-    for heading, justify in (("#", "right"), ("source", "left"), ("tokens", "right"), ("memory", "left"), ("score", "right")):
+    columns: list[tuple[str, Literal["left", "right"]]] = [("#", "right"), ("source", "left"), ("tokens", "right")]
+    for heading, justify in (*columns, ("memory", "left"), ("score", "right")):
         table.add_column(heading, justify=justify, overflow="fold")
     if attention:
         table.add_column("attention", justify="right")

@@ -138,8 +138,8 @@ def test_bytes_of_a_row_at_the_measured_shape_meet_the_targets() -> None:
         geometry = Geometry(
             drop="per_layer", retrieval="per_layer", block_tokens=1, neighbour_blocks=0, **systems.storage_fields(kind)
         )
-        sizes[kind] = bytes_per_row(RowCodec(layout, geometry).fields)
-    assert sizes == {"model": 2184, "bfloat16": 1066, "float16": 1160, "int8": 558}
+        sizes[kind] = bytes_per_row(RowCodec(layout, geometry).fields) / layout.layers + 8 + 8  # number and birth
+    assert sizes == {"model": 2192, "bfloat16": 1074, "float16": 1168, "int8": 566}
     assert sizes[systems.OURS_ROW_TYPE] <= 0.5 * published and sizes["int8"] <= 0.27 * published
 
 
@@ -151,8 +151,8 @@ def test_filled_memories_are_full_and_read_by_both_systems_alike(tiny: MPlusMode
     for system in (ours, literal):
         grow_long(system.memory, 100)
         assert len(system.memory.short_term) == tiny.geometry.sizes.stm_tokens
-        assert [len(store) for store in system.memory.long_term.stores] == [100, 100]
-        births = system.memory.long_term.stores[0].column("birth")
+        assert [system.memory.long_term.tokens(group) for group in range(2)] == [100, 100]
+        births = system.memory.long_term.births(0)
         assert bool((births.diff() > 0).all()) and int(births[-1]) < 0
     assert bytes_of(ours.memory, 10) * 10 == ours.memory.long_term.size_bytes
     prompt = random_ids(5, tiny.vocabulary)[None]
@@ -172,7 +172,7 @@ def test_a_filled_memory_costs_what_a_written_one_costs(tiny: MPlusModel, memory
     for memory in (written, filled_one):
         assert memory.tail is not None
         pool = {name: (value.shape, value.dtype) for name, value in memory.short_term.newest(len(memory.short_term)).items()}
-        forms.append((pool, memory.tail.shape, [(store.fields, len(store)) for store in memory.long_term.stores]))
+        forms.append((pool, memory.tail.shape, memory.codec.fields, [memory.long_term.tokens(group) for group in range(2)]))
         prompt = random_ids(5, tiny.vocabulary, 8)[None]
         tiny(prompt, memory=memory)
         acts: list[Callable[[], Any]] = [

@@ -184,19 +184,21 @@ def test_bytes_per_token_follow_from_the_shape_and_meet_the_targets(
     layers: int, width: int, kv_heads: int, searched: int, rules: dict[str, Any], literal_bytes: int
 ) -> None:
     """Float32 hidden states and keys, an age, a frequency; against K and V of 64 a head, and a scale (2 bytes) for what is int8."""
-    groups = layers if rules is PER_LAYER else 1  # keys, and births, of each layer's own or of all layers at once
+    groups = layers if rules is PER_LAYER else 1  # search keys, numbers and births of each layer's own or of all layers at once
 
     def stored(memory_format: Any, content: dict[str, tuple[int, ...]], **fields: Any) -> int:
         layout = RowLayout(
             format=memory_format, layers=layers, fields={**content, "search": (searched,)}, search_groups=groups,
             dtype=torch.float32, device=torch.device("cpu"),
         )  # fmt: skip
-        return bytes_per_row(RowCodec(layout, Geometry(**{**rules, **fields})).fields) * groups
+        return bytes_per_row(RowCodec(layout, Geometry(**{**rules, **fields})).fields)
 
-    literal = stored("hidden", {"hidden": (width,)}, eviction="countdown", **systems.LITERAL_FIELDS)
+    literal = stored("hidden", {"hidden": (width,)}, eviction="countdown", **systems.LITERAL_FIELDS) + groups * (8 + 4)
     content: dict[str, tuple[int, ...]] = {"keys": (kv_heads, 64), "values": (kv_heads, 64)}
-    ours, int8 = (stored("kv", content, **systems.storage_fields(kind)) for kind in (systems.OURS_ROW_TYPE, "int8"))
-    numbers, search = layers * 2 * kv_heads * 64, groups * (searched + 2 + 8)
+    ours, int8 = (
+        stored("kv", content, **systems.storage_fields(kind)) + groups * (8 + 8) for kind in (systems.OURS_ROW_TYPE, "int8")
+    )
+    numbers, search = layers * 2 * kv_heads * 64, groups * (searched + 2 + 8 + 8)
     assert literal == literal_bytes
     assert (ours, int8) == (2 * numbers + search, numbers + layers * 2 * 2 + search)
     assert ours <= 0.5 * literal and int8 <= 0.27 * literal

@@ -99,7 +99,7 @@ def test_new_memory_is_the_checkpoints_own_every_time(tmp_path: Path) -> None:
     assert torch.equal(before["stm.hidden"], tensors["memory"])
     for layer in range(LAYERS):
         assert torch.equal(before[f"ltm.{layer}.hidden"], tensors[f"ltm.{layer}"])
-        assert torch.equal(first.ages(before[f"ltm.{layer}.birth"]), tensors[f"ltm_ages.{layer}"].long())
+        assert torch.equal(first.ages(before[f"ltm.{layer}.births"]), tensors[f"ltm_ages.{layer}"].long())
     written(model, memory_format="hidden")
     first.write(torch.arange(20))
     assert same_contents(before, contents(model.new_memory(memory_format="hidden")))

@@ -42,10 +42,12 @@ def test_json_has_the_whole_trace(capsys: pytest.CaptureFixture[str]) -> None:
     trace = Trace.from_json(found["trace"])
     assert {passage.source for passage in trace.passages} == {"ana.txt", "letters/oliver.txt"}
     assert all(passage.attention for passage in trace.passages)
-    whole = (
-        "Ana Lopes lives in Seville and looks after the old lighthouse there.\n\nOliver Quade is the harbour master of Brightmoor"
-    )
-    assert any(len(passage.text or "") > 15 and (passage.text or "").strip() in whole for passage in trace.passages)
+    texts = {
+        "ana.txt": "Ana Lopes lives in Seville and looks after the old lighthouse there.",
+        "letters/oliver.txt": "Oliver Quade is the harbour master of Brightmoor, and keeps a parrot.",
+    }
+    for passage in trace.passages:
+        assert passage.text and passage.text.strip() in texts[passage.source or ""]
 
 
 def test_plot_stores_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from mplus import Memory, MPlusModel
 from mplus.cli import chat as chat_command
-from mplus.cli import main
+from mplus.cli import main, terminal
+from mplus.trace.trace import Answer, Trace
 from tests.tiny import text_model
 
 pytestmark = pytest.mark.slow
@@ -79,10 +80,15 @@ def test_both_sides_are_stored_after_each_turn_and_the_next_chat_goes_on(chat: R
 
 def test_an_answer_is_printed_as_it_is_made(chat: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pieces: list[str] = []
-    say = chat_command.terminal.say_part
-    monkeypatch.setattr(chat_command.terminal, "say_part", lambda text: (pieces.append(text), say(text)))
+    say = terminal.say_part
+
+    def noted(text: str) -> None:
+        pieces.append(text)
+        say(text)
+
+    monkeypatch.setattr(terminal, "say_part", noted)
     out = chat("Hello?\n", "--max-new-tokens", "60")[1]
-    assert "".join(map(chat_command.terminal.shown, pieces)) == out
+    assert "".join(map(terminal.shown, pieces)) == out
     assert len(pieces) > 2
 
 
@@ -93,14 +99,24 @@ def test_sources_are_listed_and_forgotten(chat: Run, stored: Callable[[], Memory
     code, out, err = chat("/sources\n/forget note\n/sources\nHello?\n/help\n/exit\nnever read\n", "--json")
     assert (code, err) == (0, "")
     before, report, after, turn, commands = turns(out)
-    assert before == {"sources": [{"source": "note", "tokens": 16}]}
-    assert (report["sources"], report["tokens"], report["exact"]) == (["note"], 16, True)
+    assert before == {"sources": [{"source": "note", "tokens": 18}]}
+    assert (report["sources"], report["tokens"], report["exact"]) == (["note"], 18, True)
     assert after == {"sources": []}
     assert turn["message"] == "Hello?"
     assert "/forget SOURCE" in commands["commands"]
     assert [info.name for info in stored().sources()] == [TODAY]
     assert "/forget SOURCE" in chat("/help\n")[1]
     assert chat("/sources\n")[1].endswith(f"  {TODAY}\n")
+
+
+def test_the_last_answer_is_traced(chat: Run, place: Path, model: MPlusModel) -> None:
+    memory = model.new_memory()
+    memory.write("A note on the boats of Porto.", "note", at=1.0)
+    memory.save(place / "m")
+    code, out, err = chat("/trace\nHello?\n/trace\n", "--json", "--remember", "none")
+    assert (code, err) == (2, "mplus: nothing was asked yet; /trace shows what the last answer drew on\n")
+    assert [one["source"] for one in turns(out)[1]["trace"]["passages"]] == ["note"]
+    assert "A note on the boats of Porto." in chat("Hello?\n/trace\n", "--remember", "none")[1]
 
 
 def test_a_mistake_is_one_line_and_the_chat_goes_on(chat: Run, stored: Callable[[], Memory]) -> None:
@@ -170,14 +186,14 @@ def test_at_a_terminal_ctrl_c_stops_an_answer_and_then_the_chat(
 
     asked: list[str] = []
 
-    def answer(messages: Any, **named: Any) -> str:
+    def answer(messages: Any, **named: Any) -> Answer:
         asked.append(messages[-1]["content"])
         if len(asked) == 1:
             raise KeyboardInterrupt
-        return "Yes."
+        return Answer("Yes.", Trace())
 
-    monkeypatch.setattr(chat_command.terminal, "lines", lines)
-    monkeypatch.setattr(chat_command.terminal, "is_interactive", lambda: True)
+    monkeypatch.setattr(terminal, "lines", lines)
+    monkeypatch.setattr(terminal, "is_interactive", lambda: True)
     monkeypatch.setattr(model, "chat", answer, raising=False)
     assert main(["chat", "./m"]) == 130
     err = capsys.readouterr().err.splitlines()
@@ -190,6 +206,6 @@ def test_a_line_without_end_and_bytes_that_are_no_text(
 ) -> None:
     assert chat(b"caf\xe9?\n", "--remember", "user")[0] == 0
     assert stored().text(TODAY) == "User: caf\ufffd?\n\n"
-    monkeypatch.setattr(chat_command.terminal, "LONGEST_LINE_BYTES", 20)
+    monkeypatch.setattr(terminal, "LONGEST_LINE_BYTES", 20)
     code, _, err = chat("x" * 21 + "\n")
     assert (code, err) == (2, "mplus: a line has more than 20 bytes; a message is a line, split it\n")

@@ -133,7 +133,7 @@ def test_a_memory_that_is_stored_is_a_success_whatever_becomes_of_stdout(place: 
     done = process(code)
     assert done.returncode == 0, done.stderr
     assert "memory is stored, but stdout cannot be written" in done.stderr
-    assert [(one.name, one.tokens) for one in read_stored(place / "memory").sources] == [("a.txt", 61)]
+    assert [(one.name, one.tokens) for one in read_stored(place / "memory").sources] == [("a.txt", 63)]
 
 
 @pytest.mark.parametrize("command", [["write", "m", "-"], ["ask", "m", "-"]])
@@ -270,6 +270,12 @@ def test_a_tilde_is_the_home_directory(capsys: pytest.CaptureFixture[str], place
         ["list", "--json"],
         ["fork", "memory", "twin"],
         ["delete", "nowhere", "--yes"],
+        ["sources", "memory"],
+        ["forget", "memory", "nowhere.txt"],
+        ["forget", "memory", "ana.txt", "--dry-run"],
+        ["replace", "memory", "nowhere.txt", "-"],
+        ["export", "memory"],
+        ["import", "nowhere.mplus"],
         ["fetch", "smolm"],
         ["fetch"],
         ["eval", "list"],

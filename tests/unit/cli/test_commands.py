@@ -158,7 +158,7 @@ def test_stdin_named_twice_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_write_refuses_a_directory_that_holds_something_else(capsys: pytest.CaptureFixture[str], place: Path, text: Path) -> None:
     (place / "letters").mkdir()
     (place / "letters" / "dear.txt").write_text("Dear Ana", encoding="utf-8")
-    assert "letters is not a memory" in mistake(capsys, "write", "letters", text.name)
+    assert "letters is not a memory" in mistake(capsys, "write", "./letters", text.name)
     assert [path.name for path in (place / "letters").iterdir()] == ["dear.txt"]
 
 

@@ -31,6 +31,7 @@ from mplus.memory.home import Home
 from mplus.memory.stored import read_stored
 from mplus.memory.stores.lock import exclusive_change
 from mplus.runtime.extras import figure_of
+from mplus.text.prompts import SEPARATOR
 from tests import tiny
 from tests.conftest import TinyModel
 from tests.unit.cli.test_commands import SOURCES, mistake, stored_memory
@@ -91,11 +92,17 @@ def callbacks() -> Iterator[tuple[str, dict[str, Any]]]:
 # -- all of them ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_command_that_takes_a_memory_takes_a_home_and_prints_json() -> None:
+def test_every_command_that_takes_a_memory_takes_a_home() -> None:
     taking = {name: set(parameters) for name, parameters in callbacks() if "memory" in parameters or "home" in parameters}
-    assert {"list", "info", "fork", "delete", "write", "ask"} <= set(taking)
+    expected = (
+        "write sync chat ask list info sources forget replace merge fork delete reencode verify compact key encrypt export import"
+    )
+    assert set(taking) == set(expected.split())
     assert {name for name, parameters in taking.items() if "home" not in parameters} == set()
-    assert {name for name, parameters in taking.items() if "as_json" not in parameters} - {"write"} == set()
+
+
+def test_every_command_prints_json_on_demand() -> None:
+    assert {name for name, parameters in callbacks() if "as_json" not in parameters} == {"bench"}  # which has options of its own
 
 
 @pytest.mark.parametrize(
@@ -136,6 +143,18 @@ def test_a_home_is_named_by_an_option_too(capsys: pytest.CaptureFixture[str], no
     assert [one["memory"] for one in printed_json(capsys, "list", "--home", str(tmp_path / "other"))] == ["ana"]
     assert printed_json(capsys, "info", "--home", str(tmp_path / "other"), "ana")["memory"] == "ana"
     assert printed_json(capsys, "info", "ana", "--home", str(tmp_path / "other"))["memory"] == "ana"
+
+
+@pytest.mark.parametrize("command", [["list"], ["info", "notes"], ["fork", "./here", "notes"], ["import", "x.mplus", "notes"]])
+def test_a_home_that_can_be_none_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notes: Path, command: list[str]
+) -> None:
+    assert main(["export", "notes", "--out", "x.mplus"]) == main(["fork", "notes", "./here"]) == 0
+    capsys.readouterr()
+    Path("file").write_text("x", encoding="utf-8")
+    monkeypatch.setenv("MPLUS_HOME", "file")
+    assert "file" in mistakes(capsys, *command)
+    assert Path("file").read_text(encoding="utf-8") == "x"
 
 
 @pytest.mark.parametrize("content", ["{", '{"format": 99, "checksum": ""}'])
@@ -257,7 +276,7 @@ def test_compact_takes_forgotten_bytes_off_the_disk(
     assert main(["forget", "notes", "ana.txt", "--json"]) == 0
     capsys.readouterr()
     report = printed_json(capsys, "compact", "notes")
-    assert report["rows_removed"] == len(ANA) and report["bytes_after"] < report["bytes_before"]
+    assert report["rows_removed"] == tokens(ANA) and report["bytes_after"] < report["bytes_before"]
     assert "0 memory tokens" in printed(capsys, "compact", "notes")
     assert Memory.load(notes, text_model).text("letters/oliver.txt") == OLIVER
 
@@ -266,7 +285,7 @@ def test_forget_now_compacts_at_once(capsys: pytest.CaptureFixture[str], notes: 
     keys = next(load_file(path)["keys"] for path in notes.glob("segment-*"))
     gone = np.ascontiguousarray(keys[: len(ANA)]).tobytes()[:512]
     assert any(gone in content for content in files(notes).values())
-    assert printed_json(capsys, "forget", "notes", "ana.txt", "--now")["compacted"]["rows_removed"] == len(ANA)
+    assert printed_json(capsys, "forget", "notes", "ana.txt", "--now")["compacted"]["rows_removed"] == tokens(ANA)
     assert not any(gone in content for content in files(notes).values())
     assert not any(b"ana.txt" in content for content in files(notes).values())
 
@@ -278,9 +297,9 @@ def test_sources_are_listed_with_where_they_are(capsys: pytest.CaptureFixture[st
     expected = [asdict(one) for one in Memory.load(notes, text_model).sources()]
     assert printed_json(capsys, "sources", "notes") == printed_json(capsys, "info", "notes")["sources"] == expected
     head, ana, oliver = printed(capsys, "sources", "notes").splitlines()
-    assert head.split("  ")[0] == "source" and head.split()[-1] == "digest"
+    assert head.split("  ")[0] == "source" and head.split()[-1] == "evicted"
     assert ana.startswith("ana.txt") and ana.split()[1] == str(expected[0]["tokens"])
-    assert ana.split()[-1] == expected[0]["digest"][:12]
+    assert ana.split()[-3:] == [str(expected[0][place]) for place in ("short_term", "long_term", "evicted")]
     assert oliver.startswith("letters/oliver.txt")
 
 
@@ -369,6 +388,12 @@ def test_what_may_not_be_written_is_told_and_kept(notes: Path) -> None:
 
 ANA = "Ana Lopes lives in Seville and looks after the old lighthouse there."
 OLIVER = "Oliver Quade is the harbour master of Brightmoor, and keeps a parrot."
+MILL = "The gate code of the old mill is 5527."
+
+
+def tokens(*texts: str) -> int:
+    """Of texts that are sources of their own: one a byte, and what parts a source from what stands before it."""
+    return sum(len(SEPARATOR + text) for text in texts)
 
 
 @pytest.fixture
@@ -380,7 +405,7 @@ def opening(monkeypatch: pytest.MonkeyPatch, text_model: MPlusModel) -> list[str
         opened.append(name)
         return text_model
 
-    for command in ("forget", "replace", "merge"):
+    for command in ("forget", "replace", "merge", "encrypt"):
         monkeypatch.setattr(import_module(f"mplus.cli.{command}"), "open_model", open_model)
     return opened
 
@@ -399,7 +424,7 @@ def test_forget_leaves_the_memory_that_never_read_it(
     capsys: pytest.CaptureFixture[str], notes: Path, text_model: MPlusModel, opening: list[str]
 ) -> None:
     report = printed_json(capsys, "forget", "notes", "ana.txt")
-    assert (report["memory"], report["sources"], report["tokens"], report["exact"]) == ("notes", ["ana.txt"], len(ANA), True)
+    assert (report["memory"], report["sources"], report["tokens"], report["exact"]) == ("notes", ["ana.txt"], tokens(ANA), True)
     held = Memory.load(notes, text_model)
     never = text_model.new_memory(seed=0)
     never.write(OLIVER, source="letters/oliver.txt", at=held.ledger.chunks[0].at)
@@ -409,7 +434,7 @@ def test_forget_leaves_the_memory_that_never_read_it(
 
 def test_forget_says_what_it_did(capsys: pytest.CaptureFixture[str], notes: Path, opening: list[str]) -> None:
     out = printed(capsys, "forget", "notes", "ana.txt", "letters/oliver.txt")
-    assert "ana.txt, letters/oliver.txt" in out and "137 tokens" in out and "as if it was never read" in out
+    assert "ana.txt, letters/oliver.txt" in out and f"{tokens(ANA, OLIVER)} tokens" in out and "as if it was never read" in out
     assert read_stored(notes).sources == []
 
 
@@ -484,12 +509,16 @@ def test_replace_puts_a_new_text_in_the_place_of_the_old_one(
 ) -> None:
     Path("new.txt").write_text("Ana has moved to Lisbon.", encoding="utf-8")
     report = printed_json(capsys, "replace", "notes", "ana.txt", "new.txt")
-    assert (report["sources"], report["tokens"], report["tokens_now"]) == (["ana.txt"], len(ANA), 24)
+    assert (report["sources"], report["tokens"], report["tokens_now"]) == (
+        ["ana.txt"],
+        tokens(ANA),
+        tokens("Ana has moved to Lisbon."),
+    )
     held = Memory.load(notes, text_model)
     assert held.text("ana.txt") == "Ana has moved to Lisbon."
     assert held.text("letters/oliver.txt") == OLIVER
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"Ana is back in Seville.")))
-    assert "ana.txt, 23 tokens" in printed(capsys, "replace", "notes", "ana.txt", "-")
+    assert f"{tokens('Ana is back in Seville.')} tokens of the new text" in printed(capsys, "replace", "notes", "ana.txt", "-")
     assert Memory.load(notes, text_model).text("ana.txt") == "Ana is back in Seville."
 
 
@@ -497,12 +526,12 @@ def test_merge_takes_in_the_sources_of_others(
     capsys: pytest.CaptureFixture[str], home: Home, notes: Path, text_model: MPlusModel, opening: list[str]
 ) -> None:
     other = text_model.new_memory(seed=0)
-    other.write("The gate code of the old mill is 5527.", source="mill.txt")
+    other.write(MILL, source="mill.txt")
     home.create("other", other)
     before = files(home.path("other"))
     assert main(["merge", "notes", "other", "--json"]) == 0
     merged = json.loads(capsys.readouterr().out)["merged"]
-    assert [(one["other"], one["sources"], one["tokens"]) for one in merged] == [("other", ["mill.txt"], 38)]
+    assert [(one["other"], one["sources"], one["tokens"]) for one in merged] == [("other", ["mill.txt"], tokens(MILL))]
     assert list(digests(notes)) == ["ana.txt", "letters/oliver.txt", "mill.txt"]
     assert files(home.path("other")) == before
     assert "other" in printed(capsys, "merge", "notes", "other", "--prefix", "again/")
@@ -522,7 +551,7 @@ def test_reencode_writes_a_memory_for_another_model(
     monkeypatch.setattr("mplus.cli.reencode.open_model", open_model)
     before = files(notes)
     report = printed_json(capsys, "reencode", "notes", "--model", "same", "--to", "twin")
-    assert (report["memory"], report["tokens"], report["from_ids"]) == ("twin", len(ANA + OLIVER), True)
+    assert (report["memory"], report["tokens"], report["from_ids"]) == ("twin", tokens(ANA, OLIVER), True)
     assert opened == ["same"]
     assert files(notes) == before
     assert "from text" in printed(capsys, "reencode", "notes", "--model", "other")
@@ -530,6 +559,11 @@ def test_reencode_writes_a_memory_for_another_model(
     assert Memory.load(notes, models["other"]).text("ana.txt") == ANA
     assert home.names() == ["notes", "twin"]
     assert "already" in mistakes(capsys, "reencode", "notes", "--model", "other", "--to", "twin")
+
+
+def test_a_memory_that_kept_no_text_is_not_written_again(capsys: pytest.CaptureFixture[str]) -> None:
+    stored_memory(Path("old"))
+    assert "did not keep what it read" in mistake(capsys, "reencode", "old", "--model", "x")
 
 
 def foreign_model(text_model: MPlusModel, *, reverse: bool = False) -> MPlusModel:
@@ -565,6 +599,71 @@ def test_a_memory_of_another_model_is_not_changed(
     before = files(notes)
     assert "was written by model" in mistake(capsys, "forget", "notes", "ana.txt")
     assert files(notes) == before
+
+
+# -- encryption ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_encrypted_memory_lives_like_any_other(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    home: Home,
+    notes: Path,
+    text_model: MPlusModel,
+    opening: list[str],
+) -> None:
+    pytest.importorskip("cryptography")
+    monkeypatch.delenv("MPLUS_KEYS", raising=False)
+    monkeypatch.setattr("mplus.cli.encrypt.open_model", lambda name, **options: text_model)
+    assert "mplus key" in mistake(capsys, "encrypt", "notes")
+    assert str(home.root / "keys") in printed(capsys, "key")
+    assert "holds a home key already" in mistake(capsys, "key")
+    plain = printed_json(capsys, "sources", "notes")
+    assert printed_json(capsys, "encrypt", "notes")["sources"] == 2
+    assert not any(word in content for content in files(notes).values() for word in (b"ana.txt", b"oliver"))
+    assert printed_json(capsys, "sources", "notes") == plain
+    assert printed_json(capsys, "key", "--rotate")["data_keys"] == 2
+    assert completed("forget", "notes", incomplete="a") == ["ana.txt"]
+    assert "is encrypted" in mistake(capsys, "fork", "notes", "twin")
+    assert "encrypted" in mistake(capsys, "reencode", "notes", "--model", "x")
+    assert main(["export", "notes", "--out", "before.mplus"]) == 0
+    capsys.readouterr()
+    assert printed_json(capsys, "forget", "notes", "ana.txt", "--now")["sources"] == ["ana.txt"]
+    assert [one["name"] for one in printed_json(capsys, "sources", "notes")] == ["letters/oliver.txt"]
+    assert printed_json(capsys, "verify", "notes")["sound"]
+    assert main(["import", "before.mplus", "before"]) == 0
+    assert (
+        Memory.load(home.path("before"), text_model).sources() == Memory.load(notes, text_model).sources()
+    )  # no old copy can be read
+
+
+def test_an_encrypted_memory_without_its_keys_shows_numbers_and_no_names(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    notes: Path,
+    text_model: MPlusModel,
+    opening: list[str],
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("cryptography")
+    monkeypatch.delenv("MPLUS_KEYS", raising=False)
+    monkeypatch.setattr("mplus.cli.encrypt.open_model", lambda name, **options: text_model)
+    assert main(["key"]) == main(["encrypt", "notes"]) == 0
+    monkeypatch.setenv("MPLUS_KEYS", str(tmp_path / "elsewhere"))
+    capsys.readouterr()
+    assert main(["sources", "notes", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "keys are not here" in err and "ana.txt" not in out
+    assert [one["tokens"] for one in json.loads(out)] == [tokens(ANA), tokens(OLIVER)]
+    for command in (["forget", "notes", "ana.txt"], ["replace", "notes", "ana.txt", "-"]):
+        assert "no key in" in mistake(capsys, *command)
+    assert opening == []
+
+
+def test_a_home_that_an_option_names_has_its_own_keys(capsys: pytest.CaptureFixture[str], home: Home, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    assert printed_json(capsys, "key", "--home", str(tmp_path / "other"))["keys"] == str(tmp_path / "other" / "keys")
+    assert os.environ["MPLUS_HOME"] == str(home.root)  # as it was
 
 
 # -- export, import ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from mplus import Memory, MPlusModel
 from mplus.cli import main
 from mplus.cli import sync as sync_command
+from mplus.errors import CapacityError
 from mplus.memory import folder_sync
 from tests.tiny import contents, same_contents, text_model
 
@@ -55,7 +56,7 @@ def test_a_dry_run_says_what_a_run_then_does(sync: Run, place: Path, model: MPlu
         planned = "new      docs/a.txt\nnew      docs/b.md\n2 new, 0 changed, 0 removed, 0 unchanged"
         assert sync("--dry-run") == (0, f"{planned}; nothing was done (--dry-run)\n", "")
         assert not (place / "m").exists()
-    assert sync() == (0, f"{planned}; 107 tokens written\n", "reading: 107 tokens\n")
+    assert sync() == (0, f"{planned}; 111 tokens written\n", "reading: 111 tokens\n")
     before = contents(Memory.load(place / "m", model))
     assert sync() == (0, "0 new, 0 changed, 0 removed, 2 unchanged\n", "")
 
@@ -64,7 +65,7 @@ def test_a_dry_run_says_what_a_run_then_does(sync: Run, place: Path, model: MPlu
     planned = "changed  docs/b.md\nremoved  docs/a.txt\n0 new, 1 changed, 1 removed, 0 unchanged"
     assert sync("--dry-run")[1] == f"{planned}; nothing was done (--dry-run)\n"
     assert same_contents(before, contents(Memory.load(place / "m", model)))
-    assert sync()[1] == f"{planned}; 13 tokens written\n"
+    assert sync()[1] == f"{planned}; 15 tokens written\n"
     assert {info.name for info in Memory.load(place / "m", model).sources()} == {"docs/b.md"}
 
 
@@ -81,7 +82,7 @@ def test_what_cannot_be_taken_over_is_said(sync: Run, place: Path) -> None:
     assert err.splitlines()[1] == "left out: 'docs/.hidden': it is a hidden file"
     assert err.splitlines()[2].startswith("not read: ")
     assert "old.txt" in err
-    assert out == "new      docs/a.txt\nnew      docs/b.md\n2 new, 0 changed, 0 removed, 0 unchanged; 107 tokens written\n"
+    assert out == "new      docs/a.txt\nnew      docs/b.md\n2 new, 0 changed, 0 removed, 0 unchanged; 111 tokens written\n"
     code, _, err = sync("--dry-run")
     assert code == 0
     assert "there is no folder '" in _error("./m", "nowhere")
@@ -122,9 +123,29 @@ def test_ctrl_c_keeps_what_was_done_and_the_next_run_goes_on(
     }
 
 
+def test_after_an_error_what_was_done_is_stored(
+    sync: Run, place: Path, model: MPlusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_sync = folder_sync.apply_sync
+
+    def failing(memory: Memory, plan: Any, *, progress: Callable[[int, int], None]) -> Any:
+        def show(done: int, total: int) -> None:
+            raise CapacityError("there is no room for more")
+
+        return apply_sync(memory, plan, progress=show)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync_command, "apply_sync", failing)
+        code, _, err = sync()
+    assert (code, err.splitlines()[-1]) == (2, "mplus: there is no room for more")
+    assert Memory.load(place / "m", model).tokens_read == 32
+    assert sync()[0] == 0
+    assert sync()[1] == "0 new, 0 changed, 0 removed, 2 unchanged\n"
+
+
 def test_json_is_the_plan(sync: Run) -> None:
     facts = json.loads(sync("--json", "--dry-run")[1])
     assert (facts["new"], facts["done"], facts["tokens"]) == (["docs/a.txt", "docs/b.md"], False, 0)
     facts = json.loads(sync("--json")[1])
-    assert (facts["new"], facts["done"], facts["tokens"]) == (["docs/a.txt", "docs/b.md"], True, 107)
+    assert (facts["new"], facts["done"], facts["tokens"]) == (["docs/a.txt", "docs/b.md"], True, 111)
     assert json.loads(sync("--json")[1])["unchanged"] == ["docs/a.txt", "docs/b.md"]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +27,8 @@ pytestmark = pytest.mark.slow
 
 ANA = "Ana Lopes lives in Seville and looks after the old lighthouse there. She has two cats."
 ILSE = "Ilse Varga was born in Tromso and keeps a red boat in the harbour of Porto, where she lives."
+EMPTY_LINE = 2
+"""Tokens, a byte each, that a source begins with."""
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -80,7 +86,7 @@ def test_documents_of_every_kind_become_sources(write: Run, stored: Callable[[],
         "ana.txt": ANA, "docs/a.pdf": "Ana sails.", "docs/b.docx": "Ilse sails.", "docs/c.html": "Both **sail**.", "ilse.md": ILSE,
     }  # fmt: skip
     assert err == "left out: 'docs/picture.png' is a PNG picture, not text; give a UTF-8 text file\n"
-    assert re.search(rf"read now +{len(ANA) + len(ILSE) + 35} tokens", " ".join(out.split("\n")))
+    assert re.search(rf"read now +{len(ANA) + len(ILSE) + 35 + 5 * EMPTY_LINE} tokens", " ".join(out.split("\n")))
 
 
 def test_a_bad_file_is_said_and_the_rest_is_stored(write: Run, stored: Callable[[], Memory], place: Path) -> None:
@@ -191,7 +197,7 @@ def test_ctrl_c_keeps_what_was_read_and_resume_goes_on(
 ) -> None:
     (place / "long.txt").write_text((ANA + " " + ILSE + "\n\n") * 3, encoding="utf-8")
     files = ["ana.txt", "long.txt", "ilse.md"]
-    total = len(ANA) + len(ILSE) + len((place / "long.txt").read_text())
+    total = len(ANA) + len(ILSE) + len((place / "long.txt").read_text()) + 3 * EMPTY_LINE
     with monkeypatch.context() as patch:
         patch.setattr(source_texts, "write_texts", interrupted_after(len(ANA) + 40))
         code, out, err = write(*files, "--at", "1970-01-01T00:00:01Z")
@@ -226,6 +232,76 @@ def test_an_interrupted_and_resumed_memory_is_the_one_never_interrupted(
     assert resumed.ledger.chunks == whole.ledger.chunks
 
 
+CHILD = """
+import sys
+from mplus.cli import main, write
+from mplus.memory import source_texts
+from tests.tiny import text_model
+
+model, write_texts = text_model(), source_texts.write_texts
+write.open_model = lambda name, **_: model
+
+def said(*given, progress, **named):
+    def show(done):
+        progress(done)
+        print(done, flush=True)
+    return write_texts(*given, progress=show, **named)
+
+source_texts.write_texts = said
+sys.exit(main(["write", "./m", *sys.argv[1:]]))
+"""
+
+
+def test_a_signal_in_the_middle_of_a_pass_leaves_a_memory_that_can_be_gone_on_with(
+    place: Path, stored: Callable[[], Memory], write: Run, model: MPlusModel
+) -> None:
+    text = (ANA + " " + ILSE + "\n\n") * 100
+    (place / "long.txt").write_text(text, encoding="utf-8")
+    root = Path(__file__).resolve().parents[3]
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, "long.txt", "--at", "1970-01-01T00:00:01Z"],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        for _ in range(5):
+            assert child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "what was read is stored, the same command with --resume goes on" in err
+    assert "Traceback" not in err
+    half = stored()
+    assert 0 < half.tokens_read < len(text)
+    assert text.startswith(half.text("long.txt"))
+    assert write("long.txt", "--resume", "--at", "1970-01-01T00:00:01Z")[0] == 0
+    whole = model.new_memory()
+    whole.write(text, "long.txt", at=1.0)
+    assert stored().ledger.chunks == whole.ledger.chunks
+
+
+def test_a_long_write_is_stored_on_the_way(
+    write: Run, stored: Callable[[], Memory], monkeypatch: pytest.MonkeyPatch, model: MPlusModel
+) -> None:
+    write_texts, seen = source_texts.write_texts, list[int]()
+
+    def looked_at(*given: Any, progress: Callable[[int], None], **named: Any) -> int:
+        def show(done: int) -> None:
+            progress(done)
+            seen.append(stored().tokens_read - done)
+
+        return write_texts(*given, progress=show, **named)
+
+    monkeypatch.setattr(source_texts, "write_texts", looked_at)
+    monkeypatch.setattr(write_command, "SAVE_EVERY_S", -1.0)
+    assert write("ana.txt", "ilse.md", "--at", "1970-01-01T00:00:01Z")[0] == 0
+    assert set(seen) == {0}
+    whole = model.new_memory()
+    for name, text in (("ana.txt", ANA), ("ilse.md", ILSE)):
+        whole.write(text, name, at=1.0)
+    assert stored().ledger.chunks == whole.ledger.chunks
+
+
 def test_ctrl_c_before_anything_was_read_stores_nothing(write: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*given: Any, **named: Any) -> int:
         raise KeyboardInterrupt
@@ -254,8 +330,8 @@ def test_json_says_what_was_done_with_each(write: Run, place: Path) -> None:
     facts = json.loads(out)
     assert code == 2
     assert [(one["source"], one["action"], one["tokens"]) for one in facts["sources"]] == [
-        ("ana.txt", "skip", 0), ("ilse.md", "write", len(ILSE)),
+        ("ana.txt", "skip", 0), ("ilse.md", "write", len(ILSE) + EMPTY_LINE),
     ]  # fmt: skip
     assert [(one["name"], one["mistake"]) for one in facts["skipped"]] == [("none.txt", True)]
-    assert (facts["tokens"], facts["tokens_read"]) == (len(ILSE), len(ANA) + len(ILSE))
+    assert (facts["tokens"], facts["tokens_read"]) == (len(ILSE) + EMPTY_LINE, len(ANA) + len(ILSE) + 2 * EMPTY_LINE)
     assert facts["size_bytes"] > 0

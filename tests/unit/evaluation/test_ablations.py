@@ -104,7 +104,7 @@ def test_variants_differ_in_what_they_read(together: dict[str, Any]) -> None:
     read = {name: [one.read for one in together[name].answer(due(), 1)] for name in ("mplus", "k0", "random", "recent")}
     assert all(a.chance[0] == b.chance[0] / 2 for a, b in zip(read["k0"], read["mplus"], strict=True))
     assert read["random"] != read["mplus"] != read["recent"]
-    held = together["mplus"].memory.long_term.stores[0].column("birth")
+    held = together["mplus"].memory.long_term.births(0)
     newest = set(held.sort().values[-32:].tolist())
     for one, found in zip(due(), read["recent"], strict=True):
         assert found.right_read == [len(newest & set(range(*one.question.span)))]
@@ -114,9 +114,9 @@ def test_every_chunk_is_encoded_once_for_all(model: MPlusModel, monkeypatch: pyt
     calls: list[Any] = []
     encode = model.encode
 
-    def counted(ids: list[int], memory: Any) -> Any:
+    def counted(ids: list[int], memory: Any, **options: Any) -> Any:
         calls.append(memory)
-        return encode(ids, memory)
+        return encode(ids, memory, **options)
 
     monkeypatch.setattr(model, "encode", counted)
     ablations = [Ablation(name="gone", changes={"ltm": False}), Ablation(name="n", changes={"stm_tokens": 96})]

@@ -76,7 +76,7 @@ class FakeMemory:
         self.ltm = ltm
         self.text = ""
 
-    def update(self, written: str) -> None:
+    def update(self, written: str, *, source: str | None = None) -> None:
         self.text += " " + written
         if not self.ltm:
             self.text = " ".join(self.text.split()[-SEEN_WORDS:])
@@ -112,7 +112,7 @@ class FakeModel:
         ids = self.ids(text)
         return [ids[start : start + 200] for start in range(0, len(ids), 200)]
 
-    def encode(self, ids: list[int], memory: FakeMemory) -> str:
+    def encode(self, ids: list[int], memory: FakeMemory, *, source: str | None = None) -> str:
         self.encoded += 1
         return str(self.tokenizer.decode(ids))
 

@@ -93,9 +93,9 @@ def test_nothing_is_asked_twice_and_finished_texts_are_not_read_again(
     encoded: list[int] = []
     plain = model.encode
 
-    def counted(ids: Any, memory: Any) -> Any:
+    def counted(ids: Any, memory: Any, **options: Any) -> Any:
         encoded.append(1)
-        return plain(ids, memory)
+        return plain(ids, memory, **options)
 
     monkeypatch.setattr(model, "encode", counted)
     lines = (tmp_path / "samples.jsonl").read_bytes().splitlines(keepends=True)

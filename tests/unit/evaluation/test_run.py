@@ -223,8 +223,8 @@ def test_what_was_read_is_counted_as_by_hand(text_model: MPlusModel) -> None:
     due = [ScheduledQuestion(question(number, (20 * number, 20 * number + 13), f"Who is {number}?"), 0) for number in range(12)]
     given = system.answer(due, 2)
     prompts = ["user: " + one.question.text + "\n" for one in due]
-    held = set(memory.long_term.stores[0].column("birth").tolist())
-    short = set(memory.short_term.births[0].tolist())
+    held = set(memory.long_term.births(0).tolist())
+    short = set(memory.placement.births[0].tolist())
     hits = 0
     for one, prompt, answer in zip(due, prompts, given, strict=True):
         ids = torch.tensor([text_model.tokenizer(prompt)["input_ids"]])

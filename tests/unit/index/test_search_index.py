@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from mplus.memory.stores.ram import RamStore
 from torch import Tensor
 
 from mplus import MPlusModel
@@ -19,6 +18,7 @@ from mplus.index import int8_keys
 from mplus.index.int8_keys import Int8Keys, linear_surrogate, products
 from mplus.index.pca_sketch import PcaSketch
 from mplus.index.pieces import groups
+from mplus.memory.log import RowLog
 from mplus.memory.memory import Memory
 from mplus.retrieval import block_scores
 from mplus.retrieval.blocks import BlockTable
@@ -43,11 +43,20 @@ def keys_of(count: int, seed: int = 0, width: int = WIDTH) -> Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
 
 
-def store_of(keys: Tensor) -> RamStore:
-    store = RamStore({"search": (tuple(keys.shape[1:]), torch.float32)}, BLOCK)
+def log_of(keys: Tensor) -> RowLog:
+    log = RowLog({"search": (tuple(keys.shape[1:]), torch.float32)})
     for part in keys.split(100):
-        store.append({"search": part})
-    return store
+        log = with_keys(log, part)
+    return log
+
+
+def with_keys(log: RowLog, keys: Tensor) -> RowLog:
+    return log.appended({"search": keys})[0] if len(keys) else log
+
+
+def keys_in(log: RowLog, first: int = 0) -> Tensor:
+    """Keys of the rows held, from the one at `first` on."""
+    return log.gather(torch.arange(log.start + first, log.end), ("search",))["search"]
 
 
 @pytest.fixture(params=["shared", "best_last", "recent", "per_layer"])
@@ -70,18 +79,18 @@ def found(model: MPlusModel, memory: Memory, prompt: Tensor, **options: Any) -> 
     return [one.indices.tolist() for part in states for one in retriever.search(memory, part, text, **options)]
 
 
-def summarise(summaries: Int8Keys | PcaSketch, store: RamStore) -> None:
-    summaries.refresh([store.column("search")[len(summaries) :]])
+def summarise(summaries: Int8Keys | PcaSketch, log: RowLog) -> None:
+    summaries.refresh([keys_in(log, len(summaries))])
 
 
-# -- pieces of a store ---------------------------------------------------------------------------------------------
+# -- pieces of a log -----------------------------------------------------------------------------------------------
 
 
 def test_groups_are_consecutive_rows_however_they_come() -> None:
     keys = keys_of(1000)
-    store = store_of(keys)
-    store.evict_oldest(36)
-    cut = list(groups(store.parts("search"), 300))
+    log = log_of(keys).trimmed(36)
+    assert len(log.extents) > 1
+    cut = list(groups((extent.part(log.fields, "search") for extent in log.extents), 300))
     assert [group.shape[0] for group in cut] == [300, 300, 300]
     assert torch.equal(torch.cat(cut), keys[36:936])
     assert list(groups([], 3)) == []
@@ -110,23 +119,22 @@ def check_same_as_fresh(summaries: Int8Keys | PcaSketch, held: Tensor, first: in
 @pytest.mark.parametrize("seed", range(4))
 def test_random_life_leaves_the_summaries_of_what_is_held(kind: Kind, seed: int) -> None:
     dice = random.Random(seed)
-    store, summaries = store_of(keys_of(0)), made(kind)
+    log, summaries = log_of(keys_of(0)), made(kind)
     every, first = keys_of(0), 0
     for step in range(40):
         new = keys_of(BLOCK * dice.randint(1, 60), seed=100 * seed + step)
-        store.append({"search": new})
+        log = with_keys(log, new)
         every = torch.cat([every, new])
         if dice.random() < 0.4:
             gone = BLOCK * dice.randint(0, 80)
-            gone = min(gone, len(store))
-            store.evict_oldest(gone)
+            gone = min(gone, len(log))
+            log = log.trimmed(log.start + gone)
             summaries.forget(gone)
             first += gone
-        summarise(summaries, store)
+        summarise(summaries, log)
         check_same_as_fresh(summaries, every[first:], first)
         if dice.random() < 0.2:
-            twin, other = summaries.fork(), store.fork()
-            other.append({"search": keys_of(GROUP, seed=7)})
+            twin, other = summaries.fork(), with_keys(log, keys_of(GROUP, seed=7))
             summarise(twin, other)
             twin.forget(BLOCK)
             check_same_as_fresh(summaries, every[first:], first)
@@ -135,7 +143,7 @@ def test_random_life_leaves_the_summaries_of_what_is_held(kind: Kind, seed: int)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_row_is_summarised_once_and_forgetting_reads_none(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    summaries, store = made(kind), store_of(keys_of(0))
+    summaries, log = made(kind), log_of(keys_of(0))
     add = summaries.add
 
     def counted(keys: Tensor) -> None:
@@ -144,10 +152,10 @@ def test_every_row_is_summarised_once_and_forgetting_reads_none(kind: Kind, monk
 
     monkeypatch.setattr(summaries, "add", counted)
     for step in range(60):
-        store.append({"search": keys_of(100, step)})
-        summarise(summaries, store)
-        gone = max(0, len(store) - 1200)
-        store.evict_oldest(gone)
+        log = with_keys(log, keys_of(100, step))
+        summarise(summaries, log)
+        gone = max(0, len(log) - 1200)
+        log = log.trimmed(log.start + gone)
         before = len(seen)
         summaries.forget(gone)
         assert len(seen) == before
@@ -276,8 +284,7 @@ def test_fork_then_write_leaves_the_parents_search_unchanged(small: MPlusModel) 
 
 def test_capacity_forgets_summaries_with_their_rows(small: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     search_from(monkeypatch, GROUP, candidates=10_000)
-    memory = small.new_memory(seed=3)
-    memory.geometry = memory.long_term.geometry = memory.geometry.changed(ltm_capacity=600)
+    memory = small.new_memory(seed=3, ltm_capacity=600)
     memory.write(ids(1500, 2))
     assert len(memory.long_term) <= 600
     assert len(memory.long_term.indexes[0]) <= 600

@@ -16,7 +16,7 @@ from tests.tiny import filled, ids
 @pytest.fixture(params=[0, 1], ids=["nothing waits", "a token waits"])
 def memory(request: pytest.FixtureRequest, model: MPlusModel) -> Memory:
     """A memory with long-term rows, once with text that waits."""
-    found = filled(model, tokens=60)
+    found = filled(model, tokens=60, write_context="memory")
     if request.param:
         found.write(ids(request.param, 50))
         assert found.pending_tokens

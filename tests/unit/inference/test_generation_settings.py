@@ -36,7 +36,7 @@ def files(own: MPlusModel) -> Iterator[GenerationConfig]:
 
 @pytest.fixture(scope="module", params=[0, 1], ids=["nothing waits", "a token waits"])
 def memory(request: pytest.FixtureRequest, own: MPlusModel) -> Memory:
-    found = filled(own, tokens=60)
+    found = filled(own, tokens=60, write_context="memory")
     if request.param:
         found.write(ids(request.param, 50))
         assert found.pending_tokens
@@ -87,7 +87,7 @@ def test_a_length_that_no_caller_gave_is_cut_to_the_positions_there_are(said: di
     model = MPlusModel.from_base(tiny_decoder(positions=46), geometry=tiny_geometry())
     for name, value in said.items():
         setattr(model.parts.decoder.model.generation_config, name, value)
-    memory = filled(model, tokens=60)
+    memory = filled(model, tokens=60, write_context="memory")
     memory.write(ids(1, 50))
     full = len(greedy(model, memory))
     assert full == 46 - 1 - 24 - memory.pending_tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,18 @@ from torch import Tensor
 
 from mplus import Memory, MPlusModel
 from mplus.errors import EmptyTextError, InputError
+from mplus.memory.shared_rows import SharedRows
+from mplus.settings import WriteContext
 from tests.conftest import TinyModel
 from tests.tiny import SETUPS, contents, filled, ids, same_contents
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def nothing_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every chunk has a pass of its own: rows that another memory has of the same text are not taken."""
+    monkeypatch.setattr(SharedRows, "find", lambda self, key: None)
 
 
 def close(first: dict[str, Any], second: dict[str, Any]) -> bool:
@@ -104,9 +113,11 @@ def test_compressed_chunks_of_different_length_keep_their_own_rows(tiny_model: T
     assert all(close(contents(one), contents(other)) for one, other in zip(alone, together, strict=True))
 
 
-def test_a_failed_pass_loses_no_text(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("context", ["source", "memory"])
+def test_a_failed_pass_loses_no_text(tiny_model: TinyModel, context: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where text waits for more text it goes on waiting, else its caller has it and the memories are as before."""
     model = tiny_model("llama", "shared")
-    held = [filled(model, seed=seed) for seed in range(3)]
+    held = [filled(model, tokens=56, seed=seed, write_context=context) for seed in range(3)]
     before = [contents(memory) for memory in held]
 
     def broken(*args: Any, **kwargs: Any) -> None:
@@ -116,8 +127,8 @@ def test_a_failed_pass_loses_no_text(tiny_model: TinyModel, monkeypatch: pytest.
         patch.setattr(model.parts.decoder.layers[-1], "forward", broken)
         model.write_many(held, [ids(8, 70 + number) for number in range(3)])
     for number, memory in enumerate(held):
-        assert memory.pending_ids == ids(8, 70 + number).tolist()
-        memory.pending = []
+        assert memory.pending_ids == (ids(8, 70 + number).tolist() if context == "memory" else [])
+        memory.become(replace(memory.state, pending=()))
         assert same_contents(before[number], contents(memory))
 
 
@@ -127,8 +138,11 @@ def test_mistakes_are_found_before_anything_is_written(tiny_model: TinyModel) ->
     before = [contents(one), contents(two)]
     with pytest.raises(EmptyTextError, match="nothing to write"):
         model.write_many([one, two], [ids(8), []])
+    with pytest.raises(InputError, match="source 'a' is named 2 times for one memory"):
+        model.write_many([one, one], [ids(8), ids(8)], ["a", "a"])
+    published = filled(model, write_context="memory")
     with pytest.raises(InputError, match="named twice"):
-        model.write_many([one, one], [ids(8), ids(8)])
+        model.write_many([published, published], [ids(8), ids(8)], ["a", "b"])
     with pytest.raises(InputError, match="2 memories, 1 texts and 1 sources"):
         model.write_many([one, two], [ids(8)])
     with pytest.raises(InputError, match="write with the model that made it"):
@@ -137,7 +151,11 @@ def test_mistakes_are_found_before_anything_is_written(tiny_model: TinyModel) ->
 
 
 def test_progress_counts_the_tokens_of_all_texts(tiny_model: TinyModel) -> None:
+    """After each chunk; where chunks see the whole memory, after each turn of all."""
     model = tiny_model("llama", "shared")
-    seen: list[int] = []
-    model.write_many([model.new_memory(), model.new_memory()], [ids(24), ids(8)], progress=seen.append)
-    assert seen == [16, 24, 32]
+    contexts: tuple[tuple[WriteContext, list[int]], ...] = (("source", [8, 16, 24, 32]), ("memory", [16, 24, 32]))
+    for context, wanted in contexts:
+        seen: list[int] = []
+        held = [model.new_memory(write_context=context) for _ in range(2)]
+        model.write_many(held, [ids(24), ids(8)], progress=seen.append)
+        assert seen == wanted

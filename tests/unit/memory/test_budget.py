@@ -14,9 +14,9 @@ from mplus import MPlusModel
 from mplus.attach.read_pass import Reading
 from mplus.errors import CapacityError
 from mplus.memory import budget
+from mplus.memory import log as row_log
 from mplus.memory.budget import MemoryBudget, explain_out_of_memory, free_bytes, is_out_of_memory
 from mplus.memory.short_term import ShortTerm
-from mplus.memory.stores import ram
 from tests.conftest import TinyModel
 from tests.tiny import contents, filled, ids, same_contents
 
@@ -111,7 +111,7 @@ def no_more_ram(monkeypatch: pytest.MonkeyPatch, free: int) -> Iterator[None]:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1234 bytes.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ram, "host_empty", refused)
+        patch.setattr(row_log, "host_empty", refused)
         patch.setattr(budget, "free_bytes", lambda device: free)
         yield
 
@@ -120,10 +120,10 @@ def no_more_ram(monkeypatch: pytest.MonkeyPatch, free: int) -> Iterator[None]:
 def test_write_without_room_keeps_the_text_and_the_memory_and_goes_on_later(
     tiny_model: TinyModel, setup: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ram, "FIRST_SLAB_ROWS", 16)
-    monkeypatch.setattr(ram, "SLAB_ROWS", 16)
+    monkeypatch.setattr(row_log, "FIRST_SLAB_ROWS", 16)
+    monkeypatch.setattr(row_log, "SLAB_ROWS", 16)
     model = tiny_model("llama", setup)
-    memory, twin = filled(model, 24), filled(model, 24)
+    memory, twin = (filled(model, 24, write_context="memory") for _ in range(2))
     more = [ids(8, seed) for seed in range(5, 11)]
     with no_more_ram(monkeypatch, 0), pytest.raises(CapacityError, match=r"more long-term tokens need .* nothing is lost"):
         for text in more:
@@ -144,16 +144,14 @@ def test_write_without_room_keeps_the_text_and_the_memory_and_goes_on_later(
     assert same_contents(contents(twin), contents(memory))
 
 
-def test_taking_without_room_in_one_group_adds_to_none(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ram, "FIRST_SLAB_ROWS", 4)
-    model = tiny_model("llama", "per_layer")
-    longterm = filled(model, 20).long_term
-    held = [len(store) for store in longterm.stores]
-    rows = {name: torch.zeros(longterm.layout.groups(name), 300, *shape) for name, shape in longterm.layout.fields.items()}
-    longterm.stores[0].reserve(300)
-    with no_more_ram(monkeypatch, 0), pytest.raises(CapacityError):
-        longterm.append(rows, torch.arange(300)[None])
-    assert [len(store) for store in longterm.stores] == held and longterm.waiting == [0, 0]
+def test_a_log_without_room_for_more_rows_stays_as_it_is(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_log, "FIRST_SLAB_ROWS", 4)
+    memory = filled(tiny_model("llama", "per_layer"), 20)
+    log = memory.state.log
+    before = {name: value.clone() for name, value in log.columns_of(log.extents).items()}
+    with no_more_ram(monkeypatch, 0), pytest.raises(RuntimeError):
+        log.appended({name: value[:1].expand(300, *value.shape[1:]) for name, value in before.items()})
+    assert len(log) == 20 and all(torch.equal(value, before[name]) for name, value in log.columns_of(log.extents).items())
 
 
 # -- a prompt and a write that find no room --------------------------------------------------------------------------
@@ -177,7 +175,7 @@ def test_prompts_without_room_get_one_sentence_and_change_nothing(model: MPlusMo
 
 
 def test_a_write_without_room_for_short_term_memory_keeps_its_text(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = model.new_memory()
+    memory = model.new_memory(write_context="memory")
 
     def refused(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1234 bytes.")

@@ -1,4 +1,4 @@
-"""Laws of the store on disk: immutable files that somebody needs, one writer, refusals in one sentence, nothing lost."""
+"""Laws of rows on disk: immutable files that somebody needs, one writer, refusals in one sentence, nothing lost."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from typing import Any
 import filelock
 import pytest
 import torch
-from mplus.memory.stores.ram import RamStorage
 from safetensors.torch import load_file
 from torch import Tensor
 
 from mplus.errors import StoreError
+from mplus.memory.log import Extent, RowLog
 from mplus.memory.stores import lock, segments
-from mplus.memory.stores.disk import DiskStorage, DiskStore, storage_at
+from mplus.memory.stores.disk import DiskStorage, storage_at
 from mplus.memory.stores.segments import Segment, link_segment
+from tests.unit.memory.failing import disk_full
 
 pytestmark = pytest.mark.slow
 
@@ -39,10 +40,45 @@ def storage(path: Path) -> DiskStorage:
     return DiskStorage(path / "store", segment_rows=SEGMENT_ROWS)
 
 
-def filled(path: Path, count: int) -> DiskStore:
-    store = storage(path).new_store(FIELDS, 1)
-    store.append(rows(0, count))
-    store.reserve()
+class Held:
+    """A row log that is changed in place, as a memory holds one."""
+
+    def __init__(self, log: RowLog) -> None:
+        self.log = log
+
+    @property
+    def segments(self) -> list[Segment]:
+        pieces = {id(extent.piece): extent.piece for extent in self.log.extents}
+        return [piece for piece in pieces.values() if isinstance(piece, Segment)]
+
+    @property
+    def rows_in_ram(self) -> int:
+        return sum(extent.rows for extent in self.log.extents if not isinstance(extent.piece, Segment))
+
+    def append(self, added: dict[str, Tensor]) -> None:
+        self.log, _ = self.log.appended(added)
+
+    def seal(self) -> None:
+        self.log = self.log.flushed()
+
+    def evict_oldest(self, count: int) -> None:
+        self.log = self.log.trimmed(self.log.start + count)
+
+    def column(self, name: str) -> Tensor:
+        return self.log.columns_of(self.log.extents)[name]
+
+    def gather(self, index: list[int], names: tuple[str, ...]) -> dict[str, Tensor]:
+        return self.log.gather(torch.tensor(index), names)
+
+    def fork(self) -> Held:
+        return Held(self.log)
+
+
+def filled(path: Path, count: int, storage_here: DiskStorage | None = None) -> Held:
+    store = Held(RowLog(FIELDS, storage=storage_here or storage(path)))
+    for first in range(0, count, SEGMENT_ROWS):
+        store.append(rows(first, min(SEGMENT_ROWS, count - first)))
+        store.seal()
     return store
 
 
@@ -50,7 +86,7 @@ def files(path: Path) -> list[str]:
     return sorted(entry.name for entry in (path / "store").iterdir() if entry.name != lock.LOCK)
 
 
-def names(*stores: DiskStore) -> list[str]:
+def names(*stores: Held) -> list[str]:
     return sorted({segment.name for store in stores for segment in store.segments})
 
 
@@ -60,7 +96,7 @@ def names(*stores: DiskStore) -> list[str]:
 def test_only_what_fills_no_segment_stays_in_ram(tmp_path: Path) -> None:
     store = filled(tmp_path, 5 * SEGMENT_ROWS + 7)
     assert [segment.rows for segment in store.segments] == [SEGMENT_ROWS] * 5
-    assert len(store.tail) == 7
+    assert store.rows_in_ram == 7
     assert files(tmp_path) == names(store)
 
 
@@ -76,13 +112,13 @@ def test_segments_are_plain_safetensors_that_nobody_may_write(tmp_path: Path) ->
 
 def test_reading_maps_only_the_segments_that_are_asked_for(tmp_path: Path) -> None:
     store = filled(tmp_path, 5 * SEGMENT_ROWS)
-    store.gather(torch.tensor([SEGMENT_ROWS, 3 * SEGMENT_ROWS + 1]), ("rows",))
+    store.gather([SEGMENT_ROWS, 3 * SEGMENT_ROWS + 1], ("rows",))
     assert [segment._mapped is not None for segment in store.segments] == [False, True, False, True, False]
 
 
 def test_what_a_reader_writes_into_a_part_reaches_no_file(tmp_path: Path) -> None:
     store = filled(tmp_path, SEGMENT_ROWS)
-    next(store.parts("birth"))[0] = 99
+    store.log.extents[0].part(FIELDS, "birth")[0] = 99
     store.segments[0].check_content()
     assert load_file(store.segments[0].path)["birth"][0] == 0
 
@@ -92,8 +128,8 @@ def test_eviction_reads_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(segments, "safe_open", refused)
     monkeypatch.setattr(segments, "save_file", refused)
     store.evict_oldest(2 * SEGMENT_ROWS + 3)
-    store.keep(torch.arange(len(store)) >= 5)
-    assert (len(store), store.start) == (3 * SEGMENT_ROWS - 8, 8)
+    store.log = store.log.without([(2 * SEGMENT_ROWS + 3, 5)])
+    assert (len(store.log), store.log.start) == (3 * SEGMENT_ROWS - 8, 2 * SEGMENT_ROWS + 8)
 
 
 def refused(*args: Any, **kwargs: Any) -> None:
@@ -111,13 +147,13 @@ def test_hints_name_exactly_the_bytes_of_rows_that_are_read_one_at_a_time(
 
     monkeypatch.setattr(os, "posix_fadvise", noted)
     fields = {"wide": ((segments.PAGE_BYTES // 4,), torch.float32), **FIELDS}
-    store = storage(tmp_path).new_store(fields, 1)
+    store = Held(RowLog(fields, storage=storage(tmp_path)))
     wide = torch.arange(SEGMENT_ROWS)[:, None] + torch.arange(segments.PAGE_BYTES // 4) / 4096
     store.append({"wide": wide, **rows(0, SEGMENT_ROWS)})
-    store.reserve()
+    store.seal()
     assert hints == [(os.POSIX_FADV_DONTNEED, wide.numpy().tobytes())]
     hints.clear()
-    got = store.gather(torch.tensor([9, 3, 4, 4, 30]), ("wide", "rows", "birth"))
+    got = store.gather([9, 3, 4, 4, 30], ("wide", "rows", "birth"))
     assert got["birth"].tolist() == [9, 3, 4, 4, 30]
     runs = (slice(3, 5), slice(9, 10), slice(30, 31))
     assert hints == [(os.POSIX_FADV_WILLNEED, wide[run].numpy().tobytes()) for run in runs]
@@ -141,10 +177,11 @@ def test_forks_share_segments_and_write_their_own(tmp_path: Path) -> None:
     twin = store.fork()
     for one, first in ((store, 1000), (twin, 2000)):
         one.append(rows(first, SEGMENT_ROWS))
-        one.reserve()
+        one.seal()
     assert [segment.name for segment in store.segments[:2]] == [segment.name for segment in twin.segments[:2]]
     assert store.segments[2].name != twin.segments[2].name
-    assert next(store.parts("rows")).data_ptr() == next(twin.parts("rows")).data_ptr()
+    parts = [one.log.extents[0].part(FIELDS, "rows") for one in (store, twin)]
+    assert parts[0].data_ptr() == parts[1].data_ptr()
 
 
 def test_what_garbage_held_is_removed(tmp_path: Path) -> None:
@@ -159,13 +196,14 @@ def test_what_garbage_held_is_removed(tmp_path: Path) -> None:
 
 
 def test_saved_segments_outlive_every_store(tmp_path: Path) -> None:
-    store = filled(tmp_path, 3 * SEGMENT_ROWS)
-    assert store.segment_directory is not None
+    own = storage(tmp_path)
+    store = filled(tmp_path, 3 * SEGMENT_ROWS, own)
     saved = names(store)[:2]
-    store.segment_directory.set_saved(saved)
-    store.close()
+    own.segment_directory.set_saved(saved)
+    del store
+    gc.collect()
     assert files(tmp_path) == saved
-    store.segment_directory.set_saved(saved[:1])
+    own.segment_directory.set_saved(saved[:1])
     assert files(tmp_path) == saved[:1]
 
 
@@ -175,11 +213,9 @@ def test_fork_of_the_process_removes_no_file(tmp_path: Path, monkeypatch: pytest
     own = os.getpid()
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: own + 1)
-        store.fork().close()
-        assert store.segment_directory is not None
-        store.segment_directory.release(store.segments)
+        del store
+        gc.collect()
     assert files(tmp_path) == before
-    assert store.column("birth").shape == (2 * SEGMENT_ROWS,)
 
 
 def test_leftovers_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
@@ -196,11 +232,13 @@ def test_leftovers_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
 OTHER_PROCESS = """
 import sys, torch
 from pathlib import Path
+from mplus.memory.log import RowLog
 from mplus.memory.stores.disk import DiskStorage
-store = DiskStorage(Path(sys.argv[1]), segment_rows=8).new_store({"birth": ((), torch.int64)}, 1)
-store.append({"birth": torch.arange(20)})
-store.reserve()
-print(len(store.segments), flush=True)
+log = RowLog({"birth": ((), torch.int64)}, storage=DiskStorage(Path(sys.argv[1]), segment_rows=8))
+for first in (0, 8, 16):
+    log, _ = log.appended({"birth": torch.arange(first, min(first + 8, 20))})
+    log = log.flushed()
+print(len([one for one in log.extents if hasattr(one.piece, "path")]), flush=True)
 sys.stdin.read()
 """
 
@@ -267,10 +305,6 @@ def test_read_only_directory_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         storage(tmp_path)
 
 
-def disk_full(*args: Any, **kwargs: Any) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 @pytest.mark.parametrize("step", ["save_file", "flush", "os.replace"])
 def test_full_disk_loses_nothing_and_is_made_up_for_when_there_is_room(
     tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
@@ -281,38 +315,28 @@ def test_full_disk_loses_nothing_and_is_made_up_for_when_there_is_room(
     before = files(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os if step == "os.replace" else segments, step.removeprefix("os."), disk_full)
-        acts: tuple[Callable[[], None], ...] = (store.reserve, lambda: store.append(rows(9000, 3)))
+        acts: tuple[Callable[[], object], ...] = (store.seal, lambda: store.append(rows(9000, 300)))
         for act in acts:
-            with pytest.raises(StoreError, match=r"32 rows .* No space left on device; they stay in RAM and nothing is lost"):
+            with pytest.raises(StoreError, match=r"37 rows .* No space left on device; they stay in RAM and nothing is lost"):
                 act()
             assert store.column("birth").tolist() == list(range(2 * SEGMENT_ROWS + 5))
         assert files(tmp_path) == before
-    store.append(rows(2 * SEGMENT_ROWS + 5, 3))
-    assert store.column("birth").tolist() == list(range(2 * SEGMENT_ROWS + 8))
+    store.append(rows(2 * SEGMENT_ROWS + 5, 300))
+    assert store.column("birth").tolist() == list(range(2 * SEGMENT_ROWS + 305))
     assert files(tmp_path) == names(store) and len(store.segments) == 2
-
-
-def test_keep_on_a_full_disk_holds_the_rows_in_ram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = filled(tmp_path, 4 * SEGMENT_ROWS)
-    mask = torch.arange(len(store)) % 4 != 1
-    with monkeypatch.context() as patch:
-        patch.setattr(segments, "save_file", disk_full)
-        store.keep(mask)
-        assert torch.equal(store.column("birth"), torch.arange(4 * SEGMENT_ROWS)[mask])
-        with pytest.raises(StoreError, match="No space left"):
-            store.reserve()
-    store.reserve()
-    assert torch.equal(store.column("birth"), torch.arange(4 * SEGMENT_ROWS)[mask])
-    assert files(tmp_path) == names(store) and len(store.segments) == 3
 
 
 # -- damage ------------------------------------------------------------------------------------------------------------
 
 
-def reopened(store: DiskStore) -> DiskStore:
+def reopened(store: Held) -> Held:
     """The same segments, none of them mapped yet."""
     fresh = [Segment(one.path, one.rows, one.size_bytes, one.sha256) for one in store.segments]
-    return DiskStore(None, FIELDS, segments=fresh)
+    extents, at = list[Extent](), 0
+    for one in fresh:
+        extents.append(Extent(one, 0, one.rows, at))
+        at += one.rows
+    return Held(RowLog(FIELDS, tuple(extents), at))
 
 
 def spoil(path: Path, content: bytes) -> None:
@@ -325,7 +349,7 @@ def test_truncated_segment_is_named(tmp_path: Path) -> None:
     path = store.segments[1].path
     spoil(path, path.read_bytes()[:-10])
     twin = reopened(store)
-    assert twin.gather(torch.tensor([3]), ("birth",))["birth"].tolist() == [3]
+    assert twin.gather([3], ("birth",))["birth"].tolist() == [3]
     with pytest.raises(StoreError, match=f"{path.name} was truncated or altered"):
         twin.column("birth")
 
@@ -395,7 +419,7 @@ def test_segment_is_copied_where_links_are_not_possible(tmp_path: Path, monkeypa
 
 
 def test_word_for_a_storage(tmp_path: Path) -> None:
-    assert isinstance(storage_at("ram"), RamStorage)
+    assert storage_at("ram") is None
     disk = storage_at(str(tmp_path / "store"))
     assert isinstance(disk, DiskStorage) and disk.segment_directory.path == tmp_path / "store"
     assert storage_at(disk) is disk

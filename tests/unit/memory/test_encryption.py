@@ -25,7 +25,7 @@ pytest.importorskip("cryptography", reason="encryption needs: pip install 'mplus
 SIZES = [0, 1, 15, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES, 3 * BLOCK_BYTES + 7]
 
 
-def sealed(key: bytes, content: bytes, name: str = "rows", pieces: int = 1) -> bytes:
+def flushed(key: bytes, content: bytes, name: str = "rows", pieces: int = 1) -> bytes:
     target, step = io.BytesIO(), max(1, -(-len(content) // pieces))
     encrypt(key, name, [memoryview(content)[at : at + step] for at in range(0, len(content), step)], target)
     return target.getvalue()
@@ -42,30 +42,30 @@ def opened(key: bytes, data: bytes, name: str = "rows") -> bytes:
 @pytest.mark.parametrize("pieces", [1, 3, 1000])
 def test_content_comes_back_whatever_its_pieces(size_bytes: int, pieces: int) -> None:
     key, content = new_key(), os.urandom(size_bytes)
-    data = sealed(key, content, pieces=pieces)
+    data = flushed(key, content, pieces=pieces)
     assert len(data) == encrypted_size(size_bytes)
     assert opened(key, data) == content
 
 
 def test_content_is_not_to_be_found_in_its_stream_and_no_two_streams_are_alike() -> None:
     key, content = new_key(), b"where Ana lives" * 100
-    first, second = sealed(key, content), sealed(key, content)
+    first, second = flushed(key, content), flushed(key, content)
     assert b"Ana" not in first and first != second
     assert first[: len(encryption.MAGIC)] == b"MPLUSENC"
 
 
 def test_another_key_or_name_opens_nothing() -> None:
-    key, data = new_key(), sealed(new_key(), b"x")
+    key, data = new_key(), flushed(new_key(), b"x")
     with pytest.raises(SnapshotError, match="rows cannot be decrypted"):
         opened(key, data)
     with pytest.raises(SnapshotError, match="columns cannot be decrypted"):
-        opened(key, sealed(key, b"x"), name="columns")
+        opened(key, flushed(key, b"x"), name="columns")
 
 
 @pytest.mark.parametrize("size_bytes", [3, 2 * BLOCK_BYTES + 5])
 def test_no_bit_can_be_altered(size_bytes: int) -> None:
     key, content = new_key(), os.urandom(size_bytes)
-    data = sealed(key, content)
+    data = flushed(key, content)
     for at in {*range(0, len(data), max(1, len(data) // 23)), 8, len(data) - 1}:
         altered = bytearray(data)
         altered[at] ^= 1
@@ -75,7 +75,7 @@ def test_no_bit_can_be_altered(size_bytes: int) -> None:
 
 def test_blocks_cannot_be_left_out_moved_doubled_or_taken_from_another_stream() -> None:
     key, content = new_key(), os.urandom(3 * BLOCK_BYTES)
-    data, other = sealed(key, content), sealed(key, content)
+    data, other = flushed(key, content), flushed(key, content)
     head, step = encryption.HEAD_BYTES, BLOCK_BYTES + encryption.TAG_BYTES
     blocks = [data[head + number * step : head + (number + 1) * step] for number in range(3)]
     wrong = [
@@ -94,7 +94,7 @@ def test_blocks_cannot_be_left_out_moved_doubled_or_taken_from_another_stream() 
 
 def test_streams_of_another_form_are_told_from_damaged_ones() -> None:
     key = new_key()
-    data = bytearray(sealed(key, b"x"))
+    data = bytearray(flushed(key, b"x"))
     data[8] = 9
     for wrong, says in ((b"", "not encrypted"), (b"x" * 500, "not encrypted"), (bytes(data), "in version 9, .*; update mplus")):
         with pytest.raises(SnapshotError, match=says):
@@ -142,15 +142,15 @@ def test_files_of_keys_are_the_owners_alone_and_hold_no_data_key(two: tuple[Sour
 
 def test_a_destroyed_key_opens_no_copy_however_old(two: tuple[SourceKeys, list[str], dict[str, bytes]]) -> None:
     memory, (stays, goes), held = two
-    backup = sealed(held[goes], b"where Ana lives")
-    assert memory.destroy_all_but([stays]) == [goes]
+    backup = flushed(held[goes], b"where Ana lives")
+    assert memory.destroy([goes, new_id()]) == [goes]
     again = Keys(memory.keys.directory).of_memory(memory.memory)
     assert again.read() == {stays: held[stays]}
     assert goes not in memory.path.read_text(encoding="utf-8")
     for key in (*again.read().values(), *again.with_keys_for([goes]).values()):  # the same id gets another key
         with pytest.raises(SnapshotError, match="cannot be decrypted"):
             opened(key, backup)
-    assert again.destroy_all_but([]) == sorted([stays, goes])
+    assert again.destroy([stays, goes]) == sorted([stays, goes])
     assert not memory.path.exists()
 
 

@@ -116,6 +116,18 @@ def test_a_changed_file_of_the_same_text_is_only_noted(model: MPlusModel, folder
     assert planned(memory, folder).is_empty
 
 
+def test_files_without_text_are_no_sources_and_an_emptied_one_is_forgotten(model: MPlusModel, folder: Path) -> None:
+    memory = model.new_memory()
+    synced(memory, folder)
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    (folder / "empty.txt").touch()
+    (folder / "a.txt").write_bytes(b"")
+    plan = planned(memory, folder)
+    assert names(plan) == ([], [], ["docs/a.txt"], ["docs/b.md", "docs/deep/c.txt"])
+    assert plan.empty == ["docs/a.txt", "docs/empty.txt"]
+    assert [(one.name, one.is_mistake) for one in plan.skipped] == [("docs/picture.png", False)]
+
+
 def test_a_file_that_cannot_be_read_any_more_keeps_its_source(model: MPlusModel, folder: Path) -> None:
     memory = model.new_memory()
     (folder / "w.docx").write_bytes(docx("Ana lives in Seville."))

@@ -285,7 +285,7 @@ def options(examples: int, *, repeat: bool) -> Any:
     )
 
 
-@options(EXAMPLES, repeat=True)
+@options(EXAMPLES, repeat=True)  # type: ignore[untyped-decorator]
 @given(kind=st.sampled_from(KINDS), steps=STEPS)
 def test_a_memory_that_forgot_is_the_one_that_never_read_it(kind: Kind, steps: Any) -> None:
     run(kind, steps)
@@ -297,7 +297,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=3000)
     wanted, counts, began = parser.parse_args().examples, Counter[str](), time.monotonic()
 
-    @options(wanted, repeat=False)
+    @options(wanted, repeat=False)  # type: ignore[untyped-decorator]
     @given(kind=st.sampled_from(KINDS), steps=STEPS)
     def tried(kind: Kind, steps: Any) -> None:
         counts.update(run(kind, steps))

@@ -101,6 +101,17 @@ def test_the_default_home_follows_the_environment(
     assert default_home() == Path(expected)
 
 
+def test_a_user_without_a_home_directory_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MPLUS_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(InputError, match="set MPLUS_HOME"):
+        Home()
+
+
 # -- words for memories --------------------------------------------------------------------------------------------------
 
 
@@ -113,11 +124,23 @@ def test_a_word_is_a_name_and_a_slash_makes_a_path(home: Home, tmp_path: Path, m
     assert home.resolve(Path("notes")) == Path("notes")
 
 
-def test_a_directory_here_is_a_path_unless_only_the_home_has_a_memory_of_that_name(home: Home, model: MPlusModel) -> None:
-    Path("notes").mkdir()
-    assert home.resolve("notes") == Path("notes")
-    home.create("notes", filled(model))
-    assert home.resolve("notes") == home.path("notes")
+def test_a_directory_here_is_meant_only_if_it_holds_a_memory_and_the_home_has_none_of_that_name(
+    home: Home, model: MPlusModel
+) -> None:
+    filled(model).save("notes")
+    assert home.resolve("notes") == home.existing("notes") == Path("notes")
+    Path("letters").mkdir()
+    Path("letters/letter.txt").write_text("Dear Ana", encoding="utf-8")
+    assert home.resolve("letters") == home.path("letters")
+    home.create("letters", filled(model))
+    assert home.existing("letters") == home.path("letters")
+
+
+def test_a_file_here_is_no_name_for_a_new_memory(home: Home, model: MPlusModel) -> None:
+    Path("a.txt").write_text("Dear Ana", encoding="utf-8")
+    assert home.resolve("a.txt") == Path("a.txt")  # refused as a file; a name was left out
+    home.create("a.txt", filled(model))
+    assert home.resolve("a.txt") == home.path("a.txt")
 
 
 def test_two_memories_of_one_name_are_not_mixed_up(home: Home, model: MPlusModel) -> None:
@@ -282,7 +305,7 @@ def test_a_memory_beside_other_files_is_not_deleted(home: Home, model: MPlusMode
     assert state(directory) == before
     Path("plain").mkdir()
     with pytest.raises(SnapshotError, match="is not a memory"):
-        home.delete("plain")
+        home.delete("./plain")
     assert Path("plain").is_dir()
 
 

@@ -47,7 +47,7 @@ def test_tokens_are_counted_per_source() -> None:
 
 def test_token_ids_are_told_per_source_in_order_or_not_at_all() -> None:
     ids = ledger().ids_by_source()
-    assert {name: None if held is None else list(held) for name, held in ids.items()} == {
+    assert {name: None if held is None else [token for piece in held for token in piece] for name, held in ids.items()} == {
         "a.txt": list(range(10)),
         None: [20, 21, 22],
         "b.txt": None,
@@ -114,5 +114,5 @@ def test_content_key_tells_text_and_what_stands_before_it() -> None:
 
 
 def test_digest_is_that_of_the_token_ids_however_they_are_held() -> None:
-    assert digest_of([1, 2, 300]) == digest_of((1, 2, 300)) != digest_of([1, 2])
+    assert digest_of([[1, 2, 300]]) == digest_of([(1, 2), (300,)]) != digest_of([[1, 2]])
     assert len(digest_of([])) == 64

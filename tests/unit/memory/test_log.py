@@ -122,7 +122,7 @@ def stepped(twins: Twins, others: list[Twins], fresh: int, chooser: random.Rando
             more = {end + step: giver.held[given.row + step] for step in range(given.rows)}
             return Twins(after, {**held, **more}, end + given.rows)
         case "seal":
-            return Twins(log.sealed(), held, end)
+            return Twins(log.flushed(), held, end)
         case _:
             return Twins(log.empty(), {}, 0) if chooser.random() < 0.3 else twins
 
@@ -293,15 +293,15 @@ def test_only_what_fills_no_segment_stays_in_ram(tmp_path: Path) -> None:
 
 def test_sealing_leaves_versions_before_it_in_ram_and_whole(tmp_path: Path) -> None:
     log = filled(SEGMENT_ROWS, DiskStorage(tmp_path / "rows", segment_rows=SEGMENT_ROWS))
-    sealed = log.sealed()
+    sealed = log.flushed()
     assert [type(piece) for piece in pieces(log)] == [Slab] and [type(piece) for piece in pieces(sealed)] == [Segment]
     assert births(log) == births(sealed) == list(range(SEGMENT_ROWS))
-    assert sealed.sealed() is sealed and filled(SEGMENT_ROWS - 1, log.storage).sealed().extents[0].piece.__class__ is Slab
+    assert sealed.flushed() is sealed and filled(SEGMENT_ROWS - 1, log.storage).flushed().extents[0].piece.__class__ is Slab
 
 
 def test_a_log_without_a_directory_is_never_sealed() -> None:
     log = filled(1000)
-    assert log.sealed() is log
+    assert log.flushed() is log
 
 
 # -- pinned slabs ----------------------------------------------------------------------------------------------------

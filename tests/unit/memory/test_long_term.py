@@ -23,7 +23,7 @@ from mplus.settings import Geometry
 from tests.tiny import search_from, tiny_geometry
 
 LAYERS = 2
-PER_LAYER = {"drop": "per_layer", "retrieval": "per_layer"}
+PER_LAYER: dict[str, Any] = {"drop": "per_layer", "retrieval": "per_layer"}
 
 
 def layout(search_groups: int, width: int = 1) -> RowLayout:

@@ -11,6 +11,7 @@ import torch
 from mplus import MPlusModel
 from mplus.errors import EmptyTextError, GeometryError, InputError
 from mplus.memory.rows import EncodedChunk
+from mplus.settings import WriteContext
 from mplus.text.prompts import SEPARATOR
 from tests.conftest import TinyModel
 from tests.tiny import SETUPS, contents, filled, ids, same_contents
@@ -171,7 +172,8 @@ def test_what_waits_is_never_too_long_for_one_chunk(text_model: MPlusModel) -> N
 
 def test_text_is_cut_where_the_model_cuts_it(text_model: MPlusModel) -> None:
     text = "A first sentence is here. And one more of them. Then a third, rather long one, follows. End."
-    for context, cut in (("source", SEPARATOR + text), ("memory", text)):
+    contexts: tuple[tuple[WriteContext, str], ...] = (("source", SEPARATOR + text), ("memory", text))
+    for context, cut in contexts:
         memory = text_model.new_memory(write_context=context)
         memory.write(text)
         sizes = [len(chunk) for chunk in text_model.cut(cut)]
@@ -244,7 +246,8 @@ def test_cleared_memory_is_as_new_and_writes_as_new(each: MPlusModel) -> None:
 
 
 def test_stats_count_what_was_written(text_model: MPlusModel) -> None:
-    for context, read, waits, chunks in (("memory", 104, 3, 4), ("source", 111, 0, 5)):
+    counts: tuple[tuple[WriteContext, int, int, int], ...] = (("memory", 104, 3, 4), ("source", 111, 0, 5))
+    for context, read, waits, chunks in counts:
         memory = text_model.new_memory(write_context=context)
         memory.write("x" * 103 + " ", source="book")
         memory.write("y" * 3, source="note")

@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from safetensors.torch import save_file
 from mplus import Memory, MPlusModel
 from mplus.cli import main
 from mplus.errors import SnapshotError, StoreError
-from mplus.memory import segment_manifest, snapshot
+from mplus.memory import snapshot
+from mplus.memory.log import RowLog
 from mplus.memory.manifest import as_file, read_manifest
 from mplus.memory.stores import lock
-from mplus.memory.stores.disk import DiskStorage, DiskStore
+from mplus.memory.stores.disk import DiskStorage
 from mplus.memory.stores.lock import exclusive_change
+from mplus.memory.stores.segments import Segment
 from tests.tiny import contents, filled, ids, same_contents
 
 pytestmark = pytest.mark.slow
@@ -33,6 +36,12 @@ PAIRS = 12
 
 def held_by(memory: Memory) -> dict[str, Any]:
     return {name: value for name, value in contents(memory).items() if name != "order"}
+
+
+def files_named(place: Path) -> set[str]:
+    """What a stored memory consists of."""
+    manifest = read_manifest(place)
+    return {"manifest.json", manifest["data"]["file"], *(segment["file"] for segment in manifest["segments"])}
 
 
 def segment_files(place: Path) -> list[str]:
@@ -120,7 +129,7 @@ def test_every_text_that_was_said_to_be_stored_is_there(
             assert sources(Memory.load(place, model)) == expected
         else:  # who saved last, where both did one after the other
             assert sources(Memory.load(place, model)) in [{name} for name in expected]
-    assert len(list(place.iterdir())) == 2
+    assert {path.name for path in place.iterdir()} == files_named(place)
 
 
 def test_a_new_memory_replaces_another_one_and_says_so_but_not_what_was_stored_meanwhile(
@@ -218,7 +227,7 @@ def test_a_save_leaves_the_segments_that_a_fork_has_yet_to_read(model: MPlusMode
     del twin
     gc.collect()
     memory.save(tmp_path / "m")
-    assert not segment_files(tmp_path / "m")
+    assert {path.name for path in (tmp_path / "m").iterdir()} == files_named(tmp_path / "m")
 
 
 def test_an_interrupt_behind_the_commit_costs_no_row(model: MPlusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,21 +271,21 @@ def test_the_state_before_stays_where_the_new_one_was_not_flushed(
     assert same_contents(before, held_by(Memory.load(tmp_path / "m", model, check_rows=True)))
 
 
-def test_forks_in_several_threads_hold_their_files(tmp_path: Path) -> None:
+def test_logs_in_several_threads_hold_their_files(tmp_path: Path) -> None:
     storage = DiskStorage(tmp_path / "rows", segment_rows=8)
-    store = storage.new_store(FIELDS, 1)
-    store.append({"rows": torch.ones(40, 3), "birth": torch.arange(40)})
-    store.reserve()
+    log = RowLog({"rows": ((3,), torch.float32)}, storage=storage)
+    for number in range(5):
+        log, _ = log.appended({"rows": torch.full((8, 3), float(number))})
+        log = log.flushed()
 
     def forks(seed: int) -> None:
         chooser = random.Random(seed)
-        held: list[DiskStore] = []
+        held: list[RowLog] = []
         for _ in range(150):
             if held and chooser.random() < 0.5:
                 held.pop(chooser.randrange(len(held)))
             else:
-                held.append(store.fork())
-                held[-1].evict_oldest(8 * chooser.randrange(3))
+                held.append(log.trimmed(8 * chooser.randrange(3)))
 
     threads = [threading.Thread(target=forks, args=(seed,)) for seed in range(4)]
     for thread in threads:
@@ -284,13 +293,14 @@ def test_forks_in_several_threads_hold_their_files(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     gc.collect()
-    assert segment_files(tmp_path / "rows") == sorted(segment.name for segment in store.segments)
+    names = sorted(extent.piece.name for extent in log.extents if isinstance(extent.piece, Segment))
+    assert segment_files(tmp_path / "rows") == names and len(names) == 5
     assert set(storage.segment_directory._claims.values()) == {1}
     with storage.segment_directory._guard:  # a finaliser that runs now waits for nobody
-        storage.segment_directory.release(store.segments[:1])
-    storage.segment_directory.claim(())
+        log = log.trimmed(8)
+        gc.collect()
+    storage.segment_directory.set_saved(())
     assert len(segment_files(tmp_path / "rows")) == 4
-    store.segments.pop(0)
 
 
 # -- what is not stored leaves nothing -----------------------------------------------------------------------------------------
@@ -299,19 +309,18 @@ def test_forks_in_several_threads_hold_their_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda memory: setattr(memory, "pending", [(Path("a.txt"), [5])]),
-        lambda memory: setattr(memory, "pending", [(None, [101])]),
-        lambda memory: setattr(memory, "pending", [(None, [5.5])]),
-        lambda memory: setattr(memory, "now", 1),
+        {"pending": ((Path("a.txt"), (5,)),)},
+        {"pending": ((None, (101,)),)},
+        {"pending": ((None, (5.5,)),)},
+        {"now": 1},
     ],
 )
-def test_a_memory_that_could_not_be_opened_again_is_not_stored(
-    model: MPlusModel, tmp_path: Path, spoil: Callable[[Memory], object]
-) -> None:
+def test_a_memory_that_could_not_be_opened_again_is_not_stored(model: MPlusModel, tmp_path: Path, spoil: dict[str, Any]) -> None:
     memory = filled(model)
     memory.save(tmp_path / "m")
     before = sorted((tmp_path / "m").iterdir())
-    spoil(memory)
+    changed = {"placement": replace(memory.placement, **spoil)} if "now" in spoil else spoil
+    memory.become(replace(memory.state, **changed))
     with pytest.raises(SnapshotError, match="not stored in .* previous state is unchanged"):
         memory.save(tmp_path / "m")
     with pytest.raises(SnapshotError, match="previous state is unchanged"):
@@ -334,7 +343,7 @@ def test_what_a_killed_first_save_left_stops_neither_a_command_nor_a_store(
     memory = filled(model, store=tmp_path / "rows")
     memory.save(tmp_path / "m")
     assert sorted(path.name for path in (tmp_path / "m").iterdir())[:1] == [".tmpAbCdEf"]
-    assert len(list((tmp_path / "m").iterdir())) == 3
+    assert {path.name for path in (tmp_path / "m").iterdir()} == files_named(tmp_path / "m") | {".tmpAbCdEf"}
     assert not (tmp_path / "rows" / ".saving-0123456789abcdef").exists()
 
 
@@ -344,15 +353,13 @@ def test_what_a_killed_first_save_left_stops_neither_a_command_nor_a_store(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (
-            lambda manifest: manifest["ltm_segments"][0]["segments"].append(manifest["ltm_segments"][0]["segments"][0]),
-            "named twice",
-        ),
-        (lambda manifest: manifest["ltm_segments"][0]["segments"][0].update(rows=12.0), "names no segment"),
-        (lambda manifest: manifest["ltm_segments"][0].update(start=True), "forgotten"),
-        (lambda manifest: manifest.update(ltm_group_tokens=[1]), "groups of long-term memory"),
-        (lambda manifest: manifest.update(ltm_waiting=[0, 0]), "groups of long-term memory"),
-        (lambda manifest: manifest.update(ltm_waiting=[10**6]), "groups of long-term memory"),
+        (lambda manifest: manifest["segments"].append(manifest["segments"][0]), "named twice"),
+        (lambda manifest: manifest["segments"][0].update(rows=12.0), "names no segment"),
+        (lambda manifest: manifest["segments"].pop(), "where they cannot be"),
+        (lambda manifest: manifest["long"][0].update(tokens=1), "counts up to 1"),
+        (lambda manifest: manifest["long"].append(manifest["long"][0]), "2 long-term groups"),
+        (lambda manifest: manifest["long"][0].update(waiting=10**6), "wait, which cannot be"),
+        (lambda manifest: manifest.update(rows=7), "the log ends at"),
         (lambda manifest: manifest.update(format=True), "format True"),
     ],
 )
@@ -374,15 +381,15 @@ def test_a_load_whose_files_are_replaced_meanwhile_opens_the_new_state(
 ) -> None:
     memory = filled(model, tokens=90, store=DiskStorage(tmp_path / "m", segment_rows=12), ltm_capacity=24)
     memory.save(tmp_path / "m")
-    own, times = segment_manifest.restore, list[int]()
+    own, times = snapshot._segments, list[int]()
 
-    def late(*args: Any, **options: Any) -> None:
+    def late(*args: Any, **options: Any) -> Any:
         if len(times) < 3:
             times.append(1)
             memory.write(ids(90, len(times)))
             memory.save(tmp_path / "m")  # the segments that the reader is about to map are gone
-        own(*args, **options)
+        return own(*args, **options)
 
-    monkeypatch.setattr(segment_manifest, "restore", late)
+    monkeypatch.setattr(snapshot, "_segments", late)
     loaded = Memory.load(tmp_path / "m", model, store=str(tmp_path / "rows") if store == "rows" else store)
     assert len(times) == 3 and same_contents(held_by(memory), held_by(loaded))

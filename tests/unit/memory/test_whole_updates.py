@@ -250,14 +250,14 @@ def refused(*args: Any, **kwargs: Any) -> None:
 
 
 def test_a_pass_without_room_is_one_sentence_and_the_text_waits(model: MPlusModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory, options = filled(model, write_context="memory"), {"write_context": "memory"}
+    memory, others = filled(model, write_context="memory"), [model.new_memory(write_context="memory") for _ in range(2)]
     read, waits = memory.tokens_read, memory.pending_tokens
     with monkeypatch.context() as patch:
         patch.setattr(model.parts.decoder.layers[-1], "forward", refused)
         with pytest.raises(CapacityError, match="nothing is lost"):
             memory.write(ids(8, 4))
         with pytest.raises(CapacityError, match=r"write fewer at once \(batch=1\)"):
-            model.write_many([model.new_memory(**options), model.new_memory(**options)], [ids(8), ids(8)])
+            model.write_many(others, [ids(8), ids(8)])
     assert (memory.tokens_read, memory.pending_tokens) == (read, waits + 8)
     memory.write(ids(8, 5))
     assert memory.pending_tokens == 0

@@ -100,3 +100,11 @@ def test_the_package_lists_what_it_offers() -> None:
 
     assert set(mplus.__all__) <= set(dir(mplus))
     assert all(getattr(mplus, name) is not None for name in mplus.__all__)
+
+
+def test_another_tap_brings_the_context_it_is_used_with() -> None:
+    published = Geometry().changed(write_tap="output")
+    assert (published.write.context, published.changed(write_tap="input").write.context) == ("memory", "source")
+    assert Geometry(write_context="memory").changed(write_tap="input").write.context == "memory"
+    with pytest.raises(GeometryError, match="write_context='source' needs write_tap='input'"):
+        Geometry().changed(write_tap="output", write_context="source")

@@ -32,13 +32,15 @@ def pdf(*pages: str) -> bytes:
     return out + b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1) + table + end
 
 
-def docx(*paragraphs: str, more: bytes = b"") -> bytes:
+def docx(*paragraphs: str, more: bytes = b"", before: str = "", runs: str = "", relations: str = "") -> bytes:
     """A Word document.
 
     Args:
         more: of XML that no text is in.
+        before: in front of the document's root element; runs: behind the text of each paragraph.
+        relations: of the document to other parts and files.
     """
-    body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
+    body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r>{runs}</w:p>" for text in paragraphs)
     kind = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
     parts = {
         "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="rels" '
@@ -46,7 +48,8 @@ def docx(*paragraphs: str, more: bytes = b"") -> bytes:
         f'<Override PartName="/word/document.xml" ContentType="{kind}"/></Types>',
         "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="r1" Type="{OFFICE}" '
         'Target="word/document.xml"/></Relationships>',
-        "word/document.xml": f'<w:document xmlns:w="{WORD}"><w:body>{body}</w:body></w:document>',
+        "word/_rels/document.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">{relations}</Relationships>',
+        "word/document.xml": f'{before}<w:document xmlns:w="{WORD}"><w:body>{body}</w:body></w:document>',
     }
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as file:

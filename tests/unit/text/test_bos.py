@@ -41,7 +41,7 @@ def opened(template: str = TURNS, *, adds: bool = False) -> MPlusModel:
 
 
 def read(model: MPlusModel, waits: bool = False) -> Any:
-    memory = model.new_memory()
+    memory = model.new_memory(write_context="memory")
     memory.write("The keeper of the lighthouse is called Anna Berg, and she is old. "[:64])
     if waits:
         memory.write("Yes.")

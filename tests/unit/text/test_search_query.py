@@ -221,7 +221,7 @@ def test_per_layer_only_tokens_of_the_last_user_turn_search() -> None:
     for layer, found in enumerate(out.retrieved[0].layers):
         normed = model.parts.decoder.normed(layer, out.hidden_states[layer])
         queries = retriever.queries(layer, normed[:, -alone:])
-        keys = memory.long_term.stores[layer].column("search").to(queries)
+        keys = memory.long_term.column(layer, "search").to(queries)
         torch.testing.assert_close(found.scores, torch.sigmoid(queries[0] @ keys.T).mean(0))
     cached, whole = list[Retrieved](), list[Retrieved]()
     model.generate(ids, memory, max_new_tokens=3, do_sample=False, retrieved=cached)

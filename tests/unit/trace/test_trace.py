@@ -15,6 +15,7 @@ import torch
 from mplus import Answer, Memory, MPlusModel, Passage, Trace
 from mplus.attach.query_pass import prompt_features
 from mplus.errors import InputError
+from mplus.memory.ledger import Chunk
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.result import Retrieved
 from mplus.trace.passages import LONGEST, trace_of
@@ -118,7 +119,7 @@ def test_a_passage_is_as_long_as_its_run_but_no_longer_than_the_longest() -> Non
     memory.write("a" * 150, source="long")
     trace, _ = traced(model, memory)
     lengths = sorted(passage.tokens for passage in trace.passages)
-    assert lengths[-1] == LONGEST and sum(lengths) == 150
+    assert lengths[-1] == LONGEST and sum(lengths) == memory.tokens_read
     spans = sorted((passage.retrieved, passage.start, passage.stop) for passage in trace.passages)
     joined = [(one, other) for one, other in itertools.pairwise(spans) if one[0] == other[0] and one[2] == other[1]]
     assert all(one[2] - one[1] == LONGEST for one, _ in joined)
@@ -176,7 +177,7 @@ def test_scores_of_layers_are_averaged(setup: str) -> None:
         assert passage.score == pytest.approx(total / len(retrieved.layers), rel=1e-5)
 
 
-def _offset(memory: Memory, chunk: Any, row: int) -> int:
+def _offset(memory: Memory, chunk: Chunk, row: int) -> int:
     """The last text token of its source that a row stands for."""
     before = sum(
         count for one in memory.ledger.chunks if one.first < chunk.first for name, count in one.sources if name == chunk.source

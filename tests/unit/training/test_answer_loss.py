@@ -25,7 +25,7 @@ def rows_read(model: MPlusModel, memory: Memory, prompt: Tensor) -> tuple[Tensor
     assert retriever is not None
     found = retriever.search(memory, query_states(model.parts, retriever.layers, prompt[None], text), text)[0]
     names, pool = ("keys", "values"), memory.short_term.at_slots(memory.short_term.order)
-    long = memory.long_term.stores[0].gather(found.indices, names)
+    long = memory.long_term.gather(0, found.indices, names)
     left = [rank for rank in range(len(memory.short_term)) if rank not in found.short.tolist()]
     out = []
     for name in names:

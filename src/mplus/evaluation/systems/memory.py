@@ -96,13 +96,8 @@ class MemoryReader:
     source_tokens: int | None = None
 
     def read(self, ids: list[int], start: int) -> None:
-        first, source = self.systems[0].memory, None
-        if self.source_tokens is None:
-            written = self.model.encode(ids, first)
-        else:
-            source = f"part {start // self.source_tokens}"
-            chunk = first.writing(ids, source, share=False).wanted()
-            written = self.model.encode(chunk.ids, first, tail=chunk.tail)
+        source = None if self.source_tokens is None else f"part {start // self.source_tokens}"
+        written = self.model.encode(ids, self.systems[0].memory, source=source)
         for system in self.systems:
             before = getattr(system.memory, "now", start)
             system.memory.update(written, source=source)

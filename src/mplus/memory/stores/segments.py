@@ -45,12 +45,14 @@ class Segment:
         rows: M.
         size_bytes: of the whole file.
         sha256: of the whole file, as it was written.
+        is_copy: whether all of its rows lie in RAM of this process too, so that nobody here misses the file.
     """
 
     path: Path
     rows: int
     size_bytes: int
     sha256: str
+    is_copy: bool = False
     _mapped: dict[str, Tensor] | None = field(default=None, repr=False)
     _starts: dict[str, tuple[int, int]] | None = field(default=None, repr=False)
 
@@ -70,12 +72,7 @@ class Segment:
             StoreError: the file is missing, truncated or of another form.
         """
         if self._mapped is None:
-            self.check_size()
-            try:
-                with safe_open(self.path, framework="pt") as file:
-                    mapped = {name: file.get_tensor(name) for name in fields}
-            except (OSError, SafetensorError) as error:
-                raise StoreError(f"segment {self.path} cannot be read ({error}); restore the memory from a backup") from None
+            mapped = self._map(fields)
             for name, (shape, dtype) in fields.items():
                 got = mapped[name]
                 if got.shape != (self.rows, *shape) or got.dtype != dtype:
@@ -85,6 +82,26 @@ class Segment:
                     )
             self._mapped = mapped
         return self._mapped
+
+    def stored_as(self, fields: FieldSpec) -> FieldSpec:
+        """These fields with the number types that the file has, where a model of another real number type wrote it.
+
+        Raises:
+            StoreError: the file is missing, truncated or lacks a field.
+        """
+        if self._mapped is not None:
+            return fields
+        types = {name: value.dtype for name, value in self._map(fields).items()}
+        real = {name for name, (_, dtype) in fields.items() if dtype.is_floating_point and types[name].is_floating_point}
+        return {name: (shape, types[name] if name in real else dtype) for name, (shape, dtype) in fields.items()}
+
+    def _map(self, fields: FieldSpec) -> dict[str, Tensor]:
+        self.check_size()
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in fields}
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"segment {self.path} cannot be read ({error}); restore the memory from a backup") from None
 
     def announce(self, places: Tensor, fields: FieldSpec, names: tuple[str, ...]) -> None:
         """Ask the system to fetch rows that will be read next, all at once instead of page by page (a hint: nothing waits).
@@ -183,7 +200,7 @@ def link_segment(segment: Segment, directory: Path) -> Segment:
         OSError: neither is possible; nothing is left behind.
     """
     path = directory / segment.name
-    if not path.exists() or not (path.samefile(segment.path) or path.stat().st_size == segment.size_bytes):
+    if not path.exists() or path.stat().st_size != segment.size_bytes:
         try:
             os.link(segment.path, path)
         except FileNotFoundError:
@@ -195,13 +212,13 @@ def link_segment(segment: Segment, directory: Path) -> Segment:
                 honour_umask(aside, folder, read_only=True)
                 flush(aside)
                 os.replace(aside, path)
-    return Segment(path, segment.rows, segment.size_bytes, segment.sha256, segment._mapped)
+    return Segment(path, segment.rows, segment.size_bytes, segment.sha256, _mapped=segment._mapped)
 
 
 def unmapped_in(directory: Path) -> set[str]:
     """Names of the files there that a segment of this process has yet to map, and would miss."""
     with _guard:
-        paths = [segment.path for segment in _living if segment._mapped is None]
+        paths = [segment.path for segment in _living if segment._mapped is None and not segment.is_copy]
     parents = {parent: _is_same(parent, directory) for parent in {path.parent for path in paths}}
     return {path.name for path in paths if parents[path.parent]}
 
