@@ -49,7 +49,7 @@ def test_writing_a_bank_gives_the_rows_that_a_memory_would_get(model: MPlusModel
     documents = makers.make(2)
     encoder = ChunkEncoder(model, (2, 5), "kv")
     first, second = (next(encoder.stream([document.chunks[0]])) for document in documents)
-    memory = model.new_memory()
+    memory = model.new_memory(write_context="memory")  # a bank begins with nothing before it
     for document, mine in zip(documents, (first, second), strict=True):
         written = model.encode(document.chunks[0], memory)
         memory.update(written)

@@ -53,7 +53,7 @@ def test_the_same_model_knows_none_of_them_without_memory(model: MPlusModel, fac
 def test_memory_read_whole_equals_full_context_of_the_stock_model(model: MPlusModel) -> None:
     """One chunk, all of it in short-term memory, 1:1: the prompt sees the very keys and values full attention would give it."""
     text = "The gate number of the Cedar Mill is 417. The keeper of the Cedar Mill is Anna Brandt."
-    memory = model.new_memory()
+    memory = model.new_memory(write_context="memory")  # without an opening
     memory.write(text)
     prompt = torch.tensor([model.tokenize(" The gate number of the Cedar Mill is")])
     with model.untouched() as stock, torch.no_grad():
