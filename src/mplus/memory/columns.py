@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 
 import torch
@@ -13,19 +12,22 @@ FIRST_SIZE = 256
 
 @dataclass
 class _Buffer:
-    """Room for numbers, and how much of it is taken by whichever version went furthest."""
+    """Room for numbers, and how much of it is taken by whichever version went furthest.
+
+    Attributes:
+        end: one key, the first place that is free. Who pops it has taken it: one step, in every thread, which an interrupt cannot cut in
+            two as it can a lock (at worst nobody goes on filling this room).
+    """
 
     values: Tensor
-    taken: int = 0
-    guard: threading.Lock = field(default_factory=threading.Lock)
+    end: dict[int, None] = field(default_factory=dict)
 
     def take(self, at: int, count: int) -> bool:
         """Take `count` places from `at` on; False where another version has them or there is no room."""
-        with self.guard:
-            if self.taken != at or at + count > self.values.shape[0]:
-                return False
-            self.taken = at + count
-            return True
+        if at + count > self.values.shape[0] or self.end.pop(at, self) is self:
+            return False
+        self.end[at + count] = None
+        return True
 
 
 class Column:
@@ -36,7 +38,7 @@ class Column:
 
     def __init__(self, values: Tensor | None = None, *, dtype: torch.dtype = torch.int64) -> None:
         values = torch.empty(0, dtype=dtype, device="cpu") if values is None else values
-        self._buffer = _Buffer(values, values.shape[0])
+        self._buffer = _Buffer(values, {values.shape[0]: None})
         self._start, self._end = 0, values.shape[0]
 
     def __len__(self) -> int:
@@ -55,7 +57,7 @@ class Column:
             room = max(FIRST_SIZE, 2 * (len(self) + count))
             fresh = torch.empty(room, dtype=buffer.values.dtype, device="cpu")
             fresh[: len(self)] = self.values
-            buffer, start, end = _Buffer(fresh, len(self) + count), 0, len(self)
+            buffer, start, end = _Buffer(fresh, {len(self) + count: None}), 0, len(self)
         buffer.values[end : end + count] = values
         return self._version(buffer, start, end + count)
 

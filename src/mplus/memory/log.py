@@ -7,7 +7,6 @@ them, a log that forgot something holds extents of what it kept.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -33,13 +32,15 @@ class Slab:
     Attributes:
         tensors: fields [capacity, ...].
         taken: rows that some log has filled.
+        end: one key, the first row that is free. Who pops it has taken it: one step, in every thread, which an interrupt cannot cut in
+            two as it can a lock (at worst nobody goes on filling this slab).
         stored: runs of rows that lie in a file too: (first row, rows, the segment, its first row there).
     """
 
     tensors: dict[str, Tensor]
     taken: int = 0
     stored: list[tuple[int, int, Segment, int]] = field(default_factory=list)
-    guard: threading.Lock = field(default_factory=threading.Lock)
+    end: dict[int, None] = field(default_factory=lambda: {0: None})
 
     @property
     def capacity(self) -> int:
@@ -48,11 +49,11 @@ class Slab:
 
     def take(self, at: int, count: int) -> bool:
         """Take `count` rows from `at` on; False where another log has filled them, or there is no room."""
-        with self.guard:
-            if self.taken != at or at + count > self.capacity:
-                return False
-            self.taken = at + count
-            return True
+        if at + count > self.capacity or self.end.pop(at, self) is self:
+            return False
+        self.taken = at + count
+        self.end[self.taken] = None
+        return True
 
 
 class Extent(NamedTuple):

@@ -7,7 +7,6 @@ Time is counted in memory tokens written: ``now``; the age of a token is ``now -
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -55,7 +54,6 @@ IN_USE = (
 )
 _living: weakref.WeakSet[Memory] = weakref.WeakSet()
 """All memories of this process."""
-_guard = threading.Lock()
 
 
 class Memory:
@@ -96,7 +94,7 @@ class Memory:
         self.slab = index_slab(geometry)
         self._state = replace(self.empty_state(), initialised=initialised)
         self._state = self._new_state()
-        _note_living(self)
+        _living.add(self)
 
     def _new_state(self) -> MemoryState:
         """The state of a new memory."""
@@ -697,7 +695,7 @@ class Memory:
             twin.__dict__.update(self.__dict__)
             twin.turn = TurnLock(IN_USE)
             twin._state, twin.stored = self._state.fork(), dict(self.stored)
-        _note_living(twin)
+        _living.add(twin)
         return twin
 
     def __copy__(self) -> Memory:
@@ -792,12 +790,10 @@ class Memory:
             return snapshot.load(directory, model.writer, store, check_rows=check_rows, keys=keys)
 
 
-def _note_living(memory: Memory) -> None:
-    with _guard:
-        _living.add(memory)
-
-
 def _others(*own: Memory) -> list[Memory]:
     """All memories of this process but some."""
-    with _guard:
-        return [memory for memory in _living if not any(memory is one for one in own)]
+    while True:
+        try:
+            return [memory for memory in list(_living) if not any(memory is one for one in own)]
+        except RuntimeError:  # one was made or ended in another thread; no lock, which an interrupt could leave held
+            continue

@@ -7,7 +7,11 @@ import threading
 
 import torch
 
+from mplus.memory import columns
+from mplus.memory import log as row_log
 from mplus.memory.columns import Column
+from mplus.memory.log import RowLog
+from tests.unit.memory.test_whole_updates import interrupted
 
 
 def test_every_version_equals_a_plain_list_whatever_the_others_did() -> None:
@@ -67,3 +71,18 @@ def test_threads_that_append_to_one_version_each_get_their_own() -> None:
 def test_real_numbers_are_kept_as_such() -> None:
     column = Column(dtype=torch.float32).appended(torch.tensor([0.5, 1.5]))
     assert column.values.dtype is torch.float32 and column.values.tolist() == [0.5, 1.5]
+
+
+def test_an_interrupt_at_any_line_stops_nobody_who_goes_on() -> None:
+    """Neither in a column nor in a slab of the row log: a lock would stay held where the interrupt meets its release."""
+    more = torch.arange(4, 7)
+    for line in range(1, 40):
+        column, log = Column().appended(torch.arange(4)), RowLog({"birth": ((), torch.int64)})
+        log, _ = log.appended({"birth": torch.arange(4)})
+        interrupted(lambda column=column: column.appended(more), line, columns.__file__)  # type: ignore[misc]
+        interrupted(lambda log=log: log.appended({"birth": more}), line, row_log.__file__)  # type: ignore[misc]
+        for _ in range(2):
+            column = column.appended(more)
+            log, _ = log.appended({"birth": more})
+        assert column.values.tolist() == [0, 1, 2, 3, 4, 5, 6, 4, 5, 6]
+        assert log.gather(torch.arange(10), ("birth",))["birth"].tolist() == column.values.tolist()
