@@ -50,7 +50,9 @@ def grow(model: MPlusModel, memory: Memory, tokens: int, name: str) -> None:
         rows = {field: torch.randn(shape, generator=generator) for field, shape in shapes.items()}
         if KNOWS_IDS:
             ids = tuple(torch.randint(64, (CHUNK,), generator=generator).tolist())
-            memory.update(EncodedChunk(rows, CHUNK, ids=ids), source=f"{name} {number // SOURCE_CHUNKS}", at=float(number))
+            source = f"{name} {number // SOURCE_CHUNKS}"
+            known: dict[str, Any] = {"ids": ids, "behind": memory.ledger.key_of(source)}
+            memory.update(EncodedChunk(rows, CHUNK, **known), source=source, at=float(number))
         else:
             memory.update(EncodedChunk(rows, CHUNK))
 
