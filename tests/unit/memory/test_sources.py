@@ -35,7 +35,7 @@ def test_counts_are_those_of_each_token_alone(tiny_model: TinyModel, setup: str,
                 assert chunk is not None
                 counts[chunk.source or ""] += 1
     for one in memory.sources():
-        assert one.tokens == len(written[one.name]) and one.digest == digest_of(written[one.name])
+        assert one.tokens == len(written[one.name]) and one.digest == digest_of([written[one.name]])
         assert one.short_term == round(short[one.name] / memory.placement.groups)
         assert one.long_term == round(long[one.name] / memory.long_term.groups)
         assert abs(one.short_term + one.long_term + one.evicted - one.tokens) <= 1, "means of layers are rounded"
