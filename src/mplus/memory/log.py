@@ -47,6 +47,11 @@ class Slab:
         """Rows it has room for."""
         return next(iter(self.tensors.values())).shape[0]
 
+    def note_stored(self, first: int, rows: int, segment: Segment, at: int) -> None:
+        """Remember that rows lie at `at` of a segment too, in place of the ones that these rows were in."""
+        others = [run for run in self.stored if not first <= run[0] <= run[0] + run[1] <= first + rows]
+        self.stored = [*others, (first, rows, segment, at)]
+
     def take(self, at: int, count: int) -> bool:
         """Take `count` rows from `at` on; False where another log has filled them, or there is no room."""
         if at + count > self.capacity or self.end.pop(at, self) is self:

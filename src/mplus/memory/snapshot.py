@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,7 +156,8 @@ class Save:
     def keep_rows(self) -> None:
         """Put all rows into segments of the directory; before the commit, so that an interrupt behind it does not cost these files."""
         log, unstored = self.memory.state.log, list[Extent]()
-        stored, small = list(_stored(log)), _small_segments(log)
+        stored = list(_stored(log))
+        small = _small_segments(stored, log.segment_rows)
         held = Counter[str]()
         for part, place in stored:
             if place is not None:
@@ -166,7 +167,9 @@ class Save:
                 unstored.append(part)
             else:
                 self.places.append((self._linked(place[0]), place[1], part.rows, part.row))
-        for bunch in _bunches(unstored, log.segment_rows):
+        in_ram = [extent for extent in unstored if isinstance(extent.piece, Slab)]
+        mapped = [extent for extent in unstored if not isinstance(extent.piece, Slab)]
+        for bunch in (*_bunches(in_ram, log.segment_rows), *_bunches(mapped, log.segment_rows)):
             segment = self._written(log, bunch)
             self.moved.append((bunch, segment))
             at = 0
@@ -262,7 +265,7 @@ class Save:
             at, mapped = 0, False
             for extent in extents:
                 if isinstance(extent.piece, Slab):
-                    extent.piece.stored.append((extent.first, extent.rows, segment, at))
+                    extent.piece.note_stored(extent.first, extent.rows, segment, at)
                 else:
                     mapped = True
                 at += extent.rows
@@ -302,13 +305,13 @@ def _stored_parts(extent: Extent) -> Iterator[tuple[Extent, tuple[Segment, int] 
         at = stop
 
 
-def _small_segments(log: RowLog) -> set[Segment]:
+def _small_segments(stored: Sequence[tuple[Extent, tuple[Segment, int] | None]], usual_rows: int) -> set[Segment]:
     """Segments that a few rows each lie in, when they are many: they are written again as one."""
     held: dict[Segment, int] = {}
-    for extent in log.extents:
-        if not isinstance(extent.piece, Slab):
-            held[extent.piece] = held.get(extent.piece, 0) + extent.rows
-    small = {segment for segment, rows in held.items() if rows < log.segment_rows // SMALL_SHARE}
+    for part, place in stored:
+        if place is not None:
+            held[place[0]] = held.get(place[0], 0) + part.rows
+    small = {segment for segment, rows in held.items() if rows < usual_rows // SMALL_SHARE}
     return small if len(small) > MANY_SMALL else set()
 
 

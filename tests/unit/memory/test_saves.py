@@ -377,3 +377,26 @@ def test_a_file_that_is_taken_away_while_it_is_opened_is_looked_for_anew(
 
     monkeypatch.setattr(snapshot, "_load", taken_away)
     assert Memory.load(tmp_path / "m", model).tokens_read == memory.tokens_read
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_memory_that_is_saved_after_every_write_keeps_few_files(
+    model: MPlusModel, tmp_path: Path, opened: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each save writes what is new; when many small segments lie there they become one."""
+    memory, written = model.new_memory(), list[int]()
+    own = snapshot.write_segment
+
+    def counted(directory: Path, rows: Any, *rest: Any, **options: Any) -> Any:
+        written.append(next(iter(rows.values())).shape[0])
+        return own(directory, rows, *rest, **options)
+
+    monkeypatch.setattr(snapshot, "write_segment", counted)
+    for step in range(60):
+        memory.write(ids(8, step), source=f"s{step}", share=False)
+        memory.save(tmp_path / "m")
+        assert len(list((tmp_path / "m").glob("segment-*"))) <= snapshot.MANY_SMALL + 2
+        if opened:
+            memory = Memory.load(tmp_path / "m", model)
+    assert sum(written) < 60 * 8 * 6, "most saves write their own rows only"
+    assert same_contents(held_by(memory), held_by(Memory.load(tmp_path / "m", model, check_rows=True)))
