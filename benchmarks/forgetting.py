@@ -144,7 +144,7 @@ def run(model: MPlusModel, options: argparse.Namespace) -> dict[str, Any]:
     }
     versions, hardware = environment_of(model.dtype)
     return {
-        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()},
+        "settings": {key: value for key, value in vars(options).items() if not isinstance(value, Path)},
         "versions": versions,
         "hardware": hardware,
         "tokens": memory.tokens_read,

@@ -27,7 +27,7 @@ SPEAKERS: Final = {"user": "User", "assistant": "Assistant"}
 
 
 class Remember(StrEnum):
-    """Whose turns are written into the memory."""
+    """The speakers whose turns are written into the memory."""
 
     both = "both"
     user = "user"
@@ -50,11 +50,11 @@ class Conversation:
     options: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, str]] = field(default_factory=list)
     trace: Trace | None = None
-    """What the newest answer drew on."""
+    """The trace of the newest answer."""
 
     @property
     def remembers(self) -> bool:
-        """Whether turns are written into the memory."""
+        """Tell whether turns are written into the memory."""
         return self.remember is not Remember.none
 
     def ask(self, message: str, on_text: Callable[[str], None] | None = None) -> str:

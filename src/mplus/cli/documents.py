@@ -110,5 +110,5 @@ def _some(names: Iterable[str]) -> str:
 
 
 def plain_skipped(skipped: Iterable[Skipped]) -> list[dict[str, Any]]:
-    """What is left out, as plain values."""
+    """Give what is left out as plain values."""
     return [{"name": one.name, "reason": one.reason, "mistake": one.is_mistake} for one in skipped]

@@ -96,7 +96,7 @@ def _show_plan(name: str, stored: StoredMemory, names: list[str], as_json: bool)
 
 
 def show_forgotten(done: dict[str, Any]) -> None:
-    """What a forget or a replace took away."""
+    """Print what a forget or a replace took away."""
     rows = {
         "memory": done["memory"],
         "forgotten": ", ".join(name or "(no name)" for name in done["sources"]),

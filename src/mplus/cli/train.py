@@ -135,7 +135,7 @@ def _show_plan(settings: Recipe, as_json: bool) -> None:
 
 
 def _planned(settings: Recipe) -> tuple[Plan | None, str | None]:
-    """What would be trained, or why that is not known."""
+    """Say what would be trained, or why that is not known."""
     try:
         with terminal.waiting("opening model and data, to count what is trained"):
             from mplus.training.run.session import plan

@@ -214,7 +214,7 @@ class Run:
 
     @property
     def _is_unchanged(self) -> bool:
-        """Whether no chunk was taken in; room may have been made for one."""
+        """Tell whether no chunk was taken in; room may have been made for one."""
         return self.memory.ledger is self._before.ledger and self.memory.pending == self._before.pending
 
     def _store_part(self) -> None:
@@ -242,7 +242,7 @@ class Run:
             raise typer.Exit(INCOMPLETE)
 
     def to_json(self) -> dict[str, Any]:
-        """What was done, as plain values."""
+        """Give what was done as plain values."""
         stats = self.memory.stats()
         sources = [
             {

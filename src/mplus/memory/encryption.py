@@ -22,11 +22,6 @@ HEAD_BYTES = len(MAGIC) + 1 + SALT_BYTES
 FEATURE = "encryption of a stored memory"
 
 
-def encrypted_size(size_bytes: int) -> int:
-    """Bytes of the encrypted stream of so many bytes."""
-    return HEAD_BYTES + size_bytes + TAG_BYTES * max(1, -(-size_bytes // BLOCK_BYTES))
-
-
 def new_key() -> bytes:
     """A data key."""
     return secrets.token_bytes(KEY_BYTES)

@@ -121,9 +121,14 @@ class RowLog:
         return self.extents[0].row if self.extents else self.end
 
     @property
+    def bytes_per_row(self) -> int:
+        """Bytes of one row over all fields and layers."""
+        return bytes_per_row(self.fields)
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all rows, wherever they lie."""
-        return len(self) * bytes_per_row(self.fields)
+        return len(self) * self.bytes_per_row
 
     @property
     def segment_rows(self) -> int:

@@ -33,6 +33,16 @@ MOST_READ_BYTES = 64 << 20
 EXPORT_AGAIN = 8
 """Times an export follows a memory that is being replaced."""
 _UNIX, _ENCRYPTED = 3, 1
+BAD_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What damaged or foreign bytes make of the library that reads a zip: its fields are trusted there."""
 Progress = Callable[[int, int], None]
 """Takes bytes done and bytes in all."""
 
@@ -155,7 +165,7 @@ def _extract(file: IO[bytes], name: str | Path, fresh: Path, progress: Progress 
                 with archive.open(entries[part.name]) as source:
                     where = f"{part.name} in {name}"
                     _write(fresh / part.name, partial(copy_checked, part, source, where=where))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error) as error:
+    except BAD_ARCHIVE as error:
         raise SnapshotError(
             f"{name} is damaged, or no archive of a memory ({reason_of(error)}); export the memory again"
         ) from None

@@ -20,6 +20,7 @@ from mplus import Memory, MPlusModel
 from mplus.errors import InputError, SnapshotError, StoreError
 from mplus.memory import snapshot
 from mplus.memory.manifest import read_manifest
+from mplus.memory.stores import segments
 from mplus.memory.stores.disk import DiskStorage
 from mplus.memory.stores.lock import exclusive_change
 from tests.conftest import TinyModel
@@ -385,7 +386,7 @@ def test_a_memory_that_is_saved_after_every_write_keeps_few_files(
 ) -> None:
     """Each save writes what is new; when many small segments lie there they become one."""
     memory, written = model.new_memory(), list[int]()
-    own = snapshot.write_segment
+    own = segments.write_segment
 
     def counted(directory: Path, rows: Any, *rest: Any, **options: Any) -> Any:
         written.append(next(iter(rows.values())).shape[0])

@@ -8,7 +8,6 @@ link, and what was read of it is clean page cache that the system takes back whe
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import threading
@@ -26,6 +25,7 @@ from torch import Tensor
 from mplus.errors import StoreError
 from mplus.memory.file_names import is_segment
 from mplus.memory.stores.fields import FieldSpec, field_bytes
+from mplus.memory.tensor_file import tensors_in
 from mplus.runtime.atomic import flush, flush_names, honour_umask, sha256, temporary_directory
 
 PAGE_BYTES = 4096
@@ -245,12 +245,4 @@ def _forget_pages(path: Path, fields: FieldSpec) -> None:
 
 def _data_starts(path: Path) -> dict[str, tuple[int, int]]:
     """First byte in the file, and the one behind the last, of each tensor."""
-    with path.open("rb") as file:
-        header_bytes = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(header_bytes))
-    first = 8 + header_bytes
-    return {
-        name: (first + entry["data_offsets"][0], first + entry["data_offsets"][1])
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
+    return {entry.name: (entry.start, entry.stop) for entry in tensors_in(path)}
