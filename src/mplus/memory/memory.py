@@ -320,12 +320,10 @@ class Memory:
         Raises:
             EmptyTextError, InputError: see ``write``; raised here, before anything changes.
         """
-        name, when = checked_source(source), time.time() if at is None else seconds_of(at)
-        pieces, ends_in_space = self._pieces(checked_text(text), name, special_tokens)
-        if not any(pieces):
-            raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
-        if self.geometry.write.context == "source":
-            return self._source_steps(SourceWriting(self, pieces, name, when, share=share), progress, ends_in_space)
+        if self._is_by_source:
+            return self._source_steps(self.writing(text, source, at=at, share=share, special_tokens=special_tokens), progress)
+        pieces, name, when = self._checked(text, source, at, special_tokens)
+        ends_in_space = text[-1:].isspace() if isinstance(text, str) else None
         return self._stepping(pieces, name, when, progress, ends_in_space)
 
     def writing(
@@ -342,20 +340,24 @@ class Memory:
         Raises:
             EmptyTextError, InputError: see ``write``.
         """
+        return SourceWriting(self, *self._checked(text, source, at, special_tokens), share=share)
+
+    def _checked(
+        self, text: Text, source: str | PathLike[str] | None, at: Time | None, special_tokens: bool
+    ) -> tuple[list[list[int]], str | None, float]:
+        """Chunks of a text, the name of its source and its time; whatever is wrong with them is found before anything changes."""
         name, when = checked_source(source), time.time() if at is None else seconds_of(at)
-        pieces, _ = self._pieces(checked_text(text), name, special_tokens)
+        pieces = self._pieces(checked_text(text), name, special_tokens)
         if not any(pieces):
             raise EmptyTextError("nothing to write: the text is empty; give text with at least one word")
-        return SourceWriting(self, pieces, name, when, share=share)
+        return pieces, name, when
 
-    def _source_steps(
-        self, writing: SourceWriting, progress: Progress | None, ends_in_space: bool | None
-    ) -> Generator[ChunkToEncode, EncodedChunk, int]:
+    def _source_steps(self, writing: SourceWriting, progress: Progress | None) -> Generator[ChunkToEncode, EncodedChunk, int]:
         done = 0
         while not writing.is_done:
             wanted = writing.wanted()
             for ready in writing.take_ready():
-                self.take(ready, ends_in_space)
+                self.take(ready)
                 done += len(ready.ids)
                 if progress is not None:
                     progress(done)
@@ -424,12 +426,11 @@ class Memory:
             chunk = Chunk(0, 0, ((name, written.text_tokens),), None if ids is None else packed(ids), when, key, by_hand=by_hand)
             self._update(written, chunk, dropped, keep_dropped)
 
-    def take(self, ready: ReadyChunk, ends_in_space: bool | None = None) -> None:
+    def take(self, ready: ReadyChunk) -> None:
         """Take in the next chunk of a source; the caller holds ``turn``."""
         self.make_room(self.geometry.sizes.new_tokens)
         chunk = Chunk(0, 0, ((ready.source, len(ready.ids)),), packed(ready.ids), ready.at, ready.key)
-        also: dict[str, Any] = {"ends_in_space": ends_in_space} if ready.source is None else {}
-        self._update(ready.written, chunk, extent=ready.extent, **also)
+        self._update(ready.written, chunk, extent=ready.extent)
 
     def _update(
         self,
@@ -582,26 +583,23 @@ class Memory:
         hidden = None if written.hidden is None else written.hidden[:, index.to(written.hidden.device)]
         return EncodedChunk(rows, written.text_tokens, hidden=hidden, ids=written.ids)
 
-    def _pieces(self, text: str | list[int], source: str | None, special_tokens: bool) -> tuple[list[list[int]], bool | None]:
-        """Chunks of token ids that this model knows, and whether the text ends in white space."""
+    def _pieces(self, text: str | list[int], source: str | None, special_tokens: bool) -> list[list[int]]:
+        """Chunks of token ids that this model knows."""
         if isinstance(text, str):
             text_here = SEPARATOR + text if self._needs_separator(text, source) else text
             pieces = self.encoder.cut(text_here, special_tokens=special_tokens)
-            ends_in_space = text[-1:].isspace()
         else:
-            size, ends_in_space = self.geometry.sizes.chunk_tokens, None
+            size = self.geometry.sizes.chunk_tokens
             pieces = [text[start : start + size] for start in range(0, len(text), size)]
         check_ids((token for piece in pieces for token in piece), self.encoder.vocabulary)
-        return pieces, ends_in_space
+        return pieces
 
     def _needs_separator(self, text: str, source: str | None) -> bool:
         """Whether a text would be glued to one of another source (unnamed texts are sources of their own each)."""
         state = self._state
         if text[:1].isspace():
             return False
-        if (
-            self._is_by_source
-        ):  # a source begins a paragraph whatever was written before it, so that its rows do not depend on that
+        if self._is_by_source:  # a source begins a paragraph whatever was written before it: its rows depend on nothing else
             return source is None or not any(True for _ in state.ledger.newest_of(source))
         if state.is_empty or state.ends_in_space:
             return False

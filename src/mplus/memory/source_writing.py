@@ -67,7 +67,7 @@ class SourceWriting:
         if self._next == len(self.pieces):
             return None
         ids = self.pieces[self._next]
-        extent = self._known(content_key(self._key, ids))
+        extent = self._known(content_key(self._key, ids)) if self.share and not tells_hidden(self.memory) else None
         if extent is None:
             return ChunkToEncode(ids, self._seen())
         self._advance(EncodedChunk(self.memory.rows_of([extent]), len(ids), ids=tuple(ids)), extent)
@@ -84,7 +84,7 @@ class SourceWriting:
         return out
 
     def _known(self, key: str) -> Extent | None:
-        return self.memory.encoder.shared_rows(self.memory).find(key) if self.share and not tells_hidden(self.memory) else None
+        return self.memory.encoder.shared_rows(self.memory).find(key)
 
     def _seen(self) -> EncodedChunk:
         if self._tail is None:

@@ -40,7 +40,7 @@ class MemoryState:
         pending: text that waits for more text.
         initialised: False before the first write of a published MemoryLLM without a pool.
         notes: what callers note of sources, as JSON, by name; a note goes with its source.
-        ends_in_space: whether the newest text does; None: not known (token ids, a stored memory).
+        ends_in_space: whether the newest text does (`write_context="memory"`); None: not known (token ids, a stored memory).
     """
 
     log: RowLog

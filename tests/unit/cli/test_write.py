@@ -233,7 +233,8 @@ def test_an_interrupted_and_resumed_memory_is_the_one_never_interrupted(
 
 
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its children ignore it
 from mplus.cli import main, write
 from mplus.memory import source_texts
 from tests.tiny import text_model
