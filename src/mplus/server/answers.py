@@ -1,0 +1,124 @@
+"""One question to the engine and its answer, piece by piece. Knows no web and no worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mplus.server.scope import Scope
+from mplus.trace.trace import Trace
+
+Finish = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen; the defaults are greedy.
+
+    Attributes:
+        max_tokens: None: as many as an answer of ``chat`` may have.
+        stop: strings that end the answer and are not part of it.
+    """
+
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerRequest:
+    """One prompt: either `messages` of a conversation (role and content) or a `prompt` of plain text.
+
+    Attributes:
+        tenant: whose turn it is; requests are served in turn by tenant.
+        scope: the memory that is read; None: the bare model.
+        trace: also say which passages were read.
+    """
+
+    tenant: str
+    scope: Scope | None = None
+    messages: Sequence[Mapping[str, str]] | None = None
+    prompt: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    trace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerResult:
+    """A whole answer.
+
+    Attributes:
+        memory_tokens: memory tokens that stood before the prompt.
+    """
+
+    text: str
+    finish: Finish
+    prompt_tokens: int
+    completion_tokens: int
+    memory_tokens: int = 0
+    trace: Trace | None = None
+
+
+class Answering:
+    """An answer that is being made: iterate for its pieces, then ``await result()``.
+
+    The worker's thread calls ``put``, ``end`` and ``fail``; one coroutine reads.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_cancel: Callable[[], None] = lambda: None) -> None:
+        self._loop, self._on_cancel = loop, on_cancel
+        self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        self._result: asyncio.Future[AnswerResult] = loop.create_future()
+        self._result.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
+
+    def put(self, piece: str) -> None:
+        """Give the next piece of text; from any thread."""
+        self._call(self._pieces.put_nowait, piece)
+
+    def end(self, result: AnswerResult) -> None:
+        """Give the whole; from any thread."""
+        self._call(self._finish, result, None)
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error; from any thread."""
+        self._call(self._finish, None, error)
+
+    def cancel(self) -> None:
+        """Stop making it; what was made so far is the result."""
+        self._on_cancel()
+
+    async def result(self) -> AnswerResult:
+        """The whole answer, when it is there.
+
+        Raises:
+            MPlusError: what went wrong.
+        """
+        return await asyncio.shield(self._result)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (piece := await self._pieces.get()) is not None:
+            yield piece
+        self._result.result()  # raises where it failed
+
+    def _finish(self, result: AnswerResult | None, error: BaseException | None) -> None:
+        if self._result.done():
+            return
+        if error is not None:
+            self._result.set_exception(error)
+        else:
+            assert result is not None
+            self._result.set_result(result)
+        self._pieces.put_nowait(None)
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:  # the loop is closed: nobody listens
+            self._on_cancel()
