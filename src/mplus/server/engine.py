@@ -274,10 +274,9 @@ class Engine:
             if passage.source is not None and passage.score is not None and passage.source not in hits:
                 hits[passage.source] = Hit(
                     source=passage.source,
-                    text=passage.text,
+                    text=passage.text or "",
                     score=passage.score,
                     note=memory.notes.get(passage.source, {}),
-                    at=passage.at,
                 )
         return list(hits.values())[:top_k]
 
