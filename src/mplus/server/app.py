@@ -64,9 +64,9 @@ def create_app(settings: ServerSettings, *, engine: Engine | None = None, model:
         _include(app, name)
     for name in ROUTERS:
         _include(app, name, dependencies=[Depends(principal)])
-    app.add_exception_handler(MPlusError, _told)
-    app.add_exception_handler(HTTPException, _told)
-    app.add_exception_handler(RequestValidationError, _told)
+    app.add_exception_handler(MPlusError, _refused)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _refused)
     return app
 
 
@@ -122,7 +122,7 @@ async def _open(app: FastAPI, settings: ServerSettings, engine: Engine | None, m
     app.state.engine = engine
 
 
-async def _told(request: Request, error: Exception) -> JSONResponse:
+async def _refused(request: Request, error: Exception) -> JSONResponse:
     """The refusal in the form of the path's clients."""
     if isinstance(error, RequestValidationError):
         told = validation_error(error.errors())
