@@ -72,9 +72,7 @@ class Worker:
 
         return self._thread.submit(run)
 
-    def call(
-        self, tenant: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
+    def call(self, tenant: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run something short between two steps, from any thread; see ``change`` for what changes a memory."""
         return self._thread.submit(function, *args, **kwargs)
 
