@@ -152,3 +152,121 @@ class PrefixCache(Cache):
         found = self.layers[layer]
         assert isinstance(found, PrefixLayer)
         return found
+
+
+class BatchLayer(DynamicLayer):
+    """One layer of a ``BatchCache``, [rows, H, slots, E]."""
+
+    is_compileable = False
+
+    def __init__(self, cache: BatchCache) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.cache = cache
+        self.row_keys: Tensor | None = None
+        self.row_values: Tensor | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        keys, values, cache = self.row_keys, self.row_values, self.cache
+        assert keys is not None and values is not None
+        keys[cache.passing, :, cache.end] = key_states[:, :, 0]
+        values[cache.passing, :, cache.end] = value_states[:, :, 0]
+        seen = slice(cache.first, cache.end + 1)
+        return keys[cache.passing, :, seen], values[cache.passing, :, seen]
+
+    def get_seq_length(self, *args: Any) -> int:
+        return self.cache.end - self.cache.first
+
+    def get_mask_sizes(self, query_length: Any, *args: Any) -> tuple[int, int]:
+        return self.cache.end - self.cache.first + 1, 0
+
+    def arrange(self, rows: int, slots: int, held: int, source: slice, target: slice) -> None:
+        """Have buffers of so many rows and slots, in which the first `held` rows stand in other slots."""
+        for name in ("row_keys", "row_values"):
+            old: Tensor | None = getattr(self, name)
+            assert old is not None
+            new = old.new_zeros(rows, old.shape[1], slots, old.shape[3])  # what nobody sees must be finite
+            new[:held, :, target] = old[:held, :, source]
+            setattr(self, name, new)
+
+
+class BatchCache(Cache):
+    """Keys and values of rows that are decoded together: each begins at a slot of its own, all end at the same one.
+
+    A pass appends one token to each row. Rows come in by ``join`` and go by ``leave``; buffers grow by steps, never with a token.
+
+    Attributes:
+        starts: first slot of each row.
+        end: the slot of the next token.
+        passing: the rows of the pass that runs.
+    """
+
+    def __init__(self, depth: int) -> None:
+        super().__init__(layers=[BatchLayer(self) for _ in range(depth)])
+        self.starts: list[int] = []
+        self.end = self.rows_reserved = self.slots_reserved = 0
+        self.passing = slice(0, 0)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def first(self) -> int:
+        """The first slot that any row of the pass sees."""
+        return min(self.starts[self.passing], default=self.end)
+
+    def join(self, source: PrefixCache, seen: Tensor) -> None:
+        """Copy the first row of another cache behind the rows, without the slots that are False in `seen` [S]."""
+        length, row = int(seen.sum()), len(self)
+        places = None if length == seen.shape[0] else seen.nonzero()[:, 0]
+        self._reserve(row + 1, length, source)
+        taken = slice(self.end - length, self.end)
+        for layer, own in enumerate(self.layers):
+            part = source.at(layer)
+            assert isinstance(own, BatchLayer) and own.row_keys is not None and own.row_values is not None
+            for target, given in ((own.row_keys, part.keys), (own.row_values, part.values)):
+                assert given is not None
+                target[row, :, taken] = given[0] if places is None else given[0].index_select(1, places)
+        self.starts.append(taken.start)
+
+    def leave(self, row: int) -> None:
+        """Take a row out; the last one has its number from now on."""
+        last = len(self) - 1
+        if row != last:
+            used = slice(self.starts[last], self.end)
+            for own in self._layers():
+                assert own.row_keys is not None and own.row_values is not None
+                own.row_keys[row, :, used] = own.row_keys[last, :, used]
+                own.row_values[row, :, used] = own.row_values[last, :, used]
+            self.starts[row] = self.starts[last]
+        self.starts.pop()
+
+    def reserve_slot(self) -> None:
+        """Have room for the token of the next pass."""
+        if self.end == self.slots_reserved:
+            self._arrange(self.rows_reserved, max(self.end - start for start in self.starts))
+
+    def _reserve(self, rows: int, length: int, like: PrefixCache) -> None:
+        """Have room for so many rows, and for one of `length` before the next token's slot."""
+        longest = max([length, *(self.end - start for start in self.starts)])
+        if not self.rows_reserved:
+            for layer, own in enumerate(self._layers()):
+                given = like.at(layer).keys
+                assert given is not None
+                own.row_keys = own.row_values = given.new_zeros(0, given.shape[1], 0, given.shape[3])
+        if not self.starts and length < self.slots_reserved and rows <= self.rows_reserved:
+            self.end = length
+        elif rows > self.rows_reserved or length > self.end or self.end == self.slots_reserved:
+            self._arrange(max(rows, 2 * self.rows_reserved) if rows > self.rows_reserved else self.rows_reserved, longest)
+
+    def _arrange(self, rows: int, longest: int) -> None:
+        """Have all rows end behind `longest` slots, with room for what follows."""
+        room = longest + max(GROWTH_TOKENS, longest // 4)
+        slots = self.slots_reserved if room <= self.slots_reserved else room + GROWTH_TOKENS
+        moved, first = longest - self.end, min(self.starts, default=self.end)
+        for own in self._layers():
+            own.arrange(rows, slots, len(self), slice(first, self.end), slice(first + moved, self.end + moved))
+        self.starts = [start + moved for start in self.starts]
+        self.end, self.rows_reserved, self.slots_reserved = longest, rows, slots
+
+    def _layers(self) -> list[BatchLayer]:
+        return [layer for layer in self.layers if isinstance(layer, BatchLayer)]

@@ -91,6 +91,8 @@ class Reading:
         self.turns = EarlierTurns(model_parts.decoder, query.earlier, text_BT, self.lengths) if self._moves(query) else None
         self.rotations: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.slots: PrefixBuffers | None = None
+        self.placed_from: ShortTerm | None = None
+        """The short-term memory that a later read may find the slots by; the memory may have another one by then."""
 
     @property
     def adapter(self) -> str | None:
@@ -103,17 +105,25 @@ class Reading:
         return self.parts.adapters.named("write" if self.alone else self.geometry.read.memory_projection)
 
     def install(self, hooks: Hooks) -> None:
-        """Place what is known before the pass, and hook every layer."""
-        with torch.no_grad():
-            self.slots = self._placed()
+        """Place what is known before the pass, if it is not there yet, and hook every layer."""
+        if self.slots is None:
+            self.place()
         self.prefix_pass.install(hooks, self._fill)
         if self.turns is not None:
             self.turns.install(hooks, self.prefix_pass.cache)
 
+    def place(self) -> None:
+        """Put BOS, short-term memory and what was retrieved for all layers into their slots; after it, where all layers share what
+        is retrieved, the memories may change."""
+        with torch.no_grad():
+            if self._may_keep:
+                self.placed_from = self._short_term
+            self.slots = self._placed()
+
     def release(self) -> None:
         """Leave the buffers to the next read of this memory; the cache of this read must not be used any more."""
-        if self.slots is not None and self._may_keep:
-            self.parts.prefix_pool.put(self._short_term, self.parts.weights_version(), self.slots)
+        if self.slots is not None and self.placed_from is not None:
+            self.parts.prefix_pool.put(self.placed_from, self.parts.weights_version(), self.slots)
         self.slots = None
 
     def retrieved(self) -> list[Retrieved]:

@@ -77,7 +77,7 @@ class Reader:
             waiting = [memory.pending_ids if isinstance(memory, Memory) else [] for memory in memories]
             if separate and any(waiting):
                 waiting = [[*part, *separator(tokenizer, part, row)] for part, row in zip(waiting, prompts.rows(), strict=True)]
-            yield Request(memories, prompts.after(waiting, self._pad_id), own, searching, tokenizer, self._pad_id)
+            yield Request(memories, prompts.after(waiting, self.pad_id), own, searching, tokenizer, self.pad_id)
 
     @contextmanager
     def open(
@@ -93,34 +93,49 @@ class Reader:
             PromptTooLongError: the model has not as many positions.
         """
         request.check_positions(new_tokens, self.parts.decoder)
-        parts, memories, prompts = self.parts, request.memories, request.prompts
-        if not memories:
+        parts, prompts = self.parts, request.prompts
+        if not request.memories:
             with parts.adapters.on(None):
                 yield None, {"attention_mask": prompts.mask.long()}
             return
         room = request.tokens + min(new_tokens, RESERVED_TOKENS)
-        with (
-            explain_out_of_memory(lambda free: self._no_room(request, room, free), self.writer.device),
-            torch.no_grad(),
-            grouped_on_cpu(parts.decoder),
-        ):
-            reading = Reading(
-                parts,
-                self.checkpoint.geometry,
-                memories,
-                prompts.ids,
-                prompts.mask,
-                room=room,
-                storing=storing,
-                exact=exact,
-                query=request.query,
-            )
+        with self.for_reading(request, room):
+            reading = self.reading(request, room=room, storing=storing, exact=exact)
             kwargs = reading.prefix_pass.arguments
             if new_tokens:  # positions grow with them: generation and likelihood count for themselves
                 del kwargs["position_ids"], kwargs["use_cache"]
             with parts.adapters.on(reading.adapter), Hooks() as hooks:
                 reading.install(hooks)
                 yield reading, kwargs
+
+    @contextmanager
+    def for_reading(self, request: Request, room: int) -> Iterator[None]:
+        """Compute as a read does: no gradient, grouped attention, one sentence where keys and values find no room."""
+        with (
+            explain_out_of_memory(lambda free: self._no_room(request, room, free), self.writer.device),
+            torch.no_grad(),
+            grouped_on_cpu(self.parts.decoder),
+        ):
+            yield
+
+    def reading(self, request: Request, *, room: int, storing: bool = True, exact: bool = False) -> Reading:
+        """Search the memories of a request, where one search serves all layers; nothing is installed yet.
+
+        Args:
+            room, storing, exact: see ``Reading``.
+        """
+        ids, mask = request.prompts.ids, request.prompts.mask
+        return Reading(
+            self.parts,
+            self.checkpoint.geometry,
+            request.memories,
+            ids,
+            mask,
+            room=room,
+            storing=storing,
+            exact=exact,
+            query=request.query,
+        )
 
     def forward(
         self, prompts: Prompts, memory: Any, *, return_retrieved: bool, output_hidden_states: bool, exact: bool, query: Any
@@ -182,14 +197,52 @@ class Reader:
     def chat(self, messages: Any, memory: Any, template: Mapping[str, Any] | None, kwargs: dict[str, Any]) -> Any:
         """See ``MPlusModel.chat``."""
         conversations, several = conversations_of(messages)
+        texts = self._templated(conversations, template)
+        if kwargs.get("query") is None:
+            kwargs["query"] = self._query_of(conversations)
+        answers = self._answers(texts, memory, kwargs, of_template=True)
+        return answers if several or len(answers) != 1 else answers[0]
+
+    def chat_row(self, messages: Any, *, behind_memory: bool) -> tuple[list[int], list[list[int]] | None]:
+        """Token ids of one conversation's prompt, and of what searches memory for it (None: tokens of the prompt); from any thread.
+
+        Raises:
+            EmptyTextError, InputError: see ``MPlusModel.chat``.
+        """
+        conversations, several = conversations_of(messages)
+        if several or len(conversations) != 1:
+            raise InputError(f"{len(conversations)} conversations where one is expected; give one list of messages")
+        texts = self._templated(conversations, None)
+        (row,) = self.text_rows(texts, behind_memory=behind_memory, of_template=True)
+        return row, self._query_of(conversations)
+
+    def _templated(self, conversations: Sequence[Any], template: Mapping[str, Any] | None) -> list[str]:
         tokenizer = self.checkpoint.tokenizer
         if tokenizer is None or (tokenizer.chat_template is None and not (template and "chat_template" in template)):
             raise InputError(f"model {self.writer.name!r} has no chat template; use generate with a prompt of your own")
-        texts = [templated(tokenizer, conversation, template) for conversation in conversations]
-        if self.checkpoint.geometry.read.is_shared and kwargs.get("query") is None:  # else tokens of the prompt search
-            kwargs["query"] = last_user_messages(tokenizer, conversations)
-        answers = self._answers(texts, memory, kwargs, of_template=True)
-        return answers if several or len(answers) != 1 else answers[0]
+        return [templated(tokenizer, conversation, template) for conversation in conversations]
+
+    def _query_of(self, conversations: Sequence[Any]) -> list[list[int]] | None:
+        """The tokens that search for conversations; None: tokens of the prompt do."""
+        if not self.checkpoint.geometry.read.is_shared:
+            return None
+        return last_user_messages(self.checkpoint.tokenizer, conversations)
+
+    def text_rows(self, texts: Sequence[str], *, behind_memory: bool, of_template: bool = False) -> list[list[int]]:
+        """Token ids of prompts of text, checked; from any thread.
+
+        Raises:
+            EmptyTextError, InputError: see ``MPlusModel.generate``.
+        """
+        tokenizer = self.checkpoint.tokenizer
+        if tokenizer is None:
+            raise InputError("this model was opened without a tokenizer; give token ids instead of text")
+        rows = [encode(tokenizer, text, templated=of_template, behind_memory=behind_memory) for text in texts]
+        for text, row in zip(texts, rows, strict=True):
+            if not row:
+                raise EmptyTextError(f"nothing to answer: the prompt {text!r} is empty; ask something")
+            check_ids(row, self.writer.vocabulary, tokenizer)
+        return rows
 
     def _answers(self, texts: list[str], memory: Any, kwargs: dict[str, Any], *, of_template: bool = False) -> list[Any]:
         """Continuations of texts, those of a template without white space around them; with ``trace`` as ``Answer``."""
@@ -199,11 +252,7 @@ class Reader:
         for name, why in (("attention_mask", "it belongs to token ids"), ("return_dict_in_generate", "it gives token ids")):
             if (value := kwargs.pop(name, None)) is not None and value is not False:
                 raise InputError(f"{name} cannot be used with prompts of text: {why}; give generate the prompt as token ids")
-        rows = [encode(tokenizer, text, templated=of_template, behind_memory=memory is not None) for text in texts]
-        for text, row in zip(texts, rows, strict=True):
-            if not row:
-                raise EmptyTextError(f"nothing to answer: the prompt {text!r} is empty; ask something")
-            check_ids(row, self.writer.vocabulary, tokenizer)
+        rows = self.text_rows(texts, behind_memory=memory is not None, of_template=of_template)
         tracing = Tracing.wanted(kwargs.pop("trace", None), memory)
         prompts = self._padded(rows)
         default = CHAT_TOKENS if of_template else DEFAULT_TOKENS
@@ -251,11 +300,11 @@ class Reader:
         ids, mask = ids_of(prompt, mask)
         writer = self.writer
         return Prompts.from_ids(
-            ids, mask, writer.device, writer.vocabulary, pad_id=self._pad_id, tokenizer=self.checkpoint.tokenizer
+            ids, mask, writer.device, writer.vocabulary, pad_id=self.pad_id, tokenizer=self.checkpoint.tokenizer
         )
 
     def _padded(self, rows: list[list[int]]) -> Prompts:
-        return Prompts.from_rows(rows, self._pad_id, self.writer.device)
+        return Prompts.from_rows(rows, self.pad_id, self.writer.device)
 
     def _row(self, ids: Any) -> list[int]:
         """Token ids of one text, checked; an empty row is left to the caller."""
@@ -278,7 +327,7 @@ class Reader:
         )
 
     @property
-    def _pad_id(self) -> int:
+    def pad_id(self) -> int:
         """A token to pad with that the embedding table has."""
         known = (getattr(self.checkpoint.tokenizer, "pad_token_id", None), self.parts.decoder.config.eos_token_id)
         pads = [one[0] if isinstance(one, list) else one for one in known if one is not None]
