@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mplus.errors import InputError
@@ -59,11 +59,13 @@ def write_many(
     with in_order(memory.turn for memory in own):
         if any(memory.geometry.write.context == "memory" for memory in own):
             return _write_side_by_side(memories, texts, names, at, encode, progress)
-        jobs = [
-            _TextWrite(number, memory.writing(text, name, at=at))
-            for number, (memory, text, name) in enumerate(zip(memories, texts, names, strict=True))
-        ]
-        return _Batches(jobs, batch, encode, progress).run()
+        batches = SideBySide(
+            [memory.writing(text, name, at=at) for memory, text, name in zip(memories, texts, names, strict=True)], progress
+        )
+        while not batches.is_done:
+            wanted = batches.wanted(batch)
+            batches.give(wanted, encode([(chunk, job.memory) for job, chunk in wanted]) if wanted else [])
+        return batches.tokens
 
 
 def _check_repeated(memories: Sequence[Memory], names: Sequence[str | None]) -> None:
@@ -83,10 +85,9 @@ def _check_repeated(memories: Sequence[Memory], names: Sequence[str | None]) -> 
 
 
 @dataclass
-class _TextWrite:
+class TextWrite:
     """One text on its way into its memory."""
 
-    number: int
     writing: SourceWriting
     tokens: int = 0
 
@@ -95,54 +96,59 @@ class _TextWrite:
         return self.writing.memory
 
 
-@dataclass
-class _Batches:
-    """Texts of sources of their own: chunks of several share a pass, and each memory takes its texts in whole, in their order."""
+class SideBySide:
+    """Texts of sources of their own: chunks of several share a pass, and each memory takes its texts in whole, in their order.
 
-    jobs: list[_TextWrite]
-    batch: int
-    encode: Encode
-    progress: Callable[[int], None] | None
-    done: int = 0
-    queues: dict[int, deque[_TextWrite]] = field(default_factory=dict)
+    Args:
+        progress: called with the text tokens taken in so far.
+    """
 
-    def run(self) -> list[int]:
-        """Write all of them; gives their text tokens."""
-        for job in self.jobs:
-            self.queues.setdefault(id(job.memory), deque()).append(job)
-        while any(self.queues.values()):
-            wanted = self._wanted()
-            if wanted:
-                written = self.encode([(chunk, job.memory) for job, chunk in wanted])
-                for (job, _), one in zip(wanted, written, strict=True):
-                    job.writing.give(one)
-            for queue in self.queues.values():
-                self._take(queue)
-        return [job.tokens for job in self.jobs]
+    def __init__(self, writings: Sequence[SourceWriting], progress: Callable[[int], None] | None = None) -> None:
+        self._jobs, self._progress, self._done = [TextWrite(one) for one in writings], progress, 0
+        self._queues: dict[int, deque[TextWrite]] = {}
+        for job in self._jobs:
+            self._queues.setdefault(id(job.memory), deque()).append(job)
 
-    def _wanted(self) -> list[tuple[_TextWrite, ChunkToEncode]]:
+    @property
+    def is_done(self) -> bool:
+        """Whether all texts are in their memories."""
+        return not any(self._queues.values())
+
+    @property
+    def tokens(self) -> list[int]:
+        """Text tokens of each text that were taken in."""
+        return [job.tokens for job in self._jobs]
+
+    def wanted(self, most: int) -> list[tuple[TextWrite, ChunkToEncode]]:
         """Chunks of the next pass: of the texts that come first, and of later ones as far as that is not too far ahead."""
-        heads = [queue[0] for queue in self.queues.values() if queue]
-        ahead = sum(one.written.tokens for job in self.jobs for one in job.writing.ready)
-        later = [job for queue in self.queues.values() for job in list(queue)[1:]] if ahead < AHEAD_ROWS else []
-        out: list[tuple[_TextWrite, ChunkToEncode]] = []
+        heads = [queue[0] for queue in self._queues.values() if queue]
+        ahead = sum(one.written.tokens for job in self._jobs for one in job.writing.ready)
+        later = [job for queue in self._queues.values() for job in list(queue)[1:]] if ahead < AHEAD_ROWS else []
+        out: list[tuple[TextWrite, ChunkToEncode]] = []
         for job in [*heads, *later]:
-            if len(out) == self.batch:
+            if len(out) == most:
                 break
             chunk = job.writing.wanted()
             if chunk is not None:
                 out.append((job, chunk))
         return out
 
-    def _take(self, queue: deque[_TextWrite]) -> None:
+    def give(self, wanted: Sequence[tuple[TextWrite, ChunkToEncode]], written: Sequence[EncodedChunk]) -> None:
+        """Take what a pass made of some chunks that were wanted, and all that their memories can take in now."""
+        for (job, _), one in zip(wanted, written, strict=True):
+            job.writing.give(one)
+        for queue in self._queues.values():
+            self._take(queue)
+
+    def _take(self, queue: deque[TextWrite]) -> None:
         while queue:
             job = queue[0]
             for ready in job.writing.take_ready():
                 job.memory.take(ready)
                 job.tokens += len(ready.ids)
-                self.done += len(ready.ids)
-                if self.progress is not None:
-                    self.progress(self.done)
+                self._done += len(ready.ids)
+                if self._progress is not None:
+                    self._progress(self._done)
             if not job.writing.is_done:
                 return
             queue.popleft()

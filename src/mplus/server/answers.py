@@ -7,29 +7,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mplus.inference.sampling import Sampling as Sampling
 from mplus.server.scope import Scope
 from mplus.trace.trace import Trace
 
 Finish = Literal["stop", "length", "cancelled"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How tokens are chosen; the defaults are greedy.
-
-    Attributes:
-        max_tokens: None: as many as an answer of ``chat`` may have.
-        stop: strings that end the answer and are not part of it.
-    """
-
-    max_tokens: int | None = None
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int | None = None
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +56,7 @@ class Answering:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_cancel: Callable[[], None] = lambda: None) -> None:
         self._loop, self._on_cancel = loop, on_cancel
+        self.is_cancelled = False
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
         self._result: asyncio.Future[AnswerResult] = loop.create_future()
         self._result.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
@@ -91,7 +74,8 @@ class Answering:
         self._call(self._finish, None, error)
 
     def cancel(self) -> None:
-        """Stop making it; what was made so far is the result."""
+        """Stop making it; what was made so far is the result. From any thread."""
+        self.is_cancelled = True
         self._on_cancel()
 
     async def result(self) -> AnswerResult:
@@ -121,4 +105,4 @@ class Answering:
         try:
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:  # the loop is closed: nobody listens
-            self._on_cancel()
+            self.cancel()

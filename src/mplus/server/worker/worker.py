@@ -1,46 +1,103 @@
-"""The one thread that computes. First version: one thing after the other."""
+"""The one thread that computes: in each round a decode step of all answers, pieces of prompts, and a write pass if no prompt waits.
+
+Knows no memory by name: who asks gives the memory itself.
+"""
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
-from mplus.errors import InputError
-from mplus.inference.streaming import PieceStream
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
-from mplus.server.answers import Answering, AnswerRequest, AnswerResult
+from mplus.server.answers import Answering, AnswerRequest
+from mplus.server.errors import UnavailableError
 from mplus.server.settings import ServerSettings
 from mplus.server.texts import SourceText
-from mplus.server.worker.events import WorkerEvents
+from mplus.server.worker.changes import CHUNKS, Change, Changes
+from mplus.server.worker.events import WorkerEvents, WorkerLoad
+from mplus.server.worker.reads import Prompt, Reads, prompt_of
 from mplus.trace.trace import Passage
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+WRITE_EVERY = 4
+"""Rounds after which writes have a pass though prompts wait."""
 
 
 class Worker:
-    """The only door to the model: answers, writes and short changes, in one thread called ``mplus-model``."""
+    """The only door to the model: answers, writes and short changes, in one thread called ``mplus-model``.
+
+    Another thread may use the same model; it waits for the end of a pass, and the worker for it.
+    """
 
     def __init__(self, model: MPlusModel, settings: ServerSettings, events: WorkerEvents | None = None) -> None:
         self.model, self.settings, self.events = model, settings, events or WorkerEvents()
-        self._thread = ThreadPoolExecutor(1, "mplus-model")
+        self._reads = Reads(model, settings, self.events)
+        self._changes = Changes(model, self.events)
+        self._wake = threading.Condition()
+        self._asked: deque[Callable[[], None]] = deque()
+        self._drains = self._stops = False
+        self._round = self._accepted = 0
+        self._thread = threading.Thread(target=self._run, name="mplus-model", daemon=True)
+
+    # -- from any thread ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to work."""
+        self._thread.start()
 
-    def stop(self, *, drain: bool = True) -> None:
-        """End the thread; waits for it.
+    def stop(self, *, drain: bool = True, timeout_s: float | None = None) -> None:
+        """End the thread; waits for it, so not from the event loop.
 
         Args:
             drain: first finish what was accepted; False: answers end as cancelled, writes as if they had never begun.
+            timeout_s: of draining; what is left then ends as without.
         """
-        self._thread.shutdown(cancel_futures=not drain)
+        with self._wake:
+            self._drains, self._stops = True, not drain
+            self._wake.notify()
+        if not self._thread.is_alive():
+            self._end_all()
+            return
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self.stop(drain=False)
 
-    def answer(self, request: AnswerRequest, memory: Memory | None, answering: Answering) -> None:
-        """Answer a prompt from a memory, or from the bare model; from any thread."""
-        self._thread.submit(self._answer, request, memory, answering)
+    @property
+    def waiting(self) -> int:
+        """Answers and searches that wait or run."""
+        return self._accepted - self._reads.ended
+
+    def prompt_of(self, request: AnswerRequest, memory: Memory | None) -> Prompt:
+        """Tokenise and check a request, so that what is wrong with it is said before it waits.
+
+        Raises:
+            MPlusError: says what is wrong with it.
+        """
+        return prompt_of(self.model, request, memory, self.settings)
+
+    def answer(
+        self, request: AnswerRequest, memory: Memory | None, answering: Answering, prompt: Prompt | None = None
+    ) -> None:
+        """Answer a prompt from a memory as it is when the prompt's turn comes, or from the bare model.
+
+        Args:
+            prompt: from ``prompt_of``; None: made when its turn comes.
+        """
+        self._ask(lambda: self._reads.ask(request, memory, answering, prompt), read=True)
+
+    def search(self, tenant: str, memory: Memory, query: str, top_k: int) -> Future[list[Passage]]:
+        """The passages that a question would read, best score first; nothing is decoded."""
+        future: Future[list[Passage]] = Future()
+        self._ask(lambda: self._reads.search(tenant, memory, query, top_k, future), read=True)
+        return future
 
     def write(
         self,
@@ -52,7 +109,7 @@ class Worker:
         progress: Callable[[int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Future[list[int]]:
-        """Write texts at the end of sources of a memory, all of them or none; from any thread. Gives the text tokens of each.
+        """Write texts at the end of sources of a memory, with their notes, all of them or none. Gives the text tokens of each.
 
         Nothing of them is seen before all are written. Changes of one memory happen in the order in which they were asked for.
 
@@ -61,47 +118,82 @@ class Worker:
             progress: called by the worker with the text tokens encoded so far.
             cancelled: asked by the worker between passes; True: nothing of them stays, and the future has an InputError.
         """
-
-        def run() -> list[int]:
-            twin = memory.fork()
-            done = [twin.write(one.text, one.source, at=one.at, share=self.settings.share) for one in texts]
-            if cancelled is not None and cancelled():
-                raise InputError("this write was cancelled; nothing of it was kept")
-            memory.become(twin.state)
-            return done
-
-        return self._thread.submit(run)
+        future: Future[list[int]] = Future()
+        change = Change(
+            tenant=tenant,
+            memories=[memory],
+            future=future,
+            texts=list(texts),
+            share=self.settings.share if share is None else share,
+            progress=progress,
+            cancelled=cancelled,
+        )
+        self._ask(lambda: self._changes.add(change))
+        return future
 
     def call(self, tenant: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run something short between two steps, from any thread; see ``change`` for what changes a memory."""
-        return self._thread.submit(function, *args, **kwargs)
+        """Run something short between two steps; see ``change`` for what changes or stores a memory."""
+        return self.change(tenant, [], lambda: function(*args, **kwargs))
 
     def change(self, tenant: str, memories: Sequence[Memory], function: Callable[[], T]) -> Future[T]:
         """Run something short that changes or stores memories, behind the writes and changes of these that were asked for before."""
-        return self._thread.submit(function)
+        future: Future[Any] = Future()
+        change = Change(tenant=tenant, memories=list(memories), future=future, function=function)
+        self._ask(lambda: self._changes.add(change))
+        return future
 
-    def search(self, tenant: str, memory: Memory, query: str, top_k: int) -> Future[list[Passage]]:
-        """The passages that a query retrieves, best score first; from any thread."""
+    def _ask(self, request: Callable[[], None], *, read: bool = False) -> None:
+        with self._wake:
+            if self._drains:
+                raise UnavailableError("the server stops; try again later", retry_after_s=5)
+            self._accepted += read
+            self._asked.append(request)
+            self._wake.notify()
 
-        def run() -> list[Passage]:
-            answer = self.model.generate(query, memory=memory, trace=True, max_new_tokens=1)
-            return [one for one in answer.trace.passages if one.score is not None][:top_k]
+    # -- the thread --------------------------------------------------------------------------------------------------
 
-        return self._thread.submit(run)
+    def _run(self) -> None:
+        while self._wait():
+            try:
+                self._do_round()
+            except Exception as error:  # of the worker itself: what it was about cannot be told
+                log.exception("a round of the worker failed; what was being done ends")
+                self._reads.end_all(error)
+                self._changes.end_all(error)
+        self._end_all()
 
-    def _answer(self, request: AnswerRequest, memory: Memory | None, answering: Answering) -> None:
-        stream = PieceStream(self.model.tokenizer, answering.put)
-        options: dict[str, Any] = {"max_new_tokens": request.sampling.max_tokens or 64, "streamer": stream}
-        if memory is not None:
-            options["trace"] = True
-        try:
-            if request.messages is not None:
-                out: Any = self.model.chat(list(request.messages), memory=memory, **options)
-            else:
-                out = self.model.generate(request.prompt, memory=memory, **options)
-            text = str(out)
-            trace = out.trace if request.trace and memory is not None else None
-            count = len(self.model.tokenizer(text)["input_ids"])
-            answering.end(AnswerResult(text=text, finish="stop", prompt_tokens=0, completion_tokens=count, trace=trace))
-        except BaseException as error:
-            answering.fail(error)
+    def _wait(self) -> bool:
+        """Wait for something to do; False: it is to end."""
+        with self._wake:
+            while not (self._asked or self._reads.is_busy or self._changes.is_busy or self._drains):
+                self._wake.wait()
+            while self._asked:
+                self._asked.popleft()()
+            return not self._stops and (self._reads.is_busy or self._changes.is_busy or not self._drains)
+
+    def _do_round(self) -> None:
+        self._round += 1
+        reads, changes = self._reads, self._changes
+        reads.end_cancelled()
+        changes.run_short()
+        reads.pass_prompts(self.settings.prefill_tokens)
+        reads.decode()
+        if len(changes.writing) and (not reads.has_prompts or self._round % WRITE_EVERY == 0):
+            alone = CHUNKS * self.model.geometry.sizes.chunk_tokens
+            changes.write(self.settings.prefill_tokens if reads.is_busy else alone)
+        self.events.load(
+            WorkerLoad(
+                waiting=len(reads.waiting),
+                prefilling=len(reads.passing),
+                running=reads.running,
+                writes=len(changes.writing),
+                calls=len(changes.waiting),
+            )
+        )
+
+    def _end_all(self) -> None:
+        with self._wake:
+            while self._asked:
+                self._asked.popleft()()
+        self._reads.end_all()
+        self._changes.end_all(UnavailableError("the server stops; try again later", retry_after_s=5))

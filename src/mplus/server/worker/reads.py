@@ -1,0 +1,335 @@
+"""Answers and searches: prompts that wait, pass in pieces, and are decoded together. Used by the worker's thread alone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from mplus.inference.answer_text import AnswerText
+from mplus.inference.continuation import Continuation
+from mplus.inference.decode_batch import DecodeBatch
+from mplus.inference.generation import CHAT_TOKENS
+from mplus.inference.prefill import Prefill, passages_of
+from mplus.inference.sampling import Sampler, end_tokens
+from mplus.memory.memory import Memory
+from mplus.model import MPlusModel
+from mplus.retrieval.protocol import planned_tokens
+from mplus.server.answers import Answering, AnswerRequest, AnswerResult, Finish
+from mplus.server.errors import BadRequestError, UnavailableError
+from mplus.server.settings import ServerSettings
+from mplus.server.worker.events import WorkerEvents
+from mplus.server.worker.tenants import TenantQueue
+from mplus.trace.trace import Passage
+
+log = logging.getLogger(__name__)
+
+PASSING = 4
+"""Prompts that pass at the same time: a short one does not wait for the end of a long one."""
+PIECE_TOKENS = 64
+"""Tokens of a piece at least: smaller ones cost the model's weights more often than they save time."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A tokenised prompt.
+
+    Attributes:
+        query: that searches memory; None: tokens of the prompt.
+        new_tokens: that an answer may have.
+    """
+
+    row: list[int]
+    query: Sequence[Sequence[int]] | None
+    new_tokens: int
+
+
+def prompt_of(model: MPlusModel, request: AnswerRequest, memory: Memory | None, settings: ServerSettings) -> Prompt:
+    """Tokenise and check a request; from any thread.
+
+    Where the model has fewer positions left than tokens are wanted, the answer is as long as it can be.
+
+    Raises:
+        EmptyTextError, InputError, BadRequestError: says what is wrong with it.
+    """
+    reader, behind, query = model.reader, memory is not None, None
+    if (request.messages is None) == (request.prompt is None):
+        raise BadRequestError("a request has either messages or a prompt; give one of them")
+    if request.messages is not None:
+        row, query = reader.chat_row(list(request.messages), behind_memory=behind)
+    else:
+        (row,) = reader.text_rows([request.prompt or ""], behind_memory=behind)
+    if len(row) > settings.most_prompt_tokens:
+        raise BadRequestError(
+            f"the prompt has {len(row):,} tokens, this server takes {settings.most_prompt_tokens:,}; shorten it, or write the long "
+            "text into memory and ask about it",
+            code="context_length_exceeded",
+        )
+    slots = 0 if memory is None else 1 + len(memory.short_term) + planned_tokens(memory) + memory.pending_tokens
+    limit = model.parts.decoder.positions
+    if slots + len(row) + 1 > limit:
+        raise BadRequestError(
+            f"the prompt has {len(row):,} tokens; with {slots:,} of memory that is more than the model's {limit:,} positions; shorten it, "
+            "or write the long text into memory and ask about it",
+            code="context_length_exceeded",
+        )
+    wanted = request.sampling.max_tokens or CHAT_TOKENS
+    return Prompt(row, query, min(wanted, settings.most_new_tokens, limit - slots - len(row)))
+
+
+@dataclass(eq=False)
+class _Read:
+    """A prompt that is answered."""
+
+    request: AnswerRequest
+    memory: Memory | None
+    answering: Answering
+    prompt: Prompt | None
+    asked_at: float = field(default_factory=time.monotonic)
+    prefill: Prefill | None = None
+    answer: Continuation | None = None
+
+
+@dataclass(eq=False)
+class _Search:
+    """A query whose passages are wanted."""
+
+    memory: Memory
+    query: str
+    top_k: int
+    future: Future[list[Passage]]
+
+
+class Reads:
+    """All prompts of the worker.
+
+    Attributes:
+        ended: answers and searches that have ended since the beginning.
+    """
+
+    def __init__(self, model: MPlusModel, settings: ServerSettings, events: WorkerEvents) -> None:
+        self.model, self.settings, self.events = model, settings, events
+        self.waiting: TenantQueue[_Read | _Search] = TenantQueue()
+        self.passing: deque[_Read] = deque()
+        self._batches: dict[str | None, tuple[DecodeBatch, list[_Read]]] = {}
+        self.ended = 0
+        self._ends = end_tokens(model.parts.decoder.model.generation_config)
+
+    @property
+    def running(self) -> int:
+        """Rows of the next step."""
+        return sum(len(rows) for _, rows in self._batches.values())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(len(self.waiting) or self.passing or self.running)
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether a prompt passes, or waits and could begin."""
+        return bool(self.passing) or (bool(len(self.waiting)) and self.running < self.settings.batch)
+
+    def ask(self, request: AnswerRequest, memory: Memory | None, answering: Answering, prompt: Prompt | None) -> None:
+        """Put a prompt behind those of its tenant."""
+        self.waiting.put(request.tenant, _Read(request, memory, answering, prompt))
+
+    def search(self, tenant: str, memory: Memory, query: str, top_k: int, future: Future[list[Passage]]) -> None:
+        """Put a search behind the prompts of its tenant."""
+        self.waiting.put(tenant, _Search(memory, query, top_k, future))
+
+    # -- a round -----------------------------------------------------------------------------------------------------
+
+    def end_cancelled(self) -> None:
+        """End the answers that nobody wants any more."""
+        self._end_early(lambda read: read.answering.is_cancelled)
+
+    def end_all(self, error: BaseException | None = None) -> None:
+        """End every answer with what there is of it, or with an error; searches with the error."""
+        self._end_early(lambda read: True, error)
+        for one in self.waiting.take_all():
+            if isinstance(one, _Search) and one.future.set_running_or_notify_cancel():
+                one.future.set_exception(error or UnavailableError("the server stops; try again later", retry_after_s=5))
+                self.ended += 1
+
+    def pass_prompts(self, tokens: int) -> None:
+        """Pass pieces of prompts, at most so many tokens together."""
+        left, served = tokens, 0
+        while left > 0 and served < PASSING:
+            has_room = len(self.passing) < PASSING and self.running + len(self.passing) < self.settings.batch
+            one = self.waiting.take() if has_room else self.waiting.take(lambda one: isinstance(one, _Search))
+            if one is not None:
+                left -= self._begin(one)
+                continue
+            if not self.passing:
+                return
+            read = self.passing.popleft()
+            left -= self._advance(read, min(left, max(PIECE_TOKENS, tokens // (1 + len(self.passing)))))
+            served += 1
+
+    def decode(self) -> None:
+        """Give every running answer its next token."""
+        for batch, rows in list(self._batches.values()):
+            if not rows:
+                continue
+            began = time.monotonic()
+            try:
+                logits, failed = batch.step([read.answer.tokens[-1] for read in rows if read.answer is not None])
+            except Exception as error:
+                self._fail_batch(batch, error)
+                continue
+            self.events.step(len(rows), time.monotonic() - began)
+            for row in reversed(range(len(rows))):  # a row that leaves is followed by the last one, which had its turn
+                read = rows[row]
+                try:
+                    if row in failed:
+                        raise failed[row]
+                    assert read.answer is not None
+                    read.answer.take(logits[row])
+                except Exception as error:
+                    self._fail(read, error)
+                    self._leave(batch, rows, row)
+                    continue
+                if read.answer.ending is not None:
+                    self._leave(batch, rows, row)
+                    self._end(read, read.answer.ending)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _begin(self, one: _Read | _Search) -> int:
+        """Search the memory of a prompt; gives the tokens that passed for it."""
+        if isinstance(one, _Search):
+            return self._searched(one)
+        try:
+            prompt = one.prompt or prompt_of(self.model, one.request, one.memory, self.settings)
+            one.prefill = Prefill(
+                self.model.reader,
+                prompt.row,
+                one.memory,
+                query=prompt.query,
+                new_tokens=prompt.new_tokens,
+                trace=one.request.trace,
+            )
+            text = AnswerText(self.model.tokenizer, one.request.sampling.stop, strip=one.request.messages is not None)
+            sampler = Sampler(one.request.sampling, self.model.device)
+            one.answer = Continuation(sampler, self._ends, prompt.new_tokens, text, one.answering.put)
+        except Exception as error:
+            self._fail(one, error)
+            return 0
+        self.passing.append(one)
+        if one.prefill.is_done:
+            self.passing.remove(one)
+            self._passed(one)
+        return 0 if one.memory is None else len(prompt.query[0]) if prompt.query else len(prompt.row)
+
+    def _searched(self, one: _Search) -> int:
+        self.ended += 1
+        if not one.future.set_running_or_notify_cancel():
+            return 0
+        try:
+            row, query = query_of(self.model, one.query)
+            trace = passages_of(self.model.reader, row, one.memory, query=query)
+        except Exception as error:
+            self.events.failed("search", error)
+            one.future.set_exception(error)
+            return 0
+        one.future.set_result([passage for passage in trace.passages if passage.score is not None][: one.top_k])
+        return len(row)
+
+    def _advance(self, read: _Read, tokens: int) -> int:
+        assert read.prefill is not None
+        try:
+            passed = read.prefill.advance(tokens)
+        except Exception as error:
+            self._fail(read, error)
+            return tokens
+        if read.prefill.is_done:
+            self._passed(read)
+        else:
+            self.passing.append(read)
+        return passed
+
+    def _passed(self, read: _Read) -> None:
+        """Choose the first token, and join the others."""
+        prefill, answer = read.prefill, read.answer
+        assert prefill is not None and answer is not None and prefill.logits is not None
+        try:
+            answer.take(prefill.logits)
+        except Exception as error:
+            self._fail(read, error)
+            return
+        self.events.first_token(time.monotonic() - read.asked_at)
+        if answer.ending is not None:
+            prefill.release()
+            self._end(read, answer.ending)
+            return
+        batch, rows = self._batches.setdefault(prefill.adapter, (DecodeBatch(self.model.reader, prefill.adapter), []))
+        try:
+            batch.join(prefill)
+        except Exception as error:
+            self._fail(read, error)
+            self._fail_batch(batch, error)
+            return
+        rows.append(read)
+
+    def _leave(self, batch: DecodeBatch, rows: list[_Read], row: int) -> None:
+        batch.leave(row)
+        rows[row] = rows[-1]
+        rows.pop()
+
+    def _fail_batch(self, batch: DecodeBatch, error: BaseException) -> None:
+        """Buffers found no room: they are not to be trusted, so their rows end."""
+        for adapter, (one, rows) in list(self._batches.items()):
+            if one is batch:
+                del self._batches[adapter]
+                for read in rows:
+                    self._fail(read, error)
+
+    def _end_early(self, ends: Callable[[_Read], bool], error: BaseException | None = None) -> None:
+        ended = [one for one in self.waiting.take_all(lambda one: isinstance(one, _Read) and ends(one)) if isinstance(one, _Read)]
+        for read in [read for read in self.passing if ends(read)]:
+            self.passing.remove(read)
+            ended.append(read)
+        for batch, rows in self._batches.values():
+            for row in reversed(range(len(rows))):
+                if ends(rows[row]):
+                    ended.append(rows[row])
+                    self._leave(batch, rows, row)
+        for read in ended:
+            if error is not None:
+                self._fail(read, error)
+            else:
+                if read.answer is not None:
+                    read.answer.cut()
+                self._end(read, "cancelled")
+
+    def _end(self, read: _Read, finish: Finish) -> None:
+        self.ended += 1
+        answer, prefill = read.answer, read.prefill
+        tokens = 0 if answer is None else len(answer.tokens)
+        read.answering.end(
+            AnswerResult(
+                text="" if answer is None else answer.text,
+                finish=finish,
+                prompt_tokens=0 if prefill is None else prefill.tokens,
+                completion_tokens=tokens,
+                memory_tokens=0 if prefill is None else prefill.memory_tokens,
+                trace=None if prefill is None else prefill.trace,
+            )
+        )
+        self.events.answered(tokens, time.monotonic() - read.asked_at, finish)
+
+    def _fail(self, read: _Read, error: BaseException) -> None:
+        self.ended += 1
+        self.events.failed("answer", error)
+        read.answering.fail(error)
+
+
+def query_of(model: MPlusModel, query: str) -> tuple[list[int], Sequence[Sequence[int]] | None]:
+    """Token ids of a query as a question that is asked alone, and of what searches."""
+    if getattr(model.tokenizer, "chat_template", None) is not None:
+        return model.reader.chat_row([{"role": "user", "content": query}], behind_memory=True)
+    return model.reader.text_rows([query], behind_memory=True)[0], None
