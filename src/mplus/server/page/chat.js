@@ -3,14 +3,16 @@
 import { $, make, sentence } from "./dialogs.js";
 import { passageList } from "./passages.js";
 import { events, GoneError, send, textOf } from "./server.js";
-import { isTurn } from "./sources.js";
+import { isTurn, saidIn } from "./sources.js";
 
 const EARLIER = 20;
+const TURNS_IN_PROMPT = 6; // so that "and there?" has something to refer to; all else is in the memory
+const LONGEST_HISTORY = 2000;
 
 export class Chat {
   /** `page` has `memory` (an id), `model`, `guarded(function)` and `changed()`. */
   constructor(page, sources) {
-    Object.assign(this, { page, sources, answering: null, shown: 0 });
+    Object.assign(this, { page, sources, answering: null, turns: [] });
     $("ask").onsubmit = (event) => {
       event.preventDefault();
       this.submit();
@@ -28,7 +30,7 @@ export class Chat {
   async load() {
     this.answering?.abort();
     $("messages").replaceChildren();
-    this.shown = 0;
+    this.turns = [];
     await this.#earlier();
     $("log").scrollTop = $("log").scrollHeight;
     $("no-messages").hidden = !this.page.memory || $("messages").children.length > 0;
@@ -43,15 +45,27 @@ export class Chat {
   /** Show turns before those that are shown. */
   async #earlier() {
     const memory = this.page.memory;
-    const turns = this.sources.all.filter(isTurn);
-    const until = turns.length - this.shown;
-    const chosen = turns.slice(Math.max(0, until - EARLIER), until);
+    const kept = this.sources.all.filter(isTurn);
+    const oldest = kept.findIndex((one) => one.name === this.turns[0]?.name);
+    const until = oldest < 0 ? kept.length : oldest;
+    const chosen = kept.slice(Math.max(0, until - EARLIER), until);
     const texts = await Promise.all(chosen.map((one) => textOf(memory, one.name)));
     if (memory !== this.page.memory) return;
-    const rows = chosen.map((one, at) => row(one.note.role, texts[at]).item);
-    $("messages").prepend(...rows);
-    this.shown += chosen.length;
-    $("earlier").hidden = this.shown >= turns.length;
+    const turns = chosen.map((one, at) => ({ name: one.name, role: one.note.role, content: saidIn(one, texts[at]) }));
+    this.turns.unshift(...turns);
+    $("messages").prepend(...turns.map((one) => row(one.role, one.content).item));
+    $("earlier").hidden = until <= EARLIER;
+  }
+
+  /** The newest turns, as far as they fit. */
+  #history() {
+    let room = LONGEST_HISTORY;
+    const fits = ({ content }) => (room -= content.length) >= 0;
+    const newest = this.turns.slice(-TURNS_IN_PROMPT).reverse();
+    const first = newest.findIndex((one) => !fits(one));
+    const fitting = (first < 0 ? newest : newest.slice(0, first)).reverse();
+    const begin = fitting.findIndex((one) => one.role === "user");
+    return (begin < 0 ? [] : fitting.slice(begin)).map(({ role, content }) => ({ role, content }));
   }
 
   async #ask(message) {
@@ -66,10 +80,11 @@ export class Chat {
     const signal = this.answering.signal;
     try {
       const passages = await this.#stream(message, memory, answer, signal);
+      this.turns.push({ role: "user", content: message }, { role: "assistant", content: answer.text.textContent });
       if (passages) this.#drew(answer.item, passages);
       $("announce").textContent = `Answer: ${answer.text.textContent}`;
     } catch (error) {
-      if (error.name === "AbortError") answer.note("stopped");
+      if (error.name === "AbortError") answer.note("stopped, and not remembered");
       else this.#failed(message, question, answer, error);
     } finally {
       this.#busy(null);
@@ -83,7 +98,7 @@ export class Chat {
   async #stream(content, memory, answer, signal) {
     const json = {
       model: this.page.model,
-      messages: [{ role: "user", content }],
+      messages: [...this.#history(), { role: "user", content }],
       stream: true,
       memory: { id: memory, write: "both", trace: true },
     };

@@ -37,10 +37,11 @@ const page = {
   },
 
   /** Read again what a change may have changed. */
-  async changed(announced = "") {
+  async changed(announced = "", { hadTurns = false } = {}) {
     if (announced) $("announce").textContent = `${announced}.`;
     await this.guarded(async () => {
       await Promise.all([sources.load(), loadMemories()]);
+      if (hadTurns) await chat.load();
     });
   },
 };

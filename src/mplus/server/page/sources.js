@@ -4,8 +4,16 @@ import { $, askAgreement, count, make, showText } from "./dialogs.js";
 import { placeOf, sourceLabel } from "./passages.js";
 import { events, GoneError, list, memoryPath, post, remove, send, textOf } from "./server.js";
 
+const SPEAKERS = { user: "User:", assistant: "Assistant:" };
+
 /** Tell whether a source is a turn of a conversation. */
-export const isTurn = (source) => ["user", "assistant"].includes(source.note?.role);
+export const isTurn = (source) => Boolean(source && SPEAKERS[source.note?.role]);
+
+/** What was said in a turn, from the text of its source. */
+export function saidIn(turn, text) {
+  const speaker = SPEAKERS[turn.note.role];
+  return (text.startsWith(speaker) ? text.slice(speaker.length) : text).trim();
+}
 
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 export const when = (seconds) => (seconds ? moment.format(new Date(seconds * 1000)) : "");
@@ -54,10 +62,12 @@ export class Sources {
   async forget(names, title) {
     const memory = this.page.memory;
     const tokens = names.reduce((sum, name) => sum + (this.named(name)?.tokens ?? 0), 0);
-    const what = names.length === 1 ? "its text" : `the texts of ${count(names.length, "turn")}`;
-    const text = `${count(tokens, "token")}, ${what} and what the model kept of it go from this memory and from the server's disk. Forks and exported files keep theirs. This cannot be undone.`;
+    const what = names.length === 1 ? `Its text of ${count(tokens, "token")} goes` : `${count(names.length, "turn")} of ${count(tokens, "token")} go`;
+    const text = `${what} from this memory, with all that the model kept of it. Forks and exported files are not changed. This cannot be undone.`;
     const agreed = await askAgreement({ title, text, ok: "Forget" }, () => post(memoryPath(memory, "forget"), { sources: names }));
-    if (agreed) await this.page.changed(`${title.replace(/^Forget /, "").replace(/\?$/, "")}: forgotten`);
+    if (!agreed) return;
+    const hadTurns = names.some((name) => isTurn(this.named(name)));
+    await this.page.changed(`${title.replace(/^Forget /, "").replace(/\?$/, "")}: forgotten`, { hadTurns });
   }
 
   /** Read files into the memory, one after the other. A file takes the place of one of its name, once the person agrees. */
