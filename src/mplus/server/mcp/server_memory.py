@@ -109,7 +109,9 @@ class ServerMemory:
             response = await self._client.request(method, f"/v1/memories{place}{path}", json=body)
         except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
-            raise MPlusError(f"the server at {self._url} does not answer ({reason}); is it running? `mplus serve` starts one") from None
+            raise MPlusError(
+                f"the server at {self._url} does not answer ({reason}); is it running? `mplus serve` starts one"
+            ) from None
         if response.is_error:
             raise ServerRefusal(_said(response), response.status_code)
         return response

@@ -108,9 +108,7 @@ def test_what_is_deleted_is_gone(with_tools: Callable[[Steps], None]) -> None:
         ("forget_everything", {}, "forget_everything"),
     ],
 )
-def test_a_mistake_is_one_sentence(
-    with_tools: Callable[[Steps], None], tool: str, arguments: dict[str, Any], said: str
-) -> None:
+def test_a_mistake_is_one_sentence(with_tools: Callable[[Steps], None], tool: str, arguments: dict[str, Any], said: str) -> None:
     async def steps(client: Client) -> None:
         assert said in complaint(await client.call_tool(tool, arguments))
 
@@ -128,7 +126,10 @@ class Broken(OwnMemory):
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(MPlusError("the disk\nis full"), "the disk is full"), (RuntimeError("secret of the inside"), "Error executing tool get_memory")],
+    [
+        (MPlusError("the disk\nis full"), "the disk is full"),
+        (RuntimeError("secret of the inside"), "Error executing tool get_memory"),
+    ],
 )
 def test_an_own_error_is_told_and_a_bug_is_not(tmp_path: Path, text_model: MPlusModel, error: Exception, said: str) -> None:
     async def steps() -> None:
