@@ -54,7 +54,7 @@ class Allowance:
 
 
 class FailedKeys:
-    """Wrong keys by address: after some, the address is told to wait. A right key is never made to wait, whoever shares its address."""
+    """Wrong keys by address: after some, the address is told to wait. A right key is never made to wait, even from the same address."""
 
     def __init__(self, count: Callable[[], object] = lambda: None, clock: Clock = time.monotonic) -> None:
         self._allowances: OrderedDict[str, Allowance] = OrderedDict()
