@@ -120,7 +120,8 @@ class Writing:
             return
         now: dict[str, SourceText] = {}
         while self._left and self._left[0].source not in now:
-            now[self._left[0].source] = self._left.popleft()
+            one = self._left.popleft()
+            now[one.source] = one
         writings = [self.twin.writing(one.text, one.source, at=one.at, share=self.change.share) for one in now.values()]
         self._running = SideBySide(writings, self._tell)
 
