@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mplus.errors import InputError
-from mplus.inference.streaming import PieceStream
 from mplus.memory.memory import Memory
 from mplus.memory.reports import ForgetReport, MergeReport
 from mplus.memory.selection import Time, Where
 from mplus.model import MPlusModel
-from mplus.server.answers import Answering, AnswerRequest, AnswerResult
+from mplus.server.answers import Answering, AnswerRequest
 from mplus.server.errors import ConflictError, UnavailableError, UnknownSourceError
-from mplus.server.memories.changes import Changes, SourceText, WriteResult, check_sources
+from mplus.server.memories.changes import Changes, WriteResult, check_sources
 from mplus.server.memories.index import Index
 from mplus.server.memories.opened import sources_of, tokens_of
 from mplus.server.memories.place import checked_json
 from mplus.server.memories.registry import Entry, Registry, unknown
 from mplus.server.scope import Scope
 from mplus.server.settings import ServerSettings
+from mplus.server.texts import SourceText as SourceText
+from mplus.server.worker import Worker
 
 T = TypeVar("T")
 
@@ -71,7 +70,7 @@ class Engine:
 
     def __init__(self, model: MPlusModel, settings: ServerSettings) -> None:
         self.model, self.settings = model, settings
-        self._thread = ThreadPoolExecutor(1, "mplus-model")
+        self.worker = Worker(model, settings)
         self._registry: Registry | None = None
 
     async def start(self) -> None:
@@ -80,14 +79,15 @@ class Engine:
         Raises:
             StoreError: another server has the home, or its index cannot be used.
         """
-        self._registry = await Registry.start(self.model, self.settings, self._call)
+        self._registry = await Registry.start(self.model, self.settings, self.worker)
+        self.worker.start()
 
     async def stop(self) -> None:
         """End what runs, and save what changed."""
         if self._registry is not None:
             await self._registry.stop()
             self._registry = None
-        self._thread.shutdown()
+        await asyncio.to_thread(self.worker.stop)
 
     @property
     def registry(self) -> Registry:
@@ -269,9 +269,9 @@ class Engine:
         """Passages that a prompt would read, best score first."""
         async with self.registry.using(scope) as entry:
             memory = entry.memory
-            answer = await self._run(lambda: self.model.generate(query, memory=memory, trace=True, max_new_tokens=1))
+            passages = await asyncio.wrap_future(self.worker.search(scope.tenant, memory, query, top_k))
         hits: dict[str, Hit] = {}
-        for passage in answer.trace.passages:
+        for passage in passages:
             if passage.source is not None and passage.score is not None and passage.source not in hits:
                 hits[passage.source] = Hit(
                     source=passage.source,
@@ -283,70 +283,20 @@ class Engine:
 
     async def answer(self, request: AnswerRequest) -> Answering:
         """Begin to answer a prompt."""
-        registry = self.registry
-        entry = await registry.acquire(request.scope) if request.scope is not None else None
-        answering = Answering(asyncio.get_running_loop())
-        done = self._thread.submit(self._answer, request, None if entry is None else entry.memory, answering)
-        if entry is not None:
-            asyncio.wrap_future(done).add_done_callback(lambda _: registry.release(entry))
+        registry, answering = self.registry, Answering(asyncio.get_running_loop())
+        if request.scope is None:
+            self.worker.answer(request, None, answering)
+            return answering
+        entry = await registry.acquire(request.scope)
+        answering.when_done(lambda: registry.release(entry))
+        self.worker.answer(request, entry.memory, answering)
         return answering
-
-    def _answer(self, request: AnswerRequest, memory: Memory | None, answering: Answering) -> None:
-        stream = PieceStream(self.model.tokenizer, answering.put)
-        options: dict[str, Any] = {"max_new_tokens": request.sampling.max_tokens or 64, "streamer": stream}
-        if memory is not None:
-            options["trace"] = True
-        try:
-            if request.messages is not None:
-                out: Any = self.model.chat(list(request.messages), memory=memory, **options)
-            else:
-                out = self.model.generate(request.prompt, memory=memory, **options)
-            text = str(out)
-            answering.end(
-                AnswerResult(
-                    text=text,
-                    finish="stop",
-                    prompt_tokens=len(str(request.prompt or request.messages)),
-                    completion_tokens=len(text),
-                    memory_tokens=0 if memory is None else memory.tokens_read,
-                    trace=out.trace if request.trace and memory is not None else None,
-                )
-            )
-        except BaseException as error:
-            answering.fail(error)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     @property
     def _changes(self) -> Changes:
-        return Changes(self.registry, self._write, self._call)
-
-    async def _write(
-        self,
-        tenant: str,
-        memory: Memory,
-        texts: Sequence[SourceText],
-        progress: Callable[[int], None] | None,
-        cancelled: Callable[[], bool],
-    ) -> list[int]:
-        def step(done: int) -> None:
-            if progress is not None:
-                progress(done)
-            if cancelled():
-                raise InputError("this write was cancelled; nothing of its text was kept")
-
-        def write() -> list[int]:
-            return [
-                memory.write(one.text, one.source or None, at=one.at, share=self.settings.share, progress=step) for one in texts
-            ]
-
-        return await self._run(write)
-
-    async def _call(self, tenant: str, function: Callable[..., T], *args: Any, memory: Memory | None = None) -> T:
-        return await self._run(function, *args)
-
-    async def _run(self, function: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        return Changes(self.registry, self.worker)
 
 
 def _record(entry: Entry) -> MemoryRecord:

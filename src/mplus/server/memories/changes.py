@@ -9,17 +9,17 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from mplus.errors import EmptyTextError, InputError, MPlusError, StoreError
 from mplus.memory.arguments import checked_source, checked_text
 from mplus.memory.memory import Memory
 from mplus.memory.portable import export_memory, import_memory
 from mplus.memory.reports import ForgetReport, MergeReport
-from mplus.memory.selection import Time, Where, chosen, seconds_of
+from mplus.memory.selection import Where, chosen, seconds_of
 from mplus.memory.sources import source_infos
 from mplus.model import MPlusModel
 from mplus.server.errors import BadRequestError, ConflictError, UnknownSourceError
@@ -27,21 +27,13 @@ from mplus.server.memories.index import IndexEntry
 from mplus.server.memories.journal import Journal
 from mplus.server.memories.opened import counted, entry_of, refuse_encrypted, tokens_of
 from mplus.server.memories.place import checked_json
-from mplus.server.memories.registry import WRITE_KEY, Call, Entry, Registry, key_entry, unknown
+from mplus.server.memories.registry import WRITE_KEY, Entry, Registry, key_entry, unknown
 from mplus.server.scope import Scope, checked_id, digest_of
+from mplus.server.texts import SourceText
+from mplus.server.worker import Worker
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceText:
-    """A text to write, under the name of its source."""
-
-    source: str
-    text: str
-    at: Time | None = None
-    note: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,28 +49,11 @@ class WriteResult:
     total_tokens: int
 
 
-class Write(Protocol):
-    """Reads texts into a memory where the model computes; gives the text tokens of each."""
-
-    def __call__(
-        self,
-        tenant: str,
-        memory: Memory,
-        texts: Sequence[SourceText],
-        progress: Callable[[int], None] | None,
-        cancelled: Callable[[], bool],
-    ) -> Awaitable[list[int]]: ...
-
-
 class Changes:
-    """See the module.
+    """See the module."""
 
-    Args:
-        write, call: work where the model computes.
-    """
-
-    def __init__(self, registry: Registry, write: Write, call: Call) -> None:
-        self._registry, self._write, self._call = registry, write, call
+    def __init__(self, registry: Registry, worker: Worker) -> None:
+        self._registry, self._worker = registry, worker
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -126,7 +101,9 @@ class Changes:
             assert opened is not None
             twin = await asyncio.to_thread(opened.memory.fork)
             try:
-                counts = await self._write(scope.tenant, twin, texts, progress, lambda: cancelled(entry))
+                counts = await asyncio.wrap_future(
+                    self._worker.write(scope.tenant, twin, texts, progress=progress, cancelled=lambda: cancelled(entry))
+                )
             except InputError:
                 if entry.is_gone:
                     raise unknown(scope) from None
@@ -203,7 +180,7 @@ class Changes:
             async with self._registry.changing(scope) as entry:
                 names = check_sources(entry.memory, sources) if where is None else _chosen(entry.memory, where)
                 twin = await asyncio.to_thread(entry.memory.fork)
-                report: ForgetReport = await self._call(scope.tenant, twin.forget, names, memory=twin)
+                report = await self._computed(scope, [twin], lambda: twin.forget(names))
                 await self._registry.save_without_traces(entry, twin)
                 await asyncio.to_thread(self._registry.index.delete_source, scope.tenant, scope.memory, names)
             return replace(report, shared_with=[])  # they may be other tenants'
@@ -221,8 +198,8 @@ class Changes:
                 check_sources(opened.memory, [new.source])
                 note = new.note if new.note is not None else opened.memory.notes.get(new.source)
                 twin = await asyncio.to_thread(opened.memory.fork)
-                report: ForgetReport = await self._call(scope.tenant, twin.forget, [new.source], memory=twin)
-                await self._write(scope.tenant, twin, [new], None, lambda: entry.is_gone)
+                report = await self._computed(scope, [twin], lambda: twin.forget([new.source]))
+                await asyncio.wrap_future(self._worker.write(scope.tenant, twin, [new], cancelled=lambda: entry.is_gone))
                 if note is not None:
                     twin.note(new.source, note)
                 await self._registry.check_quota(scope.tenant, max(0, twin.stats().size_bytes - opened.ram_bytes))
@@ -230,6 +207,10 @@ class Changes:
             return replace(report, shared_with=[])
 
         return await self._registry.whole(change())
+
+    async def _computed(self, scope: Scope, memories: Sequence[Memory], function: Callable[[], T]) -> T:
+        """What a function gives where the model computes."""
+        return await asyncio.wrap_future(self._worker.change(scope.tenant, memories, function))
 
     # -- whole memories --------------------------------------------------------------------------------------------
 
@@ -248,7 +229,7 @@ class Changes:
                 opened = entry.opened
                 assert opened is not None
                 twin = await asyncio.to_thread(opened.memory.fork)
-                report: MergeReport = await self._call(scope.tenant, _merged, twin, theirs, prefix, memory=twin)
+                report = await self._computed(scope, [twin, theirs], lambda: _merged(twin, theirs, prefix))
                 await self._registry.check_quota(scope.tenant, max(0, twin.stats().size_bytes - opened.ram_bytes))
                 before, opened.memory = opened.memory, twin
                 try:

@@ -22,10 +22,11 @@ from mplus.model import MPlusModel
 from mplus.runtime.atomic import flush_names
 from mplus.server.memories.journal import EMPTY, SAVED, Journal, JournalContent, Record, read_journal
 from mplus.server.memories.place import Place, StoredRecord
+from mplus.server.texts import SourceText
 
 log = logging.getLogger(__name__)
-Replay = Callable[[Memory, Sequence[Record]], str]
-"""Does changes again where the model computes; "" or what could not be done."""
+Write = Callable[[Memory, Sequence[SourceText]], None]
+"""Reads texts into a memory where the model computes, and waits for it."""
 
 
 class Opened:
@@ -136,7 +137,7 @@ def counted(record: StoredRecord, memory: Memory, size_bytes: int) -> StoredReco
     return replace(record, tokens=tokens_of(memory), sources=sources_of(memory), bytes=size_bytes, last_used_at=time.time())
 
 
-def open_memory(place: Place, model: MPlusModel, replay: Replay) -> Opened:
+def open_memory(place: Place, model: MPlusModel, write: Write) -> Opened:
     """Open what is stored and do again what the journal has beside it.
 
     Raises:
@@ -159,7 +160,7 @@ def open_memory(place: Place, model: MPlusModel, replay: Replay) -> Opened:
         opened.journal.void()
         opened.journal = Journal(place.journal, digest)
         return opened
-    wrong = replay(memory, todo) if todo else ""
+    wrong = do_again(memory, todo, write)
     opened.keys = [record for record in todo if record.get("key")]
     opened.dirty_since = time.monotonic() if todo else None
     if wrong or content.damage:
@@ -196,7 +197,7 @@ def _tell(place: Place, content: JournalContent, changes: int, is_known: bool) -
         log.info("doing %d changes of %s again", changes, place.journal)
 
 
-def apply(memory: Memory, records: Sequence[Record], share: bool) -> str:
+def do_again(memory: Memory, records: Sequence[Record], write: Write) -> str:
     """Do changes of a journal again, up to the first that cannot be done; "" or what is wrong with it.
 
     Raises:
@@ -204,21 +205,17 @@ def apply(memory: Memory, records: Sequence[Record], share: bool) -> str:
     """
     for number, record in enumerate(records, 1):
         try:
-            _apply(memory, record, share)
+            entries = [(SourceText(source=name, text=text or "", at=at), note) for name, text, at, note in record["texts"]]
+            if texts := [one for one, _ in entries if one.text]:
+                write(memory, texts)
+            for one, note in entries:
+                if note is not None:
+                    memory.note(one.source, note)
         except (CapacityError, ReentryError):
             raise
-        except (MPlusError, KeyError, TypeError, ValueError, IndexError) as error:
+        except (MPlusError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             return f"change {number} of {len(records)} cannot be done again ({type(error).__name__}: {error!s:.200})"
     return ""
-
-
-def _apply(memory: Memory, record: Record, share: bool) -> None:
-    for entry in record["texts"]:
-        source, text, at, note = entry
-        if text is not None:
-            memory.write(text, source or None, at=at, share=share)
-        if note is not None:
-            memory.note(source, note)
 
 
 def entry_of(source: str, text: str | None, at: float | None, note: Any) -> list[Any]:

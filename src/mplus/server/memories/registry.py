@@ -1,6 +1,6 @@
 """All memories of a server: which there are, which are open, who uses them. Loads on demand, saves and closes by a budget.
 
-Knows the disk through ``Opened`` and ``Place``, the model through a function that runs work where the model computes, and no web framework.
+Knows the disk through ``Opened`` and ``Place``, the model through the worker, and no web framework.
 Everything here runs on one event loop; what reads, writes or computes runs in other threads. Of one memory one change runs at a time.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -24,10 +24,12 @@ from mplus.server.errors import ConflictError, QuotaError, UnknownMemoryError
 from mplus.server.memories.home_lock import lock_home
 from mplus.server.memories.index import Index, IndexEntry
 from mplus.server.memories.journal import Journal, read_journal
-from mplus.server.memories.opened import Opened, apply, open_memory
+from mplus.server.memories.opened import Opened, open_memory
 from mplus.server.memories.place import JOURNALS, RECORDS, Place, StoredRecord, all_files, read_record, records_in
 from mplus.server.scope import Scope
 from mplus.server.settings import ServerSettings
+from mplus.server.texts import SourceText
+from mplus.server.worker import Worker
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -39,8 +41,6 @@ LOOK_S = 1.0
 KEEP_KEYS_S = 24 * 3600.0
 WRITE_KEY = "write_key"
 """Kind of the index' entries that keep what a write under an ``Idempotency-Key`` gave."""
-Call = Callable[..., Awaitable[Any]]
-"""``call(tenant, function, *args, memory=...)`` runs a function where the model computes."""
 
 
 @dataclass(eq=False)
@@ -80,8 +80,8 @@ class Entry:
 class Registry:
     """See the module."""
 
-    def __init__(self, model: MPlusModel, settings: ServerSettings, index: Index, call: Call, lock: FileLock) -> None:
-        self.model, self.settings, self.index, self._call, self._lock = model, settings, index, call, lock
+    def __init__(self, model: MPlusModel, settings: ServerSettings, index: Index, worker: Worker, lock: FileLock) -> None:
+        self.model, self.settings, self.index, self._worker, self._lock = model, settings, index, worker, lock
         self._tenants: dict[str, dict[str, Entry]] = {}
         self._reading, self._closing = asyncio.Lock(), asyncio.Lock()
         self._wake = asyncio.Event()
@@ -90,7 +90,7 @@ class Registry:
         self._is_stopping = False
 
     @classmethod
-    async def start(cls, model: MPlusModel, settings: ServerSettings, call: Call) -> Registry:
+    async def start(cls, model: MPlusModel, settings: ServerSettings, worker: Worker) -> Registry:
         """Take a home, finish what a killed server had begun to remove, and begin to save in the background.
 
         Raises:
@@ -102,7 +102,7 @@ class Registry:
         except BaseException:
             lock.release()
             raise
-        self = cls(model, settings, index, call, lock)
+        self = cls(model, settings, index, worker, lock)
         await asyncio.to_thread(self._finish_removals)
         self._tending = asyncio.create_task(self._tend())
         return self
@@ -397,15 +397,13 @@ class Registry:
                 entry.opened = await self._opened(entry)
 
     async def _opened(self, entry: Entry) -> Opened:
-        loop = asyncio.get_running_loop()
-
-        def replay(memory: Memory, records: Any) -> str:  # in the thread that opens: it waits for the one that computes
-            doing = self._call(entry.scope.tenant, apply, memory, records, self.settings.share, memory=memory)
-            found: str = asyncio.run_coroutine_threadsafe(_awaited(doing), loop).result()
-            return found
+        def write(
+            memory: Memory, texts: Sequence[SourceText]
+        ) -> None:  # in the thread that opens: it waits for the one that computes
+            self._worker.write(entry.scope.tenant, memory, texts).result()
 
         try:
-            opened = await asyncio.to_thread(open_memory, entry.place, self.model, replay)
+            opened = await asyncio.to_thread(open_memory, entry.place, self.model, write)
         except MPlusError as error:
             log.error("a memory cannot be opened: %s", error)
             raise
@@ -559,7 +557,3 @@ def unknown(scope: Scope) -> UnknownMemoryError:
 def taken(scope: Scope) -> ConflictError:
     """The sentence for an id that is in use."""
     return ConflictError(f"memory {scope.memory!r} exists already; choose another id, or delete it first")
-
-
-async def _awaited(doing: Awaitable[Any]) -> Any:
-    return await doing
