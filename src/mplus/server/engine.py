@@ -31,6 +31,22 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineCounts:
+    """What an engine holds at the moment.
+
+    Attributes:
+        waiting: requests that wait for the model; batch: answers that are decoded at once.
+        open_memories, open_bytes: of memories in RAM; stored_bytes: of all.
+    """
+
+    waiting: int = 0
+    batch: int = 0
+    open_memories: int = 0
+    open_bytes: int = 0
+    stored_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemoryRecord:
     """What is told of a memory without opening it."""
 
@@ -104,6 +120,10 @@ class Engine:
     def index(self) -> Index:
         """Ids that were given out, and quotas."""
         return self.registry.index
+
+    def counts(self) -> EngineCounts:
+        """What it holds now; from any thread, at once."""
+        return EngineCounts(open_memories=len(self._held))
 
     # -- memories --------------------------------------------------------------------------------------------------
 
