@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from mplus.server.answers import Answering, AnswerRequest, AnswerResult
-from mplus.server.dependencies import Caller, CurrentEngine
+from mplus.server.auth import Caller, Served
 from mplus.server.openai.exchange import Exchange, exchange_of
 from mplus.server.openai.messages import Turn, chat_messages, turns_of
 from mplus.server.openai.schemas import ChatRequest, check_model, refuse
@@ -22,7 +22,7 @@ router = APIRouter(tags=["OpenAI"])
 
 
 @router.post("/v1/chat/completions", response_model=None)
-async def create_chat_completion(request: Request, body: ChatRequest, engine: CurrentEngine, caller: Caller) -> Response:
+async def create_chat_completion(request: Request, body: ChatRequest, engine: Served, caller: Caller) -> Response:
     """Answer a chat, from a memory where one is named (`memory`, `conversation`, or the header `X-Memory-Id`).
 
     The client may send the new message only: what was said before is in the memory. Answers are greedy unless `temperature` is given.

@@ -11,8 +11,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from mplus.server.answers import Answering, AnswerRequest, AnswerResult
-from mplus.server.dependencies import Caller, CurrentEngine
+from mplus.server.answers import Answering, AnswerRequest
+from mplus.server.auth import Caller, Served
 from mplus.server.openai.exchange import Exchange, exchange_of
 from mplus.server.openai.messages import Turn, prompt_text
 from mplus.server.openai.schemas import CompletionRequest, check_model, refuse
@@ -22,16 +22,14 @@ router = APIRouter(tags=["OpenAI"])
 
 
 @router.post("/v1/completions", response_model=None)
-async def create_completion(request: Request, body: CompletionRequest, engine: CurrentEngine, caller: Caller) -> Response:
+async def create_completion(request: Request, body: CompletionRequest, engine: Served, caller: Caller) -> Response:
     """Continue a text, from a memory where one is named. Answers are greedy unless `temperature` is given."""
     check_model(body.model, engine.model.name)
     refuse(body)
     prompt = prompt_text(body.prompt)
     turn = Turn(role="user", text=prompt.strip())
     exchange = await exchange_of(request, engine, caller.tenant, body, f"cmpl-{secrets.token_hex(12)}")
-    asked = AnswerRequest(
-        tenant=caller.tenant, scope=exchange.read, prompt=prompt, sampling=body.sampling, trace=exchange.trace
-    )
+    asked = AnswerRequest(tenant=caller.tenant, scope=exchange.read, prompt=prompt, sampling=body.sampling, trace=exchange.trace)
     form = CompletionForm(exchange.id, engine.model.name, int(time.time()))
     answering = await engine.answer(asked)
     if body.stream:

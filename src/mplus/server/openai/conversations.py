@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from mplus.server.dependencies import Caller, CurrentEngine
+from mplus.server.auth import Caller, Served
 from mplus.server.engine import Engine, SourceRecord
 from mplus.server.errors import BadRequestError, NotFoundError, UnknownMemoryError
 from mplus.server.openai.items import Thread, ThreadContents, contents_of, item_of, new_id, new_items, page_of
@@ -27,7 +27,7 @@ router = APIRouter(tags=["OpenAI"])
 
 
 @router.post("/v1/conversations")
-async def create(request: Request, body: ConversationRequest, engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def create(request: Request, body: ConversationRequest, engine: Served, caller: Caller) -> dict[str, Any]:
     """Begin a conversation: in the memory named by `memory.id` or `X-Memory-Id`, else in one of its own."""
     named = named_memory(request.headers, body.memory, None, user_is_memory=False)
     turns = _turns(body.items) if body.items else []
@@ -39,13 +39,13 @@ async def create(request: Request, body: ConversationRequest, engine: CurrentEng
 
 
 @router.get("/v1/conversations/{conversation_id}")
-async def retrieve(conversation_id: str, engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def retrieve(conversation_id: str, engine: Served, caller: Caller) -> dict[str, Any]:
     """Describe a conversation."""
     return _conversation(engine, open_conversation(engine, caller.tenant, conversation_id))
 
 
 @router.post("/v1/conversations/{conversation_id}")
-async def update(conversation_id: str, body: ConversationUpdate, engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def update(conversation_id: str, body: ConversationUpdate, engine: Served, caller: Caller) -> dict[str, Any]:
     """Give a conversation other metadata."""
     thread = open_conversation(engine, caller.tenant, conversation_id)
     created_at = conversation_entry(engine, caller.tenant, conversation_id).created_at
@@ -54,14 +54,14 @@ async def update(conversation_id: str, body: ConversationUpdate, engine: Current
 
 
 @router.delete("/v1/conversations/{conversation_id}")
-async def delete(conversation_id: str, engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def delete(conversation_id: str, engine: Served, caller: Caller) -> dict[str, Any]:
     """Forget a conversation with all its items, and the branches made of it."""
     await delete_conversation(engine, open_conversation(engine, caller.tenant, conversation_id))
     return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
 
 
 @router.post("/v1/conversations/{conversation_id}/items")
-async def create_items(conversation_id: str, body: ItemsRequest, engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def create_items(conversation_id: str, body: ItemsRequest, engine: Served, caller: Caller) -> dict[str, Any]:
     """Add items; they are written into the memory."""
     thread = open_conversation(engine, caller.tenant, conversation_id)
     turns = _turns(body.items)
@@ -73,7 +73,7 @@ async def create_items(conversation_id: str, body: ItemsRequest, engine: Current
 
 @router.get("/v1/conversations/{conversation_id}/items")
 async def list_items(
-    conversation_id: str, engine: CurrentEngine, caller: Caller, after: str | None = None, limit: int = 20, order: str = "desc"
+    conversation_id: str, engine: Served, caller: Caller, after: str | None = None, limit: int = 20, order: str = "desc"
 ) -> dict[str, Any]:
     """List items, the newest first unless `order` is asc."""
     contents = await _contents(engine, open_conversation(engine, caller.tenant, conversation_id))
@@ -81,7 +81,7 @@ async def list_items(
 
 
 @router.get("/v1/conversations/{conversation_id}/items/{item_id}")
-async def retrieve_item(conversation_id: str, item_id: str, engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def retrieve_item(conversation_id: str, item_id: str, engine: Served, caller: Caller) -> dict[str, Any]:
     """Read one item."""
     thread = open_conversation(engine, caller.tenant, conversation_id)
     item = await item_of(engine, thread.scope, await _record(engine, thread, item_id))
@@ -89,7 +89,7 @@ async def retrieve_item(conversation_id: str, item_id: str, engine: CurrentEngin
 
 
 @router.delete("/v1/conversations/{conversation_id}/items/{item_id}")
-async def delete_item(conversation_id: str, item_id: str, engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def delete_item(conversation_id: str, item_id: str, engine: Served, caller: Caller) -> dict[str, Any]:
     """Forget one item; returns the conversation."""
     thread = open_conversation(engine, caller.tenant, conversation_id)
     record = await _record(engine, thread, item_id)

@@ -179,7 +179,9 @@ async def page_of(
     listed = list(records) if order == "asc" else list(records)[::-1]
     ids = [one.name.rpartition("/")[2] for one in listed]
     if after is not None and after not in ids:
-        raise BadRequestError(f"after is {after!r:.60}, which is no item of this list; give the id of the last item you have", param="after")
+        raise BadRequestError(
+            f"after is {after!r:.60}, which is no item of this list; give the id of the last item you have", param="after"
+        )
     begin = 0 if after is None else ids.index(after) + 1
     items = await items_of(engine, scope, listed[begin : begin + limit])
     return {

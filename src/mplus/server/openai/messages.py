@@ -89,7 +89,9 @@ def checked_text(text: str, param: str) -> str:
 
 def _turn(message: Any, param: str) -> Turn:
     if not isinstance(message, dict):
-        raise BadRequestError(f"{param} must be a message like {{'role': 'user', 'content': '...'}}, got {_kind(message)}", param=param)
+        raise BadRequestError(
+            f"{param} must be a message like {{'role': 'user', 'content': '...'}}, got {_kind(message)}", param=param
+        )
     kind = message.get("type", "message")
     if kind != "message":
         raise BadRequestError(f"{param} is of type {kind!r:.40}; only messages are read here", param=f"{param}.type")
@@ -115,7 +117,9 @@ def _part(part: Any, param: str) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind not in TEXT_PARTS:
         what = f"of type {kind!r:.40}" if isinstance(kind, str) else _kind(part)
-        raise BadRequestError(f"{param} is {what}; this model reads text only, give parts like {{'type': 'text', 'text': '...'}}", param=param)
+        raise BadRequestError(
+            f"{param} is {what}; this model reads text only, give parts like {{'type': 'text', 'text': '...'}}", param=param
+        )
     text = part.get("text")
     if not isinstance(text, str):
         raise BadRequestError(f"{param}.text must be a string, got {_kind(text)}", param=f"{param}.text")

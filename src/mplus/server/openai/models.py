@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter
 
-from mplus.server.dependencies import Caller, CurrentEngine
+from mplus.server.auth import Caller, Served
 from mplus.server.openai.schemas import check_model
 
 router = APIRouter(tags=["OpenAI"])
@@ -15,13 +15,13 @@ STARTED: Final = int(time.time())
 
 
 @router.get("/v1/models")
-async def list_models(engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def list_models(engine: Served, caller: Caller) -> dict[str, Any]:
     """List the model."""
     return {"object": "list", "data": [model_json(engine.model.name)]}
 
 
 @router.get("/v1/models/{model:path}")
-async def retrieve_model(model: str, engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def retrieve_model(model: str, engine: Served, caller: Caller) -> dict[str, Any]:
     """Describe the model."""
     check_model(model, engine.model.name)
     return model_json(model)

@@ -151,6 +151,4 @@ async def _behind(plan: ResponsePlan, tenant: str, previous: str, named: Named) 
     is_newest = stored.is_newest
     contents = stored.contents if is_newest else await branch_behind(plan.engine, stored, plan.id)
     before = await newest_turns(plan.engine, contents)
-    return replace(
-        plan, read=contents.thread.scope, contents=contents, previous=previous, is_branch=not is_newest, before=before
-    )
+    return replace(plan, read=contents.thread.scope, contents=contents, previous=previous, is_branch=not is_newest, before=before)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from mplus.server.answers import Answering, AnswerRequest, AnswerResult
-from mplus.server.dependencies import Caller, CurrentEngine
+from mplus.server.auth import Caller, Served
 from mplus.server.errors import BadRequestError
 from mplus.server.openai.items import Item, item_of, new_id, page_of
 from mplus.server.openai.messages import Turn, chat_messages, input_turns
@@ -24,7 +24,7 @@ router = APIRouter(tags=["OpenAI"])
 
 
 @router.post("/v1/responses", response_model=None)
-async def create_response(request: Request, body: ResponseRequest, engine: CurrentEngine, caller: Caller) -> Response:
+async def create_response(request: Request, body: ResponseRequest, engine: Served, caller: Caller) -> Response:
     """Answer, and keep question and answer in a memory unless `store` is false.
 
     The memory is that of `conversation` or `previous_response_id`, else the one named by `memory.id` or `X-Memory-Id`, else a new one.
@@ -55,7 +55,7 @@ async def create_response(request: Request, body: ResponseRequest, engine: Curre
 
 
 @router.get("/v1/responses/{response_id}")
-async def retrieve_response(response_id: str, engine: CurrentEngine, caller: Caller, stream: bool = False) -> dict[str, Any]:
+async def retrieve_response(response_id: str, engine: Served, caller: Caller, stream: bool = False) -> dict[str, Any]:
     """Read a response again."""
     if stream:
         raise BadRequestError("a response that is kept is not streamed again; leave stream out", param="stream")
@@ -65,7 +65,7 @@ async def retrieve_response(response_id: str, engine: CurrentEngine, caller: Cal
 
 
 @router.delete("/v1/responses/{response_id}")
-async def delete_stored_response(response_id: str, engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def delete_stored_response(response_id: str, engine: Served, caller: Caller) -> dict[str, Any]:
     """Forget a response with what was asked, in its memory and in the branches made of it."""
     await delete_response(engine, await find_response(engine, caller.tenant, response_id))
     return {"id": response_id, "object": "response", "deleted": True}
@@ -73,7 +73,7 @@ async def delete_stored_response(response_id: str, engine: CurrentEngine, caller
 
 @router.get("/v1/responses/{response_id}/input_items")
 async def list_input_items(
-    response_id: str, engine: CurrentEngine, caller: Caller, after: str | None = None, limit: int = 20, order: str = "desc"
+    response_id: str, engine: Served, caller: Caller, after: str | None = None, limit: int = 20, order: str = "desc"
 ) -> dict[str, Any]:
     """List what was asked."""
     stored = await find_response(engine, caller.tenant, response_id)
@@ -81,10 +81,12 @@ async def list_input_items(
 
 
 @router.post("/v1/responses/{response_id}/cancel")
-async def cancel_response(response_id: str, engine: CurrentEngine, caller: Caller) -> dict[str, Any]:
+async def cancel_response(response_id: str, engine: Served, caller: Caller) -> dict[str, Any]:
     """Refuse: only what is made in the background could be cancelled, and nothing is."""
     await find_response(engine, caller.tenant, response_id)
-    raise BadRequestError("only a response that is made in the background can be cancelled; to stop a stream, close it", param="response_id")
+    raise BadRequestError(
+        "only a response that is made in the background can be cancelled; to stop a stream, close it", param="response_id"
+    )
 
 
 async def _kept(form: ResponseForm, plan: ResponsePlan, turns: Sequence[Turn], result: AnswerResult) -> dict[str, Any]:

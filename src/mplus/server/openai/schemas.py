@@ -186,7 +186,10 @@ def is_no_text(value: Any) -> bool:
 REFUSED: Refused = {
     "n": (is_several, "one answer is made for a prompt; leave n out, and ask again for another"),
     "best_of": (is_several, "one answer is made for a prompt; leave best_of out"),
-    "logprobs": (lambda value: value is not None and value is not False, "probabilities of tokens are not told; leave logprobs out"),
+    "logprobs": (
+        lambda value: value is not None and value is not False,
+        "probabilities of tokens are not told; leave logprobs out",
+    ),
     "top_logprobs": (is_given, "probabilities of tokens are not told; leave top_logprobs out"),
     "logit_bias": (is_given, "tokens cannot be made more or less likely; leave logit_bias out"),
     "response_format": (is_no_text, "answers are plain text; leave response_format out, or give {'type': 'text'}"),
@@ -242,7 +245,9 @@ def stops_of(value: Any) -> tuple[str, ...]:
     """
     stops = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(stops, list) or not all(isinstance(one, str) and one for one in stops):
-        raise BadRequestError(f"stop must be a string or a list of strings with something in them, got {value!r:.60}", param="stop")
+        raise BadRequestError(
+            f"stop must be a string or a list of strings with something in them, got {value!r:.60}", param="stop"
+        )
     if len(stops) > MOST_STOPS:
         raise BadRequestError(f"stop has {len(stops)} strings, at most {MOST_STOPS} are allowed", param="stop")
     return tuple(stops)

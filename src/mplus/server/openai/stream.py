@@ -121,7 +121,9 @@ async def _events(
                 return
             told = as_api_error(error)
             if isinstance(told, InternalError):
-                log.exception("an answer failed while it was streamed")
+                log.error(
+                    "an answer failed while it was streamed: %s", type(error).__name__
+                )  # its message may hold text of a user
             yield str(on_error(told))
 
 

@@ -7,7 +7,8 @@ thread makes a fork, a *branch*, under the id of the new answer; what came after
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -150,9 +151,7 @@ async def find_response(engine: Engine, tenant: str, id_: str, *, param: str = "
 
 def put_response(engine: Engine, thread: Thread, id_: str, source: str) -> None:
     """Keep where an answer is."""
-    engine.index.put(
-        IndexEntry(tenant=thread.scope.tenant, kind=RESPONSE, id=id_, memory=thread.scope.memory, source=source)
-    )
+    engine.index.put(IndexEntry(tenant=thread.scope.tenant, kind=RESPONSE, id=id_, memory=thread.scope.memory, source=source))
 
 
 async def branch_behind(engine: Engine, stored: StoredResponse, name: str) -> ThreadContents:
@@ -180,7 +179,9 @@ async def delete_branch(engine: Engine, thread: Thread) -> None:
 async def delete_response(engine: Engine, stored: StoredResponse) -> None:
     """Forget question and answer wherever they are; a memory of their own that is empty then is deleted."""
     for scope in _scopes(engine, stored.thread):
-        await delete_items(engine, Thread(id=stored.thread.id, scope=scope), {one.name for one in stored.contents.of_response(stored.id)})
+        await delete_items(
+            engine, Thread(id=stored.thread.id, scope=scope), {one.name for one in stored.contents.of_response(stored.id)}
+        )
     engine.index.delete(stored.thread.scope.tenant, RESPONSE, stored.id)
 
 
@@ -198,11 +199,15 @@ async def delete_items(engine: Engine, thread: Thread, sources: set[str]) -> Non
         return
     await forget(engine, thread.scope, [one for one in contents.records if one.name in sources])
     is_own = thread.scope.memory == thread.id or thread.scope.memory in _branches(engine, thread)
-    if is_own and engine.index.get(thread.scope.tenant, CONVERSATION, thread.id) is None and not await engine.sources(thread.scope):
+    if (
+        is_own
+        and engine.index.get(thread.scope.tenant, CONVERSATION, thread.id) is None
+        and not await engine.sources(thread.scope)
+    ):
         await _delete_memory(engine, thread.scope)
 
 
-async def forget(engine: Engine, scope: Scope, records: list[SourceRecord] | Any) -> None:
+async def forget(engine: Engine, scope: Scope, records: Sequence[SourceRecord]) -> None:
     """Forget sources, and the ids of answers that were among them."""
     names = [one.name for one in records]
     if not names:
@@ -227,8 +232,6 @@ def _scopes(engine: Engine, thread: Thread) -> list[Scope]:
 
 
 async def _delete_memory(engine: Engine, scope: Scope) -> None:
-    try:
+    with suppress(UnknownMemoryError):
         await engine.delete(scope)
-    except UnknownMemoryError:
-        pass
     engine.index.delete_memory(scope.tenant, scope.memory)
