@@ -16,7 +16,7 @@ from mplus.server.auth import Caller, Served
 from mplus.server.openai.exchange import Exchange, exchange_of
 from mplus.server.openai.messages import Turn, chat_messages, turns_of
 from mplus.server.openai.schemas import ChatRequest, check_model, refuse
-from mplus.server.openai.stream import DONE, Event, error_event, event_stream, finished, unbroken, usage_json, whole
+from mplus.server.openai.stream import DONE, Event, EventStream, error_event, finished, unbroken, usage_json, whole
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -43,7 +43,7 @@ async def create_chat_completion(request: Request, body: ChatRequest, engine: Se
     answering = await engine.answer(asked)
     if body.stream:
         usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        return event_stream(request, answering, _chunks(form, answering, exchange, turns, usage), error_event)
+        return EventStream(request, answering, _chunks(form, answering, exchange, turns, usage), error_event)
     result = await whole(request, answering)
     await unbroken(exchange.keep(turns, result))
     return JSONResponse({**form.completion(result), **exchange.memory(result)})

@@ -16,7 +16,7 @@ from mplus.server.auth import Caller, Served
 from mplus.server.openai.exchange import Exchange, exchange_of
 from mplus.server.openai.messages import Turn, prompt_text
 from mplus.server.openai.schemas import CompletionRequest, check_model, refuse
-from mplus.server.openai.stream import DONE, Event, error_event, event_stream, finished, unbroken, usage_json, whole
+from mplus.server.openai.stream import DONE, Event, EventStream, error_event, finished, unbroken, usage_json, whole
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -34,7 +34,7 @@ async def create_completion(request: Request, body: CompletionRequest, engine: S
     answering = await engine.answer(asked)
     if body.stream:
         usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        return event_stream(request, answering, _chunks(form, answering, exchange, turn, usage), error_event)
+        return EventStream(request, answering, _chunks(form, answering, exchange, turn, usage), error_event)
     result = await whole(request, answering)
     await unbroken(exchange.keep([turn], result))
     whole_object = {**form.chunk(result.text, result.finish), "usage": usage_json(result), **exchange.memory(result)}

@@ -17,7 +17,7 @@ from mplus.server.openai.messages import Turn, chat_messages, input_turns
 from mplus.server.openai.response_form import ResponseForm, request_json, response_json
 from mplus.server.openai.response_plan import ResponsePlan, plan_of
 from mplus.server.openai.schemas import ResponseRequest, check_model, refuse
-from mplus.server.openai.stream import Event, event_stream, finished, memory_json, unbroken, whole
+from mplus.server.openai.stream import Event, EventStream, finished, memory_json, unbroken, whole
 from mplus.server.openai.threads import delete_response, find_response
 
 router = APIRouter(tags=["OpenAI"])
@@ -34,8 +34,8 @@ async def create_response(request: Request, body: ResponseRequest, engine: Serve
     turns = input_turns(body.input)
     plan = await plan_of(request, engine, caller.tenant, body, new_id("resp"))
     try:
-        told = request_json(body, engine.model.name, plan.conversation, is_stored=plan.is_stored)
-        form = ResponseForm(id=plan.id, item=new_id("msg"), request=told)
+        asked_for = request_json(body, engine.model.name, plan.conversation, is_stored=plan.is_stored)
+        form = ResponseForm(id=plan.id, item=new_id("msg"), request=asked_for)
         system = [Turn(role="system", text=body.instructions)] if body.instructions else []
         asked = AnswerRequest(
             tenant=caller.tenant,
@@ -46,12 +46,14 @@ async def create_response(request: Request, body: ResponseRequest, engine: Serve
         )
         answering = await engine.answer(asked)
         if body.stream:
-            return event_stream(request, answering, _events(form, plan, turns, answering), form.failure)
+            return EventStream(request, answering, _events(form, plan, turns, answering), form.failure, plan.close)
         result = await whole(request, answering)
-        return JSONResponse(await unbroken(_kept(form, plan, turns, result)))
+        told = await unbroken(_kept(form, plan, turns, result))
     except BaseException:
         await unbroken(plan.close())
         raise
+    await plan.close()
+    return JSONResponse(told)
 
 
 @router.get("/v1/responses/{response_id}")
@@ -107,13 +109,10 @@ async def _kept(form: ResponseForm, plan: ResponsePlan, turns: Sequence[Turn], r
 
 
 async def _events(form: ResponseForm, plan: ResponsePlan, turns: Sequence[Turn], answering: Answering) -> AsyncIterator[Event]:
-    try:
-        for event in form.opening():
-            yield event
-        async for piece in answering:
-            yield form.piece(piece)
-        result = await finished(answering)
-        for event in form.closing(result, await unbroken(_kept(form, plan, turns, result))):
-            yield event
-    finally:
-        await unbroken(plan.close())
+    for event in form.opening():
+        yield event
+    async for piece in answering:
+        yield form.piece(piece)
+    result = await finished(answering)
+    for event in form.closing(result, await unbroken(_kept(form, plan, turns, result))):
+        yield event

@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
 
 from mplus.server.answers import Answering, AnswerResult
 from mplus.server.errors import ApiError, InternalError, UnavailableError, as_api_error
@@ -70,11 +72,33 @@ async def finished(answering: Answering) -> AnswerResult:
     return result
 
 
-def event_stream(
-    request: Request, answering: Answering, events: AsyncIterator[Event], on_error: Callable[[ApiError], Event]
-) -> StreamingResponse:
-    """A response of server-sent events; an error becomes the last of them."""
-    return StreamingResponse(_events(request, answering, events, on_error), media_type="text/event-stream", headers=HEADERS)
+class EventStream(StreamingResponse):
+    """A response of server-sent events; an error becomes the last of them.
+
+    Args:
+        on_error: the event for an error.
+        close: called when the response is at its end, whether it was sent or not.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        answering: Answering,
+        events: AsyncIterator[Event],
+        on_error: Callable[[ApiError], Event],
+        close: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        super().__init__(_events(request, answering, events, on_error), media_type="text/event-stream", headers=HEADERS)
+        self._answering, self._close = answering, close
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # also where the client went before the first event
+            self._answering.cancel()
+            if self._close is not None:
+                await unbroken(self._close())
 
 
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:

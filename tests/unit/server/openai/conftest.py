@@ -35,6 +35,7 @@ class LoopedEngine(Engine):
         self.loop = asyncio.get_running_loop()
         if not hasattr(self, "index"):
             from mplus.server.memories.index import Index
+
             self.index = Index(self.settings.home / "index.sqlite")
         await super().start()
 

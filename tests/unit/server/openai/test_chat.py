@@ -125,7 +125,12 @@ def test_a_turn_is_written_once_though_the_client_repeats_the_history(
         {"role": "assistant", "content": "Hello Ana."},
         {"role": "user", "content": [{"type": "text", "text": "Where does"}, {"type": "text", "text": "Ilse live?"}]},
     ]
-    asked: dict[str, Any] = {"model": server.engine.model.name, "messages": history, "extra_body": named(memory, write=write), **LIMITS}
+    asked: dict[str, Any] = {
+        "model": server.engine.model.name,
+        "messages": history,
+        "extra_body": named(memory, write=write),
+        **LIMITS,
+    }
     if stream:
         answer = "".join(chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(**asked, stream=True))
     else:
@@ -188,7 +193,10 @@ def test_another_memory_than_the_conversations_is_refused(server: Server, client
         ({"messages": [{"role": "tool", "content": "4", "tool_call_id": "a"}]}, "messages[0]"),
         ({"messages": [{"role": "critic", "content": "4"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[0].content[0]"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "messages[0].content[0]",
+        ),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": "8"}, "max_tokens"),
         ({"temperature": 3}, "temperature"),
