@@ -34,8 +34,8 @@ ORDER: list[set[str]] = [
 """Rooms from the ground up: each may import itself and what stands on a lower line, never its neighbours."""
 
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-ALLOWED = {("memory", "mplus.__version__")}
-"""A stored memory notes the version that wrote it; the package's own ``__init__`` is the only place that knows it."""
+ALLOWED = {("memory", "mplus.__version__"), ("server", "mplus.__version__")}
+"""A stored memory notes the version that wrote it, a server tells its own; the package's ``__init__`` is the only place that knows it."""
 
 WITHOUT = {
     "memory": {"transformers", "peft"},

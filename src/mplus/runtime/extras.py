@@ -27,6 +27,11 @@ EXTRA_OF: Final = {
     "rouge_score": ("rouge-score", "eval"),
     "lm_eval": ("lm-eval", "eval"),
     "cryptography": ("cryptography", "encrypt"),
+    "fastapi": ("fastapi", "server"),
+    "uvicorn": ("uvicorn", "server"),
+    "python_multipart": ("python-multipart", "server"),
+    "prometheus_client": ("prometheus-client", "server"),
+    "mcp": ("mcp", "server"),
 }
 """Module to package and extra, as ``pyproject.toml`` has them."""
 
