@@ -28,6 +28,7 @@ from mplus.cli import (
     import_,
     info,
     key,
+    mcp,
     merge,
     reencode,
     replace,
@@ -76,6 +77,7 @@ app.command("key", epilog=example("mplus key"))(key.key)
 app.command("encrypt", epilog=example("mplus encrypt notes"))(encrypt.encrypt)
 app.command("export", epilog=example("mplus export notes --out notes.mplus"))(export.export)
 app.command("import", epilog=example("mplus import notes.mplus"))(import_.import_)
+app.command("mcp", epilog=example("mplus mcp --memory notes"))(mcp.mcp)
 app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)
 app.add_typer(evaluation.app, name="eval", epilog=example("mplus eval needle,facts --out runs/eval"))
 app.command("bench", epilog=example("mplus bench quick"), context_settings=bench.FORWARDED, add_help_option=False)(bench.bench)

@@ -22,6 +22,7 @@ from mplus.server.answers import Answering, AnswerRequest, AnswerResult
 from mplus.server.errors import ConflictError, UnknownMemoryError, UnknownSourceError
 from mplus.server.scope import Scope
 from mplus.server.settings import ServerSettings
+from mplus.server.texts import SourceText as SourceText
 
 T = TypeVar("T")
 
@@ -48,16 +49,6 @@ class SourceRecord:
     first_at: float | None
     last_at: float | None
     note: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceText:
-    """A text to write, under the name of its source."""
-
-    source: str
-    text: str
-    at: Time | None = None
-    note: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
