@@ -25,6 +25,12 @@ LIMITS: dict[str, Any] = {"max_tokens": 8}
 """Short answers, for speed."""
 
 
+def said(item: Any) -> str:
+    """The text of an item of a conversation."""
+    text: str = item.content[0].text
+    return text
+
+
 class LoopedEngine(Engine):
     """Knows the loop it runs in, so that a test can ask it from its own thread."""
 
@@ -68,7 +74,8 @@ class Server:
         async def read() -> dict[str, str]:
             return {one.name: await self.engine.text(scope, one.name) for one in await self.engine.sources(scope)}
 
-        return self.run(read())
+        texts: dict[str, str] = self.run(read())
+        return texts
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Do something with the engine, in the loop of its server."""

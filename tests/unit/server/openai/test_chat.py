@@ -12,7 +12,7 @@ from openai import OpenAI
 
 from mplus.server.engine import SourceText
 from mplus.server.scope import Scope
-from tests.unit.server.openai.conftest import LIMITS, Server
+from tests.unit.server.openai.conftest import LIMITS, Server, said
 
 HELLO: list[Any] = [{"role": "user", "content": "Where does Ilse live?"}]
 
@@ -158,7 +158,7 @@ def test_a_chat_in_a_conversation_repeats_its_newest_turns(server: Server, clien
     done = client.chat.completions.create(model=server.engine.model.name, messages=HELLO, extra_body=own, **LIMITS)
     assert server.asked[0].messages == [{"role": "user", "content": "I live in Porto."}, *HELLO]
     items = client.conversations.items.list(conversation.id, order="asc").data
-    assert [item.content[0].text for item in items] == [  # type: ignore[union-attr]
+    assert [said(item) for item in items] == [
         "I live in Porto.",
         "Where does Ilse live?",
         done.choices[0].message.content,

@@ -10,12 +10,12 @@ import pytest
 from openai import OpenAI
 
 from mplus.server.scope import Scope
-from tests.unit.server.openai.conftest import Server
+from tests.unit.server.openai.conftest import Server, said
 
 SHORT: dict[str, Any] = {"max_output_tokens": 8}
 
 
-def said(text: str, role: str = "user") -> Any:
+def item(text: str, role: str = "user") -> Any:
     return {"type": "message", "role": role, "content": text}
 
 
@@ -35,40 +35,40 @@ def test_a_conversation_is_made_described_changed_and_deleted(server: Server, cl
 
 
 def test_items_are_added_listed_read_and_deleted(server: Server, client: OpenAI) -> None:
-    made = client.conversations.create(items=[said("I live in Porto.")])
-    added = client.conversations.items.create(made.id, items=[said("Hello Ana.", "assistant"), said("Be short.", "developer")])
-    assert [item.role for item in added.data] == ["assistant", "developer"]  # type: ignore[union-attr]
-    listed = client.conversations.items.list(made.id, order="asc").data
-    assert [item.content[0].text for item in listed] == ["I live in Porto.", "Hello Ana.", "Be short."]  # type: ignore[union-attr]
-    assert [item.content[0].type for item in listed] == ["input_text", "output_text", "input_text"]  # type: ignore[union-attr]
+    made = client.conversations.create(items=[item("I live in Porto.")])
+    added = client.conversations.items.create(made.id, items=[item("Hello Ana.", "assistant"), item("Be short.", "developer")])
+    assert [item.to_dict()["role"] for item in added.data] == ["assistant", "developer"]
+    listed: list[Any] = client.conversations.items.list(made.id, order="asc").data
+    assert [said(item) for item in listed] == ["I live in Porto.", "Hello Ana.", "Be short."]
+    assert [item.content[0].type for item in listed] == ["input_text", "output_text", "input_text"]
     newest_first = client.conversations.items.list(made.id, limit=2)
     assert [item.id for item in newest_first.data] == [listed[2].id, listed[1].id]
     assert [item.id for item in newest_first] == [item.id for item in listed[::-1]]
-    first = client.conversations.items.retrieve(listed[0].id, conversation_id=made.id)  # type: ignore[arg-type]
+    first = client.conversations.items.retrieve(listed[0].id, conversation_id=made.id)
     assert first == listed[0]
-    left = client.conversations.items.delete(listed[0].id, conversation_id=made.id)  # type: ignore[arg-type]
+    left = client.conversations.items.delete(listed[0].id, conversation_id=made.id)
     assert left.id == made.id
     with pytest.raises(openai.NotFoundError):
-        client.conversations.items.retrieve(listed[0].id, conversation_id=made.id)  # type: ignore[arg-type]
+        client.conversations.items.retrieve(listed[0].id, conversation_id=made.id)
     assert not any("Porto" in text for text in server.sources(made.id).values())
     hits = server.run(server.engine.search(Scope("ana", made.id), "Where do I live? Porto?", top_k=10))
     assert not any("Porto" in hit.text for hit in hits)
 
 
 def test_a_response_in_a_conversation_reads_and_writes_it(server: Server, client: OpenAI) -> None:
-    made = client.conversations.create(items=[said("I live in Porto.")])
+    made = client.conversations.create(items=[item("I live in Porto.")])
     told = client.responses.create(model=server.engine.model.name, input="Where?", conversation=made.id, **SHORT)
     assert told.conversation is not None and told.conversation.id == made.id
     assert server.asked[-1].scope == Scope("ana", made.id)
     assert [one["content"] for one in server.asked[-1].messages or ()] == ["I live in Porto.", "Where?"]
-    texts = [item.content[0].text for item in client.conversations.items.list(made.id, order="asc")]  # type: ignore[union-attr]
+    texts = [said(item) for item in client.conversations.items.list(made.id, order="asc")]
     assert texts == ["I live in Porto.", "Where?", told.output_text]
     client.responses.delete(told.id)
-    assert [item.content[0].text for item in client.conversations.items.list(made.id)] == ["I live in Porto."]  # type: ignore[union-attr]
+    assert [said(item) for item in client.conversations.items.list(made.id)] == ["I live in Porto."]
 
 
 def test_the_newest_turns_alone_stand_in_the_prompt(server: Server, client: OpenAI) -> None:
-    made = client.conversations.create(items=[said(f"Turn {number}") for number in range(9)])
+    made = client.conversations.create(items=[item(f"Turn {number}") for number in range(9)])
     client.responses.create(model=server.engine.model.name, input="Now?", conversation=made.id, **SHORT)
     assert [one["content"] for one in server.asked[-1].messages or ()] == [*(f"Turn {number}" for number in range(3, 9)), "Now?"]
 
@@ -76,7 +76,7 @@ def test_the_newest_turns_alone_stand_in_the_prompt(server: Server, client: Open
 def test_a_conversation_may_be_in_a_memory_that_was_named(server: Server, client: OpenAI) -> None:
     memory = f"ana-{uuid.uuid4()}"
     server.run(server.engine.write(Scope("ana", memory), "Ilse lives in Porto.", source="ilse"))
-    made = client.conversations.create(items=[said("Hello")], extra_body={"memory": {"id": memory}})
+    made = client.conversations.create(items=[item("Hello")], extra_body={"memory": {"id": memory}})
     client.responses.create(model=server.engine.model.name, input="Where?", conversation=made.id, **SHORT)
     assert server.asked[-1].scope == Scope("ana", memory)
     assert len(server.sources(memory)) == 4
@@ -101,9 +101,9 @@ def test_deleting_a_conversation_reaches_its_responses_and_branches(server: Serv
 @pytest.mark.parametrize(
     ("items", "param"),
     [
-        ([said("x")] * 21, "items"),
-        ([said(" ")], "items[0].content"),
-        ([said("x"), said("")], "items[1].content"),
+        ([item("x")] * 21, "items"),
+        ([item(" ")], "items[0].content"),
+        ([item("x"), item("")], "items[1].content"),
         ([{"type": "item_reference", "id": "msg_0"}], "items[0].type"),
         (["x"], "items[0]"),
     ],
@@ -123,7 +123,7 @@ def test_items_that_cannot_be_kept_are_refused_and_none_is_written(
     [({"limit": 0}, "limit"), ({"limit": 101}, "limit"), ({"order": "up"}, "order"), ({"after": "x"}, "after")],
 )
 def test_pages_that_are_not_there_are_refused(client: OpenAI, options: dict[str, Any], param: str) -> None:
-    made = client.conversations.create(items=[said("Hello")])
+    made = client.conversations.create(items=[item("Hello")])
     with pytest.raises(openai.BadRequestError) as caught:
         client.conversations.items.list(made.id, **options)
     assert caught.value.param == param

@@ -29,13 +29,13 @@ class Endless:
         self.server, self.begun, self.cancelled = server, threading.Event(), threading.Event()
 
     async def __call__(self, request: AnswerRequest) -> Answering:
-        answering = Answering(self.server.engine.loop, self._cancel)
+        answering = Answering(self.server.engine.loop, self.cancel)
         answering.put("He")
         self.answering = answering
         self.begun.set()
         return answering
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
         self.cancelled.set()
         self.answering.end(AnswerResult(text="He", finish="cancelled", prompt_tokens=1, completion_tokens=1))
 
@@ -157,7 +157,11 @@ def test_an_error_before_the_first_piece_has_a_status(server: Server, client: Op
 
 
 def test_an_answer_that_the_server_breaks_off_is_told(server: Server, client: OpenAI, endless: Endless, memory: str) -> None:
-    threading.Thread(target=lambda: endless.begun.wait(10) and endless._cancel()).start()
+    def break_off() -> None:
+        assert endless.begun.wait(10)
+        endless.cancel()
+
+    threading.Thread(target=break_off).start()
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(
             model=server.engine.model.name, extra_body={"memory": {"id": memory, "write": "both"}}, **CHAT
