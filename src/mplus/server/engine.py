@@ -28,6 +28,22 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineCounts:
+    """What an engine holds at the moment.
+
+    Attributes:
+        waiting: requests that wait for the model; batch: answers that are decoded at once.
+        open_memories, open_bytes: of memories in RAM; stored_bytes: of all.
+    """
+
+    waiting: int = 0
+    batch: int = 0
+    open_memories: int = 0
+    open_bytes: int = 0
+    stored_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemoryRecord:
     """What is told of a memory without opening it."""
 
@@ -89,6 +105,10 @@ class Engine:
     async def stop(self) -> None:
         """End what runs, and save what changed."""
         self._thread.shutdown()
+
+    def counts(self) -> EngineCounts:
+        """What it holds now; from any thread, at once."""
+        return EngineCounts(open_memories=len(self._held))
 
     # -- memories --------------------------------------------------------------------------------------------------
 
