@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from mplus.runtime.unicode import well_formed
 from mplus.server.answers import AnswerResult
 from mplus.server.errors import ApiError
 from mplus.server.openai.items import message_json, output_part
@@ -107,7 +108,7 @@ def request_json(body: ResponseRequest, model: str, conversation: str | None, *,
         "created_at": int(time.time()),
         "conversation": None if conversation is None else {"id": conversation},
         "incomplete_details": None,
-        "instructions": body.instructions,
+        "instructions": None if body.instructions is None else well_formed(body.instructions),
         "max_output_tokens": body.max_output_tokens,
         "metadata": metadata_of(body.metadata),
         "model": model,
@@ -115,7 +116,7 @@ def request_json(body: ResponseRequest, model: str, conversation: str | None, *,
         "store": is_stored,
         "temperature": body.temperature or 0.0,
         "top_p": 1.0 if body.top_p is None else body.top_p,
-        "user": body.user,
+        "user": None if body.user is None else well_formed(body.user),
     }
 
 

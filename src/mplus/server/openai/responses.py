@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from mplus.runtime.unicode import well_formed
 from mplus.server.answers import Answering, AnswerRequest, AnswerResult
 from mplus.server.auth import Caller, Served
 from mplus.server.errors import BadRequestError
@@ -36,7 +37,7 @@ async def create_response(request: Request, body: ResponseRequest, engine: Serve
     try:
         asked_for = request_json(body, engine.model.name, plan.conversation, is_stored=plan.is_stored)
         form = ResponseForm(id=plan.id, item=new_id("msg"), request=asked_for)
-        system = [Turn(role="system", text=body.instructions)] if body.instructions else []
+        system = [Turn(role="system", text=well_formed(body.instructions))] if body.instructions else []
         asked = AnswerRequest(
             tenant=caller.tenant,
             scope=plan.read,

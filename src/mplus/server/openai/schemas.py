@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mplus.server.answers import Sampling
 from mplus.server.errors import BadRequestError, NotFoundError
+from mplus.server.metadata import checked_json
 
 TEXT_OR_PARTS: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {}}]}
 STOP: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
@@ -267,4 +268,4 @@ def metadata_of(value: Mapping[str, str] | None) -> dict[str, str]:
             raise BadRequestError(
                 f"metadata {name!r:.70} is too long: a key has at most 64 characters, a value 512", param="metadata"
             )
-    return pairs
+    return checked_json(pairs, "metadata")

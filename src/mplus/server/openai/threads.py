@@ -6,6 +6,7 @@ thread makes a fork, a *branch*, under the id of the new answer; what came after
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,8 @@ from mplus.server.scope import Scope
 CONVERSATION: Final = "conversation"
 RESPONSE: Final = "response"
 BRANCH: Final = "branch"
+GIVEN_ID: Final = re.compile("(conv|resp)_[0-9a-f]{24}")
+"""Ids that were given out have this form; others are not even looked up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,7 @@ def conversation_entry(engine: Engine, tenant: str, id_: str) -> IndexEntry:
     Raises:
         NotFoundError: this tenant has none of that id.
     """
-    entry = engine.index.get(tenant, CONVERSATION, id_)
+    entry = _entry(engine, tenant, CONVERSATION, id_)
     if entry is None or entry.memory is None:
         raise NotFoundError(f"there is no conversation {id_!r:.100}; create one first", param="conversation")
     return entry
@@ -135,7 +138,7 @@ async def find_response(engine: Engine, tenant: str, id_: str, *, param: str = "
         NotFoundError: this tenant has none of that id, or its text was forgotten.
     """
     unknown = NotFoundError(f"there is no response {id_!r:.100}; responses are kept where store is not false", param=param)
-    entry = engine.index.get(tenant, RESPONSE, id_)
+    entry = _entry(engine, tenant, RESPONSE, id_)
     if entry is None or entry.memory is None or entry.source is None:
         raise unknown
     thread = Thread(id=entry.source.split("/")[1], scope=Scope(tenant, entry.memory))
@@ -218,6 +221,10 @@ async def forget(engine: Engine, scope: Scope, records: Sequence[SourceRecord]) 
         for name in {one.name for one in await engine.sources(scope)} & set(names):
             await engine.forget(scope, [name])
     engine.index.delete_source(scope.tenant, scope.memory, names)
+
+
+def _entry(engine: Engine, tenant: str, kind: str, id_: str) -> IndexEntry | None:
+    return engine.index.get(tenant, kind, id_) if GIVEN_ID.fullmatch(id_) else None
 
 
 def _branches(engine: Engine, thread: Thread) -> list[str]:

@@ -48,10 +48,10 @@ def named_memory(headers: Mapping[str, str], memory: MemoryOptions | None, user:
         BadRequestError: an id or a header cannot be used.
     """
     options = memory or MemoryOptions()
-    write = options.write or headers.get(WRITE_HEADER)
+    write = options.write or _header(headers, WRITE_HEADER)
     if write is not None and write not in tuple(Remember):
         raise BadRequestError(f"the header {WRITE_HEADER} must be none, user or both, got {write!r:.40}", param=WRITE_HEADER)
-    name = options.id if options.id is not None else headers.get(MEMORY_HEADER)
+    name = options.id if options.id is not None else _header(headers, MEMORY_HEADER)
     if name is None and user_is_memory:
         name = user
     return Named(
@@ -60,6 +60,17 @@ def named_memory(headers: Mapping[str, str], memory: MemoryOptions | None, user:
         write=None if write is None else Remember(write),
         trace=options.trace,
     )
+
+
+def _header(headers: Mapping[str, str], name: str) -> str | None:
+    """A header's value; HTTP's libraries take its bytes for Latin-1, clients mean UTF-8."""
+    value = headers.get(name)
+    if value is None:
+        return None
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def check_same(named: Named, scope: Scope) -> None:

@@ -39,10 +39,6 @@ class LoopedEngine(Engine):
     async def start(self) -> None:
         """Begin to work."""
         self.loop = asyncio.get_running_loop()
-        if not hasattr(self, "index"):
-            from mplus.server.memories.index import Index
-
-            self.index = Index(self.settings.home / "index.sqlite")
         await super().start()
 
 

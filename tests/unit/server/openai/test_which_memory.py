@@ -23,6 +23,8 @@ from mplus.server.scope import Scope
         ({"X-Memory-Id": "h"}, None, "u", True, Named(id="h")),
         ({"X-Memory-Id": "h"}, {"id": "b"}, "u", True, Named(id="b", in_body=True)),
         ({"X-Memory-Id": "h", "X-Memory-Write": "both"}, None, None, False, Named(id="h", write=Remember.both)),
+        ({"X-Memory-Id": "Zo\u00c3\u00ab"}, None, None, False, Named(id="Zo\u00eb")),
+        ({"X-Memory-Id": "Zo\u00eb"}, None, None, False, Named(id="Zo\u00eb")),
         (
             {"X-Memory-Write": "both"},
             {"id": "b", "write": "none", "trace": True},
