@@ -87,13 +87,10 @@ def test_a_client_of_coroutines_gets_the_same(server: Server, client: OpenAI) ->
     assert whole == streamed.strip() == client.chat.completions.create(**asked).choices[0].message.content
 
 
-def test_memory_tokens_are_cached_tokens_and_a_trace_tells_passages(server: Server, client: OpenAI, memory: str) -> None:
+def test_a_trace_tells_passages(server: Server, client: OpenAI, memory: str) -> None:
     done = client.chat.completions.create(
         model=server.engine.model.name, messages=HELLO, extra_body=named(memory, trace=True), **LIMITS
     )
-    assert done.usage is not None and done.usage.prompt_tokens_details is not None
-    cached = done.usage.prompt_tokens_details.cached_tokens
-    assert cached is not None and 0 < cached < done.usage.prompt_tokens
     told = done.model_dump()["memory"]
     assert told["id"] == memory
     assert [source["name"] for source in told["sources"]] == ["ilse"]

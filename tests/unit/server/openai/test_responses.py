@@ -40,13 +40,6 @@ def test_a_response_is_kept_and_read_again(server: Server, client: OpenAI) -> No
     assert again.model_dump() == told.model_dump()
 
 
-def test_an_answer_that_was_cut_says_so(server: Server, client: OpenAI) -> None:
-    told = ask(server, client, "Hello")
-    if server.engine.model.tokenizer.eos_token_id is None and told.usage is not None and told.usage.output_tokens == 8:
-        assert told.status == "incomplete"
-        assert told.incomplete_details is not None and told.incomplete_details.reason == "max_output_tokens"
-
-
 def test_what_was_asked_is_listed(server: Server, client: OpenAI) -> None:
     told = ask(server, client, [{"role": "user", "content": "One"}, {"role": "user", "content": "Two"}])
     listed: list[Any] = client.responses.input_items.list(told.id, order="asc").data
@@ -64,7 +57,6 @@ def test_the_newest_response_is_gone_on_from_in_its_memory(server: Server, clien
     assert server.asked[-1].scope == Scope("ana", first.id)
     assert messages(server) == [("user", "I live in Porto."), ("assistant", first.output_text), ("user", "And there?")]
     assert second.previous_response_id == first.id
-    assert second.usage is not None and second.usage.input_tokens_details.cached_tokens > 0
     assert list(server.sources(first.id).values()) == [
         "User: I live in Porto.\n\n",
         f"Assistant: {first.output_text}\n\n",
