@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.unit.server.conftest import serving
 
 from mplus import MPlusModel
 from mplus.server.app import create_app
 from mplus.server.settings import ServerSettings
-from tests.unit.server.conftest import serving
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
