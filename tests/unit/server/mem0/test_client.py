@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from mplus import MPlusModel
@@ -41,7 +43,12 @@ def keyed(text_model: MPlusModel, tmp_path: Path) -> Iterator[tuple[str, str, st
 
 def test_sync_client(package: Any, keyed: tuple[str, str, str]) -> None:
     host, anna, ben = keyed
-    client = package.MemoryClient(api_key=anna, host=host)
+    client, other = (package.MemoryClient(api_key=key, host=host) for key in (anna, ben))
+    with contextlib.closing(client.client), contextlib.closing(other.client):
+        use(client, other)
+
+
+def use(client: Any, other: Any) -> None:
     messages = [{"role": "user", "content": OSLO}, {"role": "assistant", "content": BOAT}]
     added = client.add(messages, user_id="alice", metadata={"topic": "home"})["results"]
     assert [one["memory"] for one in added] == [OSLO, BOAT]
@@ -61,7 +68,6 @@ def test_sync_client(package: Any, keyed: tuple[str, str, str]) -> None:
     assert client.get(added[1]["id"])["memory"] == "Alice sold the boat."
     assert [(one["type"], one["name"]) for one in client.users()["results"]] == [("user", "alice")]
 
-    other = package.MemoryClient(api_key=ben, host=host)
     assert other.get_all(user_id="alice") == []
     with pytest.raises(Exception, match="Memory not found"):
         other.get(id)
@@ -79,8 +85,8 @@ def test_sync_client(package: Any, keyed: tuple[str, str, str]) -> None:
 
 
 def test_a_wrong_key_is_told(package: Any, keyed: tuple[str, str, str]) -> None:
-    with pytest.raises(ValueError, match="not one of the server's"):
-        package.MemoryClient(api_key="mplus-wrong", host=keyed[0])
+    with httpx.Client() as web, pytest.raises(ValueError, match="not one of the server's"):
+        package.MemoryClient(api_key="mplus-wrong", host=keyed[0], client=web)
 
 
 def test_async_client(package: Any, keyed: tuple[str, str, str]) -> None:
