@@ -81,6 +81,22 @@ def test_an_older_response_branches(server: Server, client: OpenAI) -> None:
     assert server.asked[-1].scope == Scope("ana", first.id)
 
 
+def test_answers_at_once_to_one_response_do_not_read_each_other(server: Server, client: OpenAI) -> None:
+    first = ask(server, client, "I live in Porto.")
+
+    async def together() -> list[Response]:
+        async with server.async_client() as own:
+            asked: dict[str, Any] = {"model": server.engine.model.name, "previous_response_id": first.id, **SHORT}
+            return list(await asyncio.gather(*(own.responses.create(input=f"word {n}", **asked) for n in range(4))))
+
+    told = asyncio.run(together())
+    words = []
+    for memory in (first.id, *(one.id for one in told)):
+        if memory in [one.id for one in server.run(server.engine.memories("ana"))]:
+            words.append([text for text in server.sources(memory).values() if "word" in text])
+    assert sorted(words) == [[f"User: word {n}\n\n"] for n in range(4)]
+
+
 def test_a_branch_that_nothing_is_written_to_goes_again(server: Server, client: OpenAI) -> None:
     first = ask(server, client, "I live in Porto.")
     ask(server, client, "The word is heron.", previous_response_id=first.id)
