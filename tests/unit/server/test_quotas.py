@@ -52,7 +52,9 @@ async def test_a_quota_is_set_told_held_and_unset(clients: dict[str, httpx.Async
     assert (await operator.get("/v1/quota")).json()["data"] == []
 
 
-@pytest.mark.parametrize("body", [{}, {"bytes": -1}, {"bytes": "10"}, {"bytes": 1.5}, {"bytes": 2**70}, {"bytes": 1, "more": 1}, []])
+@pytest.mark.parametrize(
+    "body", [{}, {"bytes": -1}, {"bytes": "10"}, {"bytes": 1.5}, {"bytes": 2**70}, {"bytes": 1, "more": 1}, []]
+)
 async def test_a_quota_that_is_none_is_refused_and_changes_nothing(clients: dict[str, httpx.AsyncClient], body: object) -> None:
     told = await clients["operator"].put("/v1/quota/anna", json=body)
     assert told.status_code == 400
