@@ -285,17 +285,20 @@ class Engine:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     async def search(self, scope: Scope, query: str, *, top_k: int = 10) -> list[Hit]:
-        """Passages that a prompt would read, best score first."""
+        """Passages that a prompt would read, one a source, best score first.
+
+        What stands before every prompt and was not scored comes last, with the score 0: a short memory is read whole.
+        """
         async with self.registry.using(scope) as entry:
             memory = entry.memory
             passages = await asyncio.wrap_future(self.worker.search(scope.tenant, memory, query, top_k))
         hits: dict[str, Hit] = {}
         for passage in passages:
-            if passage.source is not None and passage.score is not None and passage.source not in hits:
+            if passage.source is not None and passage.source not in hits:
                 hits[passage.source] = Hit(
                     source=passage.source,
                     text=passage.text or "",
-                    score=passage.score,
+                    score=passage.score or 0.0,
                     note=memory.notes.get(passage.source, {}),
                 )
         return list(hits.values())[:top_k]

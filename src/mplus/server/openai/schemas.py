@@ -14,6 +14,12 @@ from mplus.server.answers import Sampling
 from mplus.server.errors import BadRequestError, NotFoundError
 from mplus.server.metadata import checked_json
 
+
+def _example(**fields: Any) -> ConfigDict:
+    """Settings of a body with an example for the OpenAPI page."""
+    return ConfigDict(extra="ignore", strict=True, protected_namespaces=(), json_schema_extra={"examples": [fields]})
+
+
 TEXT_OR_PARTS: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {}}]}
 STOP: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
 MOST_STOPS = 4
@@ -93,6 +99,12 @@ class SamplingRequest(ModelRequest):
 class ChatRequest(SamplingRequest):
     """``POST /v1/chat/completions``."""
 
+    model_config = _example(
+        messages=[{"role": "user", "content": "Which number has my locker?"}],
+        memory={"id": "anna", "write": "both", "trace": True},
+        max_tokens=16,
+    )
+
     messages: list[dict[str, Any]]
     max_completion_tokens: int | None = Field(None, ge=1)
     response_format: Any = None
@@ -110,6 +122,8 @@ class ChatRequest(SamplingRequest):
 class CompletionRequest(SamplingRequest):
     """``POST /v1/completions``."""
 
+    model_config = _example(prompt="The locker of Anna has the number", memory={"id": "anna", "write": "user"}, max_tokens=8)
+
     prompt: Any = Field(json_schema_extra=TEXT_OR_PARTS, description="a string, or a list of one string")
     echo: bool | None = None
     suffix: Any = None
@@ -118,6 +132,8 @@ class CompletionRequest(SamplingRequest):
 
 class ResponseRequest(ModelRequest):
     """``POST /v1/responses``."""
+
+    model_config = _example(input="Where was Ilse Varga born?", max_output_tokens=16)
 
     input: Any = Field(json_schema_extra=TEXT_OR_PARTS, description="a string, or a list of messages")
     instructions: str | None = None
@@ -143,7 +159,7 @@ class ResponseRequest(ModelRequest):
 class ConversationRequest(BaseModel):
     """``POST /v1/conversations``."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = _example(items=[{"role": "user", "content": "Ilse Varga was born in Tromso."}], metadata={"topic": "people"})
 
     items: list[Any] | None = None
     metadata: dict[str, str] | None = None
@@ -153,7 +169,7 @@ class ConversationRequest(BaseModel):
 class ConversationUpdate(BaseModel):
     """``POST /v1/conversations/{id}``."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = _example(metadata={"topic": "people"})
 
     metadata: dict[str, str] | None
 
@@ -161,7 +177,7 @@ class ConversationUpdate(BaseModel):
 class ItemsRequest(BaseModel):
     """``POST /v1/conversations/{id}/items``."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = _example(items=[{"role": "user", "content": "Ilse Varga moved to Porto."}])
 
     items: list[Any]
 

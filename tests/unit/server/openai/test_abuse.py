@@ -41,3 +41,17 @@ def test_half_a_character_is_no_fault(server: Server, path: str, body: str, stat
 def test_a_strange_id_is_not_found(server: Server, path: str) -> None:
     headers = {"Authorization": f"Bearer {server.keys['ana']}"}
     assert httpx.get(f"{server.address}/v1{path}", headers=headers, timeout=60).status_code == 404
+
+
+def test_each_body_has_an_example_that_is_accepted(server: Server) -> None:
+    headers = {"Authorization": f"Bearer {server.keys['ana']}"}
+    told = httpx.get(f"{server.address}/openapi.json", headers=headers).json()
+    conversation = httpx.post(f"{server.address}/v1/conversations", json={}, headers=headers).json()["id"]
+    paths = ["/chat/completions", "/completions", "/responses", "/conversations"]
+    for path in [*paths, "/conversations/{conversation_id}", "/conversations/{conversation_id}/items"]:
+        content = told["paths"][f"/v1{path}"]["post"]["requestBody"]["content"]["application/json"]
+        name = content["schema"]["$ref"].rpartition("/")[2]
+        (example,) = told["components"]["schemas"][name]["examples"]
+        address = f"{server.address}/v1{path.format(conversation_id=conversation)}"
+        got = httpx.post(address, json=example, headers=headers, timeout=60)
+        assert got.status_code == 200, got.text
