@@ -142,7 +142,9 @@ class Server:
             assert Place(self.home, scope).record.exists()
 
 
-@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=list(HealthCheck)
+)
 @given(acts=st.lists(ACTS, min_size=5, max_size=20))
 def test_a_server_has_what_a_dictionary_has(text_model: MPlusModel, acts: list[tuple[str, Scope, str, int]]) -> None:
     async def run(place: Path) -> None:
