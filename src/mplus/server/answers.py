@@ -87,6 +87,10 @@ class Answering:
         """End with an error; from any thread."""
         self._call(self._finish, None, error)
 
+    def when_done(self, act: Callable[[], None]) -> None:
+        """Have something done on the event loop when the answer has ended, however it did."""
+        self._result.add_done_callback(lambda _: act())
+
     def cancel(self) -> None:
         """Stop making it; what was made so far is the result. From any thread."""
         self.is_cancelled = True

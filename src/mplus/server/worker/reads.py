@@ -99,7 +99,6 @@ class _Search:
 
     memory: Memory
     query: str
-    top_k: int
     future: Future[list[Passage]]
 
 
@@ -137,9 +136,9 @@ class Reads:
         """Put a prompt behind those of its tenant."""
         self.waiting.put(request.tenant, _Read(request, memory, answering, prompt))
 
-    def search(self, tenant: str, memory: Memory, query: str, top_k: int, future: Future[list[Passage]]) -> None:
+    def search(self, tenant: str, memory: Memory, query: str, future: Future[list[Passage]]) -> None:
         """Put a search behind the prompts of its tenant."""
-        self.waiting.put(tenant, _Search(memory, query, top_k, future))
+        self.waiting.put(tenant, _Search(memory, query, future))
 
     # -- a round -----------------------------------------------------------------------------------------------------
 
@@ -236,7 +235,7 @@ class Reads:
             self.events.failed("search", error)
             one.future.set_exception(error)
             return 0
-        one.future.set_result([passage for passage in trace.passages if passage.score is not None][: one.top_k])
+        one.future.set_result(list(trace.passages))
         return len(row)
 
     def _advance(self, read: _Read, tokens: int) -> int:

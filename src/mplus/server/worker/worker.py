@@ -93,10 +93,10 @@ class Worker:
         """
         self._ask(lambda: self._reads.ask(request, memory, answering, prompt), read=True)
 
-    def search(self, tenant: str, memory: Memory, query: str, top_k: int) -> Future[list[Passage]]:
-        """The passages that a question would read, best score first; nothing is decoded."""
+    def search(self, tenant: str, memory: Memory, query: str) -> Future[list[Passage]]:
+        """The passages that a question would read, those that were scored first; nothing is decoded."""
         future: Future[list[Passage]] = Future()
-        self._ask(lambda: self._reads.search(tenant, memory, query, top_k, future), read=True)
+        self._ask(lambda: self._reads.search(tenant, memory, query, future), read=True)
         return future
 
     def write(
