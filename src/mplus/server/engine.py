@@ -104,7 +104,7 @@ class Engine:
         if self._registry is not None:
             await self._registry.stop()
             self._registry = None
-        await asyncio.to_thread(self.worker.stop)
+        await asyncio.to_thread(lambda: self.worker.stop(timeout_s=self.settings.drain_timeout_s))
 
     @property
     def registry(self) -> Registry:
@@ -127,7 +127,10 @@ class Engine:
         if self._registry is None:
             return EngineCounts()
         known, held = self._registry.catalogue.known, self._registry.catalogue.open
+        load = self.worker.load
         return EngineCounts(
+            waiting=load.waiting + load.prefilling + load.writes + load.calls,
+            batch=load.running,
             open_memories=len(held),
             open_bytes=sum(entry.ram_bytes for entry in held),
             stored_bytes=sum(entry.bytes for entry in known),
@@ -304,14 +307,24 @@ class Engine:
         return list(hits.values())[:top_k]
 
     async def answer(self, request: AnswerRequest) -> Answering:
-        """Begin to answer a prompt."""
+        """Begin to answer a prompt; what is wrong with it is raised here.
+
+        Raises:
+            UnknownMemoryError, MPlusError: see ``Worker.prompt_of``.
+        """
         registry, answering = self.registry, Answering(asyncio.get_running_loop())
         if request.scope is None:
-            self.worker.answer(request, None, answering)
+            prompt = await asyncio.to_thread(self.worker.prompt_of, request, None)
+            self.worker.answer(request, None, answering, prompt)
             return answering
         entry = await registry.acquire(request.scope)
+        try:
+            prompt = await asyncio.to_thread(self.worker.prompt_of, request, entry.memory)
+            self.worker.answer(request, entry.memory, answering, prompt)
+        except BaseException:
+            registry.release(entry)
+            raise
         answering.when_done(lambda: registry.release(entry))
-        self.worker.answer(request, entry.memory, answering)
         return answering
 
     # -- inside ----------------------------------------------------------------------------------------------------

@@ -35,12 +35,16 @@ class Worker:
     """The only door to the model: answers, writes and short changes, in one thread called ``mplus-model``.
 
     Another thread may use the same model; it waits for the end of a pass, and the worker for it.
+
+    Attributes:
+        load: counts after the newest round.
     """
 
     def __init__(self, model: MPlusModel, settings: ServerSettings, events: WorkerEvents | None = None) -> None:
         self.model, self.settings, self.events = model, settings, events or WorkerEvents()
         self._reads = Reads(model, settings, self.events)
         self._changes = Changes(model, self.events)
+        self.load = WorkerLoad()
         self._wake = threading.Condition()
         self._asked: deque[Callable[[], None]] = deque()
         self._drains = self._stops = False
@@ -181,15 +185,14 @@ class Worker:
         if len(changes.writing) and (not reads.has_prompts or self._round % WRITE_EVERY == 0):
             alone = CHUNKS * self.model.geometry.sizes.chunk_tokens
             changes.write(self.settings.prefill_tokens if reads.is_busy else alone)
-        self.events.load(
-            WorkerLoad(
-                waiting=len(reads.waiting),
-                prefilling=len(reads.passing),
-                running=reads.running,
-                writes=len(changes.writing),
-                calls=len(changes.waiting),
-            )
+        self.load = WorkerLoad(
+            waiting=len(reads.waiting),
+            prefilling=len(reads.passing),
+            running=reads.running,
+            writes=len(changes.writing),
+            calls=len(changes.waiting),
         )
+        self.events.load(self.load)
 
     def _end_all(self) -> None:
         with self._wake:
