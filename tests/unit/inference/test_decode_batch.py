@@ -22,7 +22,9 @@ GREEDY = Sampling()
 class Row:
     """A prompt that passes in pieces and is then decoded in a batch."""
 
-    def __init__(self, model: MPlusModel, row: list[int], memory: Memory | None, sampling: Sampling, new: int, query: Any) -> None:
+    def __init__(
+        self, model: MPlusModel, row: list[int], memory: Memory | None, sampling: Sampling, new: int, query: Any
+    ) -> None:
         self.prefill = Prefill(model.reader, row, memory, query=query, new_tokens=new)
         self.answer = Continuation(Sampler(sampling, model.device), frozenset(), new)
 
@@ -78,7 +80,14 @@ def untouched(model: MPlusModel) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(
     ("family", "setup"),
-    [("llama", "shared"), ("qwen3", "recent"), ("mistral", "best_last"), ("gemma", "shared"), ("llama", "per_layer"), ("qwen2", "mixed")],
+    [
+        ("llama", "shared"),
+        ("qwen3", "recent"),
+        ("mistral", "best_last"),
+        ("gemma", "shared"),
+        ("llama", "per_layer"),
+        ("qwen2", "mixed"),
+    ],
 )
 def test_rows_that_join_and_leave_get_the_tokens_they_get_alone(family: str, setup: str) -> None:
     model = tiny_model(family, setup)

@@ -87,9 +87,7 @@ class Worker:
         """
         return prompt_of(self.model, request, memory, self.settings)
 
-    def answer(
-        self, request: AnswerRequest, memory: Memory | None, answering: Answering, prompt: Prompt | None = None
-    ) -> None:
+    def answer(self, request: AnswerRequest, memory: Memory | None, answering: Answering, prompt: Prompt | None = None) -> None:
         """Answer a prompt from a memory as it is when the prompt's turn comes, or from the bare model.
 
         Args:

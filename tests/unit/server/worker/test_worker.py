@@ -283,7 +283,9 @@ def test_writes_go_on_while_answers_are_made_and_answers_do_not_wait_for_their_e
     counts = writes[0].result(60)
     assert counts[0] > 1000 and isinstance(worker.events, Seen)
     happened = worker.events.happened
-    assert "wrote" in happened[: happened.index("first", 2)] or happened.index("first") < len(happened) - 1 - happened[::-1].index("wrote")
+    assert "wrote" in happened[: happened.index("first", 2)] or happened.index("first") < len(happened) - 1 - happened[
+        ::-1
+    ].index("wrote")
     assert other.text("long") == NOTES[2] * 60
 
 
