@@ -18,6 +18,7 @@ from mplus.server.openai.threads import (
     conversation_id,
     delete_branch,
     find_response,
+    lock_of,
     open_conversation,
     put_response,
 )
@@ -64,10 +65,11 @@ class ResponsePlan:
         """Write question and answer, where they are to be kept."""
         if not self.is_stored:
             return
-        await self._branch_if_late()
-        asked = newest_of(turns) if self.is_shared else list(turns)
-        items = [*new_items(asked, self.id, known=self.contents.ids), output]
-        await self.engine.write_all(self.thread.scope, [item.written(self.thread) for item in items])
+        async with lock_of(self.thread):
+            await self._branch_if_late()
+            asked = newest_of(turns) if self.is_shared else list(turns)
+            items = [*new_items(asked, self.id, known=self.contents.ids), output]
+            await self.engine.write_all(self.thread.scope, [item.written(self.thread) for item in items])
         put_response(self.engine, self.thread, self.id, self.thread.source(output.id))
         self.is_kept = True
 

@@ -49,12 +49,12 @@ async def create_response(request: Request, body: ResponseRequest, engine: Serve
         if body.stream:
             return EventStream(request, answering, _events(form, plan, turns, answering), form.failure, plan.close)
         result = await whole(request, answering)
-        told = await unbroken(_kept(form, plan, turns, result))
+        response = await unbroken(_kept(form, plan, turns, result))
     except BaseException:
         await unbroken(plan.close())
         raise
     await plan.close()
-    return JSONResponse(told)
+    return JSONResponse(response)
 
 
 @router.get("/v1/responses/{response_id}")
@@ -105,8 +105,8 @@ async def _kept(form: ResponseForm, plan: ResponsePlan, turns: Sequence[Turn], r
         answer=answer,
     )
     await plan.keep(turns, output)
-    told = memory_json(plan.memory, result, trace=plan.trace)
-    return {**response_json(plan.id, answer, [output.to_json()]), **told}
+    trace = memory_json(plan.memory, result, trace=plan.trace)
+    return {**response_json(plan.id, answer, [output.to_json()]), **trace}
 
 
 async def _events(form: ResponseForm, plan: ResponsePlan, turns: Sequence[Turn], answering: Answering) -> AsyncIterator[Event]:

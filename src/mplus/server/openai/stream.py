@@ -1,6 +1,6 @@
 """Answers on their way to a client: server-sent events, a client that goes away, usage. Knows no request body.
 
-Whoever goes away stops the answer, and then nothing of the exchange is written.
+A client that goes away stops its answer, and then nothing of the exchange is written.
 """
 
 from __future__ import annotations
@@ -143,12 +143,12 @@ async def _events(
         except Exception as error:
             if gone.is_set():
                 return
-            told = as_api_error(error)
-            if isinstance(told, InternalError):
+            refused = as_api_error(error)
+            if isinstance(refused, InternalError):
                 log.error(
                     "an answer failed while it was streamed: %s", type(error).__name__
                 )  # its message may hold text of a user
-            yield str(on_error(told))
+            yield str(on_error(refused))
 
 
 @asynccontextmanager
@@ -156,13 +156,13 @@ async def _watched(request: Request, answering: Answering) -> AsyncIterator[asyn
     """Cancel an answer when its client goes, or when nobody waits for it any more."""
     gone = asyncio.Event()
 
-    async def watch() -> None:
+    async def wait_until_gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             continue
         gone.set()
         answering.cancel()
 
-    watching = asyncio.create_task(watch())
+    watching = asyncio.create_task(wait_until_gone())
     try:
         yield gone
     except UnavailableError:

@@ -6,12 +6,14 @@ thread makes a fork, a *branch*, under the id of the new answer; what came after
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from mplus.server.engine import Engine, SourceRecord
 from mplus.server.errors import BadRequestError, NotFoundError, UnknownMemoryError, UnknownSourceError
@@ -24,6 +26,14 @@ RESPONSE: Final = "response"
 BRANCH: Final = "branch"
 GIVEN_ID: Final = re.compile("(conv|resp)_[0-9a-f]{24}")
 """Ids that were given out have this form; others are not even looked up."""
+
+
+_LOCKS: WeakValueDictionary[Thread, asyncio.Lock] = WeakValueDictionary()
+
+
+def lock_of(thread: Thread) -> asyncio.Lock:
+    """Held from seeing what is newest in a thread until the next answer is written, so that two answers do not both go on from it."""
+    return _LOCKS.setdefault(thread, asyncio.Lock())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import pytest
 from openai import OpenAI
 from openai.types.responses import Response
 
+from mplus.server.answers import Answering, AnswerRequest, AnswerResult
 from mplus.server.scope import Scope
 from tests.unit.server.openai.conftest import Server, said
 
@@ -79,6 +80,22 @@ def test_an_older_response_branches(server: Server, client: OpenAI) -> None:
     assert client.responses.retrieve(third.id).output_text == third.output_text
     ask(server, client, "Which word?", previous_response_id=second.id)
     assert server.asked[-1].scope == Scope("ana", first.id)
+
+
+def test_answers_at_once_to_one_response_do_not_read_each_other(server: Server, client: OpenAI) -> None:
+    first = ask(server, client, "I live in Porto.")
+
+    async def together() -> list[Response]:
+        async with server.async_client() as own:
+            asked: dict[str, Any] = {"model": server.engine.model.name, "previous_response_id": first.id, **SHORT}
+            return list(await asyncio.gather(*(own.responses.create(input=f"word {n}", **asked) for n in range(4))))
+
+    told = asyncio.run(together())
+    words = []
+    for memory in (first.id, *(one.id for one in told)):
+        if memory in [one.id for one in server.run(server.engine.memories("ana"))]:
+            words.append([text for text in server.sources(memory).values() if "word" in text])
+    assert sorted(words) == [[f"User: word {n}\n\n"] for n in range(4)]
 
 
 def test_a_branch_that_nothing_is_written_to_goes_again(server: Server, client: OpenAI) -> None:
@@ -168,12 +185,23 @@ def test_events_are_typed_and_numbered(server: Server, client: OpenAI) -> None:
     assert client.responses.retrieve(whole.id).model_dump() == whole.model_dump()
 
 
-def test_the_clients_own_stream_puts_the_response_together(server: Server, client: OpenAI) -> None:
-    with client.responses.stream(model=server.engine.model.name, input="I live in Porto.", **SHORT) as stream:
-        for _ in stream:
-            pass
+def test_the_clients_own_stream_puts_the_response_together(
+    server: Server, client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(request: AnswerRequest) -> Answering:  # the client takes only answers that were not cut
+        answering = Answering(server.engine.loop)
+        for piece in ("In", " Porto."):
+            answering.put(piece)
+        answering.end(AnswerResult(text="In Porto.", finish="stop", prompt_tokens=3, completion_tokens=2))
+        return answering
+
+    monkeypatch.setattr(server.engine, "answer", answer)
+    with client.responses.stream(model=server.engine.model.name, input="Where?", **SHORT) as stream:
+        deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
         whole = stream.get_final_response()
-    assert whole.output_text == client.responses.retrieve(whole.id).output_text
+    assert deltas == ["In", " Porto."]
+    assert (whole.status, whole.output_text) == ("completed", "In Porto.")
+    assert client.responses.retrieve(whole.id).output_text == "In Porto."
 
 
 def test_a_client_of_coroutines_gets_the_same(server: Server, client: OpenAI) -> None:
