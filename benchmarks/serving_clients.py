@@ -130,7 +130,9 @@ class Clients:
     async def _count(self, response: httpx.Response, request: str) -> None:
         self.statuses[response.status_code] += 1
         if response.status_code >= 500:
-            self.ledger.faults.append(f"{request} gave {response.status_code}: {response.text[:300] if response.is_closed else ''}")
+            self.ledger.faults.append(
+                f"{request} gave {response.status_code}: {response.text[:300] if response.is_closed else ''}"
+            )
         if response.status_code == 429:
             wait = response.headers.get("Retry-After")
             if wait is None:
@@ -248,7 +250,15 @@ class Clients:
             self.ledger.forked(watch, new, acknowledged=True)
 
     async def _change(
-        self, scope: Scope, number: int | None, value: str | None, method: str, path: str, body: Any = None, *, source: str | None = None
+        self,
+        scope: Scope,
+        number: int | None,
+        value: str | None,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        source: str | None = None,
     ) -> None:
         number, before = self.ledger.begin(scope, number, value, source=source)
         try:

@@ -122,9 +122,7 @@ class Ledger:
         return [
             number
             for number, text in self.texts.get(scope, {}).items()
-            if text.certain is not None
-            and (text.mem0 if mem0 else text.source) is not None
-            and (scope, number) not in self._busy
+            if text.certain is not None and (text.mem0 if mem0 else text.source) is not None and (scope, number) not in self._busy
         ]
 
     def _end(self, scope: Scope, number: int, text: Text) -> None:

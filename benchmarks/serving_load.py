@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -96,7 +97,9 @@ async def run_load(server: ServerProcess, clients: Clients, options: argparse.Na
 
 
 async def run_kills(server: ServerProcess, clients: Clients, options: argparse.Namespace) -> dict[str, Any]:
-    """Kill the server so many times under load; compare after each start."""
+    """Kill the server so many times under load; compare after each start. SIGTERM ends it when the kill at hand is compared."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     scopes = scopes_of(list(clients.keys), options.memories)
     async with clients.connected():
         await fill(clients, scopes)
@@ -114,7 +117,7 @@ async def run_kills(server: ServerProcess, clients: Clients, options: argparse.N
             await clients.check_all(still=True)
         faults = len(clients.ledger.faults)
         print(f"kill {number + 1}: ready after {restarts_s[-1]:.1f} s, {faults} faults", file=sys.stderr, flush=True)
-        if faults and options.stop_at_fault:
+        if ended.is_set():
             break
     return {"kills": len(restarts_s), "restart_s": {"median": statistics.median(restarts_s), "most": max(restarts_s)}}
 
@@ -191,9 +194,7 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         server = ServerProcess(model=model, home=home, keys=folder / "keys.json", log=log, options=given)
         server.start()
         time.sleep(0.3)  # for a first sample of its RAM
-        return server, Clients(
-            address=server.address, keys=keys, ledger=ledger, seed=options.seed, new_tokens=options.new_tokens
-        )
+        return server, Clients(address=server.address, keys=keys, ledger=ledger, seed=options.seed, new_tokens=options.new_tokens)
 
     for batch in (options.batch, 1) if options.levels else ():
         server, clients = server_of(f"levels-{batch}", batch)
@@ -239,7 +240,6 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--memories", type=int, default=200)
     parser.add_argument("--tenants", type=int, default=8)
     parser.add_argument("--kills", type=int, default=0)
-    parser.add_argument("--stop-at-fault", action="store_true", help="end after the kill that shows one")
     parser.add_argument("--levels", type=lambda text: [int(part) for part in text.split(",")], default=[], metavar="1,8,64")
     parser.add_argument("--answers", type=int, default=64, help="streams of each level, at least two a client")
     parser.add_argument("--batch", type=int, default=16)
