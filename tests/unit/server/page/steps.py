@@ -1,0 +1,41 @@
+"""What a person does on the page, by the names that a person (or a screen reader) sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+
+def make_memory(page: Page, name: str) -> None:
+    page.get_by_role("button", name="New memory").click()
+    page.get_by_role("dialog").get_by_label("Name").fill(name)
+    page.keyboard.press("Enter")
+    page.wait_for_function("id => document.querySelector('#memory').value === id", arg=name)
+
+
+def upload(page: Page, *files: Path) -> None:
+    """Read files into the memory, and wait until they are sources."""
+    page.get_by_label("Files to read into the memory").set_input_files(list(files))
+    for file in files:
+        source(page, file.name).wait_for()
+
+
+def source(page: Page, name: str) -> Locator:
+    """The row of a source."""
+    return page.get_by_role("list", name="Sources of this memory").get_by_role("listitem").filter(has_text=name)
+
+
+def ask(page: Page, message: str) -> Locator:
+    """Send a message; returns the row of its answer, which is whole."""
+    page.get_by_label("Message", exact=True).fill(message)
+    page.keyboard.press("Enter")
+    page.locator("#messages > li.assistant:not([aria-busy])").filter(has=page.locator(".drew")).last.wait_for()
+    page.locator("#send").wait_for(state="visible")
+    return page.locator("#messages > li.assistant").last
+
+
+def passages(answer: Locator) -> Locator:
+    return answer.locator("button.passage")
