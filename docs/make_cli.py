@@ -40,8 +40,12 @@ def _commands(group: typer.Typer, path: str) -> Iterator[str]:
         yield _section(f"{path} {name}", command.help or inspect.getdoc(command.callback) or "", command.callback, command.epilog)
     for below in group.registered_groups:
         assert below.typer_instance is not None
-        help_text = below.help if isinstance(below.help, str) else str(below.typer_instance.info.help)
-        yield f"## `{path} {below.name}`\n\n{_prose(help_text)}"
+        acting = below.typer_instance.registered_callback
+        if acting is not None and acting.callback is not None:
+            yield _section(f"{path} {below.name}", inspect.getdoc(acting.callback) or "", acting.callback, str(below.epilog))
+        else:
+            help_text = below.help if isinstance(below.help, str) else str(below.typer_instance.info.help)
+            yield f"## `{path} {below.name}`\n\n{_prose(help_text)}"
         yield from _commands(below.typer_instance, f"{path} {below.name}")
 
 

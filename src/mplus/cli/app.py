@@ -32,6 +32,7 @@ from mplus.cli import (
     merge,
     reencode,
     replace,
+    serve,
     sources,
     sync,
     terminal,
@@ -77,6 +78,7 @@ app.command("key", epilog=example("mplus key"))(key.key)
 app.command("encrypt", epilog=example("mplus encrypt notes"))(encrypt.encrypt)
 app.command("export", epilog=example("mplus export notes --out notes.mplus"))(export.export)
 app.command("import", epilog=example("mplus import notes.mplus"))(import_.import_)
+app.add_typer(serve.app, name="serve", epilog=example("mplus serve --port 8000"))
 app.command("mcp", epilog=example("mplus mcp --memory notes"))(mcp.mcp)
 app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)
 app.add_typer(evaluation.app, name="eval", epilog=example("mplus eval needle,facts --out runs/eval"))

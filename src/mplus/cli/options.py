@@ -35,6 +35,7 @@ __all__ = [
     "a_memory",
     "a_path",
     "a_place",
+    "a_size",
     "a_time",
     "example",
     "memory_names",
@@ -82,6 +83,21 @@ def a_time(given: str | datetime) -> datetime:
         raise typer.BadParameter(
             f"{given!r:.40} is no time; expected a day or a moment, like 2026-11-28 or 2026-11-28T09:30"
         ) from None
+
+
+UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
+"""Letters of sizes to powers of two."""
+
+
+def a_size(given: str | int) -> int:
+    """Bytes, as a number or with a unit: 512M, 2G."""
+    if isinstance(given, int):
+        return given
+    text = given.strip().upper().removesuffix("IB").removesuffix("B")
+    digits, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):
+        raise typer.BadParameter(f"{given!r:.40} is no size; expected bytes, or a number with K, M, G or T")
+    return int(digits) << UNITS.get(unit, 0)
 
 
 def _checked(text: str) -> str:

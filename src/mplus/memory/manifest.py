@@ -79,6 +79,12 @@ def state_digest(manifest: dict[str, Any]) -> str:
     return str(manifest.get(CHECKSUM) or manifest["data"]["sha256"])
 
 
+def content_digest(manifest: dict[str, Any]) -> str:
+    """What tells a memory's content from another, in whatever files it is stored: a compacted one has the same."""
+    files = ("segments", "data", "mplus", CHECKSUM)
+    return _digest({key: manifest[key] for key in manifest if key not in files})
+
+
 def _digest(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

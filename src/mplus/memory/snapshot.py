@@ -101,7 +101,7 @@ def _save(memory: Memory, directory: Path, own_store: SegmentDirectory | None, s
         _check_not_newer(memory, directory, before, seen, overwrite)
     save = _save_of(memory, directory, own_store, before)
     try:
-        manifest = _manifest(memory)
+        manifest = manifest_of(memory)
         check_numbers(manifest, memory.encoder.vocabulary)  # what is stored opens again
         with temporary_directory(directory, SAVING) as aside:
             save.keep_rows()
@@ -539,7 +539,8 @@ def _segments(manifest: dict[str, Any], directory: Path) -> list[tuple[list[Segm
     return groups
 
 
-def _manifest(memory: Memory) -> dict[str, Any]:
+def manifest_of(memory: Memory) -> dict[str, Any]:
+    """What the manifest says of a memory, whatever files it is stored in."""
     from mplus import __version__
 
     return {

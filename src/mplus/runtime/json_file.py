@@ -1,4 +1,4 @@
-"""JSON objects from files that nobody vouches for. Knows no format; the caller words the sentence for the user."""
+"""JSON from files and requests that nobody vouches for. Knows no format; the caller words the sentence for the user."""
 
 from __future__ import annotations
 
@@ -22,13 +22,24 @@ class UnreadableJsonError(ValueError):
 def read_json_object(path: Path, *, largest_bytes: int = LARGEST_BYTES) -> dict[str, Any]:
     """The JSON object in a regular file; never waits for a pipe, and reads at most `largest_bytes`.
 
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnreadableJsonError: anything else, see ``parse_json``; the text says what, for example "it is empty".
+    """
+    data = parse_json(_content(path, largest_bytes))
+    if not isinstance(data, dict):
+        raise UnreadableJsonError(f"it holds a JSON {type(data).__name__}, expected an object")
+    return data
+
+
+def parse_json(content: bytes) -> Any:
+    """A JSON value that later code can walk through, compare and store.
+
     Numbers are finite and of 40 characters at most, no key stands twice, nothing is nested deeper than 64 levels.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        UnreadableJsonError: anything else; the text says what, for example "it is empty".
+        UnreadableJsonError: the text says what is wrong.
     """
-    content = _content(path, largest_bytes)
     if not content.strip():
         raise UnreadableJsonError("it is empty")
     try:
@@ -49,8 +60,6 @@ def read_json_object(path: Path, *, largest_bytes: int = LARGEST_BYTES) -> dict[
         raise UnreadableJsonError(f"byte {error.start} is not UTF-8") from None
     except ValueError as error:  # JSONDecodeError, and what else a parser finds
         raise UnreadableJsonError(f"it is not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise UnreadableJsonError(f"it holds a JSON {type(data).__name__}, expected an object")
     _check_depth(data)
     return data
 

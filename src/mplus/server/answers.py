@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -66,10 +68,17 @@ class AnswerResult:
     trace: Trace | None = None
 
 
+observer: ContextVar[Callable[[Answering, AnswerResult | None], None] | None] = ContextVar("observer", default=None)
+"""Called in the event loop with each answer that ends; an answer takes the one of the context in which it begins."""
+
+
 class Answering:
     """An answer that is being made: iterate for its pieces, then ``await result()``.
 
     The worker's thread calls ``put``, ``end`` and ``fail``; one coroutine reads.
+
+    Attributes:
+        begun_s, first_piece_s, ended_s: when, by the monotonic clock; None: not yet.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_cancel: Callable[[], None] = lambda: None) -> None:
@@ -77,9 +86,14 @@ class Answering:
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
         self._result: asyncio.Future[AnswerResult] = loop.create_future()
         self._result.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
+        self._observer = observer.get()
+        self.begun_s = time.monotonic()
+        self.first_piece_s: float | None = None
+        self.ended_s: float | None = None
 
     def put(self, piece: str) -> None:
         """Give the next piece of text; from any thread."""
+        self.first_piece_s = self.first_piece_s or time.monotonic()
         self._call(self._pieces.put_nowait, piece)
 
     def end(self, result: AnswerResult) -> None:
@@ -89,6 +103,10 @@ class Answering:
     def fail(self, error: BaseException) -> None:
         """End with an error; from any thread."""
         self._call(self._finish, None, error)
+
+    def when_done(self, act: Callable[[], None]) -> None:
+        """Have something done on the event loop when the answer has ended, however it did."""
+        self._result.add_done_callback(lambda _: act())
 
     def cancel(self) -> None:
         """Stop making it; what was made so far is the result."""
@@ -110,6 +128,9 @@ class Answering:
     def _finish(self, result: AnswerResult | None, error: BaseException | None) -> None:
         if self._result.done():
             return
+        self.ended_s = time.monotonic()
+        if self._observer is not None:
+            self._observer(self, result)
         if error is not None:
             self._result.set_exception(error)
         else:

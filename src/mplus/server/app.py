@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,41 +25,51 @@ from mplus.server.auth import principal
 from mplus.server.engine import Engine
 from mplus.server.errors import as_api_error
 from mplus.server.keys import Keys
+from mplus.server.limits import FailedKeys, Limited
+from mplus.server.metrics import Metrics
 from mplus.server.refusal import http_error, refusal, validation_error
-from mplus.server.requests import Observed, failed_key
+from mplus.server.requests import Observed
 from mplus.server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
 PUBLIC_ROUTERS = ("health", "page")
-ROUTERS = ("openai", "mem0", "own", "llamacpp", "quotas")
+ROUTERS = ("openai", "mem0", "own", "llamacpp", "quotas", "metrics")
 """Modules of this room with a ``router``."""
 
 OpenModel = Callable[[], MPlusModel]
 
 
-def create_app(settings: ServerSettings, *, engine: Engine | None = None, model: MPlusModel | OpenModel | None = None) -> FastAPI:
+def create_app(
+    settings: ServerSettings,
+    *,
+    engine: Engine | None = None,
+    model: MPlusModel | OpenModel | None = None,
+    failed: Callable[[Exception], None] = lambda error: None,
+) -> FastAPI:
     """The application, testable without a socket.
 
     Args:
         engine: answers the requests; None: one is made of `model`.
         model: an open model, or what opens one: then the application starts at once and is ready when that is done.
+        failed: called where the model could not be opened, or its engine not started.
 
     Raises:
         InputError: there are no keys and others could reach it, or the key file cannot be read.
     """
     check_binding(settings.host, has_keys=settings.api_keys is not None)
     keys = None if settings.api_keys is None else Keys(settings.api_keys)
+    metrics = Metrics(lambda: app.state.engine)
     app = FastAPI(
         title="mplus",
         version=__version__,
-        lifespan=lambda app: _lifespan(app, settings, engine, model),
+        lifespan=lambda app: _lifespan(app, settings, engine, model, failed),
         docs_url=None,  # its scripts come from elsewhere
         redoc_url=None,
-        middleware=_middleware(settings, keys),
+        middleware=_middleware(settings, keys, metrics),
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.engine, app.state.settings, app.state.keys, app.state.failure = None, settings, keys, None
+    app.state.engine, app.state.settings, app.state.keys, app.state.metrics = None, settings, keys, metrics
     for name in PUBLIC_ROUTERS:
         _include(app, name)
     for name in ROUTERS:
@@ -76,7 +86,7 @@ def _include(app: FastAPI, name: str, **options: Any) -> None:
         app.include_router(import_module(module).router, **options)
 
 
-def _middleware(settings: ServerSettings, keys: Keys | None) -> list[Middleware]:
+def _middleware(settings: ServerSettings, keys: Keys | None, metrics: Metrics) -> list[Middleware]:
     """What each request passes, the outermost first."""
     cors = [
         Middleware(
@@ -88,38 +98,50 @@ def _middleware(settings: ServerSettings, keys: Keys | None) -> list[Middleware]
         )
     ]
     return [
-        Middleware(Observed),
+        Middleware(Observed, metrics=metrics),
         *(cors if settings.cors_origins else []),
-        Middleware(Authenticated, keys=keys, origins=settings.cors_origins, failed=failed_key),
+        Middleware(Authenticated, keys=keys, origins=settings.cors_origins, failed=FailedKeys(metrics.failed_keys.inc)),
+        Middleware(Limited, settings=settings, has_keys=keys is not None),
     ]
 
 
 @asynccontextmanager
 async def _lifespan(
-    app: FastAPI, settings: ServerSettings, engine: Engine | None, model: MPlusModel | OpenModel | None
+    app: FastAPI,
+    settings: ServerSettings,
+    engine: Engine | None,
+    model: MPlusModel | OpenModel | None,
+    failed: Callable[[Exception], None],
 ) -> AsyncIterator[None]:
     """Run the engine as long as the application runs; a model that must be opened first is opened beside it."""
-    opening = asyncio.create_task(_open(app, settings, engine, model))
+
+    async def start(started: Engine) -> None:
+        await started.start()
+        app.state.engine = started
+
+    async def open_and_start(opens: OpenModel) -> None:
+        try:
+            await start(Engine(await asyncio.to_thread(opens), settings))
+            log.info("ready")
+        except Exception as error:
+            failed(error)
+
+    opening: asyncio.Task[None] | None = None
     if engine is not None or isinstance(model, MPlusModel):
-        await opening
+        await start(engine or Engine(cast(MPlusModel, model), settings))
+    elif model is not None:
+        opening = asyncio.create_task(open_and_start(model))
+    else:
+        raise TypeError("create_app needs an engine or a model")
     try:
         yield
     finally:
-        opening.cancel()
-        await asyncio.gather(opening, return_exceptions=True)
+        if opening is not None:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
         running, app.state.engine = app.state.engine, None
         if running is not None:
             await running.stop()
-
-
-async def _open(app: FastAPI, settings: ServerSettings, engine: Engine | None, model: MPlusModel | OpenModel | None) -> None:
-    if engine is None:
-        if model is None:
-            raise TypeError("create_app needs an engine or a model")
-        opened = model if isinstance(model, MPlusModel) else await asyncio.to_thread(model)
-        engine = Engine(opened, settings)
-    await engine.start()
-    app.state.engine = engine
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -169,7 +169,7 @@ class Keys:
             self._keys = read_keys(self.path)
             log.info("read %d keys again", len(self._keys))
         except InputError as error:
-            log.error("the keys stay as they were: %s", error)
+            log.error("the keys stay as they were", extra={"fields": {"reason": str(error)}})
 
     def _mark(self) -> tuple[int, int, int, int] | None:
         try:

@@ -67,6 +67,8 @@ class ValidationError(BadRequestError):
 def validation_error(errors: Sequence[Mapping[str, Any]]) -> ValidationError:
     """One sentence of what pydantic found; the first of several, with their number."""
     first = errors[0]
+    if isinstance(first.get("input"), bytes):
+        return ValidationError("the body must be JSON, with the header 'Content-Type: application/json'")
     where = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path", "header")]
     place = ".".join(where) or "the body"
     message = str(first.get("msg", "is wrong")).removeprefix("Value error, ")
@@ -85,6 +87,8 @@ def http_error(status: int, detail: str) -> ApiError:
             return NotFoundError("there is nothing at this path; GET /openapi.json lists those there are", code="unknown_path")
         case 405:
             return MethodError("this path has not that method; the header Allow lists those it has")
+        case 408:
+            return SlowError(detail)
         case 409:
             return ConflictError(detail)
         case 413:

@@ -14,7 +14,7 @@ class ServerSettings(BaseModel):
 
     Attributes:
         home: directory of the memories, the journal and the index.
-        api_keys: file of hashed keys (``mplus serve --add-key``); None: no keys, and the server binds to loopback only.
+        api_keys: file of hashed keys (``mplus serve keys add``); None: no keys, and the server binds to loopback only.
         memory_budget: bytes of memories that are held at once; the least recently used ones are saved and closed.
         batch: answers that are decoded at once.
         prefill_tokens: prompt tokens that pass between two decode steps.

@@ -107,7 +107,7 @@ def _acquired(directory: Path, timeout_s: float, tell: Callable[[str], None]) ->
     while True:
         waited_s = time.monotonic() - began
         if waited_s > TOLD_AFTER_S and not told:
-            tell(f"waiting for {_owner(directory)}, which is changing the memory in {directory}")
+            tell(f"waiting for {owner_of(directory / SAVE_LOCK)}, which is changing the memory in {directory}")
             told = True
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -117,28 +117,28 @@ def _acquired(directory: Path, timeout_s: float, tell: Callable[[str], None]) ->
             if time.monotonic() - began < timeout_s:
                 continue
             raise StoreError(
-                f"the memory in {directory} is being changed by {_owner(directory)}, which did not end within {timeout_s:.0f} s; "
+                f"the memory in {directory} is being changed by {owner_of(directory / SAVE_LOCK)}, which did not end within {timeout_s:.0f} s; "
                 "nothing was stored, try again when it has ended"
             ) from None
         except FileNotFoundError:  # whoever made the directory failed and removed it again
             if time.monotonic() - began < timeout_s:
                 continue
             raise
-        _sign(directory)
+        sign(directory / SAVE_LOCK)
         return lock
 
 
-def _sign(directory: Path) -> None:
-    """Leave our number, for those who wait."""
-    path = directory / SAVE_LOCK
+def sign(path: Path) -> None:
+    """Leave our number in a lock's file, for those who wait."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if path.read_text(encoding="ascii").strip().isdigit() or not path.stat().st_size:
             path.write_text(f"{os.getpid()}\n", encoding="ascii")
 
 
-def _owner(directory: Path) -> str:
+def owner_of(path: Path) -> str:
+    """Who signed a lock's file, for a sentence."""
     try:
-        with (directory / SAVE_LOCK).open(encoding="ascii") as file:
+        with path.open(encoding="ascii") as file:
             number = file.read(20).strip()
     except (OSError, UnicodeDecodeError):
         number = ""

@@ -1,0 +1,31 @@
+"""Connections that do nothing: a client that sends half a request head, or no body, holds one for a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+IDLE_S = 30.0
+
+
+class Connection(H11Protocol):
+    """HTTP/1.1 of uvicorn, closed when for 30 seconds no request was running on it; uvicorn itself waits for ever for a first head."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to look at it."""
+        super().connection_made(transport)
+        self._busy_at = time.monotonic()
+        self._look()
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        now = time.monotonic()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._busy_at = now
+        if now - self._busy_at >= IDLE_S:
+            self.transport.close()
+            return
+        self.loop.call_later(IDLE_S / 4, self._look)
