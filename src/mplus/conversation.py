@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 
 TURNS_IN_PROMPT: Final = 6
 """Newest messages of a conversation that a prompt repeats, so that "and there?" has something to refer to."""
-SPEAKERS: Final = {"user": "User", "assistant": "Assistant"}
+SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "system": "System", "developer": "System"}
+
+
+def turn_text(role: str, content: str) -> str:
+    """What is written into a memory of one turn."""
+    return f"{SPEAKERS[role]}: {content}\n\n"
+
+
+def turn_content(role: str, text: str) -> str:
+    """What was said in a turn, from what was written of it."""
+    return text.removeprefix(f"{SPEAKERS[role]}:").strip()
 
 
 class Remember(StrEnum):
@@ -87,6 +97,6 @@ class Conversation:
             return None
         turn = [one for one in self.messages[-2:] if self.remember is Remember.both or one["role"] == "user"]
         source = self.source or f"chat/{date.today().isoformat()}"
-        text = "".join(f"{SPEAKERS[one['role']]}: {one['content']}\n\n" for one in turn if one["content"].strip())
+        text = "".join(turn_text(one["role"], one["content"]) for one in turn if one["content"].strip())
         self.memory.write(text, source=source, at=time.time())
         return source

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.unit.server.conftest import serving
 
 from mplus import MPlusModel
+from mplus.server.app import create_app
+from mplus.server.settings import ServerSettings
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
@@ -52,9 +55,24 @@ def test_an_example_prints_what_it_promises(base_name: str, name: str, capsys: p
     assert not missing, printed
 
 
+def test_openais_client_is_told_what_its_conversation_holds(
+    base_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = MPlusModel.from_pretrained("smollm2-135m")
+    with serving(create_app(ServerSettings(home=tmp_path), model=model)) as address:
+        monkeypatch.setattr(sys, "argv", ["example", f"{address}/v1"])
+        printed = run(EXAMPLES / "openai_client.py", capsys)
+    told = dict(line.split(": ", 1) for line in printed.splitlines() if ": " in line)
+    assert "Tromso" in told["response"]
+    assert "Tromso" in told["chat"]
+    assert "Tromso" in told["read"]
+    assert int(told["memory tokens read"]) > 0
+    assert "gone" in told["deleted"]
+
+
 def test_every_example_is_run_and_named() -> None:
     scripts = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert scripts == {*EXPECTED, "your_own_model"}
+    assert scripts == {*EXPECTED, "your_own_model", "openai_client"}
     named = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert all(f"[{name}.py]({name}.py)" in named for name in scripts)
 

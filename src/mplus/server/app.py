@@ -93,7 +93,7 @@ def _middleware(settings: ServerSettings, keys: Keys | None, metrics: Metrics) -
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Memory-Id"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Memory-Id", "X-Memory-Write"],
             expose_headers=["x-request-id", "Retry-After"],
         )
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +18,10 @@ from mplus.model import MPlusModel
 from mplus.server.answers import Answering, AnswerRequest
 from mplus.server.errors import ConflictError, UnavailableError, UnknownSourceError
 from mplus.server.memories.changes import Changes, WriteResult, check_sources
+from mplus.server.memories.entry import Entry
 from mplus.server.memories.index import Index
-from mplus.server.memories.opened import sources_of, tokens_of
 from mplus.server.memories.place import checked_json
-from mplus.server.memories.registry import Entry, Registry, unknown
+from mplus.server.memories.registry import Registry
 from mplus.server.scope import Scope
 from mplus.server.settings import ServerSettings
 from mplus.server.texts import SourceText as SourceText
@@ -36,7 +36,7 @@ class EngineCounts:
 
     Attributes:
         waiting: requests that wait for the model; batch: answers that are decoded at once.
-        open_memories, open_bytes: of memories in RAM; stored_bytes: of all.
+        open_memories, open_bytes: of memories in RAM; stored_bytes: of all of tenants that came since the start.
     """
 
     waiting: int = 0
@@ -123,7 +123,14 @@ class Engine:
 
     def counts(self) -> EngineCounts:
         """What it holds now; from any thread, at once."""
-        return EngineCounts(open_memories=len(self._held))
+        if self._registry is None:
+            return EngineCounts()
+        known, held = self._registry.catalogue.known, self._registry.catalogue.open
+        return EngineCounts(
+            open_memories=len(held),
+            open_bytes=sum(entry.ram_bytes for entry in held),
+            stored_bytes=sum(entry.bytes for entry in known),
+        )
 
     # -- memories --------------------------------------------------------------------------------------------------
 
@@ -135,7 +142,7 @@ class Engine:
         """
         kept = checked_json(metadata or {}, "metadata")
         try:
-            return _record(await self.registry.whole(self.registry.create(scope, kept)))
+            return _record(await self.registry.whole(self.registry.catalogue.create(scope, kept)))
         except ConflictError:
             if not exist_ok:
                 raise
@@ -143,7 +150,7 @@ class Engine:
 
     async def memories(self, tenant: str) -> list[MemoryRecord]:
         """All memories of a tenant, by id."""
-        return [_record(entry) for entry in await self.registry.entries(tenant)]
+        return [_record(entry) for entry in await self.registry.catalogue.entries(tenant)]
 
     async def memory(self, scope: Scope) -> MemoryRecord:
         """Describe one memory.
@@ -151,25 +158,16 @@ class Engine:
         Raises:
             UnknownMemoryError: the tenant has none of that id.
         """
-        return _record(await self.registry.entry(scope))
+        return _record(await self.registry.catalogue.entry(scope))
 
     async def set_metadata(self, scope: Scope, metadata: Mapping[str, Any]) -> MemoryRecord:
         """Give a memory other metadata."""
         kept = checked_json(metadata, "metadata")
-        entry = await self.registry.entry(scope)
-
-        async def change() -> MemoryRecord:
-            async with entry.changing:
-                if entry.is_gone:
-                    raise unknown(scope)
-                await self.registry.set_record(entry, replace(entry.record, metadata=kept))
-                return _record(entry)
-
-        return await self.registry.whole(change())
+        return _record(await self.registry.whole(self.registry.catalogue.set_metadata(scope, kept)))
 
     async def delete(self, scope: Scope) -> None:
         """Delete a memory with all that was written for it, and its ids; nothing of it is left on the disk."""
-        await self.registry.whole(self.registry.delete(scope))
+        await self.registry.whole(self.registry.catalogue.delete(scope))
 
     # -- sources ---------------------------------------------------------------------------------------------------
 
@@ -286,17 +284,20 @@ class Engine:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     async def search(self, scope: Scope, query: str, *, top_k: int = 10) -> list[Hit]:
-        """Passages that a prompt would read, best score first."""
+        """Passages that a prompt would read, one a source, best score first.
+
+        What stands before every prompt and was not scored comes last, with the score 0: a short memory is read whole.
+        """
         async with self.registry.using(scope) as entry:
             memory = entry.memory
             passages = await asyncio.wrap_future(self.worker.search(scope.tenant, memory, query, top_k))
         hits: dict[str, Hit] = {}
         for passage in passages:
-            if passage.source is not None and passage.score is not None and passage.source not in hits:
+            if passage.source is not None and passage.source not in hits:
                 hits[passage.source] = Hit(
                     source=passage.source,
                     text=passage.text or "",
-                    score=passage.score,
+                    score=passage.score or 0.0,
                     note=memory.notes.get(passage.source, {}),
                 )
         return list(hits.values())[:top_k]
@@ -320,13 +321,13 @@ class Engine:
 
 
 def _record(entry: Entry) -> MemoryRecord:
-    record, opened = entry.record, entry.opened
+    record = entry.record
     return MemoryRecord(
         id=record.id,
         created_at=record.created_at,
         metadata=record.metadata,
-        tokens=record.tokens if opened is None else tokens_of(opened.memory),
-        sources=record.sources if opened is None else sources_of(opened.memory),
+        tokens=entry.tokens,
+        sources=entry.sources,
         bytes=entry.bytes,
         last_used_at=entry.last_used,
     )

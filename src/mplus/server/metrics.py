@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -38,6 +38,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         named: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("mplus_requests", "Requests that ended.", ["route", "method", "status"], **named)
+        self.running = Gauge("mplus_requests_running", "Requests that have no whole answer yet, this one included.", **named)
         self.seconds = Histogram("mplus_request_seconds", "Whole requests.", ["route"], buckets=SECONDS, **named)
         self.answers = Counter("mplus_answers", "Answers, by how they ended.", ["finish"], **named)
         self.first_token = Histogram("mplus_first_token_seconds", "From request to first text.", buckets=SECONDS, **named)

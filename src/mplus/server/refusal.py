@@ -19,7 +19,7 @@ from mplus.server.errors import (
     UnavailableError,
 )
 
-MEM0_PATHS = ("/memories", "/search", "/entities", "/reset", "/configure", "/v3")
+MEM0_PATHS = ("/memories", "/search", "/entities", "/reset", "/configure", "/v1/ping", "/v1/batch", "/v1/entities", "/v2", "/v3")
 LLAMACPP_PATHS = ("/slots", "/ready")
 
 
@@ -40,11 +40,16 @@ def below(path: str, roots: Sequence[str]) -> bool:
     return any(path == root or path.startswith(root + "/") for root in roots)
 
 
+def is_mem0(path: str) -> bool:
+    """Whether a path is one of mem0's; those that its client calls below /v1/memories end in a slash."""
+    return below(path, MEM0_PATHS) or (path.startswith("/v1/memories/") and path.endswith("/"))
+
+
 def refusal(error: ApiError, path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response to a request that is refused."""
-    status = 422 if getattr(error, "is_validation", False) and below(path, MEM0_PATHS) else error.status
+    status = 422 if getattr(error, "is_validation", False) and is_mem0(path) else error.status
     body: dict[str, Any]
-    if below(path, MEM0_PATHS):
+    if is_mem0(path):
         body = {"detail": error.message}
     elif below(path, LLAMACPP_PATHS):
         body = {"error": {"code": status, "message": error.message, "type": error.kind}}

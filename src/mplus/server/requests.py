@@ -70,6 +70,7 @@ class Observed:
             await send(message)
 
         token = observer.set(served.answer)
+        self._metrics.running.inc()
         try:
             await self._app(scope, receive, sending)
         except Exception as error:
@@ -78,6 +79,7 @@ class Observed:
                 await refusal(as_api_error(error), scope["path"])(scope, receive, sending)
         finally:
             observer.reset(token)
+            self._metrics.running.dec()
             self._end(served, scope, state)
 
     def _end(self, served: Served, scope: Connection, state: Mapping[str, Any]) -> None:

@@ -148,13 +148,17 @@ def test_every_change_is_there_after_a_kill_and_the_memory_the_same(text_model: 
         await engine.write_all(ANNA, [SourceText(source="b", text=CLOCK), SourceText(source="c", text="Two cats.")])
         await engine.note(ANNA, "c", {"n": 1})
         before.extend(
-            [contents((await engine.registry.entry(ANNA)).memory), await engine.sources(ANNA), await engine.memory(ANNA)]
+            [
+                contents((await engine.registry.catalogue.entry(ANNA)).memory),
+                await engine.sources(ANNA),
+                await engine.memory(ANNA),
+            ]
         )
 
     async def after(engine: Engine) -> list[Any]:
         listed = await engine.memory(ANNA)
         sources = await engine.sources(ANNA)
-        return [contents((await engine.registry.entry(ANNA)).memory), sources, listed]
+        return [contents((await engine.registry.catalogue.entry(ANNA)).memory), sources, listed]
 
     found = serve(text_model, killed(text_model, tmp_path / "home", block), after)
     assert same_contents(found[0], before[0]) and found[1] == before[1]

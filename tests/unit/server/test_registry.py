@@ -25,7 +25,7 @@ from mplus.server.errors import (
     UnknownMemoryError,
     UnknownSourceError,
 )
-from mplus.server.memories import registry as registry_module
+from mplus.server.memories import upkeep
 from mplus.server.memories.index import IndexEntry
 from mplus.server.memories.place import Place, tenant_root
 from mplus.server.scope import Scope
@@ -88,7 +88,7 @@ def test_the_counts_of_memories_need_no_opening(text_model: MPlusModel, tmp_path
 
     async def listed(engine: Engine) -> Any:
         found = await engine.memories("acme")
-        assert all(entry.opened is None for entry in await engine.registry.entries("acme"))
+        assert all(entry.opened is None for entry in await engine.registry.catalogue.entries("acme"))
         return found
 
     before, after = serve(text_model, tmp_path, write), serve(text_model, tmp_path, listed)
@@ -252,7 +252,7 @@ def test_memories_beyond_the_budget_are_closed_and_opened_again(text_model: MPlu
 
     async def block(engine: Engine) -> None:
         await engine.write(scopes[0], BOAT * 3, source="a")
-        one = (await engine.registry.entry(scopes[0])).memory.stats().size_bytes
+        one = (await engine.registry.catalogue.entry(scopes[0])).memory.stats().size_bytes
         engine.registry.settings = engine.settings.model_copy(update={"memory_budget": 2 * one + one // 2})
 
         async def use(scope: Scope) -> None:
@@ -262,7 +262,11 @@ def test_memories_beyond_the_budget_are_closed_and_opened_again(text_model: MPlu
 
         await asyncio.gather(*map(use, scopes))
         await engine.registry.make_room()
-        held = [entry.memory.stats().size_bytes for entry in await engine.registry.entries("acme") if entry.opened is not None]
+        held = [
+            entry.memory.stats().size_bytes
+            for entry in await engine.registry.catalogue.entries("acme")
+            if entry.opened is not None
+        ]
         assert held and sum(held) <= 2 * one + one // 2
         for scope in scopes:
             found = await texts(engine, scope)
@@ -280,7 +284,7 @@ def test_a_memory_larger_than_the_budget_is_held_alone(
         engine.registry.settings = engine.settings.model_copy(update={"memory_budget": 1})
         await engine.write(ANNA, BOAT, source="a")
         await engine.write(BEN, CLOCK, source="b")
-        assert [entry.scope for entry in await engine.registry.entries("acme") if entry.opened is not None] == [BEN]
+        assert [entry.scope for entry in await engine.registry.catalogue.entries("acme") if entry.opened is not None] == [BEN]
         assert await texts(engine, ANNA) == {"a": BOAT}
 
     with caplog.at_level(logging.WARNING):
@@ -289,8 +293,8 @@ def test_a_memory_larger_than_the_budget_is_held_alone(
 
 
 def test_what_changed_is_saved_in_the_background(text_model: MPlusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_module, "SAVE_AFTER_S", 0.0)
-    monkeypatch.setattr(registry_module, "LOOK_S", 0.01)
+    monkeypatch.setattr(upkeep, "SAVE_AFTER_S", 0.0)
+    monkeypatch.setattr(upkeep, "LOOK_S", 0.01)
 
     async def block(engine: Engine) -> None:
         await engine.write(ANNA, BOAT, source="a")

@@ -6,7 +6,6 @@ Of one memory one change runs at a time, whoever asked for it; what a client no 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +21,15 @@ from mplus.memory.reports import ForgetReport, MergeReport
 from mplus.memory.selection import Where, chosen, seconds_of
 from mplus.memory.sources import source_infos
 from mplus.model import MPlusModel
-from mplus.server.errors import BadRequestError, ConflictError, UnknownSourceError
+from mplus.server.errors import BadRequestError, UnknownSourceError
+from mplus.server.memories.entry import Entry, unknown
 from mplus.server.memories.index import IndexEntry
 from mplus.server.memories.journal import Journal
 from mplus.server.memories.opened import counted, entry_of, refuse_encrypted, tokens_of
 from mplus.server.memories.place import checked_json
-from mplus.server.memories.registry import WRITE_KEY, Entry, Registry, key_entry, unknown
-from mplus.server.scope import Scope, checked_id, digest_of
+from mplus.server.memories.registry import Registry
+from mplus.server.memories.write_keys import WriteKey, key_entry
+from mplus.server.scope import Scope
 from mplus.server.texts import SourceText
 from mplus.server.worker import Worker
 
@@ -71,7 +72,7 @@ class Changes:
         checked = [_checked(one) for one in texts]
         if not checked:
             raise InputError("there are no texts to write; give at least one")
-        once = None if key is None else _Once(scope, checked_id(key, "the idempotency key"), checked[0])
+        once = None if key is None else WriteKey(scope, key, checked[0])
         is_left = False
 
         def is_cancelled(entry: Entry) -> bool:
@@ -89,14 +90,14 @@ class Changes:
         self,
         scope: Scope,
         texts: list[SourceText],
-        once: _Once | None,
+        once: WriteKey | None,
         create: bool,
         progress: Callable[[int], None] | None,
         cancelled: Callable[[Entry], bool],
     ) -> list[WriteResult]:
         async with self._registry.changing(scope, create=create) as entry:
-            if once is not None and (known := await asyncio.to_thread(self._known, once)) is not None:
-                return [known]
+            if once is not None and (known := await asyncio.to_thread(once.result, self._registry.index)) is not None:
+                return [WriteResult(source=texts[0].source, tokens=known[0], total_tokens=known[1])]
             opened = entry.opened
             assert opened is not None
             twin = await asyncio.to_thread(opened.memory.fork)
@@ -118,7 +119,7 @@ class Changes:
             ]
             change: dict[str, Any] = {"texts": [entry_of(one.source, one.text, seconds_of(one.at), one.note) for one in texts]}
             if once is not None:
-                change |= {"key": once.id, "of": once.of, "result": [counts[0], total]}
+                change |= once.line(counts[0], total)
             place = await asyncio.to_thread(opened.commit, twin, change)
             if once is not None:
                 await self._note_key(entry, place, key_entry(scope, change))
@@ -152,16 +153,6 @@ class Changes:
         except StoreError:
             self._registry.mistrust(entry, opened.journal)  # when it is opened again, its journal says what the index lacks
             raise
-
-    def _known(self, once: _Once) -> WriteResult | None:
-        """What a write under this key gave before."""
-        found = self._registry.index.get(once.scope.tenant, WRITE_KEY, once.id)
-        if found is None:
-            return None
-        if found.data["of"] != once.of:
-            raise ConflictError("this idempotency key was used for another write; give every write a key of its own")
-        tokens, total = found.data["result"]
-        return WriteResult(source=str(found.source), tokens=tokens, total_tokens=total)
 
     async def _on_disk(self, entry: Entry, journal: Journal, place: int) -> None:
         """Wait for a line of the journal, outside of ``changing``: those that wait together share one flush."""
@@ -225,7 +216,7 @@ class Changes:
 
         async def change() -> MergeReport:
             async with self._registry.using(other) as second, self._registry.changing(scope) as entry:
-                theirs = second.memory
+                theirs = second.memory  # raises where it was deleted meanwhile
                 opened = entry.opened
                 assert opened is not None
                 twin = await asyncio.to_thread(opened.memory.fork)
@@ -252,11 +243,10 @@ class Changes:
             async with self._registry.changing(scope) as entry:
                 await self._registry.check_quota(scope.tenant, entry.bytes)
                 await self._saved(entry)
-                async with self._registry.making(new, entry.record.metadata) as made:
+                async with self._registry.catalogue.making(new, entry.record.metadata) as made:
                     twin = await asyncio.to_thread(entry.memory.fork)
                     await asyncio.to_thread(twin.save, made.place.directory)
                     made.record = counted(made.record, twin, made.place.size_bytes())
-                    await asyncio.to_thread(made.place.begin, made.record)
                 return made
 
         return await self._registry.whole(change())
@@ -276,7 +266,7 @@ class Changes:
 
         async def change() -> Entry:
             await self._registry.check_quota(scope.tenant, (await asyncio.to_thread(path.stat)).st_size)
-            async with self._registry.making(scope, {}) as made:
+            async with self._registry.catalogue.making(scope, {}) as made:
                 directory = made.place.directory
                 try:
                     await asyncio.to_thread(import_memory, path, directory)
@@ -285,7 +275,6 @@ class Changes:
                     said = str(error).replace(str(path), "the archive").replace(str(directory), "it")
                     raise BadRequestError(f"this archive cannot be taken in: {said}") from None
                 made.record = counted(made.record, memory, made.place.size_bytes())
-                await asyncio.to_thread(made.place.begin, made.record)
             return made
 
         return await self._registry.whole(change())
@@ -304,28 +293,6 @@ class Changes:
         assert entry.opened is not None
         if entry.opened.dirty_since is not None or not entry.place.is_stored:
             await self._registry.save(entry)
-
-
-@dataclass(frozen=True)
-class _Once:
-    """A write that is done once under its key.
-
-    Attributes:
-        id: of the scope and the key, as the index has it; of: a print of what is written.
-    """
-
-    scope: Scope
-    key: str
-    text: SourceText
-
-    @property
-    def id(self) -> str:
-        return digest_of(self.scope.memory, self.key)
-
-    @property
-    def of(self) -> str:
-        salted = f"{self.key}\0{self.text.source}\0{self.text.text}".encode()
-        return hashlib.sha256(salted).hexdigest()
 
 
 def _checked(text: SourceText) -> SourceText:

@@ -185,6 +185,11 @@ class Index:
             found = self._base.execute("SELECT bytes FROM quotas WHERE tenant = ?", [tenant]).fetchone()
         return None if found is None else int(found[0])
 
+    def quotas(self) -> dict[str, int]:
+        """Tenants for which one was set, by name."""
+        with self._lock:
+            return {tenant: int(size) for tenant, size in self._base.execute("SELECT tenant, bytes FROM quotas ORDER BY tenant")}
+
     def set_quota(self, tenant: str, size_bytes: int) -> None:
         """Say how many bytes a tenant may store.
 

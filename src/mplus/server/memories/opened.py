@@ -33,22 +33,30 @@ class Opened:
     """See the module.
 
     Attributes:
-        memory: its value; another one after each change.
+        ram_bytes: of its rows and buffers; tokens, sources: text tokens, and how many sources there are.
         dirty_since: when the first change came that is in the journal only; None: there is none.
         damage: why it takes no more changes, else "".
     """
 
     def __init__(self, place: Place, memory: Memory, journal: Journal) -> None:
-        self.place, self.memory, self.journal = place, memory, journal
+        self.place, self.journal = place, journal
+        self.memory = memory
         self.dirty_since: float | None = None
         self.damage = ""
         self.keys: list[Record] = []
         """Records with a key that were found in the journal: the index may not have them yet."""
 
     @property
-    def ram_bytes(self) -> int:
-        """Bytes of its rows and buffers."""
-        return self.memory.stats().size_bytes
+    def memory(self) -> Memory:
+        """Its value."""
+        return self._memory
+
+    @memory.setter
+    def memory(self, memory: Memory) -> None:
+        """Be another value, which nobody reads yet; its counts are taken once, so that whoever asks waits for no read."""
+        self.ram_bytes = memory.stats().size_bytes
+        self.tokens, self.sources = tokens_of(memory), sources_of(memory)
+        self._memory = memory
 
     def refuse_damaged(self) -> None:
         """Do nothing if it may be changed.
@@ -67,8 +75,7 @@ class Opened:
         Raises:
             StoreError: the disk does not take it; nothing changed.
         """
-        totals = {"tokens": tokens_of(memory), "sources": sources_of(memory)}
-        place = self.journal.append({**change, **totals})
+        place = self.journal.append({**change, "tokens": tokens_of(memory), "sources": sources_of(memory)})
         self.memory = memory
         self.dirty_since = self.dirty_since or time.monotonic()
         return place

@@ -88,8 +88,9 @@ class Place:
         self.make_rooms()
         _write(self.removed, record)
 
-    def finish(self) -> None:
-        """Let a memory exist whose files are all there."""
+    def finish(self, record: StoredRecord) -> None:
+        """Let a memory exist whose files are all there, with its record as it is now."""
+        _write(self.removed, record)
         os.replace(self.removed, self.record)
         flush_names(self.record.parent)
 

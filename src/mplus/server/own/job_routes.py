@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from mplus.server.auth import Caller
+from mplus.server.auth import Caller, Served
 from mplus.server.documented import errors
 from mplus.server.own import bodies
 from mplus.server.own.jobs import Job
@@ -23,30 +23,30 @@ STREAM: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", summary="List jobs")
-async def list_jobs(request: Request, caller: Caller) -> bodies.Page[bodies.Job]:
+async def list_jobs(request: Request, caller: Caller, engine: Served) -> bodies.Page[bodies.Job]:
     """The jobs of the key's tenant that wait, run or ended not long ago, oldest first."""
-    found = jobs_of(request).all_of(caller.tenant)
+    found = jobs_of(request).all_of(engine.index, caller.tenant)
     return bodies.page_of(found, lambda one: one.id, told_job, after=None, limit=len(found) or 1)
 
 
 @router.get("/{job}", summary="Describe a job", responses=errors(404))
-async def get_job(request: Request, caller: Caller, job: str) -> bodies.Job:
+async def get_job(request: Request, caller: Caller, engine: Served, job: str) -> bodies.Job:
     """Say how far a job is, or what became of it."""
-    return told_job(jobs_of(request).of(caller.tenant, job))
+    return told_job(jobs_of(request).of(engine.index, caller.tenant, job))
 
 
 @router.delete("/{job}", summary="Cancel a job", responses=errors(404))
-async def cancel_job(request: Request, caller: Caller, job: str) -> bodies.Job:
+async def cancel_job(request: Request, caller: Caller, engine: Served, job: str) -> bodies.Job:
     """Stop a job: nothing of its text stays. One that has ended is as it is."""
-    found = jobs_of(request).of(caller.tenant, job)
+    found = jobs_of(request).of(engine.index, caller.tenant, job)
     found.cancel()
     return told_job(found)
 
 
 @router.get("/{job}/events", summary="Watch a job", response_class=StreamingResponse, responses={**STREAM, **errors(404)})
-async def watch_job(request: Request, caller: Caller, job: str) -> StreamingResponse:
+async def watch_job(request: Request, caller: Caller, engine: Served, job: str) -> StreamingResponse:
     """Progress as server-sent events, until the job ends."""
-    found = jobs_of(request).of(caller.tenant, job)
+    found = jobs_of(request).of(engine.index, caller.tenant, job)
     return StreamingResponse(_events(found), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 

@@ -1,7 +1,7 @@
 """Long writes that run while their client does other things: progress, cancel, what became of them. Knows no web.
 
-A job lives in this process. The text is in the memory whole or not at all, which the engine's journal sees to; after a restart a job
-that had not ended is told as interrupted.
+A job lives in this process; the index keeps its id, without text. The text is in the memory whole or not at all, which the engine's
+journal sees to: a job that had not ended at a restart is told as interrupted, and its source is there or not.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mplus.server.engine import WriteResult
+from mplus.errors import MPlusError
 from mplus.server.errors import BusyError, NotFoundError, as_api_error
+from mplus.server.memories.changes import WriteResult
+from mplus.server.memories.index import Index, IndexEntry
 from mplus.server.scope import Scope
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,11 @@ MOST_ENDED = 1000
 """Jobs that have ended and are still told, of all tenants; the oldest go first."""
 MOST_OPEN = 32
 """Jobs of one tenant that wait or run at once; each holds its text."""
+KIND = "job"
+"""Of entries in the index."""
+TOLD_S = 7 * 24 * 3600.0
+"""So long a job of a process before is told."""
+INTERRUPTED = "the server was restarted before this job ended; its text is in the memory whole or not at all: look for its source"
 Kind = Literal["write", "replace"]
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
 ENDED: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled", "interrupted"})
@@ -123,8 +130,11 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, scope: Scope, kind: Kind, source: str, work: Work, *, tokens_total: int | None = None) -> Job:
+    def start(self, index: Index, scope: Scope, kind: Kind, source: str, work: Work) -> Job:
         """Begin a job.
+
+        Args:
+            index: is told of it now and when it ends.
 
         Raises:
             BusyError: the tenant has as many as it may.
@@ -132,29 +142,34 @@ class Jobs:
         mine = sum(not one.has_ended for one in self._jobs.values() if one.scope.tenant == scope.tenant)
         if mine >= MOST_OPEN:
             raise BusyError(f"{mine} jobs of yours wait or run; wait for one to end, or cancel one", retry_after_s=10)
-        job = Job(f"job_{secrets.token_hex(12)}", scope, kind, source, tokens_total)
+        job = Job(f"job_{secrets.token_hex(12)}", scope, kind, source)
+        index.expire(KIND, time.time() - TOLD_S)
+        _remember(index, job)
         self._jobs[job.id] = job
-        task = asyncio.create_task(self._run(job, work))
+        task = asyncio.create_task(self._run(index, job, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return job
 
-    def of(self, tenant: str, id: str) -> Job:
-        """A job of a tenant.
+    def of(self, index: Index, tenant: str, id: str) -> Job:
+        """A job of a tenant, of this process or of one before.
 
         Raises:
             NotFoundError: it has none of that id.
         """
         job = self._jobs.get(id)
-        if job is None or job.scope.tenant != tenant:
-            raise NotFoundError(
-                "there is no job of that id; jobs that have ended are told for a while only", code="job_not_found"
-            )
-        return job
+        if job is not None and job.scope.tenant == tenant:
+            return job
+        entry = index.get(tenant, KIND, id)
+        if entry is None:
+            raise NotFoundError("there is no job of that id (any more)", code="job_not_found")
+        return _recalled(entry)
 
-    def all_of(self, tenant: str) -> list[Job]:
+    def all_of(self, index: Index, tenant: str) -> list[Job]:
         """All jobs of a tenant that are still told, oldest first."""
-        return [one for one in self._jobs.values() if one.scope.tenant == tenant]
+        mine = {id: one for id, one in self._jobs.items() if one.scope.tenant == tenant}
+        before = [_recalled(one) for one in index.list(tenant, KIND) if one.id not in mine]
+        return [*before, *mine.values()]
 
     async def stop(self) -> None:
         """Cancel what runs, and wait for it: nothing of it stays."""
@@ -163,7 +178,7 @@ class Jobs:
                 job.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, job: Job, work: Work) -> None:
+    async def _run(self, index: Index, job: Job, work: Work) -> None:
         loop = asyncio.get_running_loop()
 
         def progress(tokens: int) -> None:
@@ -180,6 +195,8 @@ class Jobs:
                 raise
         finally:
             job.ended_at = time.time()
+            with suppress(MPlusError):  # the index is closed, or the disk full: then it is told as interrupted
+                _remember(index, job)
             job.tell()
             self._forget_oldest()
 
@@ -196,3 +213,28 @@ class Jobs:
         ended = [one.id for one in self._jobs.values() if one.has_ended]
         for id in ended[: max(len(ended) - MOST_ENDED, 0)]:
             del self._jobs[id]
+
+
+def _remember(index: Index, job: Job) -> None:
+    """Keep what is told of a job after a restart; it goes with its memory and its source."""
+    names = ("kind", "status", "tokens_total", "tokens_done", "ended_at", "error")
+    data = {name: getattr(job, name) for name in names}
+    if job.result is not None:
+        data["total_tokens"] = job.result.total_tokens
+    tenant, memory = job.scope.tenant, job.scope.memory
+    index.put(
+        IndexEntry(tenant=tenant, kind=KIND, id=job.id, memory=memory, source=job.source, created_at=job.created_at, data=data)
+    )
+
+
+def _recalled(entry: IndexEntry) -> Job:
+    """A job of a process before."""
+    data = dict(entry.data)
+    scope, total = Scope(entry.tenant, entry.memory or ""), data.pop("total_tokens", None)
+    job = Job(entry.id, scope, source=entry.source or "", created_at=entry.created_at, **data)
+    if total is not None:
+        job.result = WriteResult(source=job.source, tokens=job.tokens_done, total_tokens=total)
+    if not job.has_ended:
+        job.status = "interrupted"
+        job.error = {"message": INTERRUPTED, "code": "interrupted", "type": "server_error"}
+    return job

@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse
 from mplus.memory.selection import Where, chosen
 from mplus.server.auth import Caller, Served
 from mplus.server.documented import errors
+from mplus.server.errors import BadRequestError
 from mplus.server.metadata import checked_json
 from mplus.server.own import bodies
 from mplus.server.own.bodies import seconds_of
@@ -114,7 +115,7 @@ async def forget_sources(caller: Caller, engine: Served, memory: bodies.MemoryId
     if body.sources is None:
         where = Where(pattern=body.pattern, before=seconds_of(body.before), since=seconds_of(body.since))
     elif not (body.pattern is None and body.before is None and body.since is None):
-        raise bodies.BadRequestError("sources are named and chosen by pattern or time too; give one of both", param="sources")
+        raise BadRequestError("sources are named and chosen by pattern or time too; give one of both", param="sources")
     if body.dry_run:
         records = await engine.sources(scope)
         names = chosen(records, body.sources, where)  # type: ignore[arg-type]  # a record has what is looked at

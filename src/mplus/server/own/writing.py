@@ -11,11 +11,12 @@ from typing import Annotated
 from fastapi import Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from mplus.server.engine import Engine, WriteResult
+from mplus.server.engine import Engine
+from mplus.server.memories.changes import WriteResult
 from mplus.server.own import bodies
 from mplus.server.own.jobs import Job, Jobs, Kind, Work
 from mplus.server.own.text_bodies import GivenText
-from mplus.server.scope import Scope, checked_id
+from mplus.server.scope import Scope, checked_id, digest_of
 
 JOB_FROM_CHARACTERS = 100_000
 """A longer text is a job unless its client wants to wait: some 25,000 tokens, a minute on one core."""
@@ -38,11 +39,18 @@ async def written(
     request: Request, engine: Engine, scope: Scope, given: GivenText, *, wait: bool | None, key: str | None
 ) -> Response:
     """Write a text at the end of a source, and tell what came of it or which job it is."""
-    source = f"text_{secrets.token_hex(12)}" if given.source is None else checked_id(given.source, "source")
+    source = _made_up(key) if given.source is None else checked_id(given.source, "source")
 
     async def work(progress: Callable[[int], None], cancelled: Callable[[], bool]) -> WriteResult:
         return await engine.write(
-            scope, given.text, source=source, at=given.at, note=given.note, progress=progress, cancelled=cancelled
+            scope,
+            given.text,
+            source=source,
+            at=given.at,
+            note=given.note,
+            key=key,
+            progress=progress,
+            cancelled=cancelled,
         )
 
     if is_job(given.text, wait):
@@ -73,7 +81,7 @@ def is_job(text: str, wait: bool | None) -> bool:
 
 async def _job(request: Request, engine: Engine, scope: Scope, kind: Kind, source: str, text: str, work: Work) -> Response:
     jobs = jobs_of(request)
-    job = jobs.start(scope, kind, source, work)
+    job = jobs.start(engine.index, scope, kind, source, work)
     job.tokens_total = await asyncio.to_thread(count_tokens, engine, text)
     return JSONResponse(told_job(job).model_dump(), status_code=202, headers={"Location": f"/v1/jobs/{job.id}"})
 
@@ -101,6 +109,11 @@ def told_job(job: Job) -> bodies.Job:
         result=None if job.result is None else bodies.Written(**asdict(job.result)),
         error=job.error,
     )
+
+
+def _made_up(key: str | None) -> str:
+    """A name for a text without one; the same for the same Idempotency-Key, so that it is the same write."""
+    return f"text_{secrets.token_hex(12) if key is None else digest_of(key)[:24]}"
 
 
 def _told(result: WriteResult) -> Response:

@@ -85,7 +85,7 @@ class Worker:
 
         def run() -> list[Passage]:
             answer = self.model.generate(query, memory=memory, trace=True, max_new_tokens=1)
-            return [one for one in answer.trace.passages if one.score is not None][:top_k]
+            return list(answer.trace.passages)
 
         return self._thread.submit(run)
 

@@ -1,0 +1,137 @@
+"""`/v1/jobs`: long writes go on without their client, tell how far they are, and leave nothing where they are cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mplus import MPlusModel
+from mplus.server.app import create_app
+from mplus.server.memories.index import IndexEntry
+from mplus.server.own import writing
+from mplus.server.settings import ServerSettings
+
+from ..tenants import LOCAL, two_tenants
+
+pytestmark = pytest.mark.anyio
+SOURCES = "/v1/memories/alice/sources"
+LONG = "Alice lives in Oslo, near the old harbour, since May. " * 8
+
+
+async def started(client: httpx.AsyncClient, text: str = LONG, source: str = "one") -> dict[str, Any]:
+    answer = await client.post(SOURCES, params={"wait": "false"}, json={"source": source, "text": text})
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
+    return dict(answer.json())
+
+
+async def ended(client: httpx.AsyncClient, id: str) -> dict[str, Any]:
+    for _ in range(2000):
+        told = (await client.get(f"/v1/jobs/{id}")).json()
+        assert told.get("object") == "job", told
+        if told["ended_at"] is not None:
+            return dict(told)
+        await asyncio.sleep(0.01)
+    raise AssertionError("the job does not end")
+
+
+async def test_a_job_writes_the_text(client: httpx.AsyncClient) -> None:
+    job = await started(client)
+    assert job["tokens_total"] >= len(LONG.encode())
+    told = await ended(client, job["id"])
+    assert told["status"] == "succeeded", told
+    assert told["result"]["tokens"] == told["tokens_done"]
+    assert (await client.get("/v1/memories/alice/text", params={"source": "one"})).text.strip() == LONG.strip()
+    assert [one["id"] for one in (await client.get("/v1/jobs")).json()["data"]] == [job["id"]]
+
+
+async def test_a_long_text_is_a_job_unless_its_client_waits(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "JOB_FROM_CHARACTERS", 100)
+    assert (await client.post(SOURCES, json={"source": "long", "text": LONG})).status_code == 202
+    assert (await client.post(SOURCES, json={"source": "short", "text": "Alice likes tea."})).status_code == 201
+    assert (await client.post(SOURCES, params={"wait": "true"}, json={"source": "x", "text": LONG})).status_code == 201
+
+
+async def test_events_end_with_the_job(client: httpx.AsyncClient) -> None:
+    job = await started(client)
+    events = []
+    async with client.stream("GET", f"/v1/jobs/{job['id']}/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        async for line in answer.aiter_lines():
+            if line.startswith("event: "):
+                events.append([line.removeprefix("event: ")])
+            elif line.startswith("data: "):
+                events[-1].append(json.loads(line.removeprefix("data: ")))
+    assert [name for name, _ in events][-1] == "done"
+    assert events[-1][1]["status"] == "succeeded"
+    done = [told["tokens_done"] for _, told in events]
+    assert done == sorted(done)
+
+
+async def test_a_cancelled_job_leaves_nothing(client: httpx.AsyncClient) -> None:
+    await client.post(SOURCES, json={"source": "kept", "text": "Alice likes tea."})
+    job = await started(client, LONG * 40)
+    cancelled = await client.delete(f"/v1/jobs/{job['id']}")
+    assert cancelled.status_code == 200
+    told = await ended(client, job["id"])
+    assert (told["status"], told["result"]) == ("cancelled", None)
+    assert [one["name"] for one in (await client.get(SOURCES)).json()["data"]] == ["kept"]
+
+
+async def test_a_job_that_fails_says_why(client: httpx.AsyncClient) -> None:
+    await client.post(SOURCES, json={"source": "one", "text": "Alice likes tea."})
+    answer = await client.put(f"{SOURCES}/one", params={"wait": "false"}, json={"text": LONG})
+    assert answer.status_code == 202
+    told = await ended(client, answer.json()["id"])
+    assert (told["kind"], told["status"]) == ("replace", "succeeded")
+    assert (await client.put(f"{SOURCES}/two", params={"wait": "false"}, json={"text": LONG})).status_code == 404
+
+
+async def test_a_job_is_its_tenants(text_model: MPlusModel, tmp_path: Path) -> None:
+    async with two_tenants(text_model, tmp_path) as (anna, ben):
+        job = await started(anna)
+        for method, path in (("GET", "/v1/jobs/{}"), ("DELETE", "/v1/jobs/{}"), ("GET", "/v1/jobs/{}/events")):
+            his = await ben.request(method, path.format(job["id"]))
+            none = await ben.request(method, path.format("job_0"))
+            assert (his.status_code, his.text) == (404, none.text)
+        assert (await ben.get("/v1/jobs")).json()["data"] == []
+        assert (await ended(anna, job["id"]))["status"] == "succeeded"
+
+
+async def test_after_a_restart_what_had_ended_is_told_and_what_had_not_is_interrupted(
+    text_model: MPlusModel, settings: ServerSettings
+) -> None:
+    app = create_app(settings, model=text_model)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=LOCAL) as client:
+        job = await started(client)
+        before = await ended(client, job["id"])
+        killed = IndexEntry(
+            tenant="local",
+            kind="job",
+            id="job_killed",
+            memory="alice",
+            source="two",
+            data={"kind": "write", "status": "running", "tokens_done": 5},
+        )
+        app.state.engine.index.put(killed)
+    app = create_app(settings, model=text_model)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=LOCAL) as client:
+        assert (await ended(client, job["id"]))["result"] == before["result"]
+        told = (await client.get("/v1/jobs/job_killed")).json()
+        assert (told["status"], told["error"]["code"]) == ("interrupted", "interrupted")
+        assert "two" not in [one["name"] for one in (await client.get(SOURCES)).json()["data"]]
+
+
+async def test_the_same_key_writes_once(client: httpx.AsyncClient) -> None:
+    headers = {"Idempotency-Key": "7f3a"}
+    answers = [await client.post(SOURCES, json={"text": "Alice likes tea."}, headers=headers) for _ in range(2)]
+    assert [one.status_code for one in answers] == [201, 201]
+    assert answers[0].json() == answers[1].json()
+    assert len((await client.get(SOURCES)).json()["data"]) == 1
+    other = await client.post(SOURCES, json={"text": "Alice likes coffee."}, headers=headers)
+    assert other.status_code == 409
