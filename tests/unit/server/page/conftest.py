@@ -19,7 +19,7 @@ from tests.unit.server.conftest import serving
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 8_000
 """The machine of a test may be busy; nothing here measures time."""
 Open = Callable[..., "Page"]
 

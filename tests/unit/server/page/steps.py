@@ -31,8 +31,9 @@ def source(page: Page, name: str) -> Locator:
 def ask(page: Page, message: str) -> Locator:
     """Send a message; returns the row of its answer, which is whole."""
     page.get_by_label("Message", exact=True).fill(message)
+    page.evaluate("document.querySelector('#announce').textContent = ''")
     page.keyboard.press("Enter")
-    page.locator("#messages > li.assistant:not([aria-busy])").filter(has=page.locator(".drew")).last.wait_for()
+    page.wait_for_function("() => document.querySelector('#announce').textContent.startsWith('Answer: ')")
     page.locator("#send").wait_for(state="visible")
     return page.locator("#messages > li.assistant").last
 

