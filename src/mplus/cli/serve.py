@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(invoke_without_command=True, help="Serve memories to clients of OpenAI, mem0 and curl.")
 app.add_typer(serve_keys.app, name="keys", epilog=example("mplus serve keys add anna --api-keys keys.json"))
-LARGEST_HEAD_BYTES = 32 * 1024
 FEATURE = "mplus serve"
 
 
@@ -165,10 +164,8 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
 
 def _run(settings: ServerSettings, listener: socket.socket, name: str, opens: Callable[[], Any], *, as_json: bool) -> None:
     """Serve until a signal comes, or the model cannot be opened; then raise why."""
-    import uvicorn
-
     from mplus.server.app import create_app
-    from mplus.server.connections import Connection
+    from mplus.server.connections import server_of
     from mplus.server.logs import logging_to
 
     failures: list[Exception] = []
@@ -178,19 +175,7 @@ def _run(settings: ServerSettings, listener: socket.socket, name: str, opens: Ca
         server.should_exit = True
 
     application = create_app(settings, model=opens, failed=failed)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application,
-            http=Connection,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            h11_max_incomplete_event_size=LARGEST_HEAD_BYTES,
-            timeout_graceful_shutdown=round(settings.drain_timeout_s),
-        )
-    )
+    server = server_of(application, drain_timeout_s=settings.drain_timeout_s)
     _say_where(settings, listener, name, as_json=as_json)
     with logging_to(sys.stderr), _signals(application):
         server.run(sockets=[listener])

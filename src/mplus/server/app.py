@@ -22,6 +22,7 @@ from mplus.errors import MPlusError
 from mplus.model import MPlusModel
 from mplus.server.access import Authenticated, check_binding
 from mplus.server.auth import principal
+from mplus.server.description import described
 from mplus.server.engine import Engine
 from mplus.server.errors import as_api_error
 from mplus.server.keys import Keys
@@ -74,6 +75,7 @@ def create_app(
         _include(app, name)
     for name in ROUTERS:
         _include(app, name, dependencies=[Depends(principal)])
+    app.openapi = lambda: described(app)  # type: ignore[method-assign]
     app.add_exception_handler(MPlusError, _refused)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _refused)

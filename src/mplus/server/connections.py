@@ -1,13 +1,33 @@
-"""Connections that do nothing: a client that sends half a request head, or no body, holds one for a bounded time."""
+"""The web server and its connections: a client that sends half a request head, or no body, holds one for a bounded time."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
+import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 IDLE_S = 30.0
+LARGEST_HEAD_BYTES = 32 * 1024
+
+
+def server_of(app: FastAPI, *, drain_timeout_s: float) -> uvicorn.Server:
+    """What serves an application at a socket; it logs nothing of requests, and has no websockets."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            h11_max_incomplete_event_size=LARGEST_HEAD_BYTES,
+            timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
+        )
+    )
 
 
 class Connection(H11Protocol):

@@ -23,7 +23,7 @@ Tenant = Annotated[str, Path(description="a tenant, as keys name it", max_length
 class SetQuota(BaseModel):
     """What an operator says."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"bytes": 1 << 30}]})
 
     bytes: int = Field(ge=0, le=MOST_BYTES, description="bytes that may be stored", examples=[1 << 30])
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from mplus import MPlusModel
 from mplus.server.app import create_app
+from mplus.server.connections import server_of
 from mplus.server.settings import ServerSettings
 
 LOCAL = "http://localhost"
@@ -53,7 +53,7 @@ async def client(app: FastAPI, anyio_backend: str) -> AsyncIterator[httpx.AsyncC
 def serving(app: FastAPI) -> Iterator[str]:
     """An application at a free port of this machine; yields its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
+    server = server_of(app, drain_timeout_s=5)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -114,6 +114,8 @@ class Update(BaseModel):
 class Filtered(Ids):
     """Whose memories, and a filter beside."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"filters": {"AND": [{"user_id": "alice"}, {"topic": "home"}]}}]})
+
     filters: dict[str, Any] | None = None
 
     def all_filters(self) -> dict[str, Any]:

@@ -26,7 +26,8 @@ TRANSFERS = "transfers"
 """Directory of the home for files that come and go; it is emptied when the server starts."""
 PIECE_BYTES = 1 << 20
 MEDIA_TYPE = "application/vnd.mplus.memory+zip"
-ARCHIVE: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+ARCHIVE: dict[str, Any] = {"content": {MEDIA_TYPE: BYTES}}
 
 
 @router.get(
@@ -52,7 +53,7 @@ async def export_memory(caller: Caller, engine: Served, memory: bodies.MemoryId)
     status_code=201,
     summary="Import a memory",
     responses=errors(400, 409, 413),
-    openapi_extra={"requestBody": {"required": True, **ARCHIVE}},
+    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": BYTES}}},
 )
 async def import_memory(
     request: Request,

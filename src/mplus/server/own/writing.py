@@ -71,7 +71,7 @@ async def replaced(
 
     if is_job(given.text, wait):
         return await _job(request, engine, scope, "replace", source, given.text, work)
-    return _told(await work(lambda tokens: None, lambda: False))
+    return _told(await work(lambda tokens: None, lambda: False), status=200)
 
 
 def is_job(text: str, wait: bool | None) -> bool:
@@ -116,5 +116,5 @@ def _made_up(key: str | None) -> str:
     return f"text_{secrets.token_hex(12) if key is None else digest_of(key)[:24]}"
 
 
-def _told(result: WriteResult) -> Response:
-    return JSONResponse(bodies.Written(**asdict(result)).model_dump(), status_code=201)
+def _told(result: WriteResult, *, status: int = 201) -> Response:
+    return JSONResponse(bodies.Written(**asdict(result)).model_dump(), status_code=status)

@@ -59,15 +59,16 @@ async def test_a_long_text_is_a_job_unless_its_client_waits(client: httpx.AsyncC
 
 async def test_events_end_with_the_job(client: httpx.AsyncClient) -> None:
     job = await started(client)
-    events = []
+    events: list[tuple[str, dict[str, Any]]] = []
+    name = ""
     async with client.stream("GET", f"/v1/jobs/{job['id']}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         async for line in answer.aiter_lines():
             if line.startswith("event: "):
-                events.append([line.removeprefix("event: ")])
+                name = line.removeprefix("event: ")
             elif line.startswith("data: "):
-                events[-1].append(json.loads(line.removeprefix("data: ")))
-    assert [name for name, _ in events][-1] == "done"
+                events.append((name, json.loads(line.removeprefix("data: "))))
+    assert events[-1][0] == "done"
     assert events[-1][1]["status"] == "succeeded"
     done = [told["tokens_done"] for _, told in events]
     assert done == sorted(done)
