@@ -49,4 +49,6 @@ def test_nothing_is_inline_or_from_elsewhere() -> None:
 def test_text_never_becomes_markup() -> None:
     scripts = "".join((FOLDER / name).read_text(encoding="utf-8") for name in FILES if name.endswith(".js"))
     assert "textContent" in scripts
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|DOMParser|srcdoc", scripts)
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|DOMParser|srcdoc", scripts
+    )
