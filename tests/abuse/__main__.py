@@ -23,6 +23,7 @@ BATCH = {
     "processes": 5,
     "interrupts": 20,
     "sequences": 10,
+    "server_kills": 5,
 }
 """Rounds done between two looks at the clock."""
 

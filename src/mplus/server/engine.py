@@ -17,7 +17,8 @@ from mplus.memory.selection import Time, Where
 from mplus.model import MPlusModel
 from mplus.server.answers import Answering, AnswerRequest
 from mplus.server.errors import ConflictError, UnavailableError, UnknownSourceError
-from mplus.server.memories.changes import Changes, WriteResult, check_sources
+from mplus.server.memories.changes import Changes, check_sources
+from mplus.server.memories.changes import WriteResult as WriteResult
 from mplus.server.memories.entry import Entry
 from mplus.server.memories.index import Index
 from mplus.server.memories.place import checked_json

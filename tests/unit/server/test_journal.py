@@ -15,11 +15,12 @@ import pytest
 
 from mplus import MPlusModel
 from mplus.errors import SnapshotError, StoreError
+from mplus.memory.snapshot import Save
 from mplus.server.engine import Engine, SourceText
 from mplus.server.errors import ConflictError
 from mplus.server.memories import journal as journal_module
-from mplus.server.memories import opened as opened_module
 from mplus.server.memories.journal import Journal, read_journal
+from mplus.server.memories.opened import Opened
 from mplus.server.memories.place import Place
 from tests.tiny import contents, same_contents
 from tests.unit.server.serving import ANNA, found_in, serve, texts
@@ -126,7 +127,7 @@ def test_a_line_that_the_disk_does_not_take_is_not_there(tmp_path: Path, monkeyp
         real(file, content[:5])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal_module.os, "write", half)
+    monkeypatch.setattr("mplus.server.memories.journal.os.write", half)
     with pytest.raises(StoreError, match="nothing changed"):
         journal.append({"n": 1})
     monkeypatch.undo()
@@ -192,7 +193,7 @@ def test_a_kill_in_a_save_does_nothing_twice(
         await engine.write(ANNA, BOAT, source="gone")
         await engine.snapshot(ANNA)
         await engine.write(ANNA, CLOCK, source="stays")
-        name, owner = ("commit", opened_module.snapshot.Save) if before_the_commit else ("_finish", opened_module.Opened)
+        name, owner = ("commit", Save) if before_the_commit else ("_finish", Opened)
         real = getattr(owner, name)
 
         def copied(*args: Any) -> Any:

@@ -247,6 +247,15 @@ def test_writes_and_a_forget_at_once_are_all_done(text_model: MPlusModel, tmp_pa
     assert serve(text_model, tmp_path, lambda engine: texts(engine, ANNA)) == expected
 
 
+def test_first_writes_at_once_make_one_memory(text_model: MPlusModel, tmp_path: Path) -> None:
+    async def block(engine: Engine) -> dict[str, str]:
+        await asyncio.gather(*(engine.write(ANNA, CLOCK, source=str(number)) for number in range(8)))
+        return await texts(engine, ANNA)
+
+    for number in range(5):
+        assert serve(text_model, tmp_path / str(number), block) == {str(number): CLOCK for number in range(8)}
+
+
 def test_memories_beyond_the_budget_are_closed_and_opened_again(text_model: MPlusModel, tmp_path: Path) -> None:
     scopes = [Scope("acme", f"user {number}") for number in range(6)]
 

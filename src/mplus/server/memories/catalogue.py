@@ -57,14 +57,19 @@ class Catalogue:
             SnapshotError: its record is damaged.
         """
         table = await self._table(scope.tenant)
-        while (found := table.get(scope.memory)) is not None and found.is_gone:
+        while True:
+            found = table.get(scope.memory)
+            if found is None:
+                is_there = await asyncio.to_thread(Place(self._home, scope).record.exists)
+                if scope.memory in table:  # it was made meanwhile
+                    continue
+                if is_there:
+                    raise SnapshotError(f"the record of memory {scope.memory!r} cannot be read; restore it from a backup")
+                raise unknown(scope)
+            if not found.is_gone:
+                return found
             async with found.changing:  # it is being removed
                 pass
-        if found is None:
-            if await asyncio.to_thread(Place(self._home, scope).record.exists):
-                raise SnapshotError(f"the record of memory {scope.memory!r} cannot be read; restore it from a backup")
-            raise unknown(scope)
-        return found
 
     async def entry_or_new(self, scope: Scope) -> Entry:
         """One memory, made where there is none."""

@@ -168,6 +168,7 @@ def open_memory(place: Place, model: MPlusModel, write: Write) -> Opened:
         opened.journal = Journal(place.journal, digest)
         return opened
     wrong = do_again(memory, todo, write)
+    opened.memory = memory  # counted again
     opened.keys = [record for record in todo if record.get("key")]
     opened.dirty_since = time.monotonic() if todo else None
     if wrong or content.damage:
