@@ -152,7 +152,7 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
     place = f"{settings.host}:{settings.port}"
     try:
         family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=1024)  # type: ignore[arg-type]
+        listener = socket.create_server(address[:2], family=family, backlog=1024)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{place} cannot be bound: {reason}; end what uses it, or give another --port or --host") from None

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, cast
 
 from fastapi import Depends, FastAPI, Request
@@ -83,9 +82,7 @@ def create_app(
 
 
 def _include(app: FastAPI, name: str, **options: Any) -> None:
-    module = f"mplus.server.{name}"
-    if find_spec(module) is not None:
-        app.include_router(import_module(module).router, **options)
+    app.include_router(import_module(f"mplus.server.{name}").router, **options)
 
 
 def _middleware(settings: ServerSettings, keys: Keys | None, metrics: Metrics) -> list[Middleware]:

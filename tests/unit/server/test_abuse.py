@@ -375,11 +375,16 @@ def test_a_connection_that_says_nothing_is_closed(live: str, monkeypatch: pytest
 
 # -- JSON
 
+MEANINGLESS: list[Any] = [
+    *([], 1, "text", None),
+    *({"model": []}, {"messages": {}}, {"id": {"$ne": 1}}, {"input": 5}, {"metadata": [1]}),
+]
+
 
 @anyio
 async def test_values_that_no_endpoint_means_are_refused_with_a_sentence(client: httpx.AsyncClient) -> None:
     for path in ("/v1/memories", "/v1/chat/completions", "/v1/responses", "/v1/conversations", "/memories", "/search"):
-        for body in ([], 1, "text", None, {"model": []}, {"messages": {}}, {"id": {"$ne": 1}}, {"input": 5}, {"metadata": [1]}):
+        for body in MEANINGLESS:
             told = await client.post(path, json=body)
             if told.status_code < 400:
                 continue

@@ -51,8 +51,14 @@ const chat = new Chat(page, sources);
 
 // -- memories ----------------------------------------------------------------
 
+let asked = 0;
+
+/** Read the list again; a list that was asked for before a newer one is not used. */
 async function loadMemories() {
-  page.memories = await list("v1/memories");
+  const turn = ++asked;
+  const found = await list("v1/memories");
+  if (turn !== asked) return;
+  page.memories = found;
   const ids = page.memories.map((one) => one.id);
   if (!ids.includes(page.memory)) page.memory = ids.includes(kept.get(CHOSEN)) ? kept.get(CHOSEN) : (ids[0] ?? "");
   const none = make("option", { text: "none yet", value: "" });
@@ -67,14 +73,14 @@ async function loadMemories() {
 
 async function choose(id) {
   page.memory = id;
-  kept.set(CHOSEN, id);
   await loadMemories();
+  const chosen = page.memory;
+  kept.set(CHOSEN, chosen);
   await sources.load();
-  await chat.load();
+  if (chosen === page.memory) await chat.load();
 }
 
 async function start() {
-  await loadMemories();
   page.model = (await get("v1/models")).data[0].id;
   await choose(page.memory);
 }

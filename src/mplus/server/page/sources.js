@@ -23,15 +23,16 @@ export class Sources {
   constructor(page) {
     this.page = page;
     this.all = [];
-    this.jobs = new Set();
+    this.asked = 0;
     this.#takeFiles();
   }
 
   /** Read the list again. */
   async load() {
     const memory = this.page.memory;
+    const turn = ++this.asked;
     const found = memory ? await list(memoryPath(memory, "sources")) : [];
-    if (memory !== this.page.memory) return;
+    if (turn !== this.asked || memory !== this.page.memory) return;
     this.all = found;
     this.#show();
   }
