@@ -13,6 +13,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +46,13 @@ def one_round(this: Round) -> None:
     for number in range(KILLS):
         notes = this.place / f"acts-{number}"
         seed = this.random.random()
-        pid = forked(
-            said_by(lambda notes=notes, seed=seed: asyncio.run(work(this.place / "home", notes, seed)), this.place / "err")
-        )  # type: ignore[misc]
-        wait_until(lambda notes=notes: notes.exists())  # type: ignore[misc]
+        pid = forked(said_by(partial(works, this.place / "home", notes, seed), this.place / "err"))
+        wait_until(notes.exists)
         time.sleep(this.random.uniform(0.0, LONGEST_S))
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         if (code := exit_code(pid)) != -signal.SIGKILL:
-            this.report("a killed server", "it ended by itself", f"exit code {code} {(this.place / 'err').read_text()[-500:]}")
+            this.report("a killed server", "it ended by itself", f"exit code {code} {_said(this.place / 'err')}")
             return
         lines = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
         fault, held = asyncio.run(compared(this.place / "home", held, lines))
@@ -63,7 +63,11 @@ def one_round(this: Round) -> None:
             return
 
 
-def wait_until(holds: Any) -> None:
+def _said(note: Path) -> str:
+    return note.read_text(encoding="utf-8") if note.exists() else ""
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
     """Wait for the child to begin."""
     limit = time.monotonic() + 30
     while not holds() and time.monotonic() < limit:
@@ -71,6 +75,11 @@ def wait_until(holds: Any) -> None:
 
 
 # -- the child ---------------------------------------------------------------------------------------------------------
+
+
+def works(home: Path, notes: Path, seed: float) -> None:
+    """Work until it is killed."""
+    asyncio.run(work(home, notes, seed))
 
 
 async def work(home: Path, notes: Path, seed: float) -> None:
