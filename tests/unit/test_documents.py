@@ -155,6 +155,8 @@ def typed_commands(page: Path) -> Iterator[tuple[str, list[str]]]:
         name, *rest = line.split()
         if name == "eval" and rest:
             name = f"eval {rest[0] if rest[0] in ('list', 'report', 'judge') else 'run'}"
+        if name == "serve" and rest[:1] == ["keys"]:
+            name = " ".join([name, *rest[:2]])
         yield f"mplus {name}", [word.partition("=")[0] for word in rest if word.startswith("--")]
 
 
