@@ -12,7 +12,7 @@ from mplus.cli import terminal
 from mplus.cli.model import open_model
 from mplus.cli.options import DEFAULT_NAME, HomeDirectory, ModelName, Verbose
 from mplus.errors import InputError
-from mplus.memory.home import Home
+from mplus.memory.home import default_home
 from mplus.runtime.extras import require
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _own(model: str, home: Path | None, memory: str) -> Backend:
     from mplus.server.mcp.own_memory import OwnMemory
     from mplus.server.settings import ServerSettings
 
-    return OwnMemory(Engine(opened, ServerSettings(home=Home(home).root)), scope)
+    return OwnMemory(Engine(opened, ServerSettings(home=home or default_home() / "server")), scope)
 
 
 def _remote(url: str, api_key_env: str | None, memory: str) -> Backend:
