@@ -32,10 +32,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/mplus demo --out demo
 
-# Tests spread over the cores, the longest files first; then what prints figures of its own (recorded references, attacks) in one process.
+# Tests spread over the cores, the longest files first; then recorded references and attacks on memories.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/e2e tests/contract tests/unit tests/goldens
-	$(BIN)/pytest tests/parity tests/abuse
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/parity tests/abuse
 
 # The laws that need no real weights; those that take long are marked `slow` or `e2e`. Before every commit.
 test-fast: $(STAMP)

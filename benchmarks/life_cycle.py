@@ -2,7 +2,7 @@
 
 Rows are tiny and made up, so that what is timed is the bookkeeping: taking a chunk in, saving, saving again after one chunk, loading, a first
 read, forking, forgetting a source of 10,000 tokens, merging with a memory of a tenth of the size. Runs on older versions too (point PYTHONPATH
-at their ``src``); what they cannot do is left out.
+at their ``src``); what they cannot do is left out. ``--head-numbers 2048 --on-disk --tokens 640000`` gives a memory of 10 GB.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ SOURCE_CHUNKS: Final = 40
 KNOWS_IDS: Final = any(field.name == "ids" for field in dataclasses.fields(EncodedChunk))
 
 
-def small_model() -> MPlusModel:
-    """A decoder of one layer and one head of four numbers."""
+def small_model(head_numbers: int) -> MPlusModel:
+    """A decoder of one layer and one head; a row has twice its numbers, and four to search with."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, head_dim=4,
+        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1,
+        head_dim=head_numbers,
         max_position_embeddings=8192,
     )  # fmt: skip
     geometry = Geometry(K=CHUNK, N=1024, K0=512, M=20_000_000)
@@ -64,9 +65,9 @@ def seconds(act: Callable[[], Any]) -> tuple[Any, float]:
     return out, time.perf_counter() - started
 
 
-def measure(model: MPlusModel, tokens: int, folder: Path) -> dict[str, Any]:
+def measure(model: MPlusModel, tokens: int, folder: Path, *, on_disk: bool) -> dict[str, Any]:
     """Seconds and bytes at one size."""
-    memory, at = model.new_memory(seed=0), folder / "memory"
+    memory, at = model.new_memory(seed=0, memory_format="kv", store=folder / "rows" if on_disk else "ram"), folder / "memory"
     _, grow_s = seconds(lambda: grow(model, memory, tokens, "own"))
     out: dict[str, Any] = {"tokens": memory.tokens_read, "take a chunk in": grow_s / (tokens // CHUNK)}
     prompt = torch.arange(6)[None]
@@ -83,7 +84,7 @@ def measure(model: MPlusModel, tokens: int, folder: Path) -> dict[str, Any]:
     fork, out["fork"] = seconds(memory.fork)
     if hasattr(fork, "forget"):
         _, out["forget 10k tokens"] = seconds(lambda: fork.forget("own 0"))
-        other = model.new_memory(seed=1)
+        other = model.new_memory(seed=1, memory_format="kv")
         grow(model, other, max(CHUNK, tokens // 10), "theirs")
         _, out["merge with a tenth"] = seconds(lambda: fork.merge(other))
     shutil.rmtree(at)
@@ -95,12 +96,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, nargs="+", default=[10_000, 1_000_000, 5_000_000])
     parser.add_argument("--json", type=Path, help="store everything there")
+    parser.add_argument("--head-numbers", type=int, default=4, help="width of the one head: numbers of a key, and of a value")
+    parser.add_argument("--on-disk", action="store_true", help="keep rows in files from the beginning")
     options = parser.parse_args()
-    model = small_model()
+    model = small_model(options.head_numbers)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for tokens in options.tokens:
-            rows.append(measure(model, tokens, Path(folder)))
+            rows.append(measure(model, tokens, Path(folder), on_disk=options.on_disk))
             Console(stderr=True).print(rows[-1])
     table = Table("", *(f"{row['tokens']:,} tokens" for row in rows))
     for name in rows[0]:

@@ -97,6 +97,18 @@ def named(one: Question) -> Question:
     return Question(**{**vars(one), "text": f"Which {one.answers[0]}?"})
 
 
+def test_what_is_told_while_asking_are_the_answers_there_are_in_whatever_order_batches_come(
+    job: TaskRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mplus.evaluation.schedule.stream_run.batches", lambda due, largest=1: [[one] for one in reversed(due)])
+    told: list[tuple[int, int, list[str]]] = []
+    job.run(
+        tmp_path / "out", Hooks(answered=lambda _, done, total, samples: told.append((done, total, [one.id for one in samples])))
+    )
+    assert any(total > 1 for _, total, _ in told), "several batches are asked at one place"
+    assert all(len(set(ids)) == len(ids) == done <= total for done, total, ids in told)
+
+
 def test_a_run_gives_the_promised_files_and_hand_counted_shares(job: TaskRun, fake: FakeModel, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     summary = job.run(tmp_path / "out", Hooks(progress=lambda *state: seen.append(state)))

@@ -1,4 +1,4 @@
-"""What was stored once opens for ever, with the same rows, births and sources. Memories of format 3 were made by this file as a command:
+"""What was stored once opens for ever, with the same rows, births and sources. Memories of formats 3 and 4 were made by this file as a command:
 
 ``python -m tests.unit.memory.test_formats tests/formats`` (only for a new format: what lies there stays).
 """
@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mplus import Memory, MPlusModel
+from mplus.errors import MPlusError
+from mplus.memory.keys import Keys
 from mplus.memory.manifest import read_manifest
 from mplus.memory.stores.disk import DiskStorage
 from tests import tiny
@@ -29,6 +31,9 @@ MADE: dict[str, tuple[str, dict[str, Any], bool]] = {
     "3-int8-on-disk": ("shared", {"ltm_dtype": "int8"}, True),
 }
 """Name to (setup, options, whether rows outgrew RAM)."""
+ENCRYPTED = "4-encrypted"
+SOURCES = [("notes/a", 35, 0.0), ("", 9, 1.0), ("notes/b", 25, 2.0), ("c", 40, 4.0)]
+"""Names, tokens and times of what every one of them read."""
 WRITES = (("notes/a", 30), (None, 9), ("notes/b", 25), ("notes/a", 5), ("c", 40))
 
 
@@ -58,12 +63,7 @@ def test_a_memory_of_format_3_holds_what_it_held(
     expected, found = load_file(FORMATS / name / "expected.safetensors"), tensors_of(memory)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], value) for key, value in expected.items())
-    assert [(one.name, one.tokens, one.first_at) for one in memory.sources()] == [
-        ("notes/a", 35, 0.0),
-        ("", 9, 1.0),
-        ("notes/b", 25, 2.0),
-        ("c", 40, 4.0),
-    ]
+    assert [(one.name, one.tokens, one.first_at) for one in memory.sources()] == SOURCES
     assert memory.ids("notes/a") == [*ids(30, 0).tolist(), *ids(5, 3).tolist()]
     report = memory.forget("notes/b")
     assert report.exact and report.tokens == 25 and memory.now == 84
@@ -72,6 +72,27 @@ def test_a_memory_of_format_3_holds_what_it_held(
     memory.save(tmp_path / "again")
     again = tensors_of(Memory.load(tmp_path / "again", model))
     assert all(torch.equal(again[key], value) for key, value in tensors_of(memory).items())
+
+
+def test_an_encrypted_memory_opens_with_its_keys(tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cryptography", reason="encryption needs: pip install 'mplus-llm[encrypt]'")
+    for part in ("keys", "memory"):
+        copytree(FORMATS / ENCRYPTED / part, tmp_path / part)
+    for path in (tmp_path / "keys", *(tmp_path / "keys").rglob("*")):  # git keeps no such modes
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    model = tiny_model("llama", "shared")
+    monkeypatch.setattr(model.writer, "_fingerprint", read_manifest(tmp_path / "memory")["model"]["fingerprint"])
+    with pytest.raises(MPlusError, match="key"):
+        Memory.load(tmp_path / "memory", model, keys=Keys.make(tmp_path / "others"))
+    memory = Memory.load(tmp_path / "memory", model, keys=Keys(tmp_path / "keys"))
+    expected, found = load_file(FORMATS / ENCRYPTED / "expected.safetensors"), tensors_of(memory)
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], value) for key, value in expected.items())
+    assert [(one.name, one.tokens, one.first_at) for one in memory.sources()] == SOURCES
+    assert memory.ids("notes/a") == [*ids(30, 0).tolist(), *ids(5, 3).tolist()]
+    memory.forget("notes/b")
+    memory.save(tmp_path / "memory")
+    again = Memory.load(tmp_path / "memory", model, keys=Keys(tmp_path / "keys"))
+    assert [one.name for one in again.sources()] == ["notes/a", "", "c"]
 
 
 @pytest.mark.parametrize(("name", "setup"), [("1-plain", "shared"), ("2-segments", "shared"), ("1-per-layer", "output")])
@@ -116,7 +137,7 @@ def long_columns(
 
 def make(directory: Path) -> None:
     """Store a memory of every kind that is not there yet, and what it holds."""
-    for name, (setup, options, on_disk) in MADE.items():
+    for name, (setup, options, on_disk) in {**MADE, ENCRYPTED: ("shared", {"ltm_capacity": 40}, False)}.items():
         place = directory / name
         if place.exists():
             continue
@@ -126,6 +147,8 @@ def make(directory: Path) -> None:
         memory = model.new_memory(seed=3, store=store, **options)
         for number, (source, size) in enumerate(WRITES):
             memory.write(ids(size, number), source=source, at=float(number))
+        if name == ENCRYPTED:
+            memory.keys = Keys.make(place / "keys")
         memory.save(place / "memory")
         save_file(tensors_of(memory), place / "expected.safetensors")
 

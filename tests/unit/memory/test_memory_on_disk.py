@@ -292,6 +292,21 @@ def test_full_disk_while_writing_keeps_the_text_and_the_memory(
     assert same_contents(contents(memory), contents(ram))
 
 
+def test_full_disk_in_the_middle_of_a_replacement_leaves_the_old_text(
+    model: MPlusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = on_disk(model, tmp_path / "d", write_context="source")
+    memory.write(ids(60, 40), source="a", at=1.0)
+    before = contents(memory)
+    with monkeypatch.context() as patch:
+        patch.setattr(segments, "save_file", disk_full)
+        with pytest.raises(StoreError, match="No space left"):
+            memory.replace("a", ids(90, 5))
+    assert same_contents(before, contents(memory)) and memory.ids("a") == ids(60, 40).tolist()
+    memory.replace("a", ids(90, 5))
+    assert memory.ids("a") == ids(90, 5).tolist()
+
+
 @pytest.mark.parametrize("step", ["save_file", "flush"])
 def test_failing_save_leaves_the_previous_state_and_no_new_link(
     model: MPlusModel, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch

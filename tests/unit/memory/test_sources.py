@@ -78,6 +78,21 @@ def test_forgetting_what_others_have_seen_takes_its_rows_and_says_that_it_is_not
     assert model.generate(ids(4)[None], memory=memory, max_new_tokens=2, do_sample=False).shape == (1, 6)
 
 
+def test_what_a_later_write_would_see_of_forgotten_text_goes_too(tiny_model: TinyModel) -> None:
+    model = tiny_model("llama", "output")
+    memory = model.new_memory(memory_format="kv")
+    for number, name in enumerate("aabab"):
+        memory.write(ids(model.geometry.sizes.chunk_tokens, number), source=name)
+    seen = memory.tail
+    assert seen is not None and seen.shape[1] == memory.ledger.chunks[-1].rows, "the newest chunk fills it"
+    memory.forget("a")
+    assert memory.tail is not None and torch.equal(memory.tail, seen)
+    memory.forget("b")
+    assert memory.tail is None
+    memory.write(ids(24, 9), source="c")
+    assert [one.name for one in memory.sources()] == ["c"]
+
+
 @pytest.mark.parametrize("context", ["memory", "source"])
 def test_a_memory_that_forgets_all_it_read_is_empty_and_goes_on(model: MPlusModel, context: str) -> None:
     memory = filled(model, write_context=context)

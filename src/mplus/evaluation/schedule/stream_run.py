@@ -108,7 +108,7 @@ class _Asking:
         Returns:
             seconds it was spared because another system had been asked the same.
         """
-        spared_s, system, done = 0.0, self.system, 0
+        spared_s, system, samples = 0.0, self.system, list[Sample]()
         wanted = [(one, system.wants(one, self.max_new_tokens)) for one in due]
         self.log.add([self.sample(one, None) for one, wants in wanted if not wants])
         asked = [one for one, wants in wanted if wants]
@@ -117,9 +117,8 @@ class _Asking:
                 responses = _measured(system, batch, self.measure, self.max_new_tokens)
                 spared_s += sum(one.spared_s for one in responses)
                 self.log.add([self.sample(one, response) for one, response in zip(batch, responses, strict=True)])
-            done += len(batch)
-            answered = [self.log.keys[self.name, system.name, one.question.id, one.distance] for one in asked[:done]]
-            self.hooks.answered(system.name, done, len(asked), answered)
+            samples += [self.log.keys[self.name, system.name, one.question.id, one.distance] for one in batch]
+            self.hooks.answered(system.name, len(samples), len(asked), samples)
         return spared_s
 
     def _batches(self, due: list[ScheduledQuestion]) -> list[list[ScheduledQuestion]]:
