@@ -42,7 +42,7 @@ BAD_ARCHIVE = (
     RuntimeError,
     ValueError,
 )
-"""What damaged or foreign bytes make of the library that reads a zip: its fields are trusted there."""
+"""The zip library raises these on damaged or foreign bytes, whose fields it trusts."""
 Progress = Callable[[int, int], None]
 """Takes bytes done and bytes in all."""
 

@@ -123,17 +123,8 @@ def _taken_out(memory: Memory, state: MemoryState, gone: set[str | None]) -> tup
     tokens = sum(count for chunk in chunks for _, count in chunk.sources)
     pending = tuple((name, ids) for name, ids in state.pending if name not in gone)
     tails = {name: tail for name, tail in state.tails.items() if name not in gone}
-    tail = _tail_without(state, rows)
+    tail = None if spans else state.tail  # which of its columns are whose is not kept
     return replace(after, tokens_read=tokens, pending=pending, tail=tail, tails=tails, recent=()), max(0, int(held.sum()) - own)
-
-
-def _tail_without(state: MemoryState, rows: Tensor) -> Tensor | None:
-    """Hidden states of the newest tokens that stay; none where it is not known whose they are."""
-    if state.tail is None or any(chunk.by_hand for chunk in state.ledger.chunks):
-        return None
-    count = state.tail.shape[1]
-    stays = ~torch.isin(torch.arange(state.log.end - count, state.log.end, device="cpu"), rows)
-    return state.tail[:, stays.to(state.tail.device)] if stays.any() else None
 
 
 def _without_parts(chunk: Chunk, gone: set[str | None]) -> Chunk | None:
