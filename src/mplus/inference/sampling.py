@@ -97,7 +97,7 @@ class Sampler:
         if self.sampling.temperature == 0.0:
             token = int(best)
         else:
-            chances = self._warpers(None, scores[None])[0].softmax(-1)
+            chances = self._warpers(torch.empty(1, 0, dtype=torch.long), scores[None])[0].softmax(-1)
             token = int(torch.multinomial(chances, 1, generator=self._generator))
         self._counts[token] = self._counts.get(token, 0) + 1
         return token

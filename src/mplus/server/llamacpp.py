@@ -107,7 +107,7 @@ async def _save(engine: Engine, scope: Scope, name: str, path: Path) -> SlotSave
     await engine.export(scope, path)
     size = await asyncio.to_thread(lambda: path.stat().st_size)
     timings = SaveTimings(save_ms=(time.perf_counter() - began) * 1000)
-    return SlotSaved(id_slot=told_id(scope), filename=name, n_saved=record.tokens, n_written=size, timings=timings)
+    return SlotSaved(id_slot=slot_id_of(scope), filename=name, n_saved=record.tokens, n_written=size, timings=timings)
 
 
 async def _restore(engine: Engine, scope: Scope, name: str, path: Path) -> SlotRestored:
@@ -125,7 +125,7 @@ async def _restore(engine: Engine, scope: Scope, name: str, path: Path) -> SlotR
     finally:
         await engine.delete(aside)
     timings = RestoreTimings(restore_ms=(time.perf_counter() - began) * 1000)
-    return SlotRestored(id_slot=told_id(scope), filename=name, n_restored=record.tokens, n_read=size, timings=timings)
+    return SlotRestored(id_slot=slot_id_of(scope), filename=name, n_restored=record.tokens, n_read=size, timings=timings)
 
 
 async def _erase(engine: Engine, scope: Scope, filename: str | None) -> SlotErased:
@@ -136,7 +136,7 @@ async def _erase(engine: Engine, scope: Scope, filename: str | None) -> SlotEras
     names = [one.name for one in await engine.sources(scope)]
     if names:
         await engine.forget(scope, names)
-    return SlotErased(id_slot=told_id(scope), n_erased=record.tokens)
+    return SlotErased(id_slot=slot_id_of(scope), n_erased=record.tokens)
 
 
 def _make_room(path: Path) -> None:
@@ -169,6 +169,6 @@ def file_of(home: Path, tenant: str, name: str) -> Path:
     return home / SAVED / digest_of(tenant) / f"{digest_of(name)}.mplus"
 
 
-def told_id(scope: Scope) -> int | str:
+def slot_id_of(scope: Scope) -> int | str:
     """The slot's id as llama.cpp tells it: a number where it is one."""
     return int(scope.memory) if scope.memory.isascii() and scope.memory.isdecimal() and len(scope.memory) < 10 else scope.memory

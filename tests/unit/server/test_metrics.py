@@ -67,7 +67,7 @@ async def test_an_answer_is_counted_with_its_tokens_and_its_first_text(app: Fast
 
 async def test_what_the_engine_holds_is_asked_at_that_moment(client: httpx.AsyncClient) -> None:
     assert (await told(client))["mplus_open_memories", ()] == 0
-    assert (await client.post("/v1/memories", json={"id": "ana"})).status_code == 201
+    assert (await client.post("/v1/memories/ana/sources", json={"text": "Ana lives in Oslo."})).status_code == 201
     values = await told(client)
     assert values["mplus_open_memories", ()] == 1
     assert values["mplus_ready", ()] == 1

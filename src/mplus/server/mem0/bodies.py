@@ -161,7 +161,7 @@ class Batch(BaseModel):
 # -- given ---------------------------------------------------------------------------------------------------------------
 
 
-class Told(Ids):
+class MemoryInfo(Ids):
     """A memory as a client is told of it."""
 
     id: str
@@ -174,7 +174,7 @@ class Told(Ids):
     score: float | None = None
 
     @classmethod
-    def of(cls, kept: Kept) -> Told:
+    def of(cls, kept: Kept) -> MemoryInfo:
         """Tell one of the catalogue."""
         plain = kept.note.plain()
         return cls(
@@ -186,7 +186,7 @@ class Told(Ids):
         )
 
 
-class Updated(Told):
+class Updated(MemoryInfo):
     message: str = "Memory updated successfully!"
 
 
@@ -217,7 +217,7 @@ class AllAdded(BaseModel):
 
 
 class Results(BaseModel):
-    results: list[Told]
+    results: list[MemoryInfo]
 
 
 class Counted(Results):
@@ -232,7 +232,7 @@ class Done(BaseModel):
     message: str
 
 
-class ToldEntity(BaseModel):
+class EntityInfo(BaseModel):
     id: str
     name: str
     type: Literal["user", "agent", "app", "run"]
@@ -241,7 +241,7 @@ class ToldEntity(BaseModel):
     updated_at: str
 
     @classmethod
-    def of(cls, entity: Entity) -> ToldEntity:
+    def of(cls, entity: Entity) -> EntityInfo:
         """Tell one of the catalogue."""
         times = {name: datetime.fromtimestamp(getattr(entity, name), UTC).isoformat() for name in ("created_at", "updated_at")}
         return cls.model_validate(
@@ -250,7 +250,7 @@ class ToldEntity(BaseModel):
 
 
 class Entities(BaseModel):
-    results: list[ToldEntity]
+    results: list[EntityInfo]
     count: int
 
 

@@ -49,7 +49,7 @@ async def add_memories(kept: Kept, body: bodies.Add) -> bodies.AllAdded:
 @router.get("/v1/memories/", summary="List memories (client 0.1)", responses=REFUSED)
 async def list_memories(
     kept: Kept, owner: Whose, page: PageNumber = None, page_size: PageSize = None
-) -> list[bodies.Told] | bodies.Counted:
+) -> list[bodies.MemoryInfo] | bodies.Counted:
     """Memories that have all of the ids given; a list, or a page where one is asked for."""
     found = await listed(kept, dict(owner.ids), page=page or 1, size=page_size or (100 if page else MOST))
     return found if page or page_size else found.results
@@ -58,7 +58,7 @@ async def list_memories(
 @router.post("/v2/memories/", summary="List memories by a filter (client 0.1)", responses=REFUSED)
 async def list_filtered(
     kept: Kept, body: bodies.Filtered, page: PageNumber = None, page_size: PageSize = None
-) -> list[bodies.Told] | bodies.Counted:
+) -> list[bodies.MemoryInfo] | bodies.Counted:
     """Memories for which a filter holds; a list, or a page where one is asked for."""
     found = await listed(kept, body.all_filters(), page=page or 1, size=page_size or (100 if page else MOST))
     return found if page or page_size else found.results
@@ -79,7 +79,7 @@ async def delete_memories(kept: Kept, owner: Whose) -> bodies.Done:
 
 @router.post("/v1/memories/search/", summary="Search memories (client 0.1, version v1)", responses=REFUSED)
 @router.post("/v2/memories/search/", summary="Search memories (client 0.1, version v2)", responses=REFUSED)
-async def search_list(kept: Kept, body: bodies.Search) -> list[bodies.Told]:
+async def search_list(kept: Kept, body: bodies.Search) -> list[bodies.MemoryInfo]:
     """Memories that a question would read, best score first."""
     return (await search(kept, body)).results
 
@@ -91,9 +91,9 @@ async def search_results(kept: Kept, body: bodies.Search) -> bodies.Results:
 
 
 @router.get("/v1/memories/{memory_id}/", summary="Read a memory (client)", responses=REFUSED)
-async def get_memory(kept: Kept, memory_id: MemoryId) -> bodies.Told:
+async def get_memory(kept: Kept, memory_id: MemoryId) -> bodies.MemoryInfo:
     """One memory with its text."""
-    return bodies.Told.of(await kept.get(memory_id))
+    return bodies.MemoryInfo.of(await kept.get(memory_id))
 
 
 @router.put("/v1/memories/{memory_id}/", summary="Change a memory (client)", responses=REFUSED)
@@ -141,7 +141,7 @@ async def delete_batch(kept: Kept, body: bodies.Batch) -> bodies.Done:
 @router.get("/v1/entities/", summary="List users, agents, apps and runs (client)", responses=REFUSED)
 async def list_entities(kept: Kept) -> bodies.Entities:
     """Who has memories, and how many."""
-    found = [bodies.ToldEntity.of(one) for one in await kept.entities()]
+    found = [bodies.EntityInfo.of(one) for one in await kept.entities()]
     return bodies.Entities(results=found, count=len(found))
 
 

@@ -60,9 +60,9 @@ async def list_memories(
 
 
 @router.get("/memories/{memory_id}", summary="Read a memory", responses=REFUSED)
-async def get_memory(kept: Kept, memory_id: MemoryId) -> bodies.Told:
+async def get_memory(kept: Kept, memory_id: MemoryId) -> bodies.MemoryInfo:
     """One memory with its text."""
-    return bodies.Told.of(await kept.get(memory_id))
+    return bodies.MemoryInfo.of(await kept.get(memory_id))
 
 
 @router.put("/memories/{memory_id}", summary="Change a memory", responses=REFUSED)
@@ -104,9 +104,9 @@ async def search_memories_below(kept: Kept, body: bodies.Search) -> bodies.Resul
 
 
 @router.get("/entities", summary="List users, agents, apps and runs", responses=REFUSED)
-async def list_entities(kept: Kept) -> list[bodies.ToldEntity]:
+async def list_entities(kept: Kept) -> list[bodies.EntityInfo]:
     """Who has memories, and how many."""
-    return [bodies.ToldEntity.of(one) for one in await kept.entities()]
+    return [bodies.EntityInfo.of(one) for one in await kept.entities()]
 
 
 @router.delete("/entities/{entity_type}/{entity_id}", summary="Delete the memories of an entity", responses=REFUSED)
@@ -141,21 +141,21 @@ async def listed(kept: Catalogue, filters: dict[str, Any], *, page: int, size: i
         count=len(found),
         next=str(page + 1) if page * size < len(found) else None,
         previous=str(page - 1) if page > 1 else None,
-        results=[bodies.Told.of(one) for one in chosen],
+        results=[bodies.MemoryInfo.of(one) for one in chosen],
     )
 
 
 async def search(kept: Catalogue, body: bodies.Search) -> bodies.Results:
     """What a question would read."""
     found = await kept.search(body.query, body.all_filters(), top_k=body.most(), threshold=body.threshold)
-    return bodies.Results(results=[bodies.Told.of(one) for one in found])
+    return bodies.Results(results=[bodies.MemoryInfo.of(one) for one in found])
 
 
 async def update(kept: Catalogue, id: str, body: bodies.Update) -> bodies.Updated:
     """Change a memory as a client wants it."""
     metadata = None if body.metadata is None else checked_json(body.metadata, "metadata")
     after = await kept.update(id, body.new_text(), metadata, body.timestamp)
-    return bodies.Updated(**bodies.Told.of(after).model_dump())
+    return bodies.Updated(**bodies.MemoryInfo.of(after).model_dump())
 
 
 def _filter_of(text: str | None) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Changes:
         await self._registry.whole(change())
 
     async def _note_key(self, entry: Entry, place: int, known: IndexEntry) -> None:
-        """Have the index know a write under a key, which is on the disk before: whoever sends it again is told that it is."""
+        """Put the key of a write into the index, once the write is on the disk: a client that sends it again gets the same result."""
         opened = entry.opened
         assert opened is not None
         try:

@@ -53,7 +53,7 @@ class Opened:
 
     @memory.setter
     def memory(self, memory: Memory) -> None:
-        """Be another value, which nobody reads yet; its counts are taken once, so that whoever asks waits for no read."""
+        """Take another value, which nobody reads yet; its counts are taken once, so that a request for them waits for no read."""
         self.ram_bytes = memory.stats().size_bytes
         self.tokens, self.sources = tokens_of(memory), sources_of(memory)
         self._memory = memory

@@ -55,7 +55,7 @@ async def written(
 
     if is_job(given.text, wait):
         return await _job(request, engine, scope, "write", source, given.text, work)
-    return _told(await work(lambda tokens: None, lambda: False))
+    return _response(await work(lambda tokens: None, lambda: False))
 
 
 async def replaced(
@@ -71,7 +71,7 @@ async def replaced(
 
     if is_job(given.text, wait):
         return await _job(request, engine, scope, "replace", source, given.text, work)
-    return _told(await work(lambda tokens: None, lambda: False), status=200)
+    return _response(await work(lambda tokens: None, lambda: False), status=200)
 
 
 def is_job(text: str, wait: bool | None) -> bool:
@@ -83,7 +83,7 @@ async def _job(request: Request, engine: Engine, scope: Scope, kind: Kind, sourc
     jobs = jobs_of(request)
     job = jobs.start(engine.index, scope, kind, source, work)
     job.tokens_total = await asyncio.to_thread(count_tokens, engine, text)
-    return JSONResponse(told_job(job).model_dump(), status_code=202, headers={"Location": f"/v1/jobs/{job.id}"})
+    return JSONResponse(job_body(job).model_dump(), status_code=202, headers={"Location": f"/v1/jobs/{job.id}"})
 
 
 def count_tokens(engine: Engine, text: str) -> int:
@@ -92,7 +92,7 @@ def count_tokens(engine: Engine, text: str) -> int:
     return sum(len(engine.model.tokenize(part)) for part in parts if part.strip())
 
 
-def told_job(job: Job) -> bodies.Job:
+def job_body(job: Job) -> bodies.Job:
     """A job as its client is told of it."""
     return bodies.Job(
         id=job.id,
@@ -116,5 +116,5 @@ def _made_up(key: str | None) -> str:
     return f"text_{secrets.token_hex(12) if key is None else digest_of(key)[:24]}"
 
 
-def _told(result: WriteResult, *, status: int = 201) -> Response:
+def _response(result: WriteResult, *, status: int = 201) -> Response:
     return JSONResponse(bodies.Written(**asdict(result)).model_dump(), status_code=status)
