@@ -23,8 +23,7 @@ MIX = {
 }  # fmt: skip
 """Operation to its share in a hundred."""
 LONGEST_WAIT_S = 2.0
-IDLE_S = 2.0
-"""A connection is used again within this: a server closes one that was idle for 5 s, and a request on its way then is lost."""
+NO_ANSWER = ", no answer"
 
 
 class NoAnswerError(Exception):
@@ -73,7 +72,7 @@ class Clients:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
         """Connections for a block."""
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=IDLE_S)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         for tenant, key in self.keys.items():
             headers = {"Authorization": f"Bearer {key}"}
             self._http[tenant] = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=TIMEOUT_S, limits=limits)
@@ -150,7 +149,7 @@ class Clients:
         try:
             await act(scope)
         except NoAnswerError:
-            self.operations[name + ", no answer"] += 1
+            self.operations[name + NO_ANSWER] += 1
 
     async def write(self, scope: Scope) -> None:
         """Write a text as a source of its own."""

@@ -22,12 +22,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving_clients import MIX, Clients, NoAnswerError, content_of
+from benchmarks.serving_clients import MIX, NO_ANSWER, Clients, NoAnswerError, content_of
 from benchmarks.serving_ledger import Ledger, Scope
 from benchmarks.serving_process import MIB, ServerProcess, keys_of, tiny_model_at
 from mplus.runtime.environment import environment_of
 
-SHORTEST_LIFE_S, LONGEST_LIFE_S = 0.05, 1.5
+SHORTEST_LIFE_S, LONGEST_LIFE_S = 0.05, 5.0
 """Between these a server is killed, counted from the first request."""
 RSS_ABOVE_BUDGET_BYTES = 512 * MIB
 """What a server may take above its RAM when ready and the budget of its memories: batches, bodies, SQLite, fragments."""
@@ -77,6 +77,9 @@ async def run_load(server: ServerProcess, clients: Clients, options: argparse.Na
         filled_bytes = server.rss_bytes[-1]
         seconds = await load(clients, scopes, at_once=options.clients, requests=options.requests)
         await clients.check_all(still=False)
+    broken = {name: count for name, count in clients.operations.items() if name.endswith(NO_ANSWER) and not name.startswith("leave")}
+    if broken:
+        clients.ledger.faults.append(f"connections broke that nobody left: {broken}")
     most_bytes = max(server.rss_bytes)
     allowed = ready_bytes + options.memory_budget_mib * MIB + RSS_ABOVE_BUDGET_BYTES
     if most_bytes > allowed:

@@ -9,7 +9,8 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-IDLE_S = 30.0
+IDLE_S = 75.0
+"""Longer than clients (5 s) and proxies (60 s) keep a connection: whoever closes first must be the one that sends."""
 LARGEST_HEAD_BYTES = 32 * 1024
 
 
@@ -25,13 +26,14 @@ def server_of(app: FastAPI, *, drain_timeout_s: float) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             h11_max_incomplete_event_size=LARGEST_HEAD_BYTES,
+            timeout_keep_alive=round(IDLE_S),
             timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
         )
     )
 
 
 class Connection(H11Protocol):
-    """HTTP/1.1 of uvicorn, closed when for 30 seconds no request was running on it; uvicorn itself waits for ever for a first head."""
+    """HTTP/1.1 of uvicorn, closed when no request ran on it for `IDLE_S`; uvicorn itself waits for ever for a first head."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to look at it."""

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from mplus.cli import main
+from mplus.errors import CheckpointError
 from mplus.server.keys import Keys, Principal, add_key
 from tests.unit.cli.test_commands import SOURCES, mistake
 
@@ -28,7 +29,6 @@ STARTED = """
 import sys, time
 from tests.tiny import text_model
 from mplus.cli import main, serve
-from mplus.errors import CheckpointError
 def opened(*given, **named):
     {opened}
 serve.locate = lambda name: None
@@ -78,7 +78,7 @@ def server(*arguments: str, **options: Any) -> Iterator[Server]:
 
 @slow
 def test_a_server_says_where_it_is_and_ends_with_what_it_was_answering(tmp_path: Path) -> None:
-    opened = "time.sleep(2); return text_model()"
+    opened = "time.sleep(1); return text_model()"
     with server("--home", str(tmp_path / "home"), "--set", "drain_timeout_s=20", opened=opened) as running:
         assert running.said == {
             "address": running.address,
@@ -97,7 +97,7 @@ def test_a_server_says_where_it_is_and_ends_with_what_it_was_answering(tmp_path:
         answers: list[httpx.Response] = []
 
         def write() -> None:
-            body = {"source": "long", "text": "Ana keeps an orchid in a blue pot. " * 300}
+            body = {"source": "long", "text": "Ana keeps an orchid in a blue pot. " * 100}
             answers.append(httpx.post(running.address + "/v1/memories/ana/sources", json=body, timeout=60))
 
         asking = threading.Thread(target=write)
@@ -130,16 +130,6 @@ def test_a_hang_up_reads_the_keys_again_and_an_interrupt_ends(tmp_path: Path) ->
         assert key not in err
 
 
-@slow
-def test_a_model_that_cannot_be_opened_is_one_line_and_code_2(tmp_path: Path) -> None:
-    opened = "raise CheckpointError('the weights are damaged')"
-    with server("--home", str(tmp_path / "home"), opened=opened) as running:
-        _, err = running.process.communicate(timeout=60)
-        assert running.process.returncode == 2
-        assert err.splitlines()[-1] == "mplus: the weights are damaged"
-        assert "Traceback" not in err
-
-
 # -- not begun
 
 
@@ -150,6 +140,20 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MPLUS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("mplus.cli.serve.locate", lambda name: None)
     return tmp_path
+
+
+def test_a_model_that_cannot_be_opened_is_one_line_and_code_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*given: Any, **named: Any) -> None:
+        raise CheckpointError("the weights are damaged")
+
+    monkeypatch.setattr("mplus.cli.serve.open_model", opened)
+    code = main(["serve", "--port", "0", "--json"])
+    err = capsys.readouterr().err
+    assert code == 2
+    assert err.splitlines()[-1] == "mplus: the weights are damaged"
+    assert "Traceback" not in err
 
 
 def test_a_taken_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
