@@ -77,7 +77,9 @@ async def run_load(server: ServerProcess, clients: Clients, options: argparse.Na
         filled_bytes = server.rss_bytes[-1]
         seconds = await load(clients, scopes, at_once=options.clients, requests=options.requests)
         await clients.check_all(still=False)
-    broken = {name: count for name, count in clients.operations.items() if name.endswith(NO_ANSWER) and not name.startswith("leave")}
+    broken = {
+        name: count for name, count in clients.operations.items() if name.endswith(NO_ANSWER) and not name.startswith("leave")
+    }
     if broken:
         clients.ledger.faults.append(f"connections broke that nobody left: {broken}")
     most_bytes = max(server.rss_bytes)

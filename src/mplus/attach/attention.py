@@ -38,12 +38,18 @@ def grouped(
     **unused: Any,
 ) -> tuple[Tensor, None]:
     """Attention of queries [B, H, T, E] over keys and values [B, G, S, E], as [B, T, H, E]."""
+    rows, heads, tokens, width = query.shape
     if is_causal is None:
-        is_causal = query.shape[2] > 1 and attention_mask is None and getattr(module, "is_causal", True)
+        is_causal = tokens > 1 and attention_mask is None and getattr(module, "is_causal", True)
+    folds = tokens == 1 and query.dtype != torch.float32 and heads > key.shape[1]
+    if (
+        folds
+    ):  # heads of a group as its queries: the same numbers, and the kernel is many times slower for single queries of 16 bits
+        query = query.view(rows, key.shape[1], heads // key.shape[1], width)
     out = functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, is_causal=is_causal, enable_gqa=True
+        query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, is_causal=is_causal, enable_gqa=not folds
     )
-    return out.transpose(1, 2).contiguous(), None
+    return (out.view(rows, 1, heads, width) if folds else out.transpose(1, 2).contiguous()), None
 
 
 def additive_mask(*args: Any, dtype: torch.dtype = torch.float32, **kwargs: Any) -> Tensor | None:

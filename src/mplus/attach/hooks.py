@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from mplus.attach.families import Decoder
@@ -70,6 +71,24 @@ class Hooks:
             act(kwargs["input_ids"] if "input_ids" in kwargs else args[0])
 
         self._before(decoder, decoder.body, hook)
+
+    def head_in_one_piece(self, decoder: Decoder) -> None:
+        """Give the output head the states of one token as a tensor of their own.
+
+        As a slice of longer states they have strides for which torch multiplies row by row with a copy of the head's weights:
+        of a small model that took a quarter of a short prompt's time.
+        """
+
+        def hook(
+            module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+            if not args or args[0].shape[-2] != 1 or args[0].stride(0) == args[0].shape[-1]:
+                return None
+            return (args[0].clone(memory_format=torch.contiguous_format), *args[1:]), kwargs
+
+        head = decoder.model.get_output_embeddings()
+        if head is not None:
+            self._before(decoder, head, hook)
 
     def before_layer(self, decoder: Decoder, layer: int, act: Callable[[Tensor], Tensor | None]) -> None:
         """Call ``act(hidden states [B, T, D])`` before a decoder layer; what it returns, if anything, enters the layer."""

@@ -69,7 +69,8 @@ class PrefixPass:
         return rotate(keys, *self.rotation).transpose(1, 2).expand(each), values.transpose(1, 2).expand(each)
 
     def install(self, hooks: Hooks, fill: Fill) -> None:
-        """Hook each layer, so that its part of the cache is filled before its attention."""
+        """Hook each layer, so that its part of the cache is filled before its attention; see ``Hooks.head_in_one_piece`` too."""
+        hooks.head_in_one_piece(self.decoder)
         for layer in range(self.decoder.depth):
             hooks.before_attention(self.decoder, layer, partial(self._fill, fill, layer))
 
