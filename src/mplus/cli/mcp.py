@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +61,8 @@ def _own(model: str, home: Path | None, memory: str) -> Backend:
     from mplus.server.scope import LOCAL, Scope
 
     scope = Scope(LOCAL, memory)  # a wrong name is told before the model is opened
-    opened = open_model(model)
+    with ThreadPoolExecutor(1) as opening:  # this thread must not compute in parallel, see mplus.server.io_threads
+        opened = opening.submit(open_model, model).result()
     from mplus.server.engine import Engine
     from mplus.server.mcp.own_memory import OwnMemory
     from mplus.server.settings import ServerSettings

@@ -24,6 +24,7 @@ from mplus.server.auth import principal
 from mplus.server.description import described
 from mplus.server.engine import Engine
 from mplus.server.errors import as_api_error
+from mplus.server.io_threads import io_threads
 from mplus.server.keys import Keys
 from mplus.server.limits import FailedKeys, Limited
 from mplus.server.metrics import Metrics
@@ -120,6 +121,7 @@ async def _lifespan(
 
     async def open_and_start(opens: OpenModel) -> None:
         try:
+            await io_threads()
             await start(Engine(await asyncio.to_thread(opens), settings))
             log.info("ready")
         except Exception as error:

@@ -17,6 +17,7 @@ from mplus.memory.selection import Time, Where
 from mplus.model import MPlusModel
 from mplus.server.answers import Answering, AnswerRequest
 from mplus.server.errors import ConflictError, UnavailableError, UnknownSourceError
+from mplus.server.io_threads import io_threads
 from mplus.server.memories.changes import Changes, check_sources
 from mplus.server.memories.changes import WriteResult as WriteResult
 from mplus.server.memories.entry import Entry
@@ -96,8 +97,9 @@ class Engine:
         Raises:
             StoreError: another server has the home, or its index cannot be used.
         """
+        threads = await io_threads()
         self._registry = await Registry.start(self.model, self.settings, self.worker)
-        self.worker.start()
+        self.worker.start(threads.model_threads)
 
     async def stop(self) -> None:
         """End what runs, and save what changed."""

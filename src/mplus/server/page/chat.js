@@ -28,12 +28,17 @@ export class Chat {
 
   /** Show the newest turns that the memory keeps. */
   async load() {
-    this.answering?.abort();
-    $("messages").replaceChildren();
-    this.turns = [];
+    this.clear();
     await this.#earlier();
     $("log").scrollTop = $("log").scrollHeight;
     $("no-messages").hidden = !this.page.memory || $("messages").children.length > 0;
+  }
+
+  /** Show none: another memory is being opened. */
+  clear() {
+    this.answering?.abort();
+    $("messages").replaceChildren();
+    this.turns = [];
   }
 
   submit() {

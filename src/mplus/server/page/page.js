@@ -12,6 +12,7 @@ const page = {
   memory: "",
   model: "",
   memories: [],
+  opened: Promise.resolve(), // when the memory that was chosen last is shown
 
   /** Run something; its error is shown, whatever it is. */
   async guarded(action) {
@@ -64,25 +65,52 @@ async function loadMemories() {
   const none = make("option", { text: "none yet", value: "" });
   $("memory").replaceChildren(...(ids.length ? ids.map((id) => make("option", { text: id, value: id })) : [none]));
   $("memory").value = page.memory;
-  for (const id of ["fork", "export", "delete-memory", "choose", "message", "send"]) $(id).disabled = !page.memory;
+  enable();
   const chosen = page.memories.find((one) => one.id === page.memory);
   $("facts").textContent = chosen
     ? [count(chosen.tokens, "token"), count(chosen.sources, "source"), chosen.bytes ? `${(chosen.bytes / 2 ** 20).toFixed(1)} MiB` : ""].filter(Boolean).join(", ")
     : "Make a memory to begin.";
 }
 
-async function choose(id) {
-  page.memory = id;
-  await loadMemories();
-  const chosen = page.memory;
-  kept.set(CHOSEN, chosen);
-  await sources.load();
-  if (chosen === page.memory) await chat.load();
+let opening = 0;
+
+/** A memory that is being opened takes no message: its chat is about to be shown anew. */
+function enable() {
+  for (const id of ["fork", "export", "delete-memory", "choose"]) $(id).disabled = !page.memory;
+  for (const id of ["message", "send"]) $(id).disabled = !page.memory || opening > 0;
 }
 
-async function start() {
-  page.model = (await get("v1/models")).data[0].id;
-  await choose(page.memory);
+function choose(id) {
+  return whileOpening(async () => {
+    page.memory = id;
+    sources.clear();
+    chat.clear();
+    await loadMemories();
+    const chosen = page.memory;
+    kept.set(CHOSEN, chosen);
+    await sources.load();
+    if (chosen === page.memory) await chat.load();
+  });
+}
+
+function start() {
+  return whileOpening(async () => {
+    page.model = (await get("v1/models")).data[0].id;
+    await choose(page.memory);
+  });
+}
+
+async function whileOpening(action) {
+  opening += 1;
+  enable();
+  const opened = action();
+  page.opened = Promise.allSettled([page.opened, opened]);
+  try {
+    await opened;
+  } finally {
+    opening -= 1;
+    enable();
+  }
 }
 
 function newMemory() {

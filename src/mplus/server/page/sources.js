@@ -19,12 +19,20 @@ const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeSty
 export const when = (seconds) => (seconds ? moment.format(new Date(seconds * 1000)) : "");
 
 export class Sources {
-  /** `page` has `memory` (an id), `guarded(function)` and `changed()`. */
+  /** `page` has `memory` (an id), `opened` (a promise), `guarded(function)` and `changed()`. */
   constructor(page) {
     this.page = page;
     this.all = [];
     this.asked = 0;
     this.#takeFiles();
+  }
+
+  /** Show none: another memory is being opened. */
+  clear() {
+    this.asked += 1;
+    this.all = [];
+    this.#show();
+    $("no-sources").hidden = true;
   }
 
   /** Read the list again. */
@@ -73,6 +81,7 @@ export class Sources {
 
   /** Read files into the memory, one after the other. A file takes the place of one of its name, once the person agrees. */
   async read(files) {
+    await this.page.opened; // whether a file's name is known is told by the list of this memory
     const memory = this.page.memory;
     if (!memory) return;
     const waiting = [];
@@ -133,7 +142,8 @@ export class Sources {
     document.addEventListener("dragleave", over(false));
     document.addEventListener("drop", (event) => {
       over(false)(event);
-      if (event.dataTransfer?.files.length) this.page.guarded(() => this.read(event.dataTransfer.files));
+      const files = [...(event.dataTransfer?.files ?? [])]; // the event's own list is gone when it has been handled
+      if (files.length) this.page.guarded(() => this.read(files));
     });
   }
 }

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
+import torch
+
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
 from mplus.server.answers import Answering, AnswerRequest
@@ -49,12 +51,18 @@ class Worker:
         self._asked: deque[Callable[[], None]] = deque()
         self._drains = self._stops = False
         self._round = self._accepted = 0
+        self._torch_threads: int | None = None
         self._thread = threading.Thread(target=self._run, name="mplus-model", daemon=True)
 
     # -- from any thread ---------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin to work."""
+    def start(self, torch_threads: int | None = None) -> None:
+        """Begin to work.
+
+        Args:
+            torch_threads: that a pass may use; default: as torch has it.
+        """
+        self._torch_threads = torch_threads
         self._thread.start()
 
     def stop(self, *, drain: bool = True, timeout_s: float | None = None) -> None:
@@ -155,6 +163,8 @@ class Worker:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if self._torch_threads is not None:
+            torch.set_num_threads(self._torch_threads)
         while self._wait():
             try:
                 self._do_round()

@@ -37,9 +37,11 @@ def chromium() -> str:
 def browser() -> Iterator[Browser]:
     program = chromium()
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    with sync_api.sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=program, args=["--no-sandbox"]) as browser:
-            yield browser
+    with (
+        sync_api.sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=program, args=["--no-sandbox"]) as browser,
+    ):
+        yield browser
 
 
 @pytest.fixture(scope="package")

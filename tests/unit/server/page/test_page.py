@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -96,6 +97,18 @@ def test_text_of_a_document_stays_text(page: Page, tmp_path: Path, name: str) ->
     dialog.wait_for()
     assert page.evaluate("window.hit") is None
     assert page.locator("main img, main script, main b:has(*), dialog img").count() == 0
+
+
+def test_a_file_that_is_given_while_a_memory_opens_is_compared_with_that_memory(page: Page, letters: Path) -> None:
+    upload(page, letters)
+    page.route("**/v1/memories?*", lambda route: (time.sleep(0.3), route.continue_()))
+    page.get_by_role("button", name="New memory").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("opens slowly")
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for(state="hidden")
+    upload(page, letters)
+    assert page.get_by_role("dialog").count() == 0
+    assert page.locator("#memory").input_value() == "opens slowly"
 
 
 def test_a_file_of_a_known_name_takes_its_place(page: Page, letters: Path) -> None:
