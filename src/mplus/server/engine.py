@@ -245,14 +245,24 @@ class Engine:
         return await self._changes.forget(scope, sources, where)
 
     async def replace(
-        self, scope: Scope, source: str, text: str, *, at: Time | None = None, note: Mapping[str, Any] | None = None
+        self,
+        scope: Scope,
+        source: str,
+        text: str,
+        *,
+        at: Time | None = None,
+        note: Mapping[str, Any] | None = None,
+        progress: Callable[[int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> ForgetReport:
         """Put another text in the place of a source's, of which nothing is left on the disk; ids that name the source stay.
 
         Args:
             note: None keeps the note that the source has.
+            progress, cancelled: see ``write``; where it is cancelled the old text stays.
         """
-        return await self._changes.replace(scope, SourceText(source=source, text=text, at=at, note=note))
+        new = SourceText(source=source, text=text, at=at, note=note)
+        return await self._changes.replace(scope, new, progress, cancelled)
 
     async def merge(self, scope: Scope, other: Scope, *, prefix: str = "") -> MergeReport:
         """Take in all sources of another memory of the same tenant, with their notes; see ``Memory.merge``."""

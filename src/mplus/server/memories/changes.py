@@ -178,9 +178,18 @@ class Changes:
 
         return await self._registry.whole(change())
 
-    async def replace(self, scope: Scope, text: SourceText) -> ForgetReport:
+    async def replace(
+        self,
+        scope: Scope,
+        text: SourceText,
+        progress: Callable[[int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> ForgetReport:
         """See ``Engine.replace``."""
         new = _checked(text)
+
+        def is_cancelled(entry: Entry) -> bool:
+            return entry.is_gone or (cancelled is not None and cancelled())
 
         async def change() -> ForgetReport:
             async with self._registry.changing(scope) as entry:
@@ -190,7 +199,9 @@ class Changes:
                 note = new.note if new.note is not None else opened.memory.notes.get(new.source)
                 twin = await asyncio.to_thread(opened.memory.fork)
                 report = await self._computed(scope, [twin], lambda: twin.forget([new.source]))
-                await asyncio.wrap_future(self._worker.write(scope.tenant, twin, [new], cancelled=lambda: entry.is_gone))
+                await asyncio.wrap_future(
+                    self._worker.write(scope.tenant, twin, [new], progress=progress, cancelled=lambda: is_cancelled(entry))
+                )
                 if note is not None:
                     twin.note(new.source, note)
                 await self._registry.check_quota(scope.tenant, max(0, twin.stats().size_bytes - opened.ram_bytes))

@@ -43,7 +43,7 @@ class Job:
     """One long write.
 
     Attributes:
-        tokens_total: of the text; None where it was not counted.
+        tokens_total: of the text; None until it is counted.
         tokens_done: written so far; nothing of it stays unless the job succeeds.
         error: message and code of what went wrong.
     """
@@ -130,11 +130,12 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, index: Index, scope: Scope, kind: Kind, source: str, work: Work) -> Job:
+    def start(self, index: Index, scope: Scope, kind: Kind, source: str, work: Work, count: Callable[[], int]) -> Job:
         """Begin a job.
 
         Args:
             index: is told of it now and when it ends.
+            count: counts the tokens of its text, in another thread, while it runs.
 
         Raises:
             BusyError: the tenant has as many as it may.
@@ -146,9 +147,10 @@ class Jobs:
         index.expire(KIND, time.time() - TOLD_S)
         _remember(index, job)
         self._jobs[job.id] = job
-        task = asyncio.create_task(self._run(index, job, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for doing in (self._run(index, job, work), self._count(job, count)):
+            task = asyncio.create_task(doing)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return job
 
     def of(self, index: Index, tenant: str, id: str) -> Job:
@@ -199,6 +201,10 @@ class Jobs:
                 _remember(index, job)
             job.tell()
             self._forget_oldest()
+
+    async def _count(self, job: Job, count: Callable[[], int]) -> None:
+        job.tokens_total = await asyncio.to_thread(count)
+        job.tell()
 
     def _failed(self, job: Job, error: BaseException) -> None:
         if job.is_cancelled() or isinstance(error, asyncio.CancelledError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict
@@ -65,7 +64,15 @@ async def replaced(
     await engine.source(scope, source)
 
     async def work(progress: Callable[[int], None], cancelled: Callable[[], bool]) -> WriteResult:
-        await engine.replace(scope, source, given.text, at=given.at, note=given.note)
+        await engine.replace(
+            scope,
+            source,
+            given.text,
+            at=given.at,
+            note=given.note,
+            progress=progress,
+            cancelled=cancelled,
+        )
         record, memory = await engine.source(scope, source), await engine.memory(scope)
         return WriteResult(source=source, tokens=record.tokens, total_tokens=memory.tokens)
 
@@ -81,8 +88,7 @@ def is_job(text: str, wait: bool | None) -> bool:
 
 async def _job(request: Request, engine: Engine, scope: Scope, kind: Kind, source: str, text: str, work: Work) -> Response:
     jobs = jobs_of(request)
-    job = jobs.start(engine.index, scope, kind, source, work)
-    job.tokens_total = await asyncio.to_thread(count_tokens, engine, text)
+    job = jobs.start(engine.index, scope, kind, source, work, lambda: count_tokens(engine, text))
     return JSONResponse(job_body(job).model_dump(), status_code=202, headers={"Location": f"/v1/jobs/{job.id}"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,11 @@ async def ended(client: httpx.AsyncClient, id: str) -> dict[str, Any]:
 
 async def test_a_job_writes_the_text(client: httpx.AsyncClient) -> None:
     job = await started(client)
-    assert job["tokens_total"] >= len(LONG.encode())
     told = await ended(client, job["id"])
+    while told["tokens_total"] is None:  # they are counted beside the write
+        await asyncio.sleep(0.005)
+        told = (await client.get(f"/v1/jobs/{job['id']}")).json()
+    assert told["tokens_total"] >= len(LONG.encode())
     assert told["status"] == "succeeded", told
     assert told["result"]["tokens"] == told["tokens_done"]
     assert (await client.get("/v1/memories/alice/text", params={"source": "one"})).text.strip() == LONG.strip()
@@ -82,6 +86,27 @@ async def test_a_cancelled_job_leaves_nothing(client: httpx.AsyncClient) -> None
     told = await ended(client, job["id"])
     assert (told["status"], told["result"]) == ("cancelled", None)
     assert [one["name"] for one in (await client.get(SOURCES)).json()["data"]] == ["kept"]
+
+
+async def test_a_job_begins_before_its_tokens_are_counted(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = threading.Event()
+    monkeypatch.setattr(writing, "count_tokens", lambda engine, text: counts.wait(60) and 7)
+    job = await started(client)
+    told = await ended(client, job["id"])
+    assert (told["status"], told["tokens_total"]) == ("succeeded", None)
+    counts.set()
+
+
+async def test_a_replacement_is_a_job_that_tells_its_progress_and_can_be_cancelled(client: httpx.AsyncClient) -> None:
+    assert (await client.post(SOURCES, json={"source": "one", "text": "Alice likes tea."})).status_code == 201
+    many = {"text": LONG * 50}
+    job = (await client.put(f"{SOURCES}/one", params={"wait": "false"}, json=many)).json()
+    while not (told := (await client.get(f"/v1/jobs/{job['id']}")).json())["tokens_done"]:
+        assert told["ended_at"] is None
+        await asyncio.sleep(0.005)
+    assert (await client.delete(f"/v1/jobs/{job['id']}")).status_code == 200
+    assert (await ended(client, job["id"]))["status"] == "cancelled"
+    assert (await client.get("/v1/memories/alice/text", params={"source": "one"})).text.strip() == "Alice likes tea."
 
 
 async def test_a_job_that_fails_says_why(client: httpx.AsyncClient) -> None:

@@ -32,7 +32,9 @@ def serious(page: Page, axe: str) -> list[str]:
     page.evaluate(axe)  # by the debugger, which the page's policy does not stop
     found: list[dict[str, Any]] = page.evaluate("async () => (await axe.run()).violations")
     return [
-        f"{one['id']}: {[node['html'][:120] for node in one['nodes']]}" for one in found if one["impact"] in ("serious", "critical")
+        f"{one['id']}: {[node['html'][:120] for node in one['nodes']]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
     ]
 
 
