@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-fast check abuse bench-quick wheel-test clean
+.PHONY: help setup demo test test-fast test-long check abuse bench-quick wheel-test clean
 
 help:
 	@echo "make setup   .venv with pinned dependencies, and the base model"
 	@echo "make demo    the model reads 160,000 tokens and answers from memory; results in demo/"
 	@echo "make test    the test suite"
+	@echo "make test-long  the tests that take minutes: trainings of real weights, several processes"
 	@echo "make test-fast  what needs no real weights and no other process, under a minute"
 	@echo "make check   ruff, ruff format, mypy --strict"
 	@echo "make abuse   attacks on memories for five minutes, and what they counted"
@@ -34,12 +35,15 @@ demo: setup
 
 # Tests spread over the cores, the longest files first; then recorded references and attacks on memories.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/e2e tests/contract tests/unit tests/goldens
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/parity tests/abuse
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not long" tests/e2e tests/contract tests/unit tests/goldens tests/parity tests/abuse
+
+# What takes minutes and hardly ever breaks: trainings of real weights, several processes, a served load. Before every release.
+test-long: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m long tests
 
 # The laws that need no real weights; those that take long are marked `slow` or `e2e`. Before every commit.
 test-fast: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not slow" tests/unit tests/goldens
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not e2e and not slow and not long" tests/unit tests/goldens
 
 # Attacks on memories for five minutes; more: $(BIN)/python -m tests.abuse --minutes 60
 abuse: setup

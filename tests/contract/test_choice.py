@@ -108,6 +108,7 @@ def test_random_depends_on_seed_and_place_and_on_nothing_else(model: MPlusModel)
     assert drawn(model, other) != found
 
 
+@pytest.mark.parametrize("model", ["shared", "recent", "per_layer"], indirect=True)  # each way to list what there is to draw from
 def test_random_reads_all_parts_of_the_memory_alike(model: MPlusModel) -> None:
     memory = unscored(model, "random", tokens=200)
     hits = torch.zeros(4)

@@ -21,7 +21,10 @@ ANEW = ["reuse_prefix"]
 """The part of the published procedure by which a read leaves nothing behind."""
 
 
-@pytest.fixture(params=[("llama", setup) for setup in SETUPS] + [(family, "shared") for family in FAMILIES if family != "llama"])
+KINDS = [("llama", setup) for setup in SETUPS] + [(family, "shared") for family in FAMILIES if family != "llama"]
+
+
+@pytest.fixture(params=KINDS, ids="-".join)
 def model(request: pytest.FixtureRequest, tiny_model: TinyModel) -> Iterator[MPlusModel]:
     """Each kind of memory on Llama, and each family."""
     model = tiny_model(*request.param)
@@ -44,8 +47,18 @@ def answer(model: MPlusModel, memory: Any, prompt: Tensor, parts: Collection[str
     return found
 
 
-@pytest.mark.parametrize("switch", [*DIFFERENCES, "all"])
-@pytest.mark.parametrize("memory_format", ["kv", "hidden"])
+SWITCHES = [*DIFFERENCES, "all"]
+
+
+@pytest.mark.parametrize(
+    ("model", "switch", "memory_format"),
+    [
+        (kind, switch, ("kv", "hidden")[(one + two) % 2])  # every two of the three occur together
+        for one, kind in enumerate(KINDS)
+        for two, switch in enumerate(SWITCHES)
+    ],
+    indirect=["model"],
+)
 def test_every_way_to_save_time_gives_what_the_published_procedure_gives(
     model: MPlusModel, switch: str, memory_format: Any
 ) -> None:

@@ -5,6 +5,7 @@ Legend: L layers, H kv heads, E head width, F search key width, k rows.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -88,11 +89,14 @@ class Held:
         return LongTerm(self.layout, self.geometry, self.codec, self.log, (self.group,))
 
 
+@functools.cache
+def numbers(birth: int, *shape: int) -> Tensor:
+    """Those of one row of one layer or more."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(birth)) * (1 + birth % 7)
+
+
 def written(births: list[int], search_groups: int = 1, layers: int = LAYERS) -> Rows:
     """Rows as a write pass gives them, [L or 1, k, ...], whose every number follows from layer and birth."""
-
-    def numbers(birth: int, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=torch.Generator().manual_seed(birth)) * (1 + birth % 7)
 
     def stacked(*shape: int) -> Tensor:
         return torch.stack([numbers(birth + shape[-1], *shape) for birth in births], 1)
@@ -110,10 +114,16 @@ def rounded(value: Tensor, kept: str, own_dims: int) -> Tensor:
 
 def twin(births: list[int], types: tuple[str, str]) -> Rows:
     """Rows [k, ...] of one shared group, rounded one by one."""
-    rows = written(births)
-    own = {name: value.transpose(0, 1) for name, value in rows.items() if name != "search"}
-    out = {name: torch.stack([rounded(row, types[0], 2) for row in value]) for name, value in own.items()}
-    return {**out, "search": torch.stack([rounded(row, types[1], 1) for row in rows["search"][0]])}
+    rows = [twin_row(birth, types) for birth in births]
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+@functools.cache
+def twin_row(birth: int, types: tuple[str, str]) -> Rows:
+    """One of them."""
+    rows = written([birth])
+    own = {name: rounded(rows[name][:, 0], types[0], 2) for name in ("keys", "values")}
+    return {**own, "search": rounded(rows["search"][0, 0], types[1], 1)}
 
 
 def same(memory: LongTerm, births: list[int], types: tuple[str, str], index: Tensor) -> bool:

@@ -24,7 +24,7 @@ from mplus.retrieval.read_plan import best_places, choose_blocks
 from tests.contract.test_families import padded
 from tests.tiny import SETUPS, filled, ids, search_from, tiny_model
 
-GROUP = 128
+GROUP = 64
 
 
 @pytest.fixture(params=sorted(SETUPS))
@@ -32,11 +32,17 @@ def setup(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture
+def seed(setup: str) -> int:
+    """Other texts for each setup."""
+    return sorted(SETUPS).index(setup)
+
+
 @pytest.fixture(params=["auto", "exact"])
 def model(request: pytest.FixtureRequest, setup: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MPlusModel]:
-    """An untrained retriever, long-term memory that forgets, summaries from 128 rows on."""
+    """An untrained retriever, long-term memory that forgets, summaries from 64 rows on."""
     search_from(monkeypatch, GROUP)
-    yield tiny_model(setup=setup, ltm_capacity=600, search=request.param)
+    yield tiny_model(setup=setup, ltm_capacity=300, search=request.param)
 
 
 def found(model: MPlusModel, memory: Memory, table: Tensor, mask: Tensor | None = None) -> list[list[list[int]]]:
@@ -51,7 +57,7 @@ def prompts(seed: int) -> list[Tensor]:
 
 def memory_that_forgot(model: MPlusModel, seed: int) -> Memory:
     tokens = (
-        1300 if model.geometry.sizes.chunk_tokens > model.geometry.sizes.new_tokens else 900
+        650 if model.geometry.sizes.chunk_tokens > model.geometry.sizes.new_tokens else 450
     )  # the same number of memory tokens
     memory = filled(model, tokens, seed=seed, text_seed=seed)
     assert memory.now - len(memory.short_term) - len(memory.long_term) > GROUP, "nothing was forgotten"
@@ -59,7 +65,6 @@ def memory_that_forgot(model: MPlusModel, seed: int) -> Memory:
     return memory
 
 
-@pytest.mark.parametrize("seed", range(2))
 def test_padded_prompts_in_any_order_find_what_each_finds_alone(model: MPlusModel, seed: int) -> None:
     memory, rows = memory_that_forgot(model, seed), prompts(seed)
     alone = [found(model, memory, row[None])[0] for row in rows]
@@ -69,7 +74,6 @@ def test_padded_prompts_in_any_order_find_what_each_finds_alone(model: MPlusMode
     assert found(model, memory, table[order], mask[order]) == [alone[number] for number in order]
 
 
-@pytest.mark.parametrize("seed", range(2))
 def test_a_stored_memory_that_forgot_finds_what_it_found_before(model: MPlusModel, seed: int, tmp_path: Path) -> None:
     """Also when it was stored again unsearched, and after more was written into both."""
     memory, rows = memory_that_forgot(model, seed), prompts(seed)
@@ -91,7 +95,7 @@ def test_what_summaries_follow_from_is_not_only_the_rows_held(
 ) -> None:
     """Without the forgotten rows that an index was fitted to, another would be made: so the test above tests that they are kept."""
     search_from(monkeypatch, GROUP)
-    model = tiny_model(setup=setup, ltm_capacity=600)
+    model = tiny_model(setup=setup, ltm_capacity=300)
     memory = memory_that_forgot(model, 3)
     memory.save(tmp_path / "with")
     same, other = Memory.load(tmp_path / "with", model), Memory.load(tmp_path / "with", model)
@@ -119,8 +123,8 @@ def test_rows_of_an_index_that_cannot_be_are_refused_in_one_sentence(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     search_from(monkeypatch, GROUP)
-    model = tiny_model(setup="per_layer", ltm_capacity=600)
-    memory = filled(model, 900)
+    model = tiny_model(setup="per_layer", ltm_capacity=300)
+    memory = filled(model, 450)
     described = state_file.json_of
 
     def damaged(state: MemoryState) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def losses_with(model: MPlusModel) -> dict[str, float]:
     return out
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", *(pytest.param(name, marks=pytest.mark.long) for name in ("mistral", "qwen3"))])
 def test_the_right_memory_beats_an_empty_and_a_foreign_one(family: str) -> None:
     model, losses = adapted(family)
     after = losses_with(model)

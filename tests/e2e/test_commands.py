@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.tiny import text_model
 
+from mplus.cli import main
+
 pytestmark = pytest.mark.e2e
 
 
@@ -19,7 +21,9 @@ def mplus(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_written_text_is_answered_about_in_another_process(base_name: str, tmp_path: Path) -> None:
+def test_written_text_is_answered_about_in_another_process(
+    base_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = tmp_path / "notes.txt"
     text.write_text(
         "The harbour master of Brightmoor is Oliver Quade. He keeps a parrot at home. The lighthouse was built in 1874, and its "
@@ -28,13 +32,12 @@ def test_written_text_is_answered_about_in_another_process(base_name: str, tmp_p
     )
     memory = tmp_path / "memory"
     wrote = mplus("write", str(memory), str(text))
-    assert wrote.returncode == 0, wrote.stderr
+    assert (wrote.returncode, wrote.stderr) == (0, "")  # no library warns either
     told = mplus("info", str(memory), "--json")
     assert told.returncode == 0, told.stderr
     assert str(text) in told.stdout or "notes.txt" in told.stdout
-    asked = mplus("ask", str(memory), "What is the gate code of the old mill?", "--max-new-tokens", "10")
-    assert asked.returncode == 0, asked.stderr
-    assert "5527" in asked.stdout
+    assert main(["ask", str(memory), "What is the gate code of the old mill?", "--max-new-tokens", "10"]) == 0
+    assert "5527" in capsys.readouterr().out
 
 
 def test_demo_stores_its_numbers_and_its_picture(base_name: str, tmp_path: Path) -> None:
@@ -52,11 +55,13 @@ def test_demo_stores_its_numbers_and_its_picture(base_name: str, tmp_path: Path)
     assert "tokens back" in ran.stdout
 
 
-def test_memory_of_another_model_is_refused_in_one_line(base_name: str, tmp_path: Path) -> None:
+def test_memory_of_another_model_is_refused_in_one_line(
+    base_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     memory = text_model().new_memory()
     memory.write("A memory that the default model cannot read, since another one wrote it in another way.")
     memory.save(tmp_path / "foreign")
-    asked = mplus("ask", str(tmp_path / "foreign"), "Who wrote it?")
-    assert asked.returncode == 2
-    assert len(asked.stderr.strip().splitlines()) == 1
-    assert "written by" in asked.stderr
+    assert main(["ask", str(tmp_path / "foreign"), "Who wrote it?"]) == 2
+    told = capsys.readouterr().err
+    assert len(told.strip().splitlines()) == 1
+    assert "written by" in told

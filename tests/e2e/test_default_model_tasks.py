@@ -128,6 +128,7 @@ def steps(task: Task, count: int, rate: float = 2e-3) -> list[StepOutput]:
     return out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["contrastive", "paper"])
 @pytest.mark.parametrize("search", ["vote", "layer"])
 def test_a_search_learns_a_bank_and_nothing_else_moves(make: Make, prepared: Prepare, search: str, loss: Loss) -> None:
@@ -148,6 +149,7 @@ def test_a_search_learns_a_bank_and_nothing_else_moves(make: Make, prepared: Pre
         assert torch.equal(value, before[name]), name
 
 
+@pytest.mark.long
 def test_a_right_window_covers_the_statement(make: Make, prepared: Prepare) -> None:
     task = make("vote")
     prepared(task, "vote")

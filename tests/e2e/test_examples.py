@@ -26,6 +26,7 @@ EXPECTED = {
     "evaluate": ("| distance | M+ | MemoryLLM |", "answers in all"),
     "train": ("nats a letter", "no memory"),
 }
+LONG = {"evaluate", "train"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,7 +49,9 @@ def arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["example"])
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in sorted(EXPECTED)]
+)
 def test_an_example_prints_what_it_promises(base_name: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     printed = run(EXAMPLES / f"{name}.py", capsys)
     missing = [text for text in EXPECTED[name] if text not in printed]

@@ -12,7 +12,7 @@ from mplus import Geometry, MPlusModel
 from mplus.training.bank.chunk_encoder import ChunkEncoder
 from mplus.training.data.document_generator import DocumentGenerator
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -62,6 +62,7 @@ def run(kind: str, *options: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_a_whole_run_stores_ratios_that_follow_from_its_raw_numbers(
     processes: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

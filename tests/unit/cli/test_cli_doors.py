@@ -116,24 +116,26 @@ def test_a_stream_that_is_closed_or_full_is_told_in_one_line(place: Path, arrang
     assert done.stderr.count("\n") == (1 if expected else 0)
 
 
-@pytest.mark.parametrize("stream", ["closed", "full"])
-def test_a_memory_that_is_stored_is_a_success_whatever_becomes_of_stdout(place: Path, stream: str) -> None:
+def test_a_memory_that_is_stored_is_a_success_whatever_becomes_of_stdout(place: Path) -> None:
     (place / "a.txt").write_text("A text that is long enough to be written at once, it is said.", encoding="utf-8")
-    spoil = "sys.stdout = None" if stream == "closed" else "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"
     code = (
         "import os, sys\n"
         "from tests.tiny import text_model\n"
         "from mplus.cli import main, write\n"
         "model = text_model()\n"
         "write.open_model = lambda name, **_: model\n"
-        f"{spoil}\n"
-        "code = main(['write', './memory', 'a.txt'])\n"
-        "os._exit(code)"
+        "sys.stdout = None\n"
+        "closed = main(['write', './closed', 'a.txt'])\n"
+        "sys.stdout = sys.__stdout__\n"
+        "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+        "full = main(['write', './full', 'a.txt'])\n"
+        "os._exit(10 * closed + full)"
     )
     done = process(code)
     assert done.returncode == 0, done.stderr
-    assert "memory is stored, but stdout cannot be written" in done.stderr
-    assert [(one.name, one.tokens) for one in read_stored(place / "memory").sources] == [("a.txt", 63)]
+    for stream in ("closed", "full"):
+        assert re.search(f"{stream} is stored, but stdout cannot be written", done.stderr), done.stderr
+        assert [(one.name, one.tokens) for one in read_stored(place / stream).sources] == [("a.txt", 63)]
 
 
 @pytest.mark.parametrize("command", [["write", "m", "-"], ["ask", "m", "-"]])

@@ -18,7 +18,7 @@ from mplus.cli import main
 from mplus.training.objectives import registry
 from tests.tiny import tiny_decoder, tiny_geometry
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROOT = Path(__file__).resolve().parents[3]
 CONSTANT = ["--set", "schedule.kind=constant"]
