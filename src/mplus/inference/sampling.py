@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,7 +98,8 @@ class Sampler:
         if self.sampling.temperature == 0.0:
             token = int(best)
         else:
-            chances = self._warpers(torch.empty(1, 0, dtype=torch.long), scores[None])[0].softmax(-1)
+            none: Any = None  # these warpers look at no token that came before
+            chances = self._warpers(none, scores[None])[0].softmax(-1)
             token = int(torch.multinomial(chances, 1, generator=self._generator))
         self._counts[token] = self._counts.get(token, 0) + 1
         return token

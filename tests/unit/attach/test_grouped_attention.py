@@ -25,8 +25,8 @@ def test_grouped_attention_equals_attention_with_repeated_keys(dtype: torch.dtyp
     mask = torch.zeros(4, 1, tokens, 11, dtype=dtype)
     for row in range(4):
         mask[row, :, :, :row] = float("-inf")
-    repeated = [one.repeat_interleave(6 // groups, 1).float() for one in (key, value)]
-    expected = functional.scaled_dot_product_attention(query.float(), *repeated, attn_mask=mask.float(), scale=0.3)
+    keys, values = (one.repeat_interleave(6 // groups, 1).float() for one in (key, value))
+    expected = functional.scaled_dot_product_attention(query.float(), keys, values, attn_mask=mask.float(), scale=0.3)
     got, _ = grouped(None, query, key, value, mask, scaling=0.3)
     tolerance = 1e-6 if dtype == torch.float32 else 2e-2
     torch.testing.assert_close(got.float(), expected.transpose(1, 2), atol=tolerance, rtol=tolerance)

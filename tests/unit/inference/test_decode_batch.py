@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -29,7 +30,9 @@ class Row:
         self.answer = Continuation(Sampler(sampling, model.device), frozenset(), new)
 
 
-def run(model: MPlusModel, jobs: list[tuple[list[int], Memory | None, Sampling, int, Any]], *, seed: int = 0) -> list[list[int]]:
+def run(
+    model: MPlusModel, jobs: Sequence[tuple[list[int], Memory | None, Sampling, int, Any]], *, seed: int = 0
+) -> list[list[int]]:
     """Tokens of all jobs, which begin at random, pass in pieces of random sizes and leave when they have ended."""
     chance, done = random.Random(seed), dict[int, list[int]]()
     batches: dict[str | None, tuple[DecodeBatch, list[tuple[int, Row]]]] = {}

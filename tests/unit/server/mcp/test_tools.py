@@ -42,7 +42,8 @@ def with_tools(tmp_path: Path, text_model: MPlusModel) -> Callable[[Steps], None
 def value(result: Any) -> dict[str, Any]:
     assert isinstance(result, CallToolResult) and not result.is_error, result
     assert result.structured_content is not None
-    return result.structured_content
+    content: dict[str, Any] = result.structured_content
+    return content
 
 
 def complaint(result: Any) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page, expect
+    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import expect as expect
 else:
     expect = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright").expect
 

@@ -19,7 +19,7 @@ from tests.unit.server.page.conftest import Open
 from tests.unit.server.page.steps import ask, expect, make_memory, passages, source, upload
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,12 @@ def test_text_of_a_document_stays_text(page: Page, tmp_path: Path, name: str) ->
 
 def test_a_file_that_is_given_while_a_memory_opens_is_compared_with_that_memory(page: Page, letters: Path) -> None:
     upload(page, letters)
-    page.route("**/v1/memories?*", lambda route: (time.sleep(0.3), route.continue_()))
+
+    def slowly(route: Route) -> None:
+        time.sleep(0.3)
+        route.continue_()
+
+    page.route("**/v1/memories?*", slowly)
     page.get_by_role("button", name="New memory").click()
     page.get_by_role("dialog").get_by_label("Name").fill("opens slowly")
     page.keyboard.press("Enter")

@@ -251,12 +251,24 @@ def test_a_write_that_is_cancelled_or_wrong_changes_nothing(model: MPlusModel, w
 
 def test_changes_of_one_memory_happen_in_order_and_others_do_not_wait(model: MPlusModel, worker: Worker) -> None:
     memory, other, happened = model.new_memory(), model.new_memory(), list[str]()
+
+    def note(name: str) -> None:
+        happened.append(name)
+
+    def forget() -> None:
+        note("forget")
+        memory.forget("one")
+
+    def merge() -> None:
+        note("merge")
+        other.merge(memory)
+
     gate, _ = block(worker)
     futures: list[Future[Any]] = [
-        worker.write("a", memory, [SourceText(source="one", text=NOTES[0] * 10)], progress=lambda _: happened.append("one")),
-        worker.change("a", [memory], lambda: happened.append("forget") or memory.forget("one")),
-        worker.write("a", memory, [SourceText(source="one", text=NOTES[1])], progress=lambda _: happened.append("two")),
-        worker.change("a", [memory, other], lambda: happened.append("merge") or other.merge(memory)),
+        worker.write("a", memory, [SourceText(source="one", text=NOTES[0] * 10)], progress=lambda _: note("one")),
+        worker.change("a", [memory], forget),
+        worker.write("a", memory, [SourceText(source="one", text=NOTES[1])], progress=lambda _: note("two")),
+        worker.change("a", [memory, other], merge),
         worker.call("a", happened.append, "call"),
     ]
     gate.set()
