@@ -334,7 +334,7 @@ def content_of(line: str) -> str:
     if not line.startswith("data: {"):
         return ""
     choices = json.loads(line.removeprefix("data: ")).get("choices") or [{}]
-    return choices[0].get("delta", {}).get("content") or ""
+    return choices[0].get("delta", {}).get("content") or choices[0].get("text") or ""
 
 
 def _memory(scope: Scope) -> str:

@@ -127,38 +127,61 @@ async def run_kills(server: ServerProcess, clients: Clients, options: argparse.N
     return {"kills": len(restarts_s), "restart_s": {"median": statistics.median(restarts_s), "most": max(restarts_s)}}
 
 
-async def level(clients: Clients, scopes: list[Scope], at_once: int, answers: int) -> dict[str, float]:
-    """Stream so many answers, so many at once: tokens a second, first token, whole answer."""
+async def level(clients: Clients, scopes: list[Scope], kind: str, at_once: int, answers: int) -> dict[str, Any]:
+    """Stream so many answers, so many at once: tokens a second, first token.
+
+    All clients begin in the same moment, so the first answer of each is told apart: it waits for the prompts of all others.
+    """
     firsts_s: list[float] = []
+    begins_s: list[float] = []
     tokens = 0
     waiting = iter(range(answers))
 
     async def client() -> None:
         nonlocal tokens
+        told_in = begins_s
         for number in waiting:
-            scope = scopes[number % len(scopes)]
-            first_s, given = await timed_stream(clients, scope)
-            firsts_s.append(first_s)
-            tokens += given
+            first_s, given = await timed_stream(clients, scopes[number % len(scopes)], kind)
+            told_in.append(first_s)
+            tokens, told_in = tokens + given, firsts_s
 
     begun = time.monotonic()
     await asyncio.gather(*(client() for _ in range(at_once)))
     seconds = time.monotonic() - begun
-    p50, p99 = quantile(firsts_s, 0.5), quantile(firsts_s, 0.99)
-    return {"clients": at_once, "answers": answers, "tokens_per_s": tokens / seconds, "first_p50_s": p50, "first_p99_s": p99}
+    return {
+        "kind": kind,
+        "clients": at_once,
+        "answers": answers,
+        "tokens_an_answer": tokens / answers,
+        "answers_per_s": answers / seconds,
+        "tokens_per_s": tokens / seconds,
+        "first_p50_s": quantile(firsts_s, 0.5),
+        "first_p99_s": quantile(firsts_s, 0.99),
+        "begin_p50_s": quantile(begins_s, 0.5),
+        "begin_most_s": max(begins_s),
+    }
 
 
-async def timed_stream(clients: Clients, scope: Scope) -> tuple[float, int]:
+PROMPTS = {
+    "chat": "Which code has the locker?",
+    "text": "The code of the locker is a long story. It begins on a rainy day, when the old man",
+}
+"""Chats are answered in a few words; a text goes on until `--new-tokens`."""
+
+
+async def timed_stream(clients: Clients, scope: Scope, kind: str) -> tuple[float, int]:
     """Seconds to the first piece of text, and tokens of the answer."""
+    prompt = {"messages": [{"role": "user", "content": PROMPTS[kind]}]} if kind == "chat" else {"prompt": PROMPTS[kind]}
     body = {
-        "messages": [{"role": "user", "content": "Which code has the locker?"}],
+        **prompt,
         "max_tokens": clients.new_tokens,
         "memory": {"id": scope[1]},
         "stream": True,
         "stream_options": {"include_usage": True},
     }
     begun, first_s, given = time.monotonic(), None, 0
-    async with clients.http(scope).stream("POST", "/v1/chat/completions", json=body) as response:
+    path = "/v1/chat/completions" if kind == "chat" else "/v1/completions"
+    async with clients.http(scope).stream("POST", path, json=body) as response:
         async for line in response.aiter_lines():
             if first_s is None and content_of(line):
                 first_s = time.monotonic() - begun
@@ -174,13 +197,17 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-async def run_levels(clients: Clients, options: argparse.Namespace) -> list[dict[str, float]]:
+async def run_levels(clients: Clients, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure at each number of clients, after one answer of each memory to warm up."""
     scopes = scopes_of(list(clients.keys), options.memories)
     async with clients.connected():
         await fill(clients, scopes)
-        await level(clients, scopes, 4, len(scopes))
-        return [await level(clients, scopes, at_once, max(options.answers, 2 * at_once)) for at_once in options.levels]
+        await level(clients, scopes, "text", 4, len(scopes))
+        return [
+            await level(clients, scopes, kind, at_once, max(options.answers, 4 * at_once))
+            for kind in PROMPTS
+            for at_once in options.levels
+        ]
 
 
 # -- the command ---------------------------------------------------------------------------------------------------------
@@ -226,9 +253,13 @@ def table(result: dict[str, Any]) -> str:
     lines = []
     for name, rows in result.items():
         if name.startswith("streams"):
-            lines += ["", f"{name}: clients | answers | tokens/s | first token p50 s | p99 s"]
             lines += [
-                f"  {row['clients']:5} | {row['answers']:5} | {row['tokens_per_s']:8.1f} | {row['first_p50_s']:.3f} | {row['first_p99_s']:.3f}"
+                "",
+                f"{name}: kind | clients | answers | tokens each | tokens/s | first token p50 s | p99 s | of all at once: p50 s | most s",
+            ]
+            lines += [
+                f"  {row['kind']} | {row['clients']:5} | {row['answers']:5} | {row['tokens_an_answer']:.1f} | {row['tokens_per_s']:8.1f} "
+                f"| {row['first_p50_s']:.3f} | {row['first_p99_s']:.3f} | {row['begin_p50_s']:.3f} | {row['begin_most_s']:.3f}"
                 for row in rows
             ]
         elif name != "faults":

@@ -125,7 +125,7 @@ def test_pieces_of_a_stream_and_turns_are_read_as_they_were_sent() -> None:
     assert [quantile([3.0, 1.0, 2.0], share) for share in (0.5, 0.99)] == [2.0, 3.0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("more", [["--requests", "200"], ["--requests", "500", "--kills", "2"]], ids=["load", "kills"])
 def test_a_small_load_finds_no_fault(tmp_path: Path, more: list[str]) -> None:
     out, log = tmp_path / "result.json", tmp_path / "log"
