@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,14 @@ from mplus import MPlusModel
 from tests import tiny
 
 TinyModel = Callable[..., MPlusModel]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections() -> None:
+    """Leave what lives as long as the session (torch, all tests) out of collections of garbage; a training run alone makes two."""
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")
