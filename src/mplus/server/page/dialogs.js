@@ -31,13 +31,14 @@ function ask(kind, act) {
         await act();
         agreed = true;
         dialog.close();
+        resolve(true); // the event of its end comes later, and by then the dialog may ask something else
       } catch (error) {
         wrong.textContent = sentence(error.message);
       } finally {
         agree.disabled = false;
       }
     };
-    dialog.onclose = () => resolve(agreed);
+    dialog.onclose = () => dialog.open || resolve(agreed);
     dialog.showModal();
   });
 }

@@ -71,11 +71,11 @@ export class Sources {
   async forget(names, title) {
     const memory = this.page.memory;
     const tokens = names.reduce((sum, name) => sum + (this.named(name)?.tokens ?? 0), 0);
+    const hadTurns = names.some((name) => isTurn(this.named(name))); // the list may be a newer one by the time it is forgotten
     const what = names.length === 1 ? `Its text of ${count(tokens, "token")} goes` : `${count(names.length, "turn")} of ${count(tokens, "token")} go`;
     const text = `${what} from this memory, with all that the model kept of it. Forks and exported files are not changed. This cannot be undone.`;
     const agreed = await askAgreement({ title, text, ok: "Forget" }, () => post(memoryPath(memory, "forget"), { sources: names }));
     if (!agreed) return;
-    const hadTurns = names.some((name) => isTurn(this.named(name)));
     await this.page.changed(`${title.replace(/^Forget /, "").replace(/\?$/, "")}: forgotten`, { hadTurns });
   }
 

@@ -66,6 +66,17 @@ def test_a_source_is_forgotten_once_the_person_agrees(page: Page, letters: Path)
     assert "letters.txt" not in answer.inner_text()
 
 
+def test_two_sources_are_forgotten_one_right_after_the_other(page: Page, letters: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second.txt"
+    second.write_text("Carla moved to Rome.")
+    upload(page, letters, second)
+    for name in ("letters.txt", "second.txt"):
+        page.get_by_role("button", name=f"Forget {name}").click()
+        page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+    page.locator("#no-sources").wait_for()
+    assert page.locator("#sources > li").count() == 0
+
+
 def test_a_reload_shows_the_same_memory_and_its_chat(page: Page, letters: Path) -> None:
     upload(page, letters)
     said = ask(page, "What is the boat's name?").locator(".said").text_content()
