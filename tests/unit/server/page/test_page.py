@@ -134,7 +134,7 @@ def test_a_file_of_a_known_name_takes_its_place(page: Page, letters: Path) -> No
     page.get_by_role("dialog", name="Replace letters.txt?").get_by_role("button", name="Replace").click()
     source(page, "letters.txt").filter(has_text=re.compile(r"2\d tokens")).wait_for()
     source(page, "letters.txt").get_by_role("button", name="letters.txt", exact=True).click()
-    assert page.locator("#text").text_content() == "Carla moved to Rome."
+    expect(page.locator("#text")).to_have_text("Carla moved to Rome.")
 
 
 def test_a_file_that_cannot_be_read_says_why(page: Page, tmp_path: Path) -> None:
