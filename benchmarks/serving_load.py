@@ -204,7 +204,7 @@ async def run_levels(clients: Clients, options: argparse.Namespace) -> list[dict
         await fill(clients, scopes)
         await level(clients, scopes, "text", 4, len(scopes))
         return [
-            await level(clients, scopes, kind, at_once, max(options.answers, 4 * at_once))
+            await level(clients, scopes, kind, at_once, max(options.answers, 2 * at_once))
             for kind in PROMPTS
             for at_once in options.levels
         ]
