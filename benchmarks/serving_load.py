@@ -148,7 +148,7 @@ async def level(clients: Clients, scopes: list[Scope], kind: str, at_once: int, 
     begun = time.monotonic()
     await asyncio.gather(*(client() for _ in range(at_once)))
     seconds = time.monotonic() - begun
-    return {
+    row = {
         "kind": kind,
         "clients": at_once,
         "answers": answers,
@@ -160,6 +160,8 @@ async def level(clients: Clients, scopes: list[Scope], kind: str, at_once: int, 
         "begin_p50_s": quantile(begins_s, 0.5),
         "begin_most_s": max(begins_s),
     }
+    print(row_of(row), file=sys.stderr, flush=True)  # a long run that is ended has told what it measured
+    return row
 
 
 PROMPTS = {
@@ -257,14 +259,18 @@ def table(result: dict[str, Any]) -> str:
                 "",
                 f"{name}: kind | clients | answers | tokens each | tokens/s | first token p50 s | p99 s | of all at once: p50 s | most s",
             ]
-            lines += [
-                f"  {row['kind']} | {row['clients']:5} | {row['answers']:5} | {row['tokens_an_answer']:.1f} | {row['tokens_per_s']:8.1f} "
-                f"| {row['first_p50_s']:.3f} | {row['first_p99_s']:.3f} | {row['begin_p50_s']:.3f} | {row['begin_most_s']:.3f}"
-                for row in rows
-            ]
+            lines += [row_of(row) for row in rows]
         elif name != "faults":
             lines.append(f"{name}: {rows}")
     return "\n".join([*lines, f"faults: {len(result['faults'])}"])
+
+
+def row_of(row: dict[str, Any]) -> str:
+    """One level."""
+    return (
+        f"  {row['kind']} | {row['clients']:5} | {row['answers']:5} | {row['tokens_an_answer']:.1f} | {row['tokens_per_s']:8.1f} "
+        f"| {row['first_p50_s']:.3f} | {row['first_p99_s']:.3f} | {row['begin_p50_s']:.3f} | {row['begin_most_s']:.3f}"
+    )
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
