@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.abuse import server_kills
 
 
+@pytest.mark.long
 def test_what_a_killed_server_acknowledged_is_there() -> None:
     counts = server_kills.run(seed=11, rounds=7)
     assert counts.tried >= 21

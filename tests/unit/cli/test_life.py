@@ -94,15 +94,16 @@ def callbacks() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_every_command_that_takes_a_memory_takes_a_home() -> None:
     taking = {name: set(parameters) for name, parameters in callbacks() if "memory" in parameters or "home" in parameters}
-    expected = (
-        "write sync chat ask list info sources forget replace merge fork delete reencode verify compact key encrypt export import"
-    )
+    expected = "write sync chat ask list info sources forget replace merge fork delete reencode verify compact key encrypt export import mcp"
     assert set(taking) == set(expected.split())
     assert {name for name, parameters in taking.items() if "home" not in parameters} == set()
 
 
 def test_every_command_prints_json_on_demand() -> None:
-    assert {name for name, parameters in callbacks() if "as_json" not in parameters} == {"bench"}  # which has options of its own
+    assert {name for name, parameters in callbacks() if "as_json" not in parameters} == {
+        "bench",
+        "mcp",
+    }  # options of its own; speaks a protocol
 
 
 @pytest.mark.parametrize(

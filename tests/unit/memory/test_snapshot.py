@@ -141,7 +141,7 @@ def broken(*args: Any, **kwargs: Any) -> None:
     raise DiskFull("no space left on device")
 
 
-@pytest.mark.parametrize("step", ["save_file", "os.replace", "flush", "_manifest"])
+@pytest.mark.parametrize("step", ["save_file", "os.replace", "flush", "manifest_of"])
 def test_failing_save_leaves_the_previous_state(
     model: MPlusModel, saved: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ def text_model() -> MPlusModel:
     return new_text_model(positions=8192)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(text_model: MPlusModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests of this room."""
     home: Path = tmp_path_factory.mktemp("served")
