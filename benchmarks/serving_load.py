@@ -306,7 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("FAULT", fault)
     if options.json:
         versions, hardware = environment_of("torch.float32" if options.model == "tiny" else "auto")
-        settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+        settings = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
         told = {"settings": settings, **result, "load_average": loads, "versions": versions, "hardware": hardware}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

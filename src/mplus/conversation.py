@@ -27,12 +27,12 @@ SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "system": "System",
 
 
 def turn_text(role: str, content: str) -> str:
-    """What is written into a memory of one turn."""
+    """The text of one turn as a memory reads it."""
     return f"{SPEAKERS[role]}: {content}\n\n"
 
 
 def turn_content(role: str, text: str) -> str:
-    """What was said in a turn, from what was written of it."""
+    """The words of a turn, from its text in a memory."""
     return text.removeprefix(f"{SPEAKERS[role]}:").strip()
 
 

@@ -180,7 +180,7 @@ class BatchLayer(DynamicLayer):
         return self.cache.end - self.cache.first + 1, 0
 
     def arrange(self, rows: int, slots: int, held: int, source: slice, target: slice) -> None:
-        """Have buffers of so many rows and slots, in which the first `held` rows stand in other slots."""
+        """Make buffers of so many rows and slots, and copy the first `held` rows into other slots of them."""
         for name in ("row_keys", "row_values"):
             old: Tensor | None = getattr(self, name)
             assert old is not None
@@ -241,12 +241,12 @@ class BatchCache(Cache):
         self.starts.pop()
 
     def reserve_slot(self) -> None:
-        """Have room for the token of the next pass."""
+        """Grow the buffers where the token of the next pass has no slot."""
         if self.end == self.slots_reserved:
             self._arrange(self.rows_reserved, max(self.end - start for start in self.starts))
 
     def _reserve(self, rows: int, length: int, like: PrefixCache) -> None:
-        """Have room for so many rows, and for one of `length` before the next token's slot."""
+        """Grow the buffers until so many rows fit, and one of `length` before the next token's slot."""
         longest = max([length, *(self.end - start for start in self.starts)])
         if not self.rows_reserved:
             for layer, own in enumerate(self._layers()):
@@ -259,7 +259,7 @@ class BatchCache(Cache):
             self._arrange(max(rows, 2 * self.rows_reserved) if rows > self.rows_reserved else self.rows_reserved, longest)
 
     def _arrange(self, rows: int, longest: int) -> None:
-        """Have all rows end behind `longest` slots, with room for what follows."""
+        """Move all rows so that they end behind `longest` slots, with room for what follows."""
         room = longest + max(GROWTH_TOKENS, longest // 4)
         slots = self.slots_reserved if room <= self.slots_reserved else room + GROWTH_TOKENS
         moved, first = longest - self.end, min(self.starts, default=self.end)

@@ -110,7 +110,7 @@ def serve(
 
 
 def _settings(given: dict[str, Any], changes: list[str]) -> ServerSettings:
-    """What was given and nothing else; defaults are those of the settings."""
+    """Check what was given; all else has the defaults of the settings."""
     from pydantic import ValidationError
 
     from mplus.server.settings import ServerSettings

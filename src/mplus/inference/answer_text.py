@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 UNFINISHED = "\ufffd"
-"""What tokenizers put in the place of a character whose bytes have not all come."""
+"""The sign that tokenizers put in the place of a character whose bytes have not all come."""
 LONGEST_UNFINISHED = 3
 """Of these at the end of a text, those that may still become a character."""
 

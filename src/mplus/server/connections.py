@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import uvicorn
@@ -16,7 +17,7 @@ LARGEST_HEAD_BYTES = 32 * 1024
 
 def server_of(app: FastAPI, *, drain_timeout_s: float) -> uvicorn.Server:
     """What serves an application at a socket; it logs nothing of requests, and has no websockets."""
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             app,
             http=Connection,
@@ -30,6 +31,17 @@ def server_of(app: FastAPI, *, drain_timeout_s: float) -> uvicorn.Server:
             timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
         )
     )
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server, which ends streams that last as long as a job before it waits for its connections."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new connections, and wait for those that are there."""
+        jobs = getattr(self.config.app.state, "jobs", None)  # type: ignore[union-attr]
+        if jobs is not None:
+            jobs.end_watching()
+        await super().shutdown(sockets)
 
 
 class Connection(H11Protocol):

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
 COUNT = 8
+START_TIMEOUT_S = 120.0
+"""To import torch in; a thread that cannot begin is an error then, not a wait without end."""
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, IoThreads] = WeakKeyDictionary()
 
 
@@ -26,7 +28,7 @@ class IoThreads(ThreadPoolExecutor):
         super().__init__(COUNT, "mplus-io", initializer=self._begin)
         self._lock = threading.Lock()
         self.model_threads = 0
-        begun = threading.Barrier(COUNT + 1)
+        begun = threading.Barrier(COUNT + 1, timeout=START_TIMEOUT_S)
         for _ in range(COUNT):
             self.submit(begun.wait)
         begun.wait()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +16,6 @@ from mplus.cli import main
 pytestmark = pytest.mark.slow
 
 SMALL = ["--model", "tiny", "--rounds", "2", "--ltm", "0,100", "--contexts", "64"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_collections() -> Iterator[None]:
-    """A garbage collection stands before every timed turn: it need not look through torch and all that pytest holds each time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -50,10 +50,10 @@ async def client(app: FastAPI, anyio_backend: str) -> AsyncIterator[httpx.AsyncC
 
 
 @contextlib.contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
+def serving(app: FastAPI, *, drain_timeout_s: float = 5) -> Iterator[str]:
     """An application at a free port of this machine; yields its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = server_of(app, drain_timeout_s=5)
+    server = server_of(app, drain_timeout_s=drain_timeout_s)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

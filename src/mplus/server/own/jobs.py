@@ -64,6 +64,7 @@ class Job:
     def __post_init__(self) -> None:
         self._stop, self._first_tokens = threading.Event(), 0
         self._watchers: set[asyncio.Event] = set()
+        self._is_watched = True
 
     @property
     def has_ended(self) -> bool:
@@ -98,18 +99,23 @@ class Job:
         if self.started_at is None:
             self.status, self.started_at, self._first_tokens = "running", time.time(), tokens
 
+    def end_watching(self) -> None:
+        """End ``changes`` of all who watch."""
+        self._is_watched = False
+        self.tell()
+
     def tell(self) -> None:
         """Wake those who watch."""
         for watcher in self._watchers:
             watcher.set()
 
     async def changes(self, every_s: float) -> AsyncIterator[bool]:
-        """Yield True at once and after each change, False where none came for so long; ends with the job."""
+        """Yield True at once and after each change, False where none came for so long; ends with the job or the server."""
         woken = asyncio.Event()
         self._watchers.add(woken)
         try:
             yield True
-            while not self.has_ended:
+            while not self.has_ended and self._is_watched:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(woken.wait(), every_s)
                 changed = woken.is_set()
@@ -172,6 +178,11 @@ class Jobs:
         mine = {id: one for id, one in self._jobs.items() if one.scope.tenant == tenant}
         before = [_recalled(one) for one in index.list(tenant, KIND) if one.id not in mine]
         return [*before, *mine.values()]
+
+    def end_watching(self) -> None:
+        """End the events of all jobs, so that a server that stops need not wait for who watches them."""
+        for job in self._jobs.values():
+            job.end_watching()
 
     async def stop(self) -> None:
         """Cancel what runs, and wait for it: nothing of it stays."""

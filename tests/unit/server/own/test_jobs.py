@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ from mplus.server.memories.index import IndexEntry
 from mplus.server.own import writing
 from mplus.server.settings import ServerSettings
 
+from ..conftest import serving
 from ..tenants import LOCAL, two_tenants
 
 pytestmark = pytest.mark.anyio
@@ -151,6 +153,17 @@ async def test_after_a_restart_what_had_ended_is_told_and_what_had_not_is_interr
         told = (await client.get("/v1/jobs/job_killed")).json()
         assert (told["status"], told["error"]["code"]) == ("interrupted", "interrupted")
         assert "two" not in [one["name"] for one in (await client.get(SOURCES)).json()["data"]]
+
+
+def test_a_server_that_stops_waits_for_nobody_who_watches_a_job(text_model: MPlusModel, tmp_path: Path) -> None:
+    app = create_app(ServerSettings(home=tmp_path), model=text_model)
+    with httpx.Client(timeout=60) as client, contextlib.ExitStack() as held:
+        with serving(app, drain_timeout_s=600) as address:  # which fails where the server has not stopped in 20 seconds
+            body = {"text": LONG * 2000}
+            job = client.post(address + SOURCES, params={"wait": "false"}, json=body).json()["id"]
+            lines = held.enter_context(client.stream("GET", f"{address}/v1/jobs/{job}/events")).iter_lines()
+            assert next(lines) == "event: progress"
+        assert "event: done" not in list(lines)
 
 
 async def test_the_same_key_writes_once(client: httpx.AsyncClient) -> None:
