@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,6 +43,33 @@ def serve(model: MPlusModel, home: Path, block: Callable[[Engine], Awaitable[T]]
 async def texts(engine: Engine, scope: Scope) -> dict[str, str]:
     """All sources of a memory with their texts."""
     return {one.name: await engine.text(scope, one.name) for one in await engine.sources(scope)}
+
+
+def copied_at_one_moment(home: Path, copy: Path) -> Path:
+    """A copy of a home in use as a kill would leave it: taken again while the server changes a file meanwhile."""
+    for _ in range(200):
+        shutil.rmtree(copy, ignore_errors=True)
+        before = moments(home)
+        try:
+            shutil.copytree(home, copy)
+        except (OSError, shutil.Error):  # A file went while it was copied.
+            continue
+        if moments(home) == before:
+            return copy
+        time.sleep(0.01)
+    raise AssertionError(f"{home} changed during each of 200 copies.")
+
+
+def moments(home: Path) -> dict[str, tuple[int, int, int]]:
+    """Each file below a home with its number, size and time of change."""
+    found = {}
+    for path in sorted(home.rglob("*")):
+        try:
+            this = path.stat()
+        except FileNotFoundError:  # It went after the folder was read.
+            continue
+        found[str(path)] = (this.st_ino, this.st_size, this.st_mtime_ns)
+    return found
 
 
 def found_in(home: Path, *secrets: bytes) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ from mplus.server.memories.journal import Journal, read_journal
 from mplus.server.memories.opened import Opened
 from mplus.server.memories.place import Place
 from tests.tiny import contents, same_contents
-from tests.unit.server.serving import ANNA, found_in, serve, texts
+from tests.unit.server.serving import ANNA, copied_at_one_moment, found_in, serve, texts
 
 BOAT = "Ilse has a red boat in the old harbour."
 CLOCK = "The clock in Graz was mended by Odo."
@@ -36,8 +35,7 @@ def killed(model: MPlusModel, home: Path, block: Block) -> Path:
 
     async def run(engine: Engine) -> None:
         await block(engine)
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(home, copy)
+        copied_at_one_moment(home, copy)
 
     serve(model, home, run)
     return copy
@@ -197,8 +195,7 @@ def test_a_kill_in_a_save_does_nothing_twice(
         real = getattr(owner, name)
 
         def copied(*args: Any) -> Any:
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(home, copy)
+            copied_at_one_moment(home, copy)
             return real(*args)
 
         with monkeypatch.context() as patch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from mplus.server.engine import Engine, SourceText
 from mplus.server.memories.place import Place
 from mplus.server.scope import Scope
 from mplus.server.settings import ServerSettings
-from tests.unit.server.serving import texts
+from tests.unit.server.serving import copied_at_one_moment, texts
 
 SCOPES = [Scope("acme", "anna"), Scope("acme", "ben"), Scope("umbrella", "anna")]
 SOURCES = ["a", "b", "ç/ 1"]
@@ -124,7 +123,7 @@ class Server:
         before = self.home
         if killed:
             self.count += 1
-            shutil.copytree(before, self.home)
+            copied_at_one_moment(before, self.home)
         await self.engine.stop()
         self.engine = Engine(self.model, ServerSettings(home=self.home))
         await self.engine.start()
