@@ -21,6 +21,7 @@ TASKS: dict[str, str] = {
     "vote": "mplus.training.objectives.retrieval",
     "read": "mplus.training.objectives.reading",
     "language": "mplus.training.objectives.language",
+    "recall": "mplus.training.objectives.recall",
 }
 """Kind to module; a program of yours may add its own before it calls ``training.run.session``."""
 
