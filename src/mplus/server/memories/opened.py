@@ -20,6 +20,7 @@ from mplus.memory.memory import Memory
 from mplus.memory.parts import parts_of
 from mplus.model import MPlusModel
 from mplus.runtime.atomic import flush_names
+from mplus.runtime.folder import file_bytes
 from mplus.server.memories.journal import EMPTY, SAVED, Journal, JournalContent, Record, read_journal
 from mplus.server.memories.place import Place, StoredRecord
 from mplus.server.texts import SourceText
@@ -199,7 +200,7 @@ def _tell(place: Place, content: JournalContent, changes: int, is_known: bool) -
             place.directory,
             changes,
         )
-    if content.stands_on is not None and not content.damage and place.journal.stat().st_size > content.end:
+    if content.stands_on is not None and not content.damage and file_bytes(place.journal) > content.end:
         log.warning("the last line of %s was cut short by the end of the server; it had not been acknowledged", place.journal)
     if changes:
         log.info("doing %d changes of %s again", changes, place.journal)

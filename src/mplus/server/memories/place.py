@@ -23,6 +23,7 @@ from mplus.memory.home import MEMORIES
 from mplus.memory.manifest import MANIFEST
 from mplus.memory.stores.lock import exclusive_change
 from mplus.runtime.atomic import clear_leftovers, flush_names, replace_files
+from mplus.runtime.folder import file_bytes, folder_bytes
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 from mplus.server.errors import BadRequestError
 from mplus.server.scope import Scope, digest_of
@@ -117,11 +118,7 @@ class Place:
 
     def size_bytes(self) -> int:
         """Bytes of all its files."""
-        return sum(path.stat().st_size for path in (*_files(self.directory), self.journal) if path.exists())
-
-
-def _files(directory: Path) -> Iterator[Path]:
-    return (path for path in directory.rglob("*") if path.is_file())
+        return folder_bytes(self.directory) + file_bytes(self.journal)
 
 
 def tenant_root(home: Path, tenant: str) -> Path:
