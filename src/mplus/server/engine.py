@@ -27,7 +27,7 @@ from mplus.server.memories.registry import Registry
 from mplus.server.scope import Scope
 from mplus.server.settings import ServerSettings
 from mplus.server.texts import SourceText as SourceText
-from mplus.server.worker import Worker
+from mplus.server.worker import Worker, WorkerEvents
 
 T = TypeVar("T")
 
@@ -37,11 +37,12 @@ class EngineCounts:
     """What an engine holds at the moment.
 
     Attributes:
-        waiting: requests that wait for the model; batch: answers that are decoded at once.
+        waiting: requests that wait for the model; passing: prompts that pass; batch: answers that are decoded at once.
         open_memories, open_bytes: of memories in RAM; stored_bytes: of all of tenants that came since the start.
     """
 
     waiting: int = 0
+    passing: int = 0
     batch: int = 0
     open_memories: int = 0
     open_bytes: int = 0
@@ -84,11 +85,15 @@ class Hit:
 
 
 class Engine:
-    """See the module; one model, many memories."""
+    """See the module; one model, many memories.
 
-    def __init__(self, model: MPlusModel, settings: ServerSettings) -> None:
+    Args:
+        events: is told what happens in the worker; nobody by default.
+    """
+
+    def __init__(self, model: MPlusModel, settings: ServerSettings, events: WorkerEvents | None = None) -> None:
         self.model, self.settings = model, settings
-        self.worker = Worker(model, settings)
+        self.worker = Worker(model, settings, events)
         self._registry: Registry | None = None
 
     async def start(self) -> None:
@@ -132,6 +137,7 @@ class Engine:
         load = self.worker.load
         return EngineCounts(
             waiting=load.waiting + load.prefilling + load.writes + load.calls,
+            passing=load.prefilling,
             batch=load.running,
             open_memories=len(held),
             open_bytes=sum(entry.ram_bytes for entry in held),

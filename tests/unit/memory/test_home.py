@@ -13,9 +13,8 @@ import pytest
 
 from mplus import Memory, MPlusModel
 from mplus.errors import InputError, SnapshotError, StoreError
-from mplus.memory import stored
 from mplus.memory.home import LONGEST_NAME_BYTES, Home, checked_name, default_home
-from mplus.memory.parts import Part
+from mplus.memory.parts import Part, parts_of
 from mplus.memory.stored import StoredMemory
 from mplus.memory.stores.lock import exclusive_change
 from tests.conftest import TinyModel
@@ -42,14 +41,14 @@ def test_a_memory_that_is_deleted_while_all_are_listed_is_left_out(
 ) -> None:
     for name in ("a", "b", "c"):
         home.create(name, tiny_model("llama", "shared").new_memory(seed=0))
-    deleted, original = home.path("b"), stored.parts_of
+    deleted = home.path("b")
 
     def deletes(manifest: dict[str, Any], where: object) -> list[Part]:
         if where == deleted:
             shutil.rmtree(deleted)
-        return original(manifest, where)
+        return parts_of(manifest, where)
 
-    monkeypatch.setattr(stored, "parts_of", deletes)
+    monkeypatch.setattr("mplus.memory.stored.parts_of", deletes)
     assert [one.path.name for one in home.all() if isinstance(one, StoredMemory)] == ["a", "c"] and len(home.all()) == 2
 
 

@@ -106,6 +106,7 @@ class Worker:
     def search(self, tenant: str, memory: Memory, query: str) -> Future[list[Passage]]:
         """The passages that a question would read, those that were scored first; nothing is decoded."""
         future: Future[list[Passage]] = Future()
+        future.add_done_callback(lambda _: self.events.searched())
         self._ask(lambda: self._reads.search(tenant, memory, query, future), read=True)
         return future
 
