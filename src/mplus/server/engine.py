@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from mplus.server.memories.changes import Changes, check_sources
 from mplus.server.memories.changes import WriteResult as WriteResult
 from mplus.server.memories.entry import Entry
 from mplus.server.memories.index import Index
+from mplus.server.memories.place import MemoryRecord as MemoryRecord
 from mplus.server.memories.place import checked_json
 from mplus.server.memories.registry import Registry
 from mplus.server.scope import Scope
@@ -47,19 +48,6 @@ class EngineCounts:
     open_memories: int = 0
     open_bytes: int = 0
     stored_bytes: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryRecord:
-    """What is told of a memory without opening it."""
-
-    id: str
-    created_at: float
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    tokens: int = 0
-    sources: int = 0
-    bytes: int = 0
-    last_used_at: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -353,16 +341,7 @@ class Engine:
 
 
 def _record(entry: Entry) -> MemoryRecord:
-    record = entry.record
-    return MemoryRecord(
-        id=record.id,
-        created_at=record.created_at,
-        metadata=record.metadata,
-        tokens=entry.tokens,
-        sources=entry.sources,
-        bytes=entry.bytes,
-        last_used_at=entry.last_used,
-    )
+    return replace(entry.record, tokens=entry.tokens, sources=entry.sources, bytes=entry.bytes, last_used_at=entry.last_used)
 
 
 def _sources(memory: Memory) -> list[SourceRecord]:

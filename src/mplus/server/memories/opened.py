@@ -22,7 +22,7 @@ from mplus.model import MPlusModel
 from mplus.runtime.atomic import flush_names
 from mplus.runtime.folder import file_bytes
 from mplus.server.memories.journal import EMPTY, SAVED, Journal, JournalContent, Record, read_journal
-from mplus.server.memories.place import Place, StoredRecord
+from mplus.server.memories.place import MemoryRecord, Place
 from mplus.server.texts import SourceText
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Opened:
 
     # -- to the disk -----------------------------------------------------------------------------------------------
 
-    def save(self, record: StoredRecord) -> StoredRecord:
+    def save(self, record: MemoryRecord) -> MemoryRecord:
         """Store the memory, after which the journal goes; gives its record as it is kept then.
 
         Raises:
@@ -94,7 +94,7 @@ class Opened:
         self.memory = twin
         return self._finish(record)
 
-    def save_without_traces(self, memory: Memory, record: StoredRecord, model: MPlusModel) -> StoredRecord:
+    def save_without_traces(self, memory: Memory, record: MemoryRecord, model: MPlusModel) -> MemoryRecord:
         """Store another value in place of this one, so that nothing is left of what it does not have: no row, no text in the journal.
 
         Raises:
@@ -111,7 +111,7 @@ class Opened:
             self.journal.sync(self.journal.append({SAVED: digest}))
         memory.save(self.place.directory)
 
-    def _finish(self, record: StoredRecord) -> StoredRecord:
+    def _finish(self, record: MemoryRecord) -> MemoryRecord:
         try:
             flush_names(self.place.directory)
             self.journal.void()
@@ -140,7 +140,7 @@ def sources_of(memory: Memory) -> int:
     return len({*memory.ledger.sources, *(name for name, _ in memory.pending)})
 
 
-def counted(record: StoredRecord, memory: Memory, size_bytes: int) -> StoredRecord:
+def counted(record: MemoryRecord, memory: Memory, size_bytes: int) -> MemoryRecord:
     """A record with the counts of a memory that was stored now."""
     return replace(record, tokens=tokens_of(memory), sources=sources_of(memory), bytes=size_bytes, last_used_at=time.time())
 
