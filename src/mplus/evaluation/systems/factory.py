@@ -124,7 +124,7 @@ class SystemFactory:
             return FullSystem(plain, text)
         if name in ("window", "window_long"):
             is_long = name == "window_long"
-            together = [one.question.text for one in questions] if "window_long" in self.systems else None
+            together = [one.question.message for one in questions] if "window_long" in self.systems else None
             return WindowSystem(plain, text, self.text_budget, together=together, is_long=is_long, name=name)
         if name == "bm25":
             return Bm25System(plain, text, self.text_budget or self.read_budget_tokens)
