@@ -304,6 +304,7 @@ class MPlusModel:
         output_hidden_states: bool = False,
         exact: bool = False,
         query: Any = None,
+        rounds: int = 1,
     ) -> MPlusOutput:
         """Logits of prompts that read `memory`.
 
@@ -315,6 +316,7 @@ class MPlusModel:
             output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
             exact: score every long-term token; else ``Geometry.search`` says from which size on candidates are enough.
             query: what searches memory: a text, texts or token ids; default: the last user turn, see ``mplus.text.search_query``.
+            rounds: 2 searches again with what the first search found, for what needs two steps.
         """
         return self.reader.forward(
             self.reader.prompts_of(input_ids, attention_mask),
@@ -323,6 +325,7 @@ class MPlusModel:
             output_hidden_states=output_hidden_states,
             exact=exact,
             query=query,
+            rounds=rounds,
         )
 
     @overload
@@ -353,7 +356,8 @@ class MPlusModel:
             kwargs: e.g. ``max_new_tokens`` (default: what the model's files say, else 20), ``do_sample``, ``num_beams``,
                 ``streamer``. Ours: ``retrieved``, a list to which is appended what each prompt drew from long-term memory;
                 ``exact=True`` scores every long-term token; ``query``, a text, texts or token ids that search memory instead of the
-                last user turn (``mplus.text.search_query``); ``trace=True`` tells what the answer drew on, ``trace="attention"`` also
+                last user turn (``mplus.text.search_query``); ``rounds=2`` searches again with what the first search found;
+                ``trace=True`` tells what the answer drew on, ``trace="attention"`` also
                 how much attention each passage got while it was made. A setting that cannot be used with a memory is refused by name.
 
         Returns:
@@ -421,14 +425,15 @@ class MPlusModel:
         memory: Readable | Sequence[Readable] | None = None,
         *,
         query: Any = None,
+        rounds: int = 1,
     ) -> list[Tensor]:
         """Log-probabilities [C_b] of the tokens of each continuation behind its prompt; the prompt alone chooses what is read.
 
         Args:
             prompts, continuations: token ids, at least one each.
-            query: as for a call of the model.
+            query, rounds: as for a call of the model.
         """
-        return self.reader.log_likelihood(prompts, continuations, memory, query=query)
+        return self.reader.log_likelihood(prompts, continuations, memory, query=query, rounds=rounds)
 
     @contextmanager
     def untouched(self) -> Iterator[PreTrainedModel]:

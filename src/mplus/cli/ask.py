@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +20,14 @@ from mplus.cli.options import (
     ModelName,
     Verbose,
     a_path,
+    a_time,
+    source_names,
 )
 from mplus.errors import EmptyTextError, InputError
 from mplus.memory.home import Home
 from mplus.memory.manifest import read_manifest
+from mplus.memory.selection import ReadScope
+from mplus.memory.stored import read_stored
 from mplus.runtime.extras import require
 from mplus.runtime.unicode import well_formed
 
@@ -45,6 +50,27 @@ def ask(
             help="Length of the answer at most; default: as `chat`, room for some sentences.",
         ),
     ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sources",
+            metavar="PATTERN",
+            autocompletion=source_names,
+            help="Read only sources whose names match, e.g. 'notes/*'; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option("--before", metavar="TIME", parser=a_time, help="Read only what was written before this time."),
+    ] = None,
+    after: Annotated[
+        datetime | None,
+        typer.Option("--after", metavar="TIME", parser=a_time, help="Read only what was written at or after this time."),
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, max=2, help="2: search again with what was found, for what needs two steps.")
+    ] = 1,
     trace: Annotated[bool, typer.Option("--trace", help="Also show the passages that the answer drew on.")] = False,
     attention: Annotated[
         bool, typer.Option("--attention", help="With the passages, show how much attention each got; implies --trace.")
@@ -58,15 +84,25 @@ def ask(
     home: HomeDirectory = None,
     verbose: Verbose = False,
 ) -> None:
-    """Answer a question from a memory. Prints the answer and nothing else, unless more is asked for."""
+    """Answer a question from a memory. Prints the answer and nothing else, unless more is asked for.
+
+    With --sources, --before and --after only what all of them allow is read; a time is a day or a moment of local time, e.g. 2026-11-28
+    or 2026-11-28T09:30.
+    """
     question = well_formed(read_stdin() if question == STDIN else question)
     if not question.strip():
         raise EmptyTextError('the question is empty; ask something, for example: mplus ask MEMORY "Where does Ana live?"')
     read_manifest(memory)
+    scope = None if (sources or None, before, after) == (None, None, None) else ReadScope.of(sources or None, before, after)
+    if scope is not None:
+        scope.check(read_stored(memory).sources)
     if plot is not None:
         _check_plot(plot)
     traced = trace or attention or show_retrieved or plot is not None
-    answer, found = _answered(memory, question, model, max_new_tokens, attention=attention, traced=traced)
+    more: dict[str, Any] = {"trace": "attention" if attention else True} if traced else {}
+    if rounds > 1:
+        more["rounds"] = rounds
+    answer, found = _answered(memory, question, model, scope, {"max_new_tokens": max_new_tokens, **more})
     if found is not None and plot is not None:
         found.plot(plot)
         terminal.mark_stored(plot)
@@ -83,18 +119,24 @@ def ask(
 
 
 def _answered(
-    directory: Path, question: str, model: str, max_new_tokens: int | None, *, attention: bool, traced: bool
+    directory: Path, question: str, model: str, scope: ReadScope | None, options: dict[str, Any]
 ) -> tuple[str, Trace | None]:
-    """The answer, and its trace where that is wanted."""
+    """The answer, and its trace where that is wanted.
+
+    Args:
+        scope: what of the memory may be read; None: all of it.
+        options: of ``chat``.
+    """
     opened = open_model(model)
     from mplus.memory.memory import Memory
 
-    held = Memory.load(directory, opened)
-    more: dict[str, Any] = {"trace": "attention" if attention else True} if traced else {}
+    held: Memory = Memory.load(directory, opened)
+    if scope is not None:
+        held = held.read_only(scope.sources, before=scope.before, after=scope.after)
     messages = [{"role": "user", "content": question}]
     with terminal.waiting("answering"):
-        answer: Any = opened.chat(messages, memory=held, max_new_tokens=max_new_tokens, do_sample=False, **more)
-    return (answer.text, answer.trace) if traced else (answer, None)
+        answer: Any = opened.chat(messages, memory=held, do_sample=False, **options)
+    return (answer.text, answer.trace) if "trace" in options else (answer, None)
 
 
 def _check_plot(file: Path) -> None:

@@ -33,7 +33,7 @@ class Prefill:
 
     Args:
         row: token ids of the prompt.
-        query: see ``Query.of``.
+        query, rounds: see ``Query.of``.
         new_tokens: that will follow; they must fit the model's positions.
         trace: also keep what the prompt read.
 
@@ -48,14 +48,22 @@ class Prefill:
     """
 
     def __init__(
-        self, reader: Reader, row: list[int], memory: Memory | None, *, query: object = None, new_tokens: int, trace: bool = False
+        self,
+        reader: Reader,
+        row: list[int],
+        memory: Memory | None,
+        *,
+        query: object = None,
+        rounds: int = 1,
+        new_tokens: int,
+        trace: bool = False,
     ) -> None:
         self.reader, self.parts = reader, reader.parts
         self.trace: Trace | None = None
         self.logits: Tensor | None = None
         self.passed = 0
         prompts = Prompts.from_rows([row], reader.pad_id, reader.writer.device)
-        with reader.request(prompts, memory, query=query, separate=True) as request:
+        with reader.request(prompts, memory, query=query, rounds=rounds, separate=True) as request:
             request.check_positions(new_tokens, self.parts.decoder)
             self.request, self.tokens = request, request.tokens
             self.reading = self._read(request) if memory is not None else None
@@ -134,14 +142,14 @@ class Prefill:
         return stop - first
 
 
-def passages_of(reader: Reader, row: list[int], memory: Memory, *, query: object = None) -> Trace:
+def passages_of(reader: Reader, row: list[int], memory: Memory, *, query: object = None, rounds: int = 1) -> Trace:
     """What a prompt would read of a memory; nothing is decoded, and no layer runs for it but those that the search needs."""
     prompts = Prompts.from_rows([row], reader.pad_id, reader.writer.device)
     if not reader.checkpoint.geometry.read.is_shared:
-        traced = Prefill(reader, row, memory, query=query, new_tokens=0, trace=True).trace
+        traced = Prefill(reader, row, memory, query=query, rounds=rounds, new_tokens=0, trace=True).trace
         assert traced is not None
         return traced
-    with reader.request(prompts, memory, query=query, separate=True) as request:
+    with reader.request(prompts, memory, query=query, rounds=rounds, separate=True) as request:
         request.check_positions(0, reader.parts.decoder)
         with reader.for_reading(request, request.tokens):
             return trace_of(memory, reader.reading(request, room=request.tokens).retrieved()[0].layers)

@@ -57,12 +57,14 @@ class Reader:
     # -- a read ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def request(self, prompts: Prompts, memory: Any, *, query: Any = None, separate: bool = False) -> Iterator[Request]:
+    def request(
+        self, prompts: Prompts, memory: Any, *, query: Any = None, rounds: int = 1, separate: bool = False
+    ) -> Iterator[Request]:
         """Prompts behind memories; inside nobody writes these, nobody else uses the model, and nothing of an earlier pass is left on.
 
         Args:
             memory: one for all prompts, one each, several for one prompt; None: the bare base.
-            query: see ``Query.of``.
+            query, rounds: see ``Query.of``.
             separate: text that waits is set apart from the prompts.
         """
         memories, tokenizer = memories_of(memory, len(prompts), self.writer), self.checkpoint.tokenizer
@@ -73,7 +75,7 @@ class Reader:
             own, searching = prompts.ids, None
             if memories:
                 prompts = prompts.behind_memory(tokenizer, self._bos_id)
-                searching = Query.of(tokenizer, prompts, query)
+                searching = Query.of(tokenizer, prompts, query, rounds=rounds)
             waiting = [memory.pending_ids if isinstance(memory, Memory) else [] for memory in memories]
             if separate and any(waiting):
                 waiting = [[*part, *separator(tokenizer, part, row)] for part, row in zip(waiting, prompts.rows(), strict=True)]
@@ -138,12 +140,20 @@ class Reader:
         )
 
     def forward(
-        self, prompts: Prompts, memory: Any, *, return_retrieved: bool, output_hidden_states: bool, exact: bool, query: Any
+        self,
+        prompts: Prompts,
+        memory: Any,
+        *,
+        return_retrieved: bool,
+        output_hidden_states: bool,
+        exact: bool,
+        query: Any,
+        rounds: int = 1,
     ) -> MPlusOutput:
         """See ``MPlusModel.__call__``."""
         decoder, states = self.parts.decoder, list[Tensor]()
         with (
-            self.request(prompts, memory, query=query) as request,
+            self.request(prompts, memory, query=query, rounds=rounds) as request,
             torch.no_grad(),
             self.open(request, exact=exact) as (reading, kwargs),
             Hooks() as hooks,
@@ -161,7 +171,7 @@ class Reader:
         )
 
     def log_likelihood(
-        self, prompts: Sequence[Any], continuations: Sequence[Any], memory: Any = None, *, query: Any = None
+        self, prompts: Sequence[Any], continuations: Sequence[Any], memory: Any = None, *, query: Any = None, rounds: int = 1
     ) -> list[Tensor]:
         """See ``MPlusModel.log_likelihood``."""
         if len(prompts) != len(continuations) or not len(prompts) or not all(map(len, prompts)):
@@ -171,7 +181,7 @@ class Reader:
             raise EmptyTextError("a continuation is empty; give at least one token whose likelihood is asked for")
         if memory is not None:
             before = [without_bos(self.checkpoint.tokenizer, row, self._bos_id) for row in before]
-        with self.request(self._padded(before), memory, query=query) as request:
+        with self.request(self._padded(before), memory, query=query, rounds=rounds) as request:
             behind = behind * (len(request.prompts) // len(behind))  # several memories for one prompt
             with self.open(request, new_tokens=max(map(len, behind))) as (reading, kwargs):
                 return log_likelihood(self.parts.decoder, request.prompts, behind, reading, kwargs)
@@ -277,9 +287,9 @@ class Reader:
         retrieved: list[Retrieved] | None = kwargs.pop("retrieved", None)
         if retrieved is not None and not isinstance(retrieved, list):
             raise InputError(f"retrieved must be a list, to which what was read is appended; got {type(retrieved).__name__}")
-        exact, query = bool(kwargs.pop("exact", False)), kwargs.pop("query", None)
+        exact, query, rounds = bool(kwargs.pop("exact", False)), kwargs.pop("query", None), kwargs.pop("rounds", 1)
         decoder: Any = self.parts.decoder.model
-        with self.request(prompts, memory, query=query, separate=texts) as request:
+        with self.request(prompts, memory, query=query, rounds=rounds, separate=texts) as request:
             per_layer = not self.checkpoint.geometry.read.is_shared
             settings = resolve(kwargs, request, self.parts.decoder, per_layer=per_layer, default_tokens=default_tokens)
             view, waits = OwnView(request.own, request.tokens), request.tokens > request.own_tokens

@@ -6,7 +6,7 @@ Legend: B prompts, T prompt tokens, M long-term tokens, D width, R key width, V 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,8 +21,9 @@ from mplus.retrieval import block_scores
 from mplus.retrieval.blocks import BlockTable, recency_tail
 from mplus.retrieval.projectors import PLAIN, perceptron
 from mplus.retrieval.protocol import planned_tokens
-from mplus.retrieval.read_plan import LayoutRule, plan_read
+from mplus.retrieval.read_plan import LayoutRule, is_confident, plan_read
 from mplus.retrieval.result import RetrievalResult
+from mplus.retrieval.same_slot import candidates, is_same_slot
 from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,10 @@ class LateInteractionRetriever(nn.Module):
             weight_BT: from ``queries``.
             is_contiguous_m: False where the next block is not the text's next one; None: all of them are.
         """
+        return torch.einsum("btm,bt->bm", self.window_match(match_BTm, is_contiguous_m).float(), weight_BT.float())
+
+    def window_match(self, match_BTm: Tensor, is_contiguous_m: Tensor | None = None) -> Tensor:
+        """Best match [B, T, m] of each prompt token in the window that begins at each block; arguments as for ``window_scores``."""
         best = match_BTm
         for step in range(1, self.window):
             shifted = match_BTm[..., step:]
@@ -129,7 +134,7 @@ class LateInteractionRetriever(nn.Module):
                 broken = ~torch.stack([is_contiguous_m[start : start + shifted.shape[-1]] for start in range(step)]).all(0)
                 shifted = shifted.masked_fill(broken.to(shifted.device), float("-inf"))
             best = torch.maximum(best, functional.pad(shifted, (0, step), value=float("-inf")))
-        return torch.einsum("btm,bt->bm", best.float(), weight_BT.float())
+        return best
 
     def match(self, features: list[Tensor], text_BT: Tensor, row: int, keys_MF: Tensor) -> tuple[Tensor, Tensor]:
         """Match [t, M] of each searching token of one prompt with each key, and these tokens' weights [t], float32."""
@@ -164,15 +169,28 @@ class LateInteractionRetriever(nn.Module):
             order=geometry.read.order,
             recency_tail=-(-recency_tail // block),
             min_confidence=geometry.read.min_confidence,
+            same_slot=geometry.read.same_slot,
+            slot_tolerance=geometry.read.slot_tolerance,
         )
 
     def search(
-        self, memory: Memory, normed: Mapping[int, Tensor], text_BT: Tensor, *, exact: bool = False
+        self,
+        memory: Memory,
+        normed: Mapping[int, Tensor],
+        text_BT: Tensor,
+        *,
+        exact: bool = False,
+        past: Sequence[bool] = (),
+        before: Sequence[RetrievalResult] = (),
     ) -> list[RetrievalResult]:
         """Blocks of neighbouring tokens for each prompt, the same in all layers; see ``Retriever``.
 
         With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half has
         been dropped is judged and read as a whole; ``plan_read`` says what stays in its place.
+
+        Args:
+            past: prompts that ask for what was: for them the newest of several answers does not stand first.
+            before: results of a first round, with the prompts that they were for; `normed` is then of what searches in the second.
         """
         tail = recency_tail(memory.placement.births[0], memory.now, memory.geometry)
         rule = self.rule(memory.geometry, recency_tail=tail)
@@ -188,5 +206,48 @@ class LateInteractionRetriever(nn.Module):
         else:
             scores = block_scores.of_all(self, memory, table, features, text_BT)
         log.debug("%d of %d blocks for %d prompts", min(rule.budget, len(table.positions)), len(table.positions), len(scores))
-        plans = [plan_read(row, table.positions, table.is_short_term, rule) for row in scores]
-        return [replace(table.result(plan, memory, row), match=own) for plan, row, own in zip(plans, scores, match, strict=True)]
+        results = []
+        for number, (row, own) in enumerate(zip(scores, match, strict=True)):
+            first = before[number] if before else None
+            known = row if first is None or first.windows is None else first.windows
+            slot = None
+            if not (past and past[number]) and rule.same_slot != "score" and first is None:
+                slot = self._slot(memory, table, row, rule, own)
+            elif first is not None:
+                slot = first.slot
+            plan = plan_read(known, table.positions, table.is_short_term, rule, slot=slot, second=None if first is None else row)
+            result = table.result(plan, memory, known)
+            match_known, rounds = (own, 1) if first is None else (first.match, 2)
+            results.append(replace(result, match=match_known, windows=known, slot=slot, rounds=rounds))
+        return results
+
+    def best_window(self, memory: Memory, result: RetrievalResult) -> Tensor:
+        """[<=n] numbers of the tokens of the window that scored best, as the ledger knows them; none where nothing was scored."""
+        if result.windows is None or not result.windows.numel():
+            return torch.empty(0, dtype=torch.int64, device="cpu")
+        table = BlockTable.of(memory, with_short_term=memory.geometry.read.beside_prompt is not None)
+        first = int(result.windows.argmax())
+        return table.tokens_of(memory, torch.arange(first, min(first + self.window, table.numbers.shape[0]), device="cpu"))
+
+    def _slot(
+        self,
+        memory: Memory,
+        table: BlockTable,
+        scores_m: Tensor,
+        rule: LayoutRule,
+        match: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ) -> Tensor | None:
+        """[m] the windows that answer the same as the best one, itself among them; None: it stands alone, or none is certain."""
+        windows = candidates(scores_m, rule.slot_tolerance)
+        if windows.shape[0] < 2 or not is_confident(scores_m, rule):
+            return None
+        blocks, is_contiguous, keys = block_scores.keys_of(memory, table, windows, self.window)
+        found, weight = match(keys)
+        by_block = functional.pad(found, (0, -found.shape[1] % table.block), value=float("-inf"))
+        by_window = self.window_match(by_block.view(1, found.shape[0], -1, table.block).amax(-1), is_contiguous)[0]
+        chosen = by_window[:, torch.searchsorted(blocks, windows)]
+        best = int(scores_m[windows].argmax())
+        same = windows[is_same_slot(chosen, weight, best, rule.slot_tolerance).cpu()]
+        slot = torch.zeros(scores_m.shape, dtype=torch.bool, device="cpu")
+        slot[same] = True
+        return slot

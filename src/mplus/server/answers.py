@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mplus.inference.sampling import Sampling as Sampling
+from mplus.memory.selection import ReadScope
 from mplus.server.scope import Scope
 from mplus.trace.trace import Trace
 
@@ -23,11 +24,15 @@ class AnswerRequest:
     Attributes:
         tenant: whose turn it is; requests are served in turn by tenant.
         scope: the memory that is read; None: the bare model.
+        reads: what of it may be read; None: all of it.
+        rounds: how often the prompt searches (``mplus.text.search_query``).
         trace: also say which passages were read.
     """
 
     tenant: str
     scope: Scope | None = None
+    reads: ReadScope | None = None
+    rounds: int = 1
     messages: Sequence[Mapping[str, str]] | None = None
     prompt: str | None = None
     sampling: Sampling = field(default_factory=Sampling)

@@ -114,6 +114,10 @@ class AskTrace(Body):
     question: str = Field(min_length=1)
     answer: bool = Field(False, description="answer it too, instead of only saying what would be read")
     max_tokens: int | None = Field(None, ge=1, description="of the answer")
+    sources: list[str] | None = Field(None, min_length=1, description="names or patterns: only these sources are read")
+    before: When | None = Field(None, description="only what was written before this is read")
+    after: When | None = Field(None, description="only what was written at or after this is read")
+    rounds: int = Field(1, ge=1, le=2, description="2: search again with what was found, for what needs two steps")
 
 
 class Merge(Body):

@@ -209,6 +209,7 @@ class Reads:
                 prompt.row,
                 one.memory,
                 query=prompt.query,
+                rounds=one.request.rounds,
                 new_tokens=prompt.new_tokens,
                 trace=one.request.trace,
             )
