@@ -101,7 +101,6 @@ def _asked(fact: Fact, values: list[str], rng: Random, *, control: bool) -> Aske
         question=fact.question,
         statements=tuple(statements),
         values=tuple(kept),
-        names=(fact.subject,) * len(kept),
         control=control,
     )
 

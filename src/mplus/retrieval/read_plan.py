@@ -134,7 +134,8 @@ def newest_first(scores: Tensor, slot: Tensor, *, alone: bool) -> tuple[Tensor, 
 def _first_of_last_run(numbers: Tensor) -> Tensor:
     """The first of the last ascending numbers [k] that follow each other one by one."""
     breaks = (numbers.diff() != 1).nonzero()[:, 0]
-    return numbers[breaks[-1] + 1 if breaks.numel() else 0]
+    first: Tensor = numbers[int(breaks[-1]) + 1 if breaks.numel() else 0]
+    return first
 
 
 def choose_in_two_rounds(scores: Tensor, second: Tensor, positions: Tensor, rule: LayoutRule) -> Tensor:

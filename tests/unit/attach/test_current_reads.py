@@ -102,7 +102,7 @@ def test_prompts_of_a_batch_read_as_they_do_alone(model: MPlusModel) -> None:
 
 def test_a_question_for_the_past_reads_as_before() -> None:
     model = text_model(read_order="score", ltm_read_tokens=32)
-    newest, plain = (model.new_memory(seed=1, **more) for more in ({"same_slot": "newest", "slot_tolerance": 0.7}, {}))
+    newest, plain = model.new_memory(seed=1, same_slot="newest", slot_tolerance=0.7), model.new_memory(seed=1)
     for memory in (newest, plain):
         for number in range(5):
             memory.write(f"The gate code of the old mill is now {number}{number}17.", source=str(number))
