@@ -146,9 +146,9 @@ def test_every_way_to_read_takes_rounds(model: MPlusModel) -> None:
     retrieved: list[Any] = []
     model.generate(PROMPT, memory=memory, rounds=2, max_new_tokens=2, do_sample=False, retrieved=retrieved)
     assert retrieved[0].layers[0].rounds == 2
-    prefill = Prefill(model.reader, row, memory, rounds=2, new_tokens=1)
+    prefill = Prefill(model.reader, [row], [memory], rounds=2, new_tokens=1)
     prefill.advance(len(row))
-    assert prefill.logits is not None and torch.allclose(prefill.logits, expected[0, -1], atol=1e-4)
+    assert prefill.logits is not None and torch.allclose(prefill.logits[0], expected[0, -1], atol=1e-4)
     scores = model.log_likelihood([row], [[5]], memory, rounds=2)
     assert torch.allclose(scores[0], expected[0, -1].log_softmax(-1)[5], atol=1e-4)
 
