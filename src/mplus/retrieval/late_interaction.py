@@ -138,6 +138,13 @@ class LateInteractionRetriever(nn.Module):
             query, weight = self.queries([part[row : row + 1, own] for part in features], own[own][None])
             return query[0].float() @ keys_MF.to(query.device).float().T, weight[0].float()
 
+    def own_match(self, features: list[Tensor], text_BT: Tensor, row: int) -> Tensor:
+        """Match [t] of each searching token of one prompt with its own search key, float32: as good as a match of its kind gets."""
+        own = text_BT[row]
+        with torch.no_grad():
+            keys = self.keys([part[row, own] for part in features])
+        return self.match(features, text_BT, row, keys)[0].diagonal()
+
     def _centred(self, place: int, part: Tensor) -> Tensor:
         mean = self.get_buffer("mean")[place]
         return functional.normalize(part.float() - mean.float(), dim=-1).to(part.dtype)
@@ -178,10 +185,13 @@ class LateInteractionRetriever(nn.Module):
         rule = self.rule(memory.geometry, recency_tail=tail)
         table = BlockTable.of(memory, with_short_term=rule.beside_prompt)
         features = [normed[layer] for layer in self.layers]
-        match = [partial(self.match, features, text_BT, row) for row in range(text_BT.shape[0])]
+        matches = [
+            {"match": partial(self.match, features, text_BT, row), "own_match": partial(self.own_match, features, text_BT, row)}
+            for row in range(text_BT.shape[0])
+        ]
         if not rule.beside_prompt and table.long <= rule.budget:
             plan = plan_read(torch.zeros(table.long, device="cpu"), table.positions, table.is_short_term, rule)
-            return [replace(table.result(plan, memory, None), match=own) for own in match]
+            return [replace(table.result(plan, memory, None), **own) for own in matches]
         index = None if exact or memory.geometry.read.search == "exact" else memory.long_term.index_of(0)
         if isinstance(index, PcaSketch):
             scores = block_scores.of_candidates(self, memory, table, index, features, text_BT)
@@ -189,4 +199,4 @@ class LateInteractionRetriever(nn.Module):
             scores = block_scores.of_all(self, memory, table, features, text_BT)
         log.debug("%d of %d blocks for %d prompts", min(rule.budget, len(table.positions)), len(table.positions), len(scores))
         plans = [plan_read(row, table.positions, table.is_short_term, rule) for row in scores]
-        return [replace(table.result(plan, memory, row), match=own) for plan, row, own in zip(plans, scores, match, strict=True)]
+        return [replace(table.result(plan, memory, row), **own) for plan, row, own in zip(plans, scores, matches, strict=True)]

@@ -30,6 +30,7 @@ class RetrievalResult:
         positions: [k] numbers of the tokens in the order of writing, by which the ledger knows them.
         match: late interaction only: of search keys [n, F], the match [t, n] of each searching token with each key, and the weights [t] of
             these tokens.
+        own_match: late interaction only: the match [t] of each searching token with its own search key, had it been written as it stands.
     """
 
     indices: Tensor
@@ -41,6 +42,7 @@ class RetrievalResult:
     candidates: Tensor | None = None
     positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
     match: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    own_match: Callable[[], Tensor] | None = None
 
 
 @dataclass(frozen=True)
