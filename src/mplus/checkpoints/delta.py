@@ -137,7 +137,9 @@ def _calibration(stored: Any, directory: Path) -> Calibration | None:
     except InputError as error:
         raise CheckpointError(f"{directory / MANIFEST} is senseless: {error}; get an undamaged copy") from None
     if unknown := sorted(set(calibration.weights) - set(EVIDENCE)):
-        log.warning("the calibration in %s weighs evidence of another version (%s) and is not used", directory, ", ".join(unknown))
+        log.warning(
+            "the calibration in %s weighs evidence of another version (%s) and is not used", directory, ", ".join(unknown)
+        )
         return None
     return calibration
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from mplus.cli.options import (
     AsJson,
     HomeDirectory,
     MemoryDirectory,
+    MinConfidence,
     ModelName,
     Verbose,
     a_path,
@@ -25,9 +26,7 @@ from mplus.memory.home import Home
 from mplus.memory.manifest import read_manifest
 from mplus.runtime.extras import require
 from mplus.runtime.unicode import well_formed
-
-if TYPE_CHECKING:
-    from mplus.trace.trace import Trace
+from mplus.trace.trace import Answer
 
 
 def ask(
@@ -53,6 +52,7 @@ def ask(
         Path | None,
         typer.Option("--plot", metavar="FILE", parser=a_path, help="Draw the passages as a PNG; a file there is replaced."),
     ] = None,
+    min_confidence: MinConfidence = None,
     show_retrieved: Annotated[bool, typer.Option("--show-retrieved", help="Say on stderr which sources were read.")] = False,
     as_json: AsJson = False,
     home: HomeDirectory = None,
@@ -66,7 +66,11 @@ def ask(
     if plot is not None:
         _check_plot(plot)
     traced = trace or attention or show_retrieved or plot is not None
-    answer, found = _answered(memory, question, model, max_new_tokens, attention=attention, traced=traced)
+    wanted: dict[str, Any] = {"trace": "attention" if attention else traced}
+    if min_confidence is not None:
+        wanted |= {"confidence": True, "min_confidence": min_confidence}
+    result = _answered(memory, question, model, max_new_tokens, wanted)
+    answer, found = (result, None) if isinstance(result, str) else (result.text, result.trace if traced else None)
     if found is not None and plot is not None:
         found.plot(plot)
         terminal.mark_stored(plot)
@@ -74,7 +78,8 @@ def ask(
         terminal.note(found.summary)
     if as_json:
         traces = {} if found is None or not (trace or attention) else {"trace": found.to_json()}
-        terminal.say_json({"memory": Home(home).label(memory), "answer": answer, **traces})
+        sure = {"confidence": result.confidence} if isinstance(result, Answer) and result.confidence is not None else {}
+        terminal.say_json({"memory": Home(home).label(memory), "answer": answer, **sure, **traces})
         return
     terminal.say(answer)
     if found is not None and (trace or attention):
@@ -82,19 +87,16 @@ def ask(
         terminal.results().print(found)
 
 
-def _answered(
-    directory: Path, question: str, model: str, max_new_tokens: int | None, *, attention: bool, traced: bool
-) -> tuple[str, Trace | None]:
-    """The answer, and its trace where that is wanted."""
+def _answered(directory: Path, question: str, model: str, max_new_tokens: int | None, wanted: dict[str, Any]) -> str | Answer:
+    """The answer, with what else is wanted of it."""
     opened = open_model(model)
     from mplus.memory.memory import Memory
 
     held = Memory.load(directory, opened)
-    more: dict[str, Any] = {"trace": "attention" if attention else True} if traced else {}
     messages = [{"role": "user", "content": question}]
     with terminal.waiting("answering"):
-        answer: Any = opened.chat(messages, memory=held, max_new_tokens=max_new_tokens, do_sample=False, **more)
-    return (answer.text, answer.trace) if traced else (answer, None)
+        answer: str | Answer = opened.chat(messages, memory=held, max_new_tokens=max_new_tokens, do_sample=False, **wanted)
+    return answer
 
 
 def _check_plot(file: Path) -> None:

@@ -13,40 +13,35 @@ from mplus.trace.evidence import Asked, ReadEvidence, evidence_of
 
 
 @dataclass(frozen=True)
-class ReadConfidence:
+class Judgement:
     """What is known of one read before its answer is made.
 
     Attributes:
-        evidence: None: the memory is empty.
+        evidence: None: it cannot be told, or the memory is empty.
+        calibration: None: the model has none.
     """
 
-    calibration: Calibration
     evidence: ReadEvidence | None
+    is_empty: bool
+    calibration: Calibration | None
 
-    def of_answer(self, text: str) -> float:
-        """The probability that the memory holds what was asked for: 0 where it holds nothing."""
-        return 0.0 if self.evidence is None else self.calibration.confidence(self.evidence.of_answer(text))
-
-
-def of_reading(reading: Reading, calibration: Calibration | None, tokenizer: Any) -> list[ReadConfidence | None]:
-    """For each prompt of a reading whose memories have not changed since; None: its confidence cannot be told."""
-    if calibration is None:
-        return [None] * len(reading.memories)
-    return [
-        ReadConfidence(calibration, evidence) if evidence is not None or _is_empty(memory) else None
-        for memory, evidence in zip(reading.memories, evidence_in(reading, tokenizer), strict=True)
-    ]
+    def of_answer(self, text: str) -> tuple[dict[str, float] | None, float | None]:
+        """The evidence and the confidence of an answer, each None where it cannot be told; an empty memory holds no answer."""
+        if self.evidence is None:
+            return None, 0.0 if self.is_empty and self.calibration is not None else None
+        evidence = self.evidence.of_answer(text)
+        return evidence, None if self.calibration is None else self.calibration.confidence(evidence)
 
 
-def evidence_in(reading: Reading, tokenizer: Any) -> list[ReadEvidence | None]:
-    """The evidence of each prompt of a reading whose memories have not changed since."""
-    found: list[ReadEvidence | None] = []
+def judgements_of(reading: Reading, calibration: Calibration | None, tokenizer: Any) -> list[Judgement]:
+    """One for each prompt of a reading whose memories have not changed since."""
+    found = []
     for row, (memory, ids) in enumerate(zip(reading.memories, reading.query.prompts.rows(), strict=True)):
-        results = reading.results[row]
-        known = isinstance(memory, Memory) and bool(results)
-        found.append(evidence_of(memory, results, Asked(ids, own_span(tokenizer, ids))) if known else None)
+        assert isinstance(memory, Memory)
+        asked = Asked(ids, own_span(tokenizer, ids))
+        found.append(Judgement(evidence_of(memory, reading.results[row], asked), _is_empty(memory), calibration))
     return found
 
 
-def _is_empty(memory: object) -> bool:
-    return isinstance(memory, Memory) and not (len(memory.short_term) or memory.long_term.smallest or memory.pending_tokens)
+def _is_empty(memory: Memory) -> bool:
+    return not (len(memory.short_term) or memory.long_term.smallest or memory.pending_tokens)

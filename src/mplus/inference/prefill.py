@@ -17,6 +17,7 @@ from mplus.attach.hooks import Hooks
 from mplus.attach.prefix_pass import PrefixPass
 from mplus.attach.read_pass import Reading
 from mplus.attach.sweep import sweep
+from mplus.inference.confidence import Judgement, judgements_of
 from mplus.inference.reader import Reader
 from mplus.inference.request import Request
 from mplus.memory.memory import Memory
@@ -36,11 +37,13 @@ class Prefill:
         query: see ``Query.of``.
         new_tokens: that will follow; they must fit the model's positions.
         trace: also keep what the prompt read.
+        judged: also keep how well that covers the prompt.
 
     Attributes:
         tokens: of the prompt, text that waits in the memory included.
         memory_tokens: read tokens of the memory, its BOS not counted.
         trace: None unless asked for, or before the prompt has passed where each layer searches for itself.
+        judgement: None unless asked for.
         logits: [V], behind the last token; None before the prompt has passed.
 
     Raises:
@@ -48,10 +51,19 @@ class Prefill:
     """
 
     def __init__(
-        self, reader: Reader, row: list[int], memory: Memory | None, *, query: object = None, new_tokens: int, trace: bool = False
+        self,
+        reader: Reader,
+        row: list[int],
+        memory: Memory | None,
+        *,
+        query: object = None,
+        new_tokens: int,
+        trace: bool = False,
+        judged: bool = False,
     ) -> None:
         self.reader, self.parts = reader, reader.parts
         self.trace: Trace | None = None
+        self.judgement: Judgement | None = None
         self.logits: Tensor | None = None
         self.passed = 0
         prompts = Prompts.from_rows([row], reader.pad_id, reader.writer.device)
@@ -67,6 +79,8 @@ class Prefill:
                 self._pass(self.tokens)
             if trace and self.reading is not None and memory is not None:
                 self.trace = trace_of(memory, self.reading.retrieved()[0].layers)
+            if judged and self.reading is not None:
+                (self.judgement,) = judgements_of(self.reading, reader.checkpoint.calibration, request.tokenizer)
 
     @property
     def is_done(self) -> bool:

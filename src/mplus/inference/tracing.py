@@ -14,17 +14,14 @@ from mplus.attach.attention_mass import AttentionMass
 from mplus.attach.hooks import Hooks
 from mplus.attach.read_pass import Reading
 from mplus.errors import InputError
-from mplus.inference.confidence import ReadConfidence, of_reading
+from mplus.inference.confidence import Judgement, judgements_of
 from mplus.inference.generation import Settings
 from mplus.memory.memory import Memory
-from mplus.settings.calibration import REFUSAL, Calibration, checked_confidence
+from mplus.settings.calibration import REFUSAL, Calibration, check_calibrated, checked_confidence
 from mplus.trace.passages import trace_of
 from mplus.trace.trace import Answer, Trace
 
 NOT_ASKED = Trace(note="no trace was asked for")
-NO_CALIBRATION = (
-    "this model has no calibration, so a confidence cannot be told; fit one with `mplus calibrate MODEL --out DIR`, and open DIR"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +58,15 @@ class Wish:
         memories = memory if isinstance(memory, (list, tuple)) else [memory]
         if not memories or not all(isinstance(one, Memory) for one in memories):
             name = "trace" if wish.trace else "confidence" if wish.confidence else "min_confidence"
-            raise InputError(f"{name} tells of what was read of a memory, and none was given; give memory=..., or leave {name} out")
-        if wish.needs_calibration and calibration is None:
-            raise InputError(NO_CALIBRATION)
+            raise InputError(
+                f"{name} tells of what was read of a memory, and none was given; give memory=..., or leave {name} out"
+            )
+        if wish.needs_calibration:
+            check_calibrated(calibration)
         if wish.min_confidence and arguments.get("streamer") is not None:
-            raise InputError("min_confidence cannot be used with a streamer: an answer is judged when it is whole; leave one of them out")
+            raise InputError(
+                "min_confidence cannot be used with a streamer: an answer is judged when it is whole; leave one of them out"
+            )
         return wish
 
     @property
@@ -73,11 +74,12 @@ class Wish:
         """Whether a confidence must be told."""
         return self.confidence or self.min_confidence is not None
 
-    def answer(self, text: str, trace: Trace, confidence: float | None) -> str | Answer:
+    def answer(self, text: str, trace: Trace, judgement: Judgement) -> str | Answer:
         """An answer as it is returned."""
+        evidence, confidence = judgement.of_answer(text)
         if is_refused(confidence, self.min_confidence):
             text = REFUSAL
-        return Answer(text, trace, confidence) if self.trace or self.confidence else text
+        return Answer(text, trace, confidence, evidence) if self.trace or self.confidence else text
 
 
 def is_refused(confidence: float | None, least: float | None) -> bool:
@@ -95,7 +97,7 @@ class Tracing:
     def __init__(self, wish: Wish, calibration: Calibration | None, tokenizer: Any) -> None:
         self.wish, self.calibration, self.tokenizer = wish, calibration, tokenizer
         self.traces: list[Trace] = []
-        self.confidences: list[ReadConfidence | None] = []
+        self.judgements: list[Judgement] = []
         self._mass: AttentionMass | None = None
 
     def install(self, hooks: Hooks, reading: Reading, settings: Settings) -> None:
@@ -127,17 +129,15 @@ class Tracing:
             attention = None if mean is None else mean[row]
             traced = trace_of(memory, retrieved.layers, attention_LP=attention) if self.wish.trace else NOT_ASKED
             self.traces.append(traced)
-        self.confidences = of_reading(reading, self.calibration, self.tokenizer)
+        self.judgements = judgements_of(reading, self.calibration, self.tokenizer)
 
     def answers(self, texts: Sequence[str]) -> list[str | Answer]:
         """Answers with what is wanted of them; several of one prompt stand together and share its trace."""
         each = len(texts) // len(self.traces)
-        told = []
-        for number, text in enumerate(texts):
-            known = self.confidences[number // each]
-            confidence = None if known is None else known.of_answer(text)
-            told.append(self.wish.answer(text, self.traces[number // each], confidence))
-        return told
+        return [
+            self.wish.answer(text, self.traces[number // each], self.judgements[number // each])
+            for number, text in enumerate(texts)
+        ]
 
 
 @contextmanager

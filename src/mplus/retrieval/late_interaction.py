@@ -185,13 +185,10 @@ class LateInteractionRetriever(nn.Module):
         rule = self.rule(memory.geometry, recency_tail=tail)
         table = BlockTable.of(memory, with_short_term=rule.beside_prompt)
         features = [normed[layer] for layer in self.layers]
-        matches = [
-            {"match": partial(self.match, features, text_BT, row), "own_match": partial(self.own_match, features, text_BT, row)}
-            for row in range(text_BT.shape[0])
-        ]
+        rows = range(text_BT.shape[0])
         if not rule.beside_prompt and table.long <= rule.budget:
             plan = plan_read(torch.zeros(table.long, device="cpu"), table.positions, table.is_short_term, rule)
-            return [replace(table.result(plan, memory, None), **own) for own in matches]
+            return [self._matched(table.result(plan, memory, None), features, text_BT, row) for row in rows]
         index = None if exact or memory.geometry.read.search == "exact" else memory.long_term.index_of(0)
         if isinstance(index, PcaSketch):
             scores = block_scores.of_candidates(self, memory, table, index, features, text_BT)
@@ -199,4 +196,10 @@ class LateInteractionRetriever(nn.Module):
             scores = block_scores.of_all(self, memory, table, features, text_BT)
         log.debug("%d of %d blocks for %d prompts", min(rule.budget, len(table.positions)), len(table.positions), len(scores))
         plans = [plan_read(row, table.positions, table.is_short_term, rule) for row in scores]
-        return [replace(table.result(plan, memory, row), **own) for plan, row, own in zip(plans, scores, matches, strict=True)]
+        results = [table.result(plan, memory, own) for plan, own in zip(plans, scores, strict=True)]
+        return [self._matched(result, features, text_BT, row) for row, result in zip(rows, results, strict=True)]
+
+    def _matched(self, result: RetrievalResult, features: list[Tensor], text_BT: Tensor, row: int) -> RetrievalResult:
+        """A result that can be asked how well each searching token of its prompt matches."""
+        own = partial(self.own_match, features, text_BT, row)
+        return replace(result, match=partial(self.match, features, text_BT, row), own_match=own)

@@ -43,6 +43,22 @@ class Calibration(Group):
         return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, total))))
 
 
+NO_CALIBRATION: Final = (
+    "this model has no calibration, so a confidence cannot be told; fit one with `mplus calibrate MODEL --out DIR`, "
+    "and open DIR/delta"
+)
+
+
+def check_calibrated(calibration: Calibration | None) -> None:
+    """Refuse to tell a confidence without a calibration.
+
+    Raises:
+        InputError: says how to fit one.
+    """
+    if calibration is None:
+        raise InputError(NO_CALIBRATION)
+
+
 def checked_confidence(value: object) -> float:
     """A minimum confidence as a caller gives it.
 

@@ -15,6 +15,7 @@ from mplus.inference.decode_batch import DecodeBatch
 from mplus.inference.generation import CHAT_TOKENS
 from mplus.inference.prefill import Prefill, passages_of
 from mplus.inference.sampling import Sampler, end_tokens
+from mplus.inference.tracing import is_refused
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
 from mplus.retrieval.protocol import planned_tokens
@@ -23,6 +24,7 @@ from mplus.server.errors import BadRequestError, UnavailableError
 from mplus.server.settings import ServerSettings
 from mplus.server.worker.events import WorkerEvents
 from mplus.server.worker.tenants import TenantQueue
+from mplus.settings.calibration import NO_CALIBRATION, REFUSAL
 from mplus.trace.trace import Passage
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ def prompt_of(model: MPlusModel, request: AnswerRequest, memory: Memory | None, 
         row, query = reader.chat_row(list(request.messages), behind_memory=behind)
     else:
         (row,) = reader.text_rows([request.prompt or ""], behind_memory=behind)
+    if request.is_judged and model.calibration is None:
+        raise BadRequestError(NO_CALIBRATION, param="memory.min_confidence" if request.min_confidence else "memory.confidence")
     if len(row) > settings.most_prompt_tokens:
         raise BadRequestError(
             f"the prompt has {len(row):,} tokens, this server takes {settings.most_prompt_tokens:,}; shorten it, or write the long "
@@ -211,10 +215,12 @@ class Reads:
                 query=prompt.query,
                 new_tokens=prompt.new_tokens,
                 trace=one.request.trace,
+                judged=one.request.is_judged,
             )
             text = AnswerText(self.model.tokenizer, one.request.sampling.stop, strip=one.request.messages is not None)
             sampler = Sampler(one.request.sampling, self.model.device)
-            one.answer = Continuation(sampler, self._ends, prompt.new_tokens, text, one.answering.put)
+            on_text = _withheld if one.request.min_confidence else one.answering.put
+            one.answer = Continuation(sampler, self._ends, prompt.new_tokens, text, on_text)
         except Exception as error:
             self._fail(one, error)
             return 0
@@ -309,9 +315,18 @@ class Reads:
         self.ended += 1
         answer, prefill = read.answer, read.prefill
         tokens = 0 if answer is None else len(answer.tokens)
+        text, confidence = "" if answer is None else answer.text, None
+        if prefill is not None and prefill.judgement is not None and finish != "cancelled":
+            confidence = prefill.judgement.of_answer(text)[1]
+        refused = is_refused(confidence, read.request.min_confidence)
+        text = REFUSAL if refused else text
+        if read.request.min_confidence:
+            read.answering.put(text)
         read.answering.end(
             AnswerResult(
-                text="" if answer is None else answer.text,
+                text=text,
+                confidence=confidence,
+                is_refused=refused,
                 finish=finish,
                 prompt_tokens=0 if prefill is None else prefill.tokens,
                 completion_tokens=tokens,
@@ -325,6 +340,10 @@ class Reads:
         self.ended += 1
         self.events.failed("answer", error)
         read.answering.fail(error)
+
+
+def _withheld(piece: str) -> None:
+    """A piece of an answer that is judged when it is whole, and given then."""
 
 
 def query_of(model: MPlusModel, query: str) -> tuple[list[int], Sequence[Sequence[int]] | None]:
