@@ -506,7 +506,7 @@ class Memory:
         state.short_term.free_kept()
 
     def make_room(self, new_tokens: int) -> None:
-        """Have room for `new_tokens` more before a pass is spent on them."""
+        """Reserve room for `new_tokens` more before a pass is spent on them."""
         with ordinary_tensors():
             state = self._reserved(self._state, new_tokens)
         self.become(state)

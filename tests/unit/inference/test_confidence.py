@@ -102,9 +102,10 @@ def test_token_ids_have_no_confidence(model: MPlusModel, memory: Memory) -> None
 def test_a_prompt_in_pieces_is_judged_as_one_in_a_call(model: MPlusModel, memory: Memory) -> None:
     told = model.generate(PROMPT, memory, confidence=True, **OPTIONS)
     (row,) = model.reader.text_rows([PROMPT], behind_memory=True)
-    prefill = Prefill(model.reader, row, memory, new_tokens=5, judged=True)
-    assert prefill.judgement is not None
-    assert prefill.judgement.of_answer(told.text) == (told.evidence, told.confidence)
+    prefill = Prefill(model.reader, [row, row], [memory, memory], new_tokens=5, judged=[1])
+    assert set(prefill.judgements) == {1}
+    evidence, confidence = prefill.judgements[1].of_answer(told.text)
+    assert evidence == pytest.approx(told.evidence, abs=1e-4) and confidence == pytest.approx(told.confidence, abs=1e-4)
 
 
 def test_a_calibration_is_stored_with_the_model(model: MPlusModel, tmp_path: Any) -> None:
