@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mplus.memory.selection import Time
     from mplus.memory.stores.disk import DiskStorage
     from mplus.settings import Geometry, GeometrySettings, MemoryFormat
+    from mplus.settings.calibration import Calibration
     from mplus.trace.trace import Answer
 
 Messages = Sequence[Mapping[str, Any]]
@@ -78,6 +79,11 @@ class MPlusModel:
     def geometry(self) -> Geometry:
         """Sizes and rules of this model and of its new memories."""
         return self.checkpoint.geometry
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How a read gives a confidence; None: it was not fitted for these weights (``mplus calibrate``)."""
+        return self.checkpoint.calibration
 
     @property
     def tokenizer(self) -> Any:
@@ -335,6 +341,12 @@ class MPlusModel:
         self, prompt: Sequence[str], memory: Memory | Sequence[Memory], *, trace: Traced, **kwargs: Any
     ) -> list[Answer]: ...
     @overload
+    def generate(self, prompt: str, memory: Memory, *, confidence: Literal[True], **kwargs: Any) -> Answer: ...
+    @overload
+    def generate(
+        self, prompt: Sequence[str], memory: Memory | Sequence[Memory], *, confidence: Literal[True], **kwargs: Any
+    ) -> list[Answer]: ...
+    @overload
     def generate(self, prompt: str, memory: Readable | None = None, **kwargs: Any) -> str: ...
     @overload
     def generate(self, prompt: str, memory: Sequence[Readable], **kwargs: Any) -> list[str]: ...
@@ -358,11 +370,13 @@ class MPlusModel:
                 ``exact=True`` scores every long-term token; ``query``, a text, texts or token ids that search memory instead of the
                 last user turn (``mplus.text.search_query``); ``rounds=2`` searches again with what the first search found;
                 ``trace=True`` tells what the answer drew on, ``trace="attention"`` also
-                how much attention each passage got while it was made. A setting that cannot be used with a memory is refused by name.
+                how much attention each passage got while it was made; ``confidence=True`` tells the probability that the memory holds the
+                answer, which ``trace`` tells too where it can; ``min_confidence=0.5`` gives "I don't have that in memory." in place of
+                an answer of less. A setting that cannot be used with a memory is refused by name.
 
         Returns:
             for text, the new text (a list for several; those of one prompt together where ``num_return_sequences`` asks for more),
-            with ``trace`` an ``Answer`` of text and ``Trace`` in its place;
+            with ``trace`` or ``confidence`` an ``Answer`` of text, ``Trace`` and confidence in its place;
             for ids, what transformers returns, prompts as given included.
 
         Raises:
@@ -381,6 +395,26 @@ class MPlusModel:
         memory: Memory | Sequence[Memory],
         *,
         trace: Traced,
+        template: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[Answer]: ...
+    @overload
+    def chat(
+        self,
+        messages: Messages,
+        memory: Memory,
+        *,
+        confidence: Literal[True],
+        template: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Answer: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Messages],
+        memory: Memory | Sequence[Memory],
+        *,
+        confidence: Literal[True],
         template: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> list[Answer]: ...
@@ -414,7 +448,7 @@ class MPlusModel:
             kwargs: as for ``generate``; ``max_new_tokens`` is 256 where neither caller nor model files say it.
 
         Returns:
-            the answer without white space around it, or a list of them, in the order of ``generate``; with ``trace``, ``Answer``s.
+            the answer without white space around it, or a list of them, in the order of ``generate``; with ``trace`` or ``confidence``, ``Answer``s.
         """
         return self.reader.chat(messages, memory, template, kwargs)
 

@@ -76,7 +76,7 @@ class Reading:
         self.gathered: dict[int, Rows] = {}
         self.shared = geometry.read.is_shared
         query = query or Query.whole(Prompts(ids_BT, text_BT))
-        query = query.behind(ids_BT.shape[1])
+        self.query = query = query.behind(ids_BT.shape[1])
         self.searching = query.columns
         self.whole = self.searching is not None and torch.equal(self.searching, text_BT)
         if self.shared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from mplus.cli.options import (
     AsJson,
     HomeDirectory,
     MemoryDirectory,
+    MinConfidence,
     ModelName,
     Verbose,
     a_path,
@@ -30,9 +31,7 @@ from mplus.memory.selection import ReadScope
 from mplus.memory.stored import read_stored
 from mplus.runtime.extras import require
 from mplus.runtime.unicode import well_formed
-
-if TYPE_CHECKING:
-    from mplus.trace.trace import Trace
+from mplus.trace.trace import Answer
 
 
 def ask(
@@ -79,6 +78,7 @@ def ask(
         Path | None,
         typer.Option("--plot", metavar="FILE", parser=a_path, help="Draw the passages as a PNG; a file there is replaced."),
     ] = None,
+    min_confidence: MinConfidence = None,
     show_retrieved: Annotated[bool, typer.Option("--show-retrieved", help="Say on stderr which sources were read.")] = False,
     as_json: AsJson = False,
     home: HomeDirectory = None,
@@ -99,10 +99,13 @@ def ask(
     if plot is not None:
         _check_plot(plot)
     traced = trace or attention or show_retrieved or plot is not None
-    more: dict[str, Any] = {"trace": "attention" if attention else True} if traced else {}
+    wanted: dict[str, Any] = {"trace": "attention" if attention else traced, "max_new_tokens": max_new_tokens}
     if rounds > 1:
-        more["rounds"] = rounds
-    answer, found = _answered(memory, question, model, scope, {"max_new_tokens": max_new_tokens, **more})
+        wanted["rounds"] = rounds
+    if min_confidence is not None:
+        wanted |= {"confidence": True, "min_confidence": min_confidence}
+    result = _answered(memory, question, model, scope, wanted)
+    answer, found = (result, None) if isinstance(result, str) else (result.text, result.trace if traced else None)
     if found is not None and plot is not None:
         found.plot(plot)
         terminal.mark_stored(plot)
@@ -110,7 +113,8 @@ def ask(
         terminal.note(found.summary)
     if as_json:
         traces = {} if found is None or not (trace or attention) else {"trace": found.to_json()}
-        terminal.say_json({"memory": Home(home).label(memory), "answer": answer, **traces})
+        sure = {"confidence": result.confidence} if isinstance(result, Answer) and result.confidence is not None else {}
+        terminal.say_json({"memory": Home(home).label(memory), "answer": answer, **sure, **traces})
         return
     terminal.say(answer)
     if found is not None and (trace or attention):
@@ -118,14 +122,12 @@ def ask(
         terminal.results().print(found)
 
 
-def _answered(
-    directory: Path, question: str, model: str, scope: ReadScope | None, options: dict[str, Any]
-) -> tuple[str, Trace | None]:
-    """The answer, and its trace where that is wanted.
+def _answered(directory: Path, question: str, model: str, scope: ReadScope | None, wanted: dict[str, Any]) -> str | Answer:
+    """The answer, with what else is wanted of it.
 
     Args:
         scope: what of the memory may be read; None: all of it.
-        options: of ``chat``.
+        wanted: options of ``chat``.
     """
     opened = open_model(model)
     from mplus.memory.memory import Memory
@@ -135,8 +137,8 @@ def _answered(
         held = held.read_only(scope.sources, before=scope.before, after=scope.after)
     messages = [{"role": "user", "content": question}]
     with terminal.waiting("answering"):
-        answer: Any = opened.chat(messages, memory=held, do_sample=False, **options)
-    return (answer.text, answer.trace) if "trace" in options else (answer, None)
+        answer: str | Answer = opened.chat(messages, memory=held, do_sample=False, **wanted)
+    return answer
 
 
 def _check_plot(file: Path) -> None:

@@ -20,6 +20,7 @@ from mplus.attach.hooks import Hooks
 from mplus.attach.prefix_pass import PrefixPass
 from mplus.attach.read_pass import Reading
 from mplus.attach.sweep import sweep
+from mplus.inference.confidence import Judgement, judgements_of
 from mplus.inference.reader import Reader
 from mplus.inference.request import Request
 from mplus.memory.memory import Memory
@@ -41,11 +42,13 @@ class Prefill:
         rounds: searches, see ``Query.of``.
         new_tokens: that will follow at most; they must fit the model's positions.
         traced: numbers of the prompts for which what they read is kept.
+        judged: numbers of those for which it is kept how well that covers them.
 
     Attributes:
         tokens: of each prompt, text that waits in its memory included.
         memory_tokens: read tokens of each memory, its BOS not counted.
         traces: by number of the prompt; empty before the prompts have passed where each layer searches for itself.
+        judgements: by number of the prompt, as the traces.
         logits: [B, V], behind the last token of each; None before the prompts have passed.
 
     Raises:
@@ -62,9 +65,11 @@ class Prefill:
         rounds: int = 1,
         new_tokens: int,
         traced: Sequence[int] = (),
+        judged: Sequence[int] = (),
     ) -> None:
         self.reader, self.parts = reader, reader.parts
         self.traces: dict[int, Trace] = {}
+        self.judgements: dict[int, Judgement] = {}
         self.logits: Tensor | None = None
         self.passed = 0
         prompts = Prompts.from_rows(rows, reader.pad_id, reader.writer.device)
@@ -86,6 +91,8 @@ class Prefill:
             if self.reading is not None and held is not None:
                 retrieved = self.reading.retrieved()
                 self.traces = {number: trace_of(held[number], retrieved[number].layers) for number in traced}
+                known = judgements_of(self.reading, reader.checkpoint.calibration, request.tokenizer) if judged else []
+                self.judgements = {number: known[number] for number in judged}
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -22,7 +22,7 @@ from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOK
 from mplus.inference.likelihood import log_likelihood
 from mplus.inference.own_view import OwnView, refusals
 from mplus.inference.request import Request, memories_of
-from mplus.inference.tracing import Tracing, traced
+from mplus.inference.tracing import Tracing, Wish, traced
 from mplus.inference.writer import Writer
 from mplus.memory.budget import MemoryBudget, explain_out_of_memory
 from mplus.memory.memory import Memory
@@ -198,8 +198,9 @@ class Reader:
             kwargs.pop(name, None)
         texts = texts_of(prompt)
         if texts is None:
-            if kwargs.pop("trace", False):
-                raise InputError("trace gives answers as text with what they drew on; give the prompt as text, not as token ids")
+            for name in ("trace", "confidence", "min_confidence"):
+                if kwargs.pop(name, None) not in (None, False):
+                    raise InputError(f"{name} is of answers as text; give the prompt as text, not as token ids")
             return self._generated(self.prompts_of(prompt, kwargs.pop("attention_mask", None)), memory, kwargs)
         answers = self._answers(texts, memory, kwargs)
         return answers[0] if isinstance(prompt, str) and len(answers) == 1 else answers
@@ -263,7 +264,8 @@ class Reader:
             if (value := kwargs.pop(name, None)) is not None and value is not False:
                 raise InputError(f"{name} cannot be used with prompts of text: {why}; give generate the prompt as token ids")
         rows = self.text_rows(texts, behind_memory=memory is not None, of_template=of_template)
-        tracing = Tracing.wanted(kwargs.pop("trace", None), memory)
+        wish = Wish.of(kwargs, memory, self.checkpoint.calibration)
+        tracing = None if wish is None else Tracing(wish, self.checkpoint.calibration, tokenizer)
         prompts = self._padded(rows)
         default = CHAT_TOKENS if of_template else DEFAULT_TOKENS
         result = self._generated(prompts, memory, kwargs, texts=True, default_tokens=default, tracing=tracing)

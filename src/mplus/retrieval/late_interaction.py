@@ -143,6 +143,13 @@ class LateInteractionRetriever(nn.Module):
             query, weight = self.queries([part[row : row + 1, own] for part in features], own[own][None])
             return query[0].float() @ keys_MF.to(query.device).float().T, weight[0].float()
 
+    def own_match(self, features: list[Tensor], text_BT: Tensor, row: int) -> Tensor:
+        """Match [t] of each searching token of one prompt with its own search key, float32: as good as a match of its kind gets."""
+        own = text_BT[row]
+        with torch.no_grad():
+            keys = self.keys([part[row, own] for part in features])
+        return self.match(features, text_BT, row, keys)[0].diagonal()
+
     def _centred(self, place: int, part: Tensor) -> Tensor:
         mean = self.get_buffer("mean")[place]
         return functional.normalize(part.float() - mean.float(), dim=-1).to(part.dtype)
@@ -196,30 +203,40 @@ class LateInteractionRetriever(nn.Module):
         rule = self.rule(memory.geometry, recency_tail=tail)
         table = BlockTable.of(memory, with_short_term=rule.beside_prompt)
         features = [normed[layer] for layer in self.layers]
-        match = [partial(self.match, features, text_BT, row) for row in range(text_BT.shape[0])]
+        rows = range(text_BT.shape[0])
         if not rule.beside_prompt and table.long <= rule.budget:
             plan = plan_read(torch.zeros(table.long, device="cpu"), table.positions, table.is_short_term, rule)
-            return [replace(table.result(plan, memory, None), match=own) for own in match]
+            return [self._matched(table.result(plan, memory, None), features, text_BT, row) for row in rows]
         index = None if exact or memory.geometry.read.search == "exact" else memory.long_term.index_of(0)
         if isinstance(index, PcaSketch):
             scores = block_scores.of_candidates(self, memory, table, index, features, text_BT)
         else:
             scores = block_scores.of_all(self, memory, table, features, text_BT)
         log.debug("%d of %d blocks for %d prompts", min(rule.budget, len(table.positions)), len(table.positions), len(scores))
+        if before:
+            return [self._again(memory, table, own, rule, first) for own, first in zip(scores, before, strict=True)]
         results = []
-        for number, (row, own) in enumerate(zip(scores, match, strict=True)):
-            first = before[number] if before else None
-            known = row if first is None or first.windows is None else first.windows
-            slot = None
-            if not (past and past[number]) and rule.same_slot != "score" and first is None:
-                slot = self._slot(memory, table, row, rule, own)
-            elif first is not None:
-                slot = first.slot
-            plan = plan_read(known, table.positions, table.is_short_term, rule, slot=slot, second=None if first is None else row)
-            result = table.result(plan, memory, known)
-            match_known, rounds = (own, 1) if first is None else (first.match, 2)
-            results.append(replace(result, match=match_known, windows=known, slot=slot, rounds=rounds))
+        for row, own in zip(rows, scores, strict=True):
+            looks = rule.same_slot != "score" and not (past and past[row])
+            slot = self._slot(memory, table, own, rule, partial(self.match, features, text_BT, row)) if looks else None
+            plan = plan_read(own, table.positions, table.is_short_term, rule, slot=slot)
+            result = replace(table.result(plan, memory, own), windows=own, slot=slot)
+            results.append(self._matched(result, features, text_BT, row))
         return results
+
+    def _again(
+        self, memory: Memory, table: BlockTable, scores_m: Tensor, rule: LayoutRule, first: RetrievalResult
+    ) -> RetrievalResult:
+        """The result of both rounds: scores and matches are those of the first."""
+        assert first.windows is not None
+        plan = plan_read(first.windows, table.positions, table.is_short_term, rule, slot=first.slot, second=scores_m)
+        both = table.result(plan, memory, first.windows)
+        return replace(both, match=first.match, own_match=first.own_match, windows=first.windows, slot=first.slot, rounds=2)
+
+    def _matched(self, result: RetrievalResult, features: list[Tensor], text_BT: Tensor, row: int) -> RetrievalResult:
+        """A result that can be asked how well each searching token of its prompt matches."""
+        own = partial(self.own_match, features, text_BT, row)
+        return replace(result, match=partial(self.match, features, text_BT, row), own_match=own)
 
     def best_window(self, memory: Memory, result: RetrievalResult) -> Tensor:
         """[<=n] numbers of the tokens of the window that scored best, as the ledger knows them; none where nothing was scored."""

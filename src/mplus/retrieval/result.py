@@ -33,6 +33,7 @@ class RetrievalResult:
         windows: late interaction only: [m] scores of the windows in the order of the text, for a second round.
         slot: [m] windows that answer the same as the best one; None: they were not looked for, or there is no other.
         rounds: searches that this came from.
+        own_match: late interaction only: the match [t] of each searching token with its own search key, had it been written as it stands.
     """
 
     indices: Tensor
@@ -47,6 +48,7 @@ class RetrievalResult:
     windows: Tensor | None = None
     slot: Tensor | None = None
     rounds: int = 1
+    own_match: Callable[[], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,15 @@ def last_user_span(tokenizer: Any, ids: Sequence[int]) -> slice:
     return (None if markers is None else markers.last_turn(ids)) or slice(0, len(ids))
 
 
+def own_span(tokenizer: Any, ids: Sequence[int]) -> slice:
+    """The place of what the user wrote in the tokens that search: without the text of a chat template around it."""
+    markers, turn = turn_markers(tokenizer), list(ids)
+    if markers is None or tuple(turn[: len(markers.opening)]) != markers.opening:
+        return slice(0, len(turn))
+    ended = len(turn) - len(markers.answer)
+    return slice(len(markers.opening), ended if tuple(turn[ended:]) == markers.answer else len(turn))
+
+
 def last_user_messages(tokenizer: Any, conversations: Sequence[Sequence[dict[str, Any]]]) -> list[list[int]] | None:
     """The tokens that search for each conversation: those of its last user message asked alone; None: some cannot be.
 

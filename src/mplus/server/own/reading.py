@@ -39,8 +39,15 @@ async def trace_question(caller: Caller, engine: Served, memory: bodies.MemoryId
             messages=[{"role": "user", "content": body.question}],
             sampling=sampling,
             trace=True,
+            confidence=body.confidence,
+            min_confidence=body.min_confidence,
         )
     )
     result = await answering.result()
     trace = result.trace or Trace(note="nothing was read")
-    return bodies.Traced(answer=result.text if body.answer else None, trace=trace.to_json())
+    return bodies.Traced(
+        answer=result.text if body.answer else None,
+        confidence=result.confidence,
+        refused=result.is_refused,
+        trace=trace.to_json(),
+    )
