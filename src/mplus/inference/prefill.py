@@ -20,6 +20,7 @@ from mplus.attach.hooks import Hooks
 from mplus.attach.prefix_pass import PrefixPass
 from mplus.attach.read_pass import Reading
 from mplus.attach.sweep import sweep
+from mplus.inference.confidence import Judgement, judgements_of
 from mplus.inference.reader import Reader
 from mplus.inference.request import Request
 from mplus.memory.memory import Memory
@@ -38,13 +39,16 @@ class Prefill:
         rows: token ids of each prompt.
         memories: one per prompt (the same may stand for several); None: the bare base.
         queries: token ids that search for each prompt; None: tokens of the prompts do, see ``Query.of``.
+        rounds: searches, see ``Query.of``.
         new_tokens: that will follow at most; they must fit the model's positions.
         traced: numbers of the prompts for which what they read is kept.
+        judged: numbers of those for which it is kept how well that covers them.
 
     Attributes:
         tokens: of each prompt, text that waits in its memory included.
         memory_tokens: read tokens of each memory, its BOS not counted.
         traces: by number of the prompt; empty before the prompts have passed where each layer searches for itself.
+        judgements: by number of the prompt, as the traces.
         logits: [B, V], behind the last token of each; None before the prompts have passed.
 
     Raises:
@@ -58,16 +62,19 @@ class Prefill:
         memories: Sequence[Memory] | None,
         *,
         queries: Sequence[Sequence[int]] | None = None,
+        rounds: int = 1,
         new_tokens: int,
         traced: Sequence[int] = (),
+        judged: Sequence[int] = (),
     ) -> None:
         self.reader, self.parts = reader, reader.parts
         self.traces: dict[int, Trace] = {}
+        self.judgements: dict[int, Judgement] = {}
         self.logits: Tensor | None = None
         self.passed = 0
         prompts = Prompts.from_rows(rows, reader.pad_id, reader.writer.device)
         held = None if memories is None else list(memories)
-        with reader.request(prompts, held, query=queries, separate=True) as request:
+        with reader.request(prompts, held, query=queries, rounds=rounds, separate=True) as request:
             request.check_positions(new_tokens, self.parts.decoder)
             self.request, self.columns = request, request.tokens
             self.tokens: list[int] = request.prompts.mask.sum(1).tolist()
@@ -84,6 +91,8 @@ class Prefill:
             if self.reading is not None and held is not None:
                 retrieved = self.reading.retrieved()
                 self.traces = {number: trace_of(held[number], retrieved[number].layers) for number in traced}
+                known = judgements_of(self.reading, reader.checkpoint.calibration, request.tokenizer) if judged else []
+                self.judgements = {number: known[number] for number in judged}
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -154,16 +163,19 @@ class Prefill:
         return stop - first
 
 
-def passages_of(reader: Reader, row: list[int], memory: Memory, *, query: Sequence[Sequence[int]] | None = None) -> Trace:
+def passages_of(
+    reader: Reader, row: list[int], memory: Memory, *, query: Sequence[Sequence[int]] | None = None, rounds: int = 1
+) -> Trace:
     """What a prompt would read of a memory; nothing is decoded, and no layer runs for it but those that the search needs.
 
     Args:
         query: token ids that search, one list of them; None: tokens of the prompt do.
+        rounds: searches, see ``Query.of``.
     """
     prompts = Prompts.from_rows([row], reader.pad_id, reader.writer.device)
     if not reader.checkpoint.geometry.read.is_shared:
-        return Prefill(reader, [row], [memory], queries=query, new_tokens=0, traced=[0]).traces[0]
-    with reader.request(prompts, memory, query=query, separate=True) as request:
+        return Prefill(reader, [row], [memory], queries=query, rounds=rounds, new_tokens=0, traced=[0]).traces[0]
+    with reader.request(prompts, memory, query=query, rounds=rounds, separate=True) as request:
         request.check_positions(0, reader.parts.decoder)
         with reader.for_reading(request, request.tokens):
             return trace_of(memory, reader.reading(request, room=request.tokens).retrieved()[0].layers)

@@ -325,8 +325,11 @@ class Engine:
             return answering
         entry = await registry.acquire(request.scope)
         try:
-            prompt = await asyncio.to_thread(self.worker.prompt_of, request, entry.memory)
-            self.worker.answer(request, entry.memory, answering, prompt)
+            memory, reads = entry.memory, request.reads
+            if reads is not None:
+                memory = await asyncio.to_thread(memory.read_only, reads.sources, before=reads.before, after=reads.after)
+            prompt = await asyncio.to_thread(self.worker.prompt_of, request, memory)
+            self.worker.answer(request, memory, answering, prompt)
         except BaseException:
             registry.release(entry)
             raise

@@ -107,7 +107,9 @@ class SystemFactory:
                 readers.append(MemoryReader(system.model, [system], {name}, self.source_tokens))
         for one in self.ablations:
             if "mplus" in own and one.only_reads_differently(self.measured):
-                systems.append(own["mplus"].reading_as(one.name, one.geometry(self.measured), self._retriever(one)))
+                systems.append(
+                    own["mplus"].reading_as(one.name, one.geometry(self.measured), self._retriever(one), rounds=one.rounds)
+                )
             else:
                 own[one.name] = self._mplus(seed, f"{label}-{one.name}", one)
                 systems.append(own[one.name])
@@ -135,7 +137,9 @@ class SystemFactory:
         changes = self.geometry if ablation is None else {**self.geometry, **ablation.of_geometry}
         memory = self.model.new_memory(seed=seed, **changes, **where)
         memory.retriever = self._retriever(ablation)
-        return MemorySystem("mplus" if ablation is None else ablation.name, self.model, memory)
+        if ablation is None:
+            return MemorySystem("mplus", self.model, memory)
+        return MemorySystem(ablation.name, self.model, memory, rounds=ablation.rounds)
 
     def _retriever(self, ablation: Ablation | None) -> Any:
         """The retriever of an ablation's memory in place of the model's; None: that one."""

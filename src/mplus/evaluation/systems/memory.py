@@ -24,6 +24,7 @@ class MemorySystem:
     Args:
         geometry: reading rules other than the memory's own; the memory holds the same under both.
         retriever: with `geometry`: what searches in place of the model's retriever.
+        rounds: how often a prompt searches.
     """
 
     name: str
@@ -32,11 +33,12 @@ class MemorySystem:
     births: ChunkBirths = field(default_factory=ChunkBirths)
     geometry: Any = None
     retriever: Any = None
+    rounds: int = 1
     batch_in_order: int = 8
 
-    def reading_as(self, name: str, geometry: Any, retriever: Any = None) -> MemorySystem:
+    def reading_as(self, name: str, geometry: Any, retriever: Any = None, *, rounds: int = 1) -> MemorySystem:
         """Another system that answers from this memory by other reading rules."""
-        return replace(self, name=name, geometry=geometry, retriever=retriever)
+        return replace(self, name=name, geometry=geometry, retriever=retriever, rounds=rounds)
 
     def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         return True
@@ -49,6 +51,8 @@ class MemorySystem:
         if self._has_queries(due):  # else tokens of the prompt search
             alone = [as_chat(one.question.query or one.question.text) for one in due]
             kwargs["query"] = last_user_messages(self.model.tokenizer, alone)
+        if self.rounds > 1:
+            kwargs["rounds"] = self.rounds
         if clock is not None:
             kwargs |= {"min_new_tokens": max_new_tokens, "streamer": clock}
         if getattr(self.model, "calibration", None) is not None and clock is None:
@@ -69,7 +73,9 @@ class MemorySystem:
         """Likelihood of continuations; what is read is chosen by the text before them only."""
         memory, model = self._readable(), cast(Any, self.model)
         before = [model.tokenizer(one.question.text, add_special_tokens=False)["input_ids"] for one in due]
-        kwargs = {"query": [one.question.query or one.question.text for one in due]} if self._has_queries(due) else {}
+        kwargs: dict[str, Any] = {} if self.rounds == 1 else {"rounds": self.rounds}
+        if self._has_queries(due):
+            kwargs["query"] = [one.question.query or one.question.text for one in due]
         scores = model.log_likelihood(before, [list(one.question.continuation) for one in due], memory=memory, **kwargs)
         held = int(memory.stats().ltm_tokens)
         return [Response(ltm_tokens=held, nats=-float(one.sum()), tokens=len(one)) for one in scores]

@@ -10,11 +10,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from mplus.inference.answer_text import AnswerText
+from mplus.inference.confidence import Judgement
 from mplus.inference.continuation import Continuation
 from mplus.inference.decode_batch import DecodeBatch
 from mplus.inference.generation import CHAT_TOKENS
 from mplus.inference.prefill import Prefill, passages_of
 from mplus.inference.sampling import Sampler, end_tokens
+from mplus.inference.tracing import is_refused
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
 from mplus.retrieval.protocol import planned_tokens
@@ -23,6 +25,7 @@ from mplus.server.errors import BadRequestError, UnavailableError
 from mplus.server.settings import ServerSettings
 from mplus.server.worker.events import WorkerEvents
 from mplus.server.worker.tenants import TenantQueue
+from mplus.settings.calibration import NO_CALIBRATION, REFUSAL
 from mplus.trace.trace import Passage, Trace
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,10 @@ def prompt_of(model: MPlusModel, request: AnswerRequest, memory: Memory | None, 
         row, query = reader.chat_row(list(request.messages), behind_memory=behind)
     else:
         (row,) = reader.text_rows([request.prompt or ""], behind_memory=behind)
+    if request.is_judged and model.calibration is None:
+        raise BadRequestError(
+            NO_CALIBRATION, param="memory.confidence" if request.min_confidence is None else "memory.min_confidence"
+        )
     if len(row) > settings.most_prompt_tokens:
         raise BadRequestError(
             f"the prompt has {len(row):,} tokens, this server takes {settings.most_prompt_tokens:,}; shorten it, or write the long "
@@ -93,6 +100,7 @@ class _Read:
     prompt_tokens: int = 0
     memory_tokens: int = 0
     trace: Trace | None = None
+    judgement: Judgement | None = None
 
     @property
     def columns(self) -> int:
@@ -100,9 +108,9 @@ class _Read:
         return len(self.prompt.row) + (0 if self.memory is None else self.memory.pending_tokens)
 
     @property
-    def kind(self) -> tuple[bool, bool]:
-        """What prompts that pass together have in common: a memory or none, a query or none."""
-        return self.memory is None, self.prompt.query is None
+    def kind(self) -> tuple[bool, bool, int]:
+        """What prompts that pass together have in common: a memory or none, a query or none, how often they search."""
+        return self.memory is None, self.prompt.query is None, self.request.rounds
 
 
 @dataclass(eq=False)
@@ -259,15 +267,17 @@ class Reads:
                 [prompt.row for prompt in prompts],
                 [read.memory for read in reads if read.memory is not None] or None,
                 queries=queries or None,
+                rounds=reads[0].request.rounds,
                 new_tokens=max(prompt.new_tokens for prompt in prompts),
                 traced=[number for number, read in enumerate(reads) if read.request.trace],
+                judged=[number for number, read in enumerate(reads) if read.request.is_judged],
             )
         except Exception as error:
             return self._one_by_one(reads, error)
         group = _Group(prefill, dict(enumerate(reads)))
         for number, read in group.reads.items():
             read.prompt_tokens, read.memory_tokens = prefill.tokens[number], prefill.memory_tokens[number]
-            read.trace = prefill.traces.get(number)
+            read.trace, read.judgement = prefill.traces.get(number), prefill.judgements.get(number)
         if prefill.is_done:
             self._passed(group)
         else:
@@ -279,9 +289,8 @@ class Reads:
         """What takes the tokens of an answer."""
         asked = read.request
         text = AnswerText(self.model.tokenizer, asked.sampling.stop, strip=asked.messages is not None)
-        return Continuation(
-            Sampler(asked.sampling, self.model.device), self._ends, read.prompt.new_tokens, text, read.answering.put
-        )
+        on_text = _withheld if asked.min_confidence else read.answering.put
+        return Continuation(Sampler(asked.sampling, self.model.device), self._ends, read.prompt.new_tokens, text, on_text)
 
     def _one_by_one(self, reads: list[_Read], error: Exception) -> int:
         """Begin prompts alone that could not pass together, so that only those end that cannot pass; a prompt alone ends."""
@@ -383,9 +392,18 @@ class Reads:
         self.ended += 1
         answer = read.answer
         tokens = 0 if answer is None else len(answer.tokens)
+        text, confidence = "" if answer is None else answer.text, None
+        if read.judgement is not None and finish != "cancelled":
+            confidence = read.judgement.of_answer(text)[1]
+        refused = is_refused(confidence, read.request.min_confidence)
+        text = REFUSAL if refused else text
+        if read.request.min_confidence:
+            read.answering.put(text)
         read.answering.end(
             AnswerResult(
-                text="" if answer is None else answer.text,
+                text=text,
+                confidence=confidence,
+                is_refused=refused,
                 finish=finish,
                 prompt_tokens=read.prompt_tokens,
                 completion_tokens=tokens,
@@ -399,6 +417,10 @@ class Reads:
         self.ended += 1
         self.events.failed("answer", error)
         read.answering.fail(error)
+
+
+def _withheld(piece: str) -> None:
+    """Take a piece of an answer that is judged when it is whole, and given then."""
 
 
 def query_of(model: MPlusModel, query: str) -> tuple[list[int], Sequence[Sequence[int]] | None]:
