@@ -35,6 +35,8 @@ ORDERS: Final[dict[str, dict[str, Any]]] = {
     "text": {"read_order": "text"},
     "newest": {"same_slot": "newest"},
     "newest_alone": {"same_slot": "newest_alone"},
+    "newest_0.10": {"same_slot": "newest", "slot_tolerance": 0.10},
+    "newest_alone_0.10": {"same_slot": "newest_alone", "slot_tolerance": 0.10},
 }
 """Orders of what is retrieved, as changes of the memory's geometry: today's, oldest first, and newest first within a slot."""
 BATCH: Final = 12
