@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,7 +115,7 @@ def passes(model: MPlusModel, home: Path, prefill_tokens: int = 1024) -> Iterato
 
 
 def together(
-    worker: Worker, asked: list[tuple[AnswerRequest, Memory | None]], answering: list[Answering] | None = None
+    worker: Worker, asked: Sequence[tuple[AnswerRequest, Memory | None]], answering: list[Answering] | None = None
 ) -> list[Any]:
     """Answers, or errors, to what waits when the worker begins; it is stopped at the end."""
 
