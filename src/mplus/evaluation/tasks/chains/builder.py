@@ -68,7 +68,7 @@ def streams(settings: ChainsSettings, context: TaskContext) -> list[StreamSource
     haystack, wanted = Haystack(context), DEFAULT_QUESTIONS if context.limit is None else context.limit
     room = int(_FILLED * settings.tokens / (_TOKENS_OF_A_STATEMENT * sum(settings.hops)))
     room = max(1, min(room, _MOST_CHAINS // len(settings.hops)))
-    made = []
+    made = list[StreamSource]()
     while wanted > 0:
         name, count = f"text {len(made)}", min(room, wanted)
         made.append(StreamSource(name=name, seed=context.seed, script=partial(_script, settings, haystack, name, count)))

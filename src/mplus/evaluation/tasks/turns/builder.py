@@ -59,7 +59,7 @@ def streams(settings: TurnsSettings, context: TaskContext) -> list[StreamSource]
     """Texts until every row has its questions."""
     haystack, wanted = Haystack(context), DEFAULT_QUESTIONS if context.limit is None else context.limit
     room = max(1, min(_MOST_OF_A_TEXT, int(_FILLED * settings.tokens / _TOKENS_OF_A_FACT)))
-    made = []
+    made = list[StreamSource]()
     while wanted > 0:
         name, count = f"text {len(made)}", min(room, wanted)
         made.append(StreamSource(name=name, seed=context.seed, script=partial(_script, settings, haystack, name, count)))

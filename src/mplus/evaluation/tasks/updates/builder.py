@@ -80,7 +80,7 @@ def streams(settings: UpdatesSettings, context: TaskContext) -> list[StreamSourc
     haystack, wanted = Haystack(context), DEFAULT_QUESTIONS if context.limit is None else context.limit
     statements = sum(count + 1 for count in (*settings.changes, 0))
     room = max(1, int(_FILLED * settings.tokens / (_TOKENS_OF_A_STATEMENT * statements)))
-    made = []
+    made = list[StreamSource]()
     while wanted > 0:
         name, count = f"text {len(made)}", min(room, wanted)
         made.append(StreamSource(name=name, seed=context.seed, script=partial(_script, settings, haystack, name, count)))
