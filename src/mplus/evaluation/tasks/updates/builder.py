@@ -92,13 +92,13 @@ def _script(settings: UpdatesSettings, haystack: Haystack, name: str, count: int
     context, rng = haystack.context, Random(f"mplus updates {haystack.context.seed} {name}")
     facts = _facts(rng, settings, count)
     parts = sources(settings.sources)
-    told: dict[str, list[str]] = {}
+    passages: dict[str, list[str]] = {}
     for fact in facts:
-        told[fact.key] = _tell(rng, fact, parts)
+        passages[fact.key] = _tell(rng, fact, parts)
     text = planted(haystack, rng, parts, settings.tokens)
     due = []
     for fact in facts:
-        for question in _questions(context, rng, name, fact, text, told[fact.key]):
+        for question in _questions(context, rng, name, fact, text, passages[fact.key]):
             due.append((text.tokens, ScheduledQuestion(question, 0)))
     return context.script([text.units], due, text.sources)
 
@@ -128,7 +128,7 @@ def _tell(rng: Random, fact: ChangingFact, parts: list[Source]) -> list[str]:
 
 
 def _questions(
-    context: TaskContext, rng: Random, name: str, fact: ChangingFact, text: PlantedText, told: list[str]
+    context: TaskContext, rng: Random, name: str, fact: ChangingFact, text: PlantedText, passages: list[str]
 ) -> list[Question]:
     changes = len(fact.values) - 1
     asked = [("latest", changes, fact.slot.latest)]
@@ -138,7 +138,7 @@ def _questions(
     for what, number, wordings in asked:
         span = text.spans[f"{fact.key} {number}"]
         row = f"{what} {changes}" if changes else _UNCHANGED
-        more = {"row": row, "cluster": f"{name} {fact.key}", "passage": " ".join(told)}
+        more = {"row": row, "cluster": f"{name} {fact.key}", "passage": " ".join(passages)}
         asks = rng.choice(wordings).format(s=fact.subject)
         made.append(context.question(f"{name} {fact.key} {what}", asks, (fact.values[number],), span, **more))
     return made
