@@ -1,4 +1,4 @@
-"""What was refused rightly and wrongly in a run with questions that have no answer, and what earlier messages cost. Knows samples only."""
+"""Count what a run refused rightly and wrongly, and what earlier messages cost it. Knows samples only."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from mplus.evaluation.tasks import people
 from mplus.evaluation.tasks.absent.builder import PersonalFact, personal_facts
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack
-from mplus.evaluation.tasks.planted import planted, sources
+from mplus.evaluation.tasks.planted import planted, sources, texts
 
 DEFAULT_QUESTIONS: Final = 128
 _TOKENS_OF_A_STATEMENT: Final = 20
@@ -44,14 +44,8 @@ class ForgottenSettings(Settings):
 
 def streams(settings: ForgottenSettings, context: TaskContext) -> list[StreamSource]:
     """Texts until every row has its questions."""
-    haystack, wanted = Haystack(context), DEFAULT_QUESTIONS if context.limit is None else context.limit
     room = max(1, int(_FILLED * settings.tokens / settings.sources / _TOKENS_OF_A_STATEMENT) * settings.forgets)
-    made = list[StreamSource]()
-    while wanted > 0:
-        name, count = f"text {len(made)}", min(room, wanted)
-        made.append(StreamSource(name=name, seed=context.seed, script=partial(_script, settings, haystack, name, count)))
-        wanted -= count
-    return made
+    return texts(context, DEFAULT_QUESTIONS, room, partial(_script, settings, Haystack(context)))
 
 
 def _script(settings: ForgottenSettings, haystack: Haystack, name: str, count: int) -> EvalStream:

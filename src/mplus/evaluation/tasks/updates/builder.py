@@ -16,7 +16,7 @@ from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQues
 from mplus.evaluation.tasks import people
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack
-from mplus.evaluation.tasks.planted import PlantedText, Source, planted, sources
+from mplus.evaluation.tasks.planted import PlantedText, Source, planted, sources, texts
 
 DEFAULT_QUESTIONS: Final = 128
 _MOST_CHANGES: Final = 64
@@ -27,7 +27,7 @@ _UNCHANGED: Final = "never changed"
 
 @dataclass(frozen=True)
 class _Slot:
-    """What changes: its kind of value, how it is said, changed and asked for."""
+    """A thing that changes: its kind of value, how it is said, changed and asked for."""
 
     kind: str
     said: tuple[str, ...]
@@ -77,15 +77,9 @@ class ChangingFact:
 
 def streams(settings: UpdatesSettings, context: TaskContext) -> list[StreamSource]:
     """Texts until every row has its questions."""
-    haystack, wanted = Haystack(context), DEFAULT_QUESTIONS if context.limit is None else context.limit
     statements = sum(count + 1 for count in (*settings.changes, 0))
     room = max(1, int(_FILLED * settings.tokens / (_TOKENS_OF_A_STATEMENT * statements)))
-    made = list[StreamSource]()
-    while wanted > 0:
-        name, count = f"text {len(made)}", min(room, wanted)
-        made.append(StreamSource(name=name, seed=context.seed, script=partial(_script, settings, haystack, name, count)))
-        wanted -= count
-    return made
+    return texts(context, DEFAULT_QUESTIONS, room, partial(_script, settings, Haystack(context)))
 
 
 def _script(settings: UpdatesSettings, haystack: Haystack, name: str, count: int) -> EvalStream:
