@@ -1,6 +1,6 @@
 """A small made-up language: facts about pairs of names between filler sentences, word by word. Knows no tokenizer and no model.
 
-A fact is ``First Last verb value .``; a question is its first three words, and the value is its answer. Values are drawn anew for
+A fact is ``relation First Last value .``; a question is its first three words, and the value is its answer. Values are drawn anew for
 every fact, so nothing but memory can tell them. Pairs of the held-out split never appear in training.
 """
 
@@ -23,12 +23,17 @@ _SYLLABLES: Final = tuple(consonant + vowel for consonant in _CONSONANTS for vow
 NAMES: Final = 320
 VALUES: Final = 256
 FILLERS: Final = 192
-VERBS: Final = ("keeps", "likes", "owns", "grows")
+RELATIONS: Final = ("bird", "tree", "town", "dish")
 STOP: Final = "."
 UNKNOWN: Final = "<unk>"
 FACT_WORDS: Final = 5
 VALUE_AT: Final = 3
 """Place of the value among them."""
+FACT_SHARE: Final = 0.25
+"""Of the sentences of a text."""
+FILLER_WORDS: Final = (2, 7)
+"""Fewest and most words of a sentence that says nothing."""
+LONGEST_SENTENCE: Final = FILLER_WORDS[1] + 1
 HELD_OUT_EVERY: Final = 4
 """One pair of names in so many is held out."""
 
@@ -45,7 +50,7 @@ FIRST: Final = tuple(word.capitalize() for word in _words(NAMES, 2, 1))
 LAST: Final = tuple(word.capitalize() for word in _words(NAMES, 3, 2))
 VALUE: Final = _words(VALUES, 3, 3)
 FILLER: Final = _words(FILLERS, 2, 4)
-VOCABULARY: Final = (UNKNOWN, STOP, *VERBS, *FIRST, *LAST, *VALUE, *FILLER)
+VOCABULARY: Final = (UNKNOWN, STOP, *RELATIONS, *FIRST, *LAST, *VALUE, *FILLER)
 """All words; a word's place is its token id."""
 
 
@@ -55,13 +60,13 @@ class PairFact:
 
     first: str
     last: str
-    verb: str
+    relation: str
     value: str
 
     @property
     def question(self) -> str:
         """Words before the value."""
-        return f"{self.first} {self.last} {self.verb}"
+        return f"{self.relation} {self.first} {self.last}"
 
     @property
     def statement(self) -> str:
@@ -93,9 +98,9 @@ def facts(randomness: Random, split: Split) -> Iterator[PairFact]:
         seen.add(pair)
         if len(seen) > NAMES * NAMES // HELD_OUT_EVERY // 2:
             seen.clear()
-        yield PairFact(FIRST[pair[0]], LAST[pair[1]], randomness.choice(VERBS), randomness.choice(VALUE))
+        yield PairFact(FIRST[pair[0]], LAST[pair[1]], randomness.choice(RELATIONS), randomness.choice(VALUE))
 
 
 def filler(randomness: Random) -> str:
-    """A sentence of 2 to 7 words that says nothing."""
-    return " ".join([*(randomness.choice(FILLER) for _ in range(randomness.randint(2, 7))), STOP])
+    """A sentence that says nothing."""
+    return " ".join([*(randomness.choice(FILLER) for _ in range(randomness.randint(*FILLER_WORDS))), STOP])

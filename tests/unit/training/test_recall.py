@@ -38,7 +38,7 @@ SIZES: dict[str, Any] = {
     "block_tokens": 1,
 }
 SCRATCH: dict[str, Any] = {"layers": 2, "width": 32, "heads": 2, "kv_heads": 1, "mlp": 32, "positions": 128}
-SMALL: dict[str, Any] = {"batch": 3, "facts": 1, "bank_chunks": 20, "longest_age": 30, "kinds": {"aged": 1}}
+SMALL: dict[str, Any] = {"batch": 3, "bank_chunks": 20, "longest_age": 30, "kinds": {"aged": 1}}
 
 
 def small_model(**sizes: Any) -> MPlusModel:
@@ -57,21 +57,32 @@ def recipe(folder: Path, **changes: Any) -> Any:
     raw = {"scratch": SCRATCH, "geometry": SIZES, "retriever": {"key_width": 8, "voting": "per_layer"}, "device": "cpu"}
     folder.mkdir(exist_ok=True)
     path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump({"name": "small", "model": raw, "task": {"kind": "recall", **SMALL}, "steps": 4, **changes}))
+    path.write_text(yaml.safe_dump({"name": "small", "model": raw, "task": {"kind": "recall", **SMALL}, "steps": 4, "schedule": {"kind": "constant"}, **changes}))
     return read_recipe(path, [f"out={folder / 'run'}", "log_every=1"])
 
 
 def test_facts_of_chunks_stand_in_them_and_are_never_held_out() -> None:
-    made = PairChunkGenerator((16, 20), 2, seed=0)
+    made = PairChunkGenerator(16, 8, 320, seed=0)
     generator = torch.Generator().manual_seed(0)
-    first, last = (pair_facts.VOCABULARY.index(words[0]) for words in (pair_facts.FIRST, pair_facts.LAST))
-    for _ in range(8):
+    first, last, value = (pair_facts.VOCABULARY.index(words[0]) for words in (pair_facts.FIRST, pair_facts.LAST, pair_facts.VALUE))
+    lengths, facts = set[int](), set[int]()
+    for _ in range(40):
         chunks = made.draw(5, generator)
-        facts = torch.cat([chunks.questions, chunks.answers], 2)
-        for ids, own in zip(chunks.ids.tolist(), facts.tolist(), strict=True):
-            for fact in own:
-                assert any(ids[at : at + 5] == fact for at in range(len(ids)))
-                assert not pair_facts.is_held_out(fact[0] - first, fact[1] - last)
+        lengths.add(chunks.ids.shape[1])
+        for ids, question, answer in zip(chunks.ids.tolist(), chunks.questions.tolist(), chunks.answers.tolist(), strict=True):
+            assert any(ids[at : at + 4] == [*question, answer] for at in range(len(ids)))
+            assert pair_facts.VOCABULARY[ids[-1]] == pair_facts.STOP
+            places = [at for at, token in enumerate(ids) if first <= token < last]
+            facts.add(len(places))
+            for at in places:
+                assert value <= ids[at + 2] < value + pair_facts.VALUES
+                assert not pair_facts.is_held_out(ids[at] - first, ids[at + 1] - last)
+    assert facts >= {1, 2} and min(lengths) >= 9 and max(lengths) == 16
+
+
+def test_few_names_make_facts_share_them() -> None:
+    chunks = PairChunkGenerator(16, 8, 4, seed=0).draw(64, torch.Generator().manual_seed(0))
+    assert len(chunks.questions[:, 0].unique()) <= 4
 
 
 def test_a_view_puts_the_chunk_asked_about_at_its_age_and_nowhere_else() -> None:
@@ -93,7 +104,7 @@ def test_a_read_in_training_is_the_read_of_inference() -> None:
     """A memory written in a stream; the rows of its chunks are the task's bank, so a token born as number b stands in column b."""
     model = small_model(search="exact")
     task = small_task(model)
-    made, generator = PairChunkGenerator((16,), 1, seed=1), torch.Generator().manual_seed(3)
+    made, generator = PairChunkGenerator(16, 8, 320, seed=1), torch.Generator().manual_seed(3)
     memory = model.new_memory(seed=5)
     written = []
     for _ in range(9):
@@ -110,14 +121,14 @@ def test_a_read_in_training_is_the_read_of_inference() -> None:
     question = next(pair_facts.facts(random.Random(1), "train")).question
     ids = torch.tensor([[pair_facts.VOCABULARY.index(word) for word in question.split()]])
     with torch.no_grad():
-        states, _ = task._read(ids, 3, view, task.bank.new_zeros(1, 2, 0, task.bank.shape[2]))
+        states, _ = task._read(ids, view, task.bank.new_zeros(1, 2, 0, task.bank.shape[2]))
         trained = model.parts.decoder.model.lm_head(states)
     torch.testing.assert_close(trained, model(ids, memory=memory).logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["copy", "context", "recite", "young", "aged"])
+@pytest.mark.parametrize("kind", ["young", "aged"])
 def test_every_kind_of_step_has_a_gradient_where_it_should(kind: Any) -> None:
-    task = small_task(recite_tokens=8)
+    task = small_task()
     outcome = task((kind, task.draw()[1]))
     outcome.loss.backward()
     has = {name: value.grad is not None and bool(value.grad.abs().sum() > 0) for group in task.groups() for name, value in group.parameters}
@@ -126,7 +137,7 @@ def test_every_kind_of_step_has_a_gradient_where_it_should(kind: Any) -> None:
     assert {name for name in memory_parts if has[name] and name.startswith("retriever.")} == (
         {name for name in memory_parts if name.startswith("retriever.")} if kind == "aged" else set()
     )
-    assert has["bos"] == has["position"] == (kind not in ("copy", "context"))
+    assert has["bos"] and has["position"]
 
 
 def test_the_search_learns_from_its_own_loss_only() -> None:
@@ -136,7 +147,7 @@ def test_the_search_learns_from_its_own_loss_only() -> None:
     with task.trained.in_place():
         hidden = task._written(chunks)
         view = task._view("aged", torch.arange(3))
-        _, search = task._read(chunks.questions[:, 0], 3, view, hidden)
+        _, search = task._read(chunks.questions, view, hidden)
         torch.stack(search.losses).sum().backward()
     got = {name for group in task.groups() for name, value in group.parameters if value.grad is not None and bool(value.grad.any())}
     assert got and all(name.startswith("retriever.") for name in got)
@@ -153,7 +164,7 @@ def test_a_run_from_random_weights_stores_a_whole_model_and_resumes_alike(tmp_pa
         torch.testing.assert_close(value, other.parts.decoder.model.state_dict()[name], atol=0, rtol=0)
     memory = one.new_memory()
     memory.write(" ".join(pair_facts.filler(random.Random(seed)) for seed in range(12)))
-    assert one.chat([{"role": "user", "content": "Bamo Tekuri keeps"}], memory, max_new_tokens=2)
+    assert one.chat([{"role": "user", "content": "bird Bamo Tekuri"}], memory, max_new_tokens=2)
 
 
 def test_a_long_term_memory_that_nobody_reads_is_not_searched() -> None:
@@ -162,13 +173,27 @@ def test_a_long_term_memory_that_nobody_reads_is_not_searched() -> None:
     assert "retriever loss" not in task(task.draw()).metrics
 
 
+def test_young_memories_grow_while_answers_are_right() -> None:
+    task = small_task(young_writes=1, grow_at=0.5)
+    grown = []
+    for right in (0.0, *[1.0] * 30):
+        task._grow(right)
+        grown.append(task.writes)
+    assert grown[0] == 1 and grown[-1] == task.most_writes == 3 and sorted(grown) == grown
+    other = small_task(young_writes=1)
+    other.load_state(task.state())
+    assert (other.writes, other.right) == (task.writes, task.right)
+
+
 def test_mistakes_are_told_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match="published rules"):
         small_task(small_model(write_tap="input", write_context="source"))
     with pytest.raises(InputError, match=r"task\.kinds"):
         small_task(kinds={"aged": 0})
-    with pytest.raises(InputError, match="no room for 3 facts"):
-        small_task(facts=3)
+    with pytest.raises(InputError, match="chunk_tokens is 8"):
+        small_task(small_model(chunk_tokens=8, new_tokens=4, min_write_tokens=4))
+    with pytest.raises(GeometryError, match="at least twice new_tokens"):
+        small_task(small_model(chunk_tokens=16, new_tokens=12, min_write_tokens=8))
     with pytest.raises(InputError, match="bank_chunks"):
         small_task(bank_chunks=1)
     with pytest.raises(InputError, match="one process"):

@@ -1,6 +1,6 @@
 """Chunks of the made-up language of ``corpus.pair_facts`` as whole tensors, facts drawn anew for each. Knows token ids, no model.
 
-Legend: B chunks, T tokens of a chunk, Q facts of a chunk.
+Legend: B chunks, T tokens of a chunk, F facts that fit into a chunk.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from torch import Tensor
 from mplus.corpus import pair_facts
 from mplus.errors import InputError
 
-TEMPLATES: Final = 1024
-"""Filler texts of one length with room for facts."""
-LEAST_ROOM: Final = 2
-"""Words that stand before a chunk's facts, or between them, at least on average."""
+TEMPLATES: Final = 8192
+"""Chunks whose sentences are laid out once; their facts are drawn anew each time."""
 
 _ID: Final = {word: number for number, word in enumerate(pair_facts.VOCABULARY)}
 _FIRST, _LAST, _VALUE = (_ID[words[0]] for words in (pair_facts.FIRST, pair_facts.LAST, pair_facts.VALUE))
-_VERB: Final = _ID[pair_facts.VERBS[0]]
+_RELATION, _STOP = _ID[pair_facts.RELATIONS[0]], _ID[pair_facts.STOP]
 
 
 @dataclass(frozen=True)
 class PairChunks:
-    """Chunks [B, T], questions [B, Q, 3] and answers [B, Q, 2] (value and full stop) on the facts in them."""
+    """Chunks [B, T], and a question [B, 3] with its answer [B] on one fact of each."""
 
     ids: Tensor
     questions: Tensor
@@ -35,73 +33,73 @@ class PairChunks:
 
 
 class PairChunkGenerator:
-    """Draws chunks.
+    """Draws chunks with at least one fact, cut from endless text as a write cuts it: at the last end of a sentence that fits.
 
     Args:
-        tokens: T, one of these lengths each time.
-        facts: Q.
-        seed: of filler text; facts come from the generator that ``draw`` is given.
+        longest: T at most.
+        shortest: T at least; chunks that are shorter are not drawn.
+        names: first and last names that may appear in one draw. The fewer, the more facts share a name with another.
+        seed: of sentences; facts come from the generator that ``draw`` is given.
 
     Raises:
-        InputError: a chunk has no room for its facts.
+        InputError: a chunk has no room for the longest sentence in its second half.
     """
 
-    def __init__(self, tokens: tuple[int, ...], facts: int, seed: int) -> None:
-        if min(tokens) < facts * (pair_facts.FACT_WORDS + LEAST_ROOM):
+    def __init__(self, longest: int, shortest: int, names: int, seed: int) -> None:
+        if longest < 2 * pair_facts.LONGEST_SENTENCE:
             raise InputError(
-                f"a chunk of {min(tokens)} tokens has no room for {facts} facts of {pair_facts.FACT_WORDS} words between others; "
-                "lower task.facts or raise chunk_tokens"
+                f"chunk_tokens is {longest}, task recall needs {2 * pair_facts.LONGEST_SENTENCE} at least, so that every chunk ends "
+                "with a sentence; raise model.geometry.chunk_tokens"
             )
-        self.tokens, self.facts = tokens, facts
-        randomness = random.Random(seed)
-        self.pools = {length: self._pool(length, randomness) for length in tokens}
+        self.names = names
+        self.pools = _pools(longest, shortest, random.Random(f"pair chunks {seed}"))
+        self.lengths = list(self.pools)
+        self.shares = torch.tensor([float(len(texts)) for texts, _ in self.pools.values()])
 
     def draw(self, count: int, generator: torch.Generator) -> PairChunks:
         """`count` chunks of one length."""
-        length = self.tokens[int(torch.randint(len(self.tokens), (), generator=generator))]
+        length = self.lengths[int(torch.multinomial(self.shares, 1, generator=generator))]
         texts, places = self.pools[length]
         chosen = torch.randint(len(texts), (count,), generator=generator)
-        facts = self._facts(count, generator)
-        at = places[chosen][:, :, None] + torch.arange(pair_facts.FACT_WORDS)
-        ids = texts[chosen].scatter(1, at.flatten(1), facts.flatten(1))
-        return PairChunks(ids, facts[:, :, :3], facts[:, :, 3:])
+        ids, starts = texts[chosen], places[chosen]
+        facts = self._facts(starts.shape, generator)
+        at = starts[:, :, None] + torch.arange(pair_facts.FACT_WORDS)
+        ids = ids.scatter(1, at.flatten(1), facts.flatten(1))[:, :length]
+        used = (starts < length).float()
+        asked = torch.multinomial(used, 1, generator=generator)
+        fact = facts[torch.arange(count), asked[:, 0]]
+        return PairChunks(ids, fact[:, : pair_facts.VALUE_AT], fact[:, pair_facts.VALUE_AT])
 
-    def _facts(self, count: int, generator: torch.Generator) -> Tensor:
-        """[count, Q, 5] token ids."""
-        shape = (count, self.facts)
-        first, last = (torch.randint(pair_facts.NAMES, shape, generator=generator) for _ in range(2))
+    def _facts(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """[*shape, 5] token ids; no pair of names is held out."""
+        pools = [torch.randperm(pair_facts.NAMES, generator=generator)[: self.names] for _ in range(2)]
+        first, last = (pool[torch.randint(len(pool), shape, generator=generator)] for pool in pools)
         last = torch.where((first + last) % pair_facts.HELD_OUT_EVERY == 0, (last + 1) % pair_facts.NAMES, last)
-        verb = torch.randint(len(pair_facts.VERBS), shape, generator=generator)
+        relation = torch.randint(len(pair_facts.RELATIONS), shape, generator=generator)
         value = torch.randint(pair_facts.VALUES, shape, generator=generator)
-        stop = torch.full(shape, _ID[pair_facts.STOP])
-        return torch.stack([first + _FIRST, last + _LAST, verb + _VERB, value + _VALUE, stop], -1)
+        stop = torch.full(shape, _STOP)
+        return torch.stack([relation + _RELATION, first + _FIRST, last + _LAST, value + _VALUE, stop], -1)
 
-    def _pool(self, length: int, randomness: random.Random) -> tuple[Tensor, Tensor]:
-        """Texts [n, T] and the places of their facts [n, Q]; sentences begin anywhere, as where a stream is cut."""
-        texts, places = [], []
-        for _ in range(TEMPLATES):
-            text, starts = self._template(length, randomness)
-            texts.append(text)
-            places.append(starts)
-        return torch.tensor(texts), torch.tensor(places)
 
-    def _template(self, length: int, randomness: random.Random) -> tuple[list[int], list[int]]:
-        words = pair_facts.FACT_WORDS
-        free = length - self.facts * words
-        gaps = sorted(randomness.randint(0, free) for _ in range(self.facts))
-        text: list[int] = []
-        starts = []
-        for done, gap in enumerate([*gaps, free]):
-            text += self._filler(gap - (len(text) - done * words), randomness)
-            if done < self.facts:
-                starts.append(len(text))
-                text += [_ID[pair_facts.STOP]] * words
-        return text, starts
-
-    @staticmethod
-    def _filler(count: int, randomness: random.Random) -> list[int]:
-        """So many words of filler sentences, the first of which may be a part of one."""
-        text: list[int] = []
-        while len(text) < count:
-            text += [_ID[word] for word in pair_facts.filler(randomness).split()]
-        return text[len(text) - count :]
+def _pools(longest: int, shortest: int, randomness: random.Random) -> dict[int, tuple[Tensor, Tensor]]:
+    """By length: texts [n, T + 5] and the places of their facts [n, F], T where there are fewer; what stands from T on is cut off."""
+    words = pair_facts.FACT_WORDS
+    found: dict[int, list[tuple[list[int], list[int]]]] = {}
+    text, starts = list[int](), list[int]()
+    for _ in range(TEMPLATES * longest // words):
+        is_fact = randomness.random() < pair_facts.FACT_SHARE
+        sentence = [_STOP] * words if is_fact else [_ID[word] for word in pair_facts.filler(randomness).split()]
+        if len(text) + len(sentence) > longest:
+            if starts and len(text) >= shortest:
+                found.setdefault(len(text), []).append((text, starts))
+            text, starts = [], []
+        starts += [len(text)] if is_fact else []
+        text += sentence
+    most = longest // words
+    return {
+        length: (
+            torch.tensor([text + [_STOP] * words for text, _ in chunks]),
+            torch.tensor([starts + [length] * (most - len(starts)) for _, starts in chunks]),
+        )
+        for length, chunks in sorted(found.items())
+    }

@@ -1,6 +1,6 @@
 """Task ``recall``: the paper's scheme on facts at any age, as whole tensors. Knows memory's rules, nothing of text files.
 
-A step writes B chunks with gradient and asks about every fact in them as if it had been written any number of writes ago: its rows
+A step writes B chunks with gradient and asks about a fact of each as if it had been written any number of writes ago: its rows
 stand in short-term memory, in long-term memory or in both as random drops would have it, differently in every layer
 (``sampling.drop_table``); the other chunks, of this step and of a bank of older ones, are the rest of memory. Every layer retrieves its
 own K0 rows with the projectors that are trained beside it.
@@ -12,7 +12,7 @@ D width.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from mplus.attach.hooks import Hooks
 from mplus.attach.prefix_pass import Pair, PrefixPass
-from mplus.corpus.pair_facts import FACT_WORDS, VALUE_AT, VOCABULARY
+from mplus.corpus.pair_facts import FACT_WORDS, NAMES, STOP, VALUE_AT, VOCABULARY
 from mplus.errors import GeometryError, InputError
 from mplus.model import MPlusModel
 from mplus.retrieval.per_layer import PerLayerRetriever
@@ -33,8 +33,14 @@ from mplus.training.objectives.trainable import Part, TrainableParts
 from mplus.training.sampling.drop_table import DropTable
 from mplus.training.sampling.recall_view import RecallView, views_of
 
-Kind = Literal["copy", "context", "recite", "young", "aged"]
-CONTEXT_CHUNKS = 8
+Kind = Literal["young", "aged"]
+GROWN: Final = 1.5
+"""A step of the curriculum of young memories multiplies their writes by so much."""
+MOST_ASKED: Final = 8
+"""Questions on one young memory."""
+STOP_ID: Final = VOCABULARY.index(STOP)
+RECENT: Final = 0.1
+"""Weight of a step in the running share of right answers."""
 
 
 class Settings(BaseModel):
@@ -43,18 +49,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kinds: dict[Kind, float] = Field(
-        {"aged": 0.85, "young": 0.1, "recite": 0.05},
-        description="ratios; copy: repeat random tokens in plain context; context: facts in plain context; recite: go on with a piece of a chunk; young: a memory of few "
-        "writes; aged: any age up to `longest_age`",
+        {"aged": 0.85, "young": 0.15},
+        description="ratios; young: memories of few writes, from which nothing has been dropped; aged: any age up to `longest_age`",
     )
-    warmup_share: float = Field(0.0, ge=0, lt=1, description="share of the run at its beginning in which every step is `copy`")
-    batch: int = Field(32, ge=2, description="chunks written in a step")
-    facts: int = Field(2, ge=1, description="facts of a chunk, each of which is asked")
+    young_writes: int | None = Field(
+        None, ge=1, description="writes of young memories at first; they grow while answers are right; null: as many as are held"
+    )
+    grow_at: float = Field(0.9, gt=0, lt=1, description="share of right answers at which young memories grow")
+    batch: int = Field(32, ge=2, description="chunks written in a step; aged: each is asked about once")
+    questions: int = Field(256, ge=1, description="young: questions of a step, on memories of chunks drawn from the step's")
+    names: int = Field(NAMES, ge=2, description="first and last names in a step; the fewer, the more facts share a name with another")
     longest_age: int = Field(16, ge=0, description="most writes between a fact and its question")
     grow_ages: float = Field(0.0, ge=0, le=1, description="share of the run over which the longest age grows from 0")
     bank_chunks: int = Field(128, ge=1, description="older chunks kept as the rest of memory")
-    recite_tokens: int = Field(12, ge=4, description="recite: length of the piece")
-    copy_tokens: int = Field(16, ge=4, description="copy: length of what is repeated, twice")
     train: tuple[Part, ...] = Field(("base", "bos", "position", "retriever"), description="what is trained, of what the model has")
     ltm_choice: Literal["retriever", "none"] = Field("retriever", description="none: long-term memory is not read (stages 1 and 2)")
     retriever_loss: Literal["paper", "contrastive"] = Field("paper", description="as in task language")
@@ -71,8 +78,7 @@ class RecallTask(Task):
         self._check()
         sizes, depth = model.geometry.sizes, model.parts.decoder.depth
         self.kinds: dict[Kind, float] = {kind: share for kind, share in settings.kinds.items() if share > 0}
-        lengths = tuple(sorted({max(sizes.new_tokens, sizes.chunk_tokens - less) for less in (0, 1, 3, 6)}))
-        self.chunks = PairChunkGenerator(lengths, settings.facts, seed)
+        self.chunks = PairChunkGenerator(sizes.chunk_tokens, sizes.new_tokens, settings.names, seed)
         self.trained = TrainableParts(model, settings.train)
         self.decoder: nn.Module = model.parts.decoder.model
         self.encoder = ChunkEncoder(model, memory_format="hidden")
@@ -87,6 +93,9 @@ class RecallTask(Task):
         self.retrieves = sizes.reads_ltm and settings.ltm_choice == "retriever"
         self.newest: Tensor | None = None  # [B, L, K, D] of the step before: what the next chunks follow
         self.next, self.progress = 0, 0.0
+        self.most_writes = max(1, sizes.stm_tokens // sizes.new_tokens)
+        self.writes = min(settings.young_writes or self.most_writes, self.most_writes)
+        self.right = 0.0  # running share of right answers behind young memories
 
     # -- the interface of a task -------------------------------------------------------------------------------------
 
@@ -100,8 +109,6 @@ class RecallTask(Task):
 
     def draw(self) -> tuple[Kind, PairChunks]:
         chunks = self.chunks.draw(self.settings.batch, self.generator)
-        if self.progress < self.settings.warmup_share:
-            return "copy", chunks
         at = torch.multinomial(torch.tensor(list(self.kinds.values())), 1, generator=self.generator)
         return list(self.kinds)[int(at)], chunks
 
@@ -113,10 +120,8 @@ class RecallTask(Task):
     def forward(self, batch: tuple[Kind, PairChunks]) -> StepOutput:
         kind, chunks = batch
         with self.trained.in_place():
-            if kind in ("copy", "context"):
-                return self._copy() if kind == "copy" else self._in_context(chunks)
             hidden = self._written(chunks)
-            outcome = self._recite(chunks, hidden) if kind == "recite" else self._asked(kind, chunks, hidden)
+            outcome = self._young(chunks, hidden) if kind == "young" else self._aged(chunks, hidden)
             self._keep(hidden.detach())
         return outcome
 
@@ -131,6 +136,8 @@ class RecallTask(Task):
             "newest": self.newest,
             "next": self.next,
             "progress": self.progress,
+            "writes": self.writes,
+            "right": self.right,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -139,6 +146,7 @@ class RecallTask(Task):
         self.bank.copy_(state["bank"])
         self.newest = None if state["newest"] is None else state["newest"].to(self.model.device)
         self.next, self.progress = int(state["next"]), float(state["progress"])
+        self.writes, self.right = int(state["writes"]), float(state["right"])
 
     def save(self, directory: Path) -> None:
         self.trained.put_back()
@@ -163,50 +171,32 @@ class RecallTask(Task):
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
-    def _copy(self) -> StepOutput:
-        """Induction in plain context: some random tokens, then others twice over; loss on those that were there before."""
-        length, rows = self.settings.copy_tokens, self.settings.batch
-        shift = int(torch.randint(1, length, (), generator=self.generator))
-        ids = torch.randint(2, self.model.vocabulary, (rows, length + shift), generator=self.generator)
-        ids = torch.cat([ids, ids[:, -length:], ids[:, -length:]], 1).to(self.model.device)
-        first = shift + length
-        states = self.model.parts.decoder.body(input_ids=ids, use_cache=False).last_hidden_state
-        logits = self.decoder.lm_head(states[:, first:-1])
-        return self._outcome("copy", logits, ids[:, first + 1 :], ids.numel())
+    def _young(self, chunks: PairChunks, hidden: Tensor) -> StepOutput:
+        """Memories of some chunks of this step, from which nothing was dropped; ask several of each memory, one after the other."""
+        writes = int(torch.randint(-(-self.writes // 2), self.writes + 1, (), generator=self.generator))
+        asked = min(writes, MOST_ASKED)
+        memories = max(1, self.settings.questions // asked)
+        held = torch.rand(memories, len(chunks.ids), generator=self.generator).argsort(1)[:, :writes]
+        order = torch.rand(held.shape, generator=self.generator).argsort(1)[:, :asked]
+        of = held.gather(1, order)
+        facts = torch.cat([chunks.questions, chunks.answers[:, None], torch.full_like(chunks.answers, STOP_ID)[:, None]], 1)[of]
+        ids = facts.flatten(1)[:, : -FACT_WORDS + VALUE_AT].to(self.model.device)
+        rows = self.model.geometry.sizes.new_tokens
+        columns = ((held + self.settings.bank_chunks)[:, :, None] * rows + torch.arange(rows)).flatten(1)
+        nothing = torch.zeros(memories, 0)
+        view = RecallView(columns.expand(self.model.parts.decoder.depth, -1, -1), nothing.bool(), nothing, 0)
+        states, _ = self._read(ids, view, hidden)
+        outcome = self._outcome("young", states[:, VALUE_AT - 1 :: FACT_WORDS].flatten(0, 1), chunks.answers[of].flatten(), chunks)
+        ((right, count),) = (outcome.metrics["right young"],)
+        self._grow(right / count)
+        outcome.metrics["young writes"] = (float(self.writes), 1.0)
+        return outcome
 
-    def _in_context(self, chunks: PairChunks) -> StepOutput:
-        """Facts of some chunks in plain context, then the same facts again in another order; loss on their values."""
-        together = min(CONTEXT_CHUNKS, len(chunks.ids))
-        rows = len(chunks.ids) // together
-        text = chunks.ids[: rows * together].reshape(rows, -1)
-        facts = torch.cat([chunks.questions, chunks.answers], 2)[: rows * together].reshape(rows, -1, FACT_WORDS)
-        order = torch.rand(facts.shape[:2], generator=self.generator).argsort(1)
-        asked = facts.gather(1, order[:, :, None].expand_as(facts))
-        ids = torch.cat([text, asked.flatten(1)], 1).to(self.model.device)
-        states = self.model.parts.decoder.body(input_ids=ids, use_cache=False).last_hidden_state
-        before = torch.arange(asked.shape[1], device=ids.device) * FACT_WORDS + text.shape[1] + VALUE_AT - 1
-        logits = self.decoder.lm_head(states[:, before])
-        return self._outcome("context", logits, ids[:, before + 1], ids.numel())
-
-    def _recite(self, chunks: PairChunks, hidden: Tensor) -> StepOutput:
-        """Go on with a piece of a chunk of a memory of few writes."""
-        length, tokens = self.settings.recite_tokens, chunks.ids.shape[1]
-        first = torch.randint(0, tokens - length, (len(chunks.ids), 1), generator=self.generator)
-        ids = chunks.ids.gather(1, first + torch.arange(length)).to(self.model.device)
-        view = self._view("young", torch.arange(len(ids)))
-        states, _ = self._read(ids, ids.shape[1], view, hidden)
-        logits = self.decoder.lm_head(states[:, 2:-1])
-        return self._outcome("recite", logits, ids[:, 3:], ids.numel() + chunks.ids.numel())
-
-    def _asked(self, kind: Kind, chunks: PairChunks, hidden: Tensor) -> StepOutput:
-        """Ask every fact."""
-        questions, answers = (part.flatten(0, 1).to(self.model.device) for part in (chunks.questions, chunks.answers))
-        ids = torch.cat([questions, answers[:, :1]], 1)
-        view = self._view(kind, torch.arange(len(ids)) // self.settings.facts)
-        searched = questions.shape[1]
-        states, search = self._read(ids, searched, view, hidden)
-        logits = self.decoder.lm_head(states[:, searched - 1 :])
-        outcome = self._outcome(kind, logits, answers, ids.numel() + chunks.ids.numel())
+    def _aged(self, chunks: PairChunks, hidden: Tensor) -> StepOutput:
+        """Ask every chunk its question, behind a memory of its own."""
+        questions = chunks.questions.to(self.model.device)
+        states, search = self._read(questions, self._view(torch.arange(len(questions))), hidden)
+        outcome = self._outcome("aged", states[:, -1], chunks.answers, chunks)
         if search.losses:
             learned = torch.stack(search.losses).mean()
             outcome.loss = outcome.loss + self.settings.retriever_weight * learned
@@ -214,39 +204,40 @@ class RecallTask(Task):
             outcome.metrics["found"] = (search.found, max(1.0, search.findable))
         return outcome
 
-    def _outcome(self, kind: Kind, logits: Tensor, targets: Tensor, tokens: int) -> StepOutput:
-        loss = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        right = (logits[:, 0] if kind in ("young", "aged") else logits).argmax(-1)
-        wanted = targets[:, 0] if kind in ("young", "aged") else targets
-        metrics = {
-            f"loss {kind}": (float(loss.detach()), 1.0),
-            f"right {kind}": (float((right == wanted).sum()), float(wanted.numel())),
-        }
-        return StepOutput(loss, len(targets), tokens, metrics)
+    def _outcome(self, kind: Kind, states: Tensor, answers: Tensor, chunks: PairChunks) -> StepOutput:
+        """Loss on the values that follow states [n, D]."""
+        answers = answers.to(self.model.device)
+        logits = self.decoder.lm_head(states).float()
+        loss = functional.cross_entropy(logits, answers)
+        right = float((logits.argmax(-1) == answers).sum())
+        metrics = {f"loss {kind}": (float(loss.detach()), 1.0), f"right {kind}": (right, float(len(answers)))}
+        return StepOutput(loss, len(answers), len(answers) * VALUE_AT + chunks.ids.numel(), metrics)
+
+    def _grow(self, right: float) -> None:
+        """Make young memories longer once what they hold is told."""
+        self.right += RECENT * (right - self.right)
+        if self.right > self.settings.grow_at and self.writes < self.most_writes:
+            self.writes = min(self.most_writes, max(self.writes + 1, int(self.writes * GROWN)))
+            self.right = 0.0
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def _view(self, kind: Kind, own: Tensor) -> RecallView:
-        """What each question's memory holds; `own` [R] is the chunk of this step that it asks about."""
+    def _view(self, own: Tensor) -> RecallView:
+        """What each question's memory holds after many writes; `own` [R] is the chunk of this step that it asks about."""
         settings, sizes = self.settings, self.model.geometry.sizes
         grown = min(1.0, self.progress / settings.grow_ages) if settings.grow_ages else 1.0
         total = settings.bank_chunks + settings.batch
         longest = round(settings.longest_age * grown)
-        if kind == "young":
-            writes = int(torch.randint(1, sizes.stm_tokens // sizes.new_tokens + 1, (), generator=self.generator))
-            births = self.drops.without_drops(writes, len(own))
-            longest = writes - 1
-        else:
-            births = self.drops.draw(len(own), self.generator)
-        found = sizes.ltm_read_tokens if self.retrieves and kind == "aged" else 0
+        births = self.drops.draw(len(own), self.generator)
+        found = sizes.ltm_read_tokens if self.retrieves else 0
         return views_of(births, own + settings.bank_chunks, total, longest, found, sizes.new_tokens, self.generator)
 
-    def _read(self, ids: Tensor, searched: int, view: RecallView, hidden: Tensor) -> tuple[Tensor, _Search]:
-        """Last states [R, T, D] of texts behind their memories."""
+    def _read(self, ids: Tensor, view: RecallView, hidden: Tensor) -> tuple[Tensor, _Search]:
+        """Last states [R, T, D] of questions behind their memories."""
         model = self.model
         live = hidden.transpose(0, 1).flatten(1, 2)
         table = torch.cat([self.bank, live], 1)  # [L, M, D]
-        search = _Search(model, view.to(model.device), searched, self.settings.retriever_loss)
+        search = _Search(model, view.to(model.device), self.settings.retriever_loss)
         prefix = PrefixPass(model.parts.decoder, [1 + view.tokens], torch.ones_like(ids, dtype=torch.bool), storing=False)
         bos = model.parts.project_bos(model.parts.decoder.depth)
 
@@ -276,9 +267,10 @@ class RecallTask(Task):
             )
         if geometry.sizes.reads_ltm and not isinstance(parts.retriever, PerLayerRetriever):
             raise GeometryError("task recall retrieves in every layer; set model.retriever: {voting: per_layer}, or ltm: false")
-        if geometry.sizes.chunk_tokens < geometry.sizes.new_tokens:
+        if geometry.sizes.chunk_tokens < 2 * geometry.sizes.new_tokens:
             raise GeometryError(
-                f"task recall needs chunk_tokens ({geometry.sizes.chunk_tokens}) of at least new_tokens (K, {geometry.sizes.new_tokens})"
+                f"task recall needs chunk_tokens ({geometry.sizes.chunk_tokens}) of at least twice new_tokens "
+                f"({geometry.sizes.new_tokens}), so that every chunk fills a write; set them in model.geometry"
             )
         if self.model.vocabulary < len(VOCABULARY):
             raise InputError(
@@ -290,8 +282,8 @@ class RecallTask(Task):
 class _Search:
     """Choice of long-term rows in each layer of one pass, and its loss."""
 
-    def __init__(self, model: MPlusModel, view: RecallView, searched: int, kind: str) -> None:
-        self.model, self.view, self.searched, self.kind = model, view, searched, kind
+    def __init__(self, model: MPlusModel, view: RecallView, kind: str) -> None:
+        self.model, self.view, self.kind = model, view, kind
         self.losses: list[Tensor] = []
         self.found, self.findable = 0.0, 0.0
 
@@ -321,7 +313,7 @@ class _Search:
             with torch.no_grad():
                 states = decoder.normed(layer, table.detach()).float()
             keys = retriever.keys(layer, states)
-            query = normed[:, : self.searched].detach().float()
+            query = normed.detach().float()
             text = torch.ones(query.shape[:2], dtype=torch.bool, device=query.device)
             return retriever.scores(layer, query, text, keys)
 

@@ -49,11 +49,6 @@ class DropTable:
         chosen = torch.randint(len(self.held), (self.layers, questions), generator=generator)
         return self.held[chosen]
 
-    def without_drops(self, writes: int, questions: int) -> Tensor:
-        """[L, R, writes * K]: everything is still there."""
-        count = writes * self.geometry.sizes.new_tokens
-        return torch.arange(count - 1, -1, -1).expand(self.layers, questions, count)
-
     def state(self) -> dict[str, Any]:
         """What ``load_state`` takes."""
         return {"renewed": self.renewed, "drawn": self.drawn}

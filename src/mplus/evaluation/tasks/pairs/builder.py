@@ -1,6 +1,7 @@
 """Facts about pairs of names in a made-up language, asked at distances from the end of one text. For models that know its words.
 
-About every third sentence is a fact; at each distance those are asked that ended nearest to it.
+About every third sentence is a fact; at each distance those are asked that ended nearest to it, fewer where there
+is no room for so many.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 DEFAULT_TOKENS: Final = 164_000
 DEFAULT_QUESTIONS: Final = 32
 DEFAULT_DISTANCES: Final = (250, 500, 1000, 2000, 4000, 8000, 16_000, 20_000, 32_000, 64_000, 128_000, 160_000)
-FACT_SHARE: Final = 0.355
-"""Of the sentences, so that a chunk of 30 words holds two facts, as in training."""
 _REACH: Final = 0.25
 """A fact may be off its distance by this share of it."""
 
@@ -62,7 +61,7 @@ def _script(settings: PairsSettings, context: TaskContext, seed: int) -> EvalStr
     made = pair_facts.facts(randomness, "held_out")
     units, ends, position = list[Unit](), list[tuple[int, PairFact]](), 0
     while position < settings.tokens:
-        fact = next(made) if randomness.random() < FACT_SHARE else None
+        fact = next(made) if randomness.random() < pair_facts.FACT_SHARE else None
         ids = context.encode(pair_facts.filler(randomness) if fact is None else fact.statement)
         units.append(Unit(ids=ids))
         position += len(ids)
@@ -71,7 +70,7 @@ def _script(settings: PairsSettings, context: TaskContext, seed: int) -> EvalStr
     due = [
         ScheduledQuestion(_question(fact, end, seed, context), distance)
         for distance in _fitting(settings, position)
-        for end, fact in _nearest(ends, position - distance, distance, context.limit or DEFAULT_QUESTIONS, settings)
+        for end, fact in _nearest(ends, position - distance, distance, context.limit or DEFAULT_QUESTIONS)
     ]
     chunks = cut_chunks(units, context.chunk_tokens, context.min_tokens, [position])
     statements = {one.question.id: one.question.passage for one in due}
@@ -85,17 +84,12 @@ def _fitting(settings: PairsSettings, tokens: int) -> list[int]:
     return sorted(found)
 
 
-def _nearest(
-    ends: list[tuple[int, PairFact]], place: int, distance: int, count: int, settings: PairsSettings
-) -> list[tuple[int, PairFact]]:
-    """Facts whose end is nearest to a place."""
-    near = sorted(ends, key=lambda one: abs(one[0] - place))[:count]
-    if len(near) < count or abs(near[-1][0] - place) > max(_REACH * distance, 1):
-        raise InputError(
-            f"there is no room for {count} facts {distance} tokens back in a text of {settings.tokens}; ask fewer, or leave out the "
-            "smallest distances"
-        )
-    return near
+def _nearest(ends: list[tuple[int, PairFact]], place: int, distance: int, count: int) -> list[tuple[int, PairFact]]:
+    """Facts whose end is nearest to a place: `count`, or fewer where there are fewer about there."""
+    near = [one for one in ends if abs(one[0] - place) <= max(_REACH * distance, 1)]
+    if not near:
+        raise InputError(f"no fact stands about {distance} tokens back; leave out the smallest distances")
+    return sorted(near, key=lambda one: abs(one[0] - place))[:count]
 
 
 def _question(fact: PairFact, end: int, seed: int, context: TaskContext) -> Question:
