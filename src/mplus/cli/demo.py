@@ -86,7 +86,9 @@ def demo(
     )
     check(task, options)
     if not pairs:
-        distances_within(tokens or task.settings["tokens"], questions)  # tells a text that is too short before the model is opened
+        distances_within(
+            tokens or task.settings["tokens"], questions
+        )  # tells a text that is too short before the model is opened
     opened = open_model(model, dtype=dtype, device=device)
     with terminal.waiting("collecting the text, and facts for it"):
         planned = plan(task, opened, options)

@@ -43,7 +43,11 @@ def test_facts_stand_at_their_distance_and_are_held_out(model: MPlusModel, tmp_p
     stream = planned.streams[0].opened()
     words = model.tokenizer.decode([token for chunk in stream.chunks for token in chunk]).split()
     ((end, due),) = stream.due.items()
-    assert end == len(words) >= TOKENS and [one.distance for one in due][-2:] == [500, 500] and {one.distance for one in due} == {100, 500}
+    assert (
+        end == len(words) >= TOKENS
+        and [one.distance for one in due][-2:] == [500, 500]
+        and {one.distance for one in due} == {100, 500}
+    )
     for one in due:
         first, last = one.question.span
         fact = words[first:last]

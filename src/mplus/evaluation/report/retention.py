@@ -92,7 +92,9 @@ class Retention:
             "read_budget_tokens": self.read_budget_tokens,
             "window_tokens": self.window_tokens,
             **(
-                {WINDOW_LONG: {**self._system_json(WINDOW_LONG), "max_new_tokens": LONG_ANSWER_TOKENS}} if self.has_long_window else {}
+                {WINDOW_LONG: {**self._system_json(WINDOW_LONG), "max_new_tokens": LONG_ANSWER_TOKENS}}
+                if self.has_long_window
+                else {}
             ),
             "settings": {
                 "tokens": context["settings"]["tokens"],

@@ -39,20 +39,21 @@ class PairChunkGenerator:
         longest: T at most.
         shortest: T at least; chunks that are shorter are not drawn.
         names: first and last names that may appear in one draw. The fewer, the more facts share a name with another.
+        fact_share: of the sentences that are facts.
         seed: of sentences; facts come from the generator that ``draw`` is given.
 
     Raises:
         InputError: a chunk has no room for the longest sentence in its second half.
     """
 
-    def __init__(self, longest: int, shortest: int, names: int, seed: int) -> None:
+    def __init__(self, longest: int, shortest: int, names: int, seed: int, fact_share: float = pair_facts.FACT_SHARE) -> None:
         if longest < 2 * pair_facts.LONGEST_SENTENCE:
             raise InputError(
                 f"chunk_tokens is {longest}, task recall needs {2 * pair_facts.LONGEST_SENTENCE} at least, so that every chunk ends "
                 "with a sentence; raise model.geometry.chunk_tokens"
             )
         self.names = names
-        self.pools = _pools(longest, shortest, random.Random(f"pair chunks {seed}"))
+        self.pools = _pools(longest, shortest, fact_share, random.Random(f"pair chunks {seed}"))
         self.lengths = list(self.pools)
         self.shares = torch.tensor([float(len(texts)) for texts, _ in self.pools.values()])
 
@@ -81,13 +82,13 @@ class PairChunkGenerator:
         return torch.stack([relation + _RELATION, first + _FIRST, last + _LAST, value + _VALUE, stop], -1)
 
 
-def _pools(longest: int, shortest: int, randomness: random.Random) -> dict[int, tuple[Tensor, Tensor]]:
+def _pools(longest: int, shortest: int, fact_share: float, randomness: random.Random) -> dict[int, tuple[Tensor, Tensor]]:
     """By length: texts [n, T + 5] and the places of their facts [n, F], T where there are fewer; what stands from T on is cut off."""
     words = pair_facts.FACT_WORDS
     found: dict[int, list[tuple[list[int], list[int]]]] = {}
     text, starts = list[int](), list[int]()
     for _ in range(TEMPLATES * longest // words):
-        is_fact = randomness.random() < pair_facts.FACT_SHARE
+        is_fact = randomness.random() < fact_share
         sentence = [_STOP] * words if is_fact else [_ID[word] for word in pair_facts.filler(randomness).split()]
         if len(text) + len(sentence) > longest:
             if starts and len(text) >= shortest:

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from mplus.attach.hooks import Hooks
 from mplus.attach.prefix_pass import Pair, PrefixPass
-from mplus.corpus.pair_facts import FACT_WORDS, NAMES, STOP, VALUE_AT, VOCABULARY
+from mplus.corpus.pair_facts import FACT_SHARE, FACT_WORDS, NAMES, STOP, VALUE_AT, VOCABULARY
 from mplus.errors import GeometryError, InputError
 from mplus.model import MPlusModel
 from mplus.retrieval.per_layer import PerLayerRetriever
@@ -58,12 +58,19 @@ class Settings(BaseModel):
     grow_at: float = Field(0.9, gt=0, lt=1, description="share of right answers at which young memories grow")
     batch: int = Field(32, ge=2, description="chunks written in a step; aged: each is asked about once")
     questions: int = Field(256, ge=1, description="young: questions of a step, on memories of chunks drawn from the step's")
-    names: int = Field(NAMES, ge=2, description="first and last names in a step; the fewer, the more facts share a name with another")
+    names: int = Field(
+        NAMES, ge=2, description="first and last names in a step; the fewer, the more facts share a name with another"
+    )
+    fact_share: float = Field(FACT_SHARE, gt=0, le=1, description="share of the sentences that are facts")
     longest_age: int = Field(16, ge=0, description="most writes between a fact and its question")
     grow_ages: float = Field(0.0, ge=0, le=1, description="share of the run over which the longest age grows from 0")
     bank_chunks: int = Field(128, ge=1, description="older chunks kept as the rest of memory")
-    train: tuple[Part, ...] = Field(("base", "bos", "position", "retriever"), description="what is trained, of what the model has")
-    ltm_choice: Literal["retriever", "none"] = Field("retriever", description="none: long-term memory is not read (stages 1 and 2)")
+    train: tuple[Part, ...] = Field(
+        ("base", "bos", "position", "retriever"), description="what is trained, of what the model has"
+    )
+    ltm_choice: Literal["retriever", "none"] = Field(
+        "retriever", description="none: long-term memory is not read (stages 1 and 2)"
+    )
     retriever_loss: Literal["paper", "contrastive"] = Field("paper", description="as in task language")
     retriever_weight: float = Field(1.0, ge=0)
     retriever_rate: float = Field(2.0, gt=0, description="learning rate of the search, times the recipe's")
@@ -78,7 +85,7 @@ class RecallTask(Task):
         self._check()
         sizes, depth = model.geometry.sizes, model.parts.decoder.depth
         self.kinds: dict[Kind, float] = {kind: share for kind, share in settings.kinds.items() if share > 0}
-        self.chunks = PairChunkGenerator(sizes.chunk_tokens, sizes.new_tokens, settings.names, seed)
+        self.chunks = PairChunkGenerator(sizes.chunk_tokens, sizes.new_tokens, settings.names, seed, settings.fact_share)
         self.trained = TrainableParts(model, settings.train)
         self.decoder: nn.Module = model.parts.decoder.model
         self.encoder = ChunkEncoder(model, memory_format="hidden")
@@ -186,7 +193,8 @@ class RecallTask(Task):
         nothing = torch.zeros(memories, 0)
         view = RecallView(columns.expand(self.model.parts.decoder.depth, -1, -1), nothing.bool(), nothing, 0)
         states, _ = self._read(ids, view, hidden)
-        outcome = self._outcome("young", states[:, VALUE_AT - 1 :: FACT_WORDS].flatten(0, 1), chunks.answers[of].flatten(), chunks)
+        states = states[:, VALUE_AT - 1 :: FACT_WORDS].flatten(0, 1)
+        outcome = self._outcome("young", states, chunks.answers[of].flatten(), chunks.ids.numel() + ids.numel())
         ((right, count),) = (outcome.metrics["right young"],)
         self._grow(right / count)
         outcome.metrics["young writes"] = (float(self.writes), 1.0)
@@ -196,7 +204,7 @@ class RecallTask(Task):
         """Ask every chunk its question, behind a memory of its own."""
         questions = chunks.questions.to(self.model.device)
         states, search = self._read(questions, self._view(torch.arange(len(questions))), hidden)
-        outcome = self._outcome("aged", states[:, -1], chunks.answers, chunks)
+        outcome = self._outcome("aged", states[:, -1], chunks.answers, chunks.ids.numel() + questions.numel())
         if search.losses:
             learned = torch.stack(search.losses).mean()
             outcome.loss = outcome.loss + self.settings.retriever_weight * learned
@@ -204,14 +212,14 @@ class RecallTask(Task):
             outcome.metrics["found"] = (search.found, max(1.0, search.findable))
         return outcome
 
-    def _outcome(self, kind: Kind, states: Tensor, answers: Tensor, chunks: PairChunks) -> StepOutput:
-        """Loss on the values that follow states [n, D]."""
+    def _outcome(self, kind: Kind, states: Tensor, answers: Tensor, tokens: int) -> StepOutput:
+        """Loss on the words that follow states [n, D]."""
         answers = answers.to(self.model.device)
         logits = self.decoder.lm_head(states).float()
         loss = functional.cross_entropy(logits, answers)
         right = float((logits.argmax(-1) == answers).sum())
         metrics = {f"loss {kind}": (float(loss.detach()), 1.0), f"right {kind}": (right, float(len(answers)))}
-        return StepOutput(loss, len(answers), len(answers) * VALUE_AT + chunks.ids.numel(), metrics)
+        return StepOutput(loss, len(answers), tokens, metrics)
 
     def _grow(self, right: float) -> None:
         """Make young memories longer once what they hold is told."""

@@ -54,7 +54,6 @@ class Scratch(Settings):
     kv_heads: int = Field(2, ge=1)
     mlp: int = Field(384, ge=8, description="width between the two halves of a layer's perceptron")
     positions: int = Field(2048, ge=16)
-    rope_theta: float = Field(1e6, gt=1, description="base of the rotary positions; the larger, the more of a head matches content at any distance")
     init_std: float = Field(0.05, gt=0)
 
     @model_validator(mode="after")

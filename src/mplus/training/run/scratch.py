@@ -24,7 +24,6 @@ def scratch_decoder(settings: Scratch) -> tuple[LlamaForCausalLM, PreTrainedToke
         num_attention_heads=settings.heads,
         num_key_value_heads=settings.kv_heads,
         max_position_embeddings=settings.positions,
-        rope_parameters={"rope_type": "default", "rope_theta": settings.rope_theta},
         initializer_range=settings.init_std,
         tie_word_embeddings=True,
         bos_token_id=None,

@@ -1,6 +1,6 @@
 """Facts about pairs of names in a made-up language, asked at distances from the end of one text. For models that know its words.
 
-About every third sentence is a fact; at each distance those are asked that ended nearest to it, fewer where there
+About every fourth sentence is a fact; at each distance those are asked that ended nearest to it, fewer where there
 is no room for so many.
 """
 
