@@ -15,7 +15,7 @@ from mplus.corpus import pair_facts
 from mplus.errors import GeometryError, InputError, RecipeError
 from mplus.settings import Geometry
 from mplus.training.data.pair_chunks import PairChunkGenerator
-from mplus.training.objectives.recall import RecallTask, Settings
+from mplus.training.objectives.recall import PERIODS, RecallTask, Settings
 from mplus.training.run import session
 from mplus.training.run.recipe import Scratch
 from mplus.training.run.recipe_file import read_recipe
@@ -214,3 +214,38 @@ def test_mistakes_are_told_in_one_sentence(tmp_path: Path) -> None:
         read_recipe("paper-tiny/1", ["model.scratch.heads=3"])
     with pytest.raises(RecipeError, match="give one of"):
         read_recipe("paper-tiny/1", ["model.base=x"])
+
+
+def test_a_run_begins_with_copying_until_it_is_learned() -> None:
+    task = small_task(copy_until=0.5)
+    kind, chunks = task.draw()
+    assert kind == "copy"
+    before = task.copied
+    out = task((kind, chunks))
+    assert out.metrics["loss copy"][0] == pytest.approx(before, rel=0.1), "nothing is learned yet: every word is as likely"
+    assert task.copied != before and task.copying
+    easy = small_task(copy_until=10.0)
+    easy(easy.draw())
+    assert not easy.copying and easy.draw()[0] == "aged"
+    assert small_task().draw()[0] == "aged", "without a loss to reach there is no copying"
+
+
+def test_copied_tokens_were_there_one_period_before_and_periods_differ() -> None:
+    task = small_task(copy_until=0.5)
+    seen: list[torch.Tensor] = []
+    body = task.model.parts.decoder.body
+    body.register_forward_pre_hook(lambda _, args, fields: seen.append(fields["input_ids"]), with_kwargs=True)
+    task(task.draw())
+    (ids,) = seen
+    periods = set()
+    for row in ids.tolist():
+        fitting = [period for period in range(PERIODS[0], PERIODS[1] + 1) if row[period:] == row[:-period]]
+        periods.add(fitting[0])
+    assert len(periods) > 5
+
+
+def test_copying_goes_on_in_a_run_that_resumes() -> None:
+    first, second = small_task(copy_until=0.5), small_task(copy_until=0.5)
+    first.copying, first.copied = False, 0.25
+    second.load_state(first.state())
+    assert (second.copying, second.copied) == (False, 0.25)

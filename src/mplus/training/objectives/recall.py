@@ -11,6 +11,7 @@ D width.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -34,6 +35,11 @@ from mplus.training.sampling.drop_table import DropTable
 from mplus.training.sampling.recall_view import RecallView, views_of
 
 Kind = Literal["young", "aged"]
+StepKind = Literal["copy", "young", "aged"]
+COPY_ROWS: Final = 32
+COPY_TOKENS: Final = 64
+PERIODS: Final = (5, 24)
+"""A row of copying repeats so many random tokens: other numbers in other rows, for one distance is learned by looking back so far."""
 GROWN: Final = 1.5
 """A step of the curriculum of young memories multiplies their writes by so much."""
 MOST_ASKED: Final = 8
@@ -51,6 +57,9 @@ class Settings(BaseModel):
     kinds: dict[Kind, float] = Field(
         {"aged": 0.85, "young": 0.15},
         description="ratios; young: memories of few writes, from which nothing has been dropped; aged: any age up to `longest_age`",
+    )
+    copy_until: float = Field(
+        0.0, ge=0, description="loss, in nats, at which copying in plain context ends that a run begins with; 0: no copying"
     )
     young_writes: int | None = Field(
         None, ge=1, description="writes of young memories at first; they grow while answers are right; null: as many as are held"
@@ -103,6 +112,7 @@ class RecallTask(Task):
         self.most_writes = max(1, sizes.stm_tokens // sizes.new_tokens)
         self.writes = min(settings.young_writes or self.most_writes, self.most_writes)
         self.right = 0.0  # running share of right answers behind young memories
+        self.copying, self.copied = settings.copy_until > 0, math.log(model.vocabulary)  # and the running loss of copying
 
     # -- the interface of a task -------------------------------------------------------------------------------------
 
@@ -114,19 +124,23 @@ class RecallTask(Task):
             for _ in range(-(-self.settings.bank_chunks // self.settings.batch)):
                 self._keep(self._written(self.chunks.draw(self.settings.batch, self.generator)))
 
-    def draw(self) -> tuple[Kind, PairChunks]:
+    def draw(self) -> tuple[StepKind, PairChunks]:
         chunks = self.chunks.draw(self.settings.batch, self.generator)
+        if self.copying:
+            return "copy", chunks
         at = torch.multinomial(torch.tensor(list(self.kinds.values())), 1, generator=self.generator)
         return list(self.kinds)[int(at)], chunks
 
-    def shard(self, batch: tuple[Kind, PairChunks], process: int, processes: int) -> tuple[Kind, PairChunks]:
+    def shard(self, batch: tuple[StepKind, PairChunks], process: int, processes: int) -> tuple[StepKind, PairChunks]:
         if processes > 1:
             raise InputError("task `recall` trains a model of a few million numbers and runs in one process; start it with one")
         return batch
 
-    def forward(self, batch: tuple[Kind, PairChunks]) -> StepOutput:
+    def forward(self, batch: tuple[StepKind, PairChunks]) -> StepOutput:
         kind, chunks = batch
         with self.trained.in_place():
+            if kind == "copy":
+                return self._copy()
             hidden = self._written(chunks)
             outcome = self._young(chunks, hidden) if kind == "young" else self._aged(chunks, hidden)
             self._keep(hidden.detach())
@@ -145,6 +159,8 @@ class RecallTask(Task):
             "progress": self.progress,
             "writes": self.writes,
             "right": self.right,
+            "copying": self.copying,
+            "copied": self.copied,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -154,6 +170,7 @@ class RecallTask(Task):
         self.newest = None if state["newest"] is None else state["newest"].to(self.model.device)
         self.next, self.progress = int(state["next"]), float(state["progress"])
         self.writes, self.right = int(state["writes"]), float(state["right"])
+        self.copying, self.copied = bool(state["copying"]), float(state["copied"])
 
     def save(self, directory: Path) -> None:
         self.trained.put_back()
@@ -177,6 +194,20 @@ class RecallTask(Task):
         self.next = (self.next + rows.shape[1]) % room
 
     # -- steps -------------------------------------------------------------------------------------------------------
+
+    def _copy(self) -> StepOutput:
+        """Random tokens again and again in plain context; loss where they were there before."""
+        shortest, longest = PERIODS
+        period = torch.randint(shortest, longest + 1, (COPY_ROWS, 1), generator=self.generator)
+        words = torch.randint(self.model.vocabulary, (COPY_ROWS, longest), generator=self.generator)
+        place = torch.arange(COPY_TOKENS)[None]
+        ids = words.gather(1, place % period).to(self.model.device)
+        known = place[:, 1:] > period
+        states = self.model.parts.decoder.body(input_ids=ids, use_cache=False).last_hidden_state
+        outcome = self._outcome("copy", states[:, :-1][known], ids[:, 1:][known], ids.numel())
+        self.copied += RECENT * (outcome.metrics["loss copy"][0] - self.copied)
+        self.copying = self.copied > self.settings.copy_until
+        return outcome
 
     def _young(self, chunks: PairChunks, hidden: Tensor) -> StepOutput:
         """Memories of some chunks of this step, from which nothing was dropped; ask several of each memory, one after the other."""
@@ -212,7 +243,7 @@ class RecallTask(Task):
             outcome.metrics["found"] = (search.found, max(1.0, search.findable))
         return outcome
 
-    def _outcome(self, kind: Kind, states: Tensor, answers: Tensor, tokens: int) -> StepOutput:
+    def _outcome(self, kind: StepKind, states: Tensor, answers: Tensor, tokens: int) -> StepOutput:
         """Loss on the words that follow states [n, D]."""
         answers = answers.to(self.model.device)
         logits = self.decoder.lm_head(states).float()
