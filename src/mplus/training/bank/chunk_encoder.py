@@ -64,16 +64,28 @@ class ChunkEncoder:
         return {name: torch.stack([one.rows[name] for one in encoded]) for name in encoded[0].rows}
 
     def stream(self, chunks: Sequence[Sequence[int]]) -> Iterator[Rows]:
-        """Rows pass by pass; each chunk follows that of its row in the pass before, as in a stream."""
+        """Rows pass by pass; each chunk follows that of its row in the pass before, as in a stream.
+
+        Where a chunk sees its own source only (``write_context="source"``), every other pass begins sources, behind the neutral opening,
+        and the next one goes on with them.
+        """
+        apart = self.model.geometry.write.context == "source"
         for start in range(0, len(chunks), PASS_CHUNKS):
             ids = torch.tensor(chunks[start : start + PASS_CHUNKS], device=self.model.device)
             before = self.previous
             if before is not None:
                 too_few = next(iter(before.values())).shape[0] < len(ids)
                 before = None if too_few else {name: rows[: len(ids)] for name, rows in before.items()}
-            rows = self.encode(ids, before)
-            self.previous = without_states(rows)
+            begins = before is None
+            rows = self.encode(ids, self._opening(len(ids)) if apart and begins else before)
+            self.previous = without_states(rows) if begins or not apart else None
             yield rows
+
+    def _opening(self, count: int) -> Rows | None:
+        """The rows that the first chunk of a source sees, for `count` chunks [B, L, n, ...]; None for a model without a tokenizer."""
+        opening = self.model.writer.opening(self.model.new_memory(ltm=False, memory_format=self.format))
+        rows = {name: opening.rows[name][None].expand(count, *opening.rows[name].shape) for name in self.layout.fields}
+        return rows if next(iter(rows.values())).shape[2] else None
 
     def documents(self, documents: Sequence[Document]) -> list[Rows]:
         """Rows [L or V, chunks * n, ...] of whole documents of equally many whole chunks, without gradient."""

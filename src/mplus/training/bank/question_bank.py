@@ -134,13 +134,16 @@ class QuestionBank(MemoryBank):
         for name, value in {"keys": state["keys"], "values": state["values"], "search": state["search"][None]}.items():
             self.fields[name].copy_(value)
         self.ids.copy_(state["ids"])
-        self.questions = [
-            [PreparedQuestion(**{**one, "span": tuple(one["span"])}) for one in questions] for questions in state["asked"]
-        ]
+        self.questions = [[self.restored(one) for one in questions] for questions in state["asked"]]
         self._next, tail = int(state["next"]), state["tail"]
         self.encoder.previous = (
             None if tail is None else {name: torch.stack([one[name] for one in tail]) for name in ("keys", "values")}
         )
+
+    @staticmethod
+    def restored(fields: dict[str, Any]) -> PreparedQuestion:
+        """A question of a checkpoint."""
+        return PreparedQuestion(**{**fields, "span": tuple(fields["span"])})
 
     def _encoded(self, documents: Sequence[Document]) -> Iterator[Rows]:
         for rows in self.encoder.stream([document.chunks[0] for document in documents]):

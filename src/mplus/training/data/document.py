@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["fact", "generic", "passage", "chat", "nq", "dolly"]
-FACT_KINDS = frozenset(("fact", "generic", "chat"))
+Kind = Literal[
+    "fact", "generic", "passage", "chat", "nq", "dolly", "update", "absent", "prompt", "instruction", "study", "summary"
+]
+FACT_KINDS = frozenset(("fact", "generic", "chat", "update"))
+Style = Literal["value", "sentence"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,11 @@ class Question:
     """A question about one chunk. `span`: first and one-past-last token of the right place in it.
 
     `is_fact`: the right place is all that tells the answer (the rest of a passage may help, the rest of a fact's chunk does not).
-    `kind`: ``fact`` a named relation, ``generic`` any attribute or event, ``chat`` told in a conversation; or the published source.
+    `kind`: ``fact`` a named relation, ``generic`` any attribute or event, ``chat`` told in a conversation, ``update`` a value that
+    changed, ``absent`` what was never written, ``prompt`` a passage stands in the question, ``instruction`` nothing to do with memory,
+    ``study`` and ``summary`` what a model asked itself; or the published source. An empty span: no place is right.
+    `style`: the bare value, or a sentence as the base would say it. `turns`: what user and assistant said before.
+    `is_known`: the answer is right, else it is only what was said. `is_taught`: a teacher that sees the place can answer it.
     """
 
     text: str
@@ -22,6 +29,10 @@ class Question:
     span: tuple[int, int]
     is_fact: bool
     kind: Kind = "fact"
+    style: Style = "value"
+    turns: tuple[tuple[str, str], ...] = ()
+    is_known: bool = True
+    is_taught: bool = True
 
 
 @dataclass(frozen=True)

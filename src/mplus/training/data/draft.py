@@ -12,7 +12,7 @@ from typing import Any
 
 from mplus.errors import InputError
 from mplus.text.literal import encoded_together
-from mplus.training.data.document import FACT_KINDS, Document, Kind, Question
+from mplus.training.data.document import FACT_KINDS, Document, Kind, Question, Style
 
 BEFORE_ANSWER, AFTER_ANSWER = 24, 8  # tokens around an answer that count as the right place (RECIPE section 4)
 
@@ -30,15 +30,19 @@ class Place:
     first: int
     last: int
     within: tuple[int, int] | None = None
+    style: Style = "value"
+    turns: tuple[tuple[str, str], ...] = ()
+    is_known: bool = True
 
 
 @dataclass
 class Draft:
-    """Text that grows, with its places; `skip`: tokens to leave out before the chunk begins."""
+    """Text that grows, with its places; `skip`: tokens to leave out before the chunk begins; `placeless`: questions that no place answers."""
 
     text: str = ""
     places: list[Place] = field(default_factory=list)
     skip: int = 0
+    placeless: list[Question] = field(default_factory=list)
 
     def add(self, text: str) -> int:
         """Append text between sentences, a space before it where there is none; gives where it starts."""
@@ -87,5 +91,9 @@ def _cut(draft: Draft, ids: list[int], offsets: list[tuple[int, int]], tokens: i
         if place.within is not None:
             low, high = bisect_right(ends, place.within[0]) - skip, bisect_left(begins, place.within[1]) - skip
             first, last = max(0, low, first - BEFORE_ANSWER), min(tokens, high, last + AFTER_ANSWER)
-        questions.append(Question(place.question, place.answer, (first, last), place.kind in FACT_KINDS, place.kind))
+        is_fact = place.kind in FACT_KINDS
+        questions.append(
+            Question(place.question, place.answer, (first, last), is_fact, place.kind, place.style, place.turns, place.is_known)
+        )
+    questions += draft.placeless
     return Document((tuple(ids[skip : skip + tokens]),), questions=tuple(questions)) if questions else None

@@ -18,6 +18,7 @@ from mplus.training.data.document import Kind
 
 Part = Literal["train", "dev"]
 LONGEST_ANSWER: Final = 60  # characters
+LONGEST_REQUEST: Final = 400
 _SQUAD_FILES: Final = ("squadshifts/new_wiki_v1.0.json", "squad/train-v1.1-slice.json")
 _MEASURING_FILES: Final = ("squad/dev-v2.0-part.json", "squad/xquad-en-dev-v1.1-part.json")
 _NQ_FILE: Final = "natural_questions/nq-open-oracle-part.jsonl"
@@ -51,11 +52,16 @@ def read_passages(data: Path, part: Part) -> list[Passage]:
 
 def read_small_talk(data: Path) -> list[tuple[str, str]]:
     """Short requests and replies of the training part that need no context; none if the file is missing."""
+    return [(request, reply) for request, reply in read_instructions(data) if len(request) <= 160 and len(reply) <= 400]
+
+
+def read_instructions(data: Path) -> list[tuple[str, str]]:
+    """Requests and replies of the training part that need no context, of any length a chat has; none if the file is missing."""
     pairs = ((item["instruction"].strip(), item["response"].strip(), item) for item in _lines(data / _DOLLY_FILE))
     return [
         (request, reply)
         for request, reply, item in pairs
-        if not item["context"].strip() and len(request) <= 160 and 0 < len(reply) <= 400 and not is_dev(_dolly_title(item))
+        if not item["context"].strip() and len(request) <= LONGEST_REQUEST and reply and not is_dev(_dolly_title(item))
     ]
 
 

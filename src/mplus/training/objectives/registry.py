@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TASKS: dict[str, str] = {
     "vote": "mplus.training.objectives.retrieval",
     "read": "mplus.training.objectives.reading",
+    "distil": "mplus.training.objectives.distilling",
     "language": "mplus.training.objectives.language",
 }
 """Kind to module; a program of yours may add its own before it calls ``training.run.session``."""
