@@ -16,7 +16,7 @@ import httpx
 
 from benchmarks.serving_ledger import Ledger, Scope, Text, Watch
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 600.0
 MIX = {
     "write": 20, "mem0 add": 8, "chat": 14, "stream": 14, "leave": 5, "search": 6, "mem0 search": 5, "read": 8, "list": 2,
     "forget": 6, "mem0 delete": 2, "replace": 4, "mem0 update": 1, "fork": 2, "turn": 3,

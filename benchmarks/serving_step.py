@@ -44,11 +44,11 @@ def step_ms(model: MPlusModel, memory: Memory, rows: int) -> float:
     row, query = model.reader.chat_row([{"role": "user", "content": QUESTION}], behind_memory=True)
     batch: DecodeBatch | None = None
     for _ in range(rows):
-        prompt = Prefill(model.reader, row, memory, query=query, new_tokens=2 * STEPS)
-        while not prompt.is_done:
-            prompt.advance(256)
+        prompt = Prefill(model.reader, [row], [memory], queries=query, new_tokens=2 * STEPS)
+        prompt.advance(prompt.left)
         batch = batch or DecodeBatch(model.reader, prompt.adapter)
         batch.join(prompt)
+        prompt.release()
     assert batch is not None
     return median_ms(lambda: batch.step([5] * rows), STEPS)
 
@@ -74,13 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 took = worker.submit(step_ms, model, memories[0], rows).result()
                 print(f"{when}, {rows:2} rows: {took:.0f} ms a step, {1e3 * rows / took:.0f} tokens a second", flush=True)
 
-        def chat(count: int) -> object:
-            questions = [[{"role": "user", "content": QUESTION}]] * count
-            return model.chat(questions, memory=memories[:count], max_new_tokens=1)
+        def prefill(count: int) -> None:
+            row, query = model.reader.chat_row([{"role": "user", "content": QUESTION}], behind_memory=True)
+            prompts = Prefill(model.reader, [row] * count, memories[:count], queries=query and query * count, new_tokens=1)
+            prompts.advance(prompts.left)
+            prompts.release()
 
         steps("one thread has computed in parallel")
         for count in PROMPTS:
-            took = worker.submit(median_ms, partial(chat, count), PASSES).result()
+            took = worker.submit(median_ms, partial(prefill, count), PASSES).result()
             print(f"{count} prompts in one pass: {took / count:.0f} ms a prompt", flush=True)
         other.submit(lambda: torch.randn(2000, 2000).add(1)).result()
         steps("two threads have")

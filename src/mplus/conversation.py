@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mplus.errors import EmptyTextError
 from mplus.runtime.unicode import well_formed
+from mplus.settings.calibration import REFUSAL
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
@@ -61,6 +62,8 @@ class Conversation:
     messages: list[dict[str, str]] = field(default_factory=list)
     trace: Trace | None = None
     """The trace of the newest answer."""
+    confidence: float | None = None
+    """The confidence of the newest answer."""
 
     @property
     def remembers(self) -> bool:
@@ -82,13 +85,15 @@ class Conversation:
             raise EmptyTextError("the message is empty; say something")
         prompt = [*self.messages[-TURNS_IN_PROMPT:], {"role": "user", "content": text}]
         options = dict(self.options)
-        if on_text is not None:
+        if on_text is not None and not options.get("min_confidence"):  # else it is judged when it is whole
             from mplus.inference.streaming import PieceStream
 
             options["streamer"] = PieceStream(self.model.tokenizer, on_text)
         answer: Answer = self.model.chat(prompt, memory=self.memory, trace=True, **options)
         self.messages = [*prompt, {"role": "assistant", "content": answer.text}]
-        self.trace = answer.trace
+        self.trace, self.confidence = answer.trace, answer.confidence
+        if on_text is not None and options.get("min_confidence"):
+            on_text(answer.text)
         return answer.text
 
     def keep(self) -> str | None:
@@ -97,6 +102,6 @@ class Conversation:
             return None
         turn = [one for one in self.messages[-2:] if self.remember is Remember.both or one["role"] == "user"]
         source = self.source or f"chat/{date.today().isoformat()}"
-        text = "".join(turn_text(one["role"], one["content"]) for one in turn if one["content"].strip())
+        text = "".join(turn_text(one["role"], one["content"]) for one in turn if one["content"].strip() not in ("", REFUSAL))
         self.memory.write(text, source=source, at=time.time())
         return source

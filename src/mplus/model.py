@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mplus.memory.selection import Time
     from mplus.memory.stores.disk import DiskStorage
     from mplus.settings import Geometry, GeometrySettings, MemoryFormat
+    from mplus.settings.calibration import Calibration
     from mplus.trace.trace import Answer
 
 Messages = Sequence[Mapping[str, Any]]
@@ -78,6 +79,11 @@ class MPlusModel:
     def geometry(self) -> Geometry:
         """Sizes and rules of this model and of its new memories."""
         return self.checkpoint.geometry
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How a read gives a confidence; None: it was not fitted for these weights (``mplus calibrate``)."""
+        return self.checkpoint.calibration
 
     @property
     def tokenizer(self) -> Any:
@@ -304,6 +310,7 @@ class MPlusModel:
         output_hidden_states: bool = False,
         exact: bool = False,
         query: Any = None,
+        rounds: int = 1,
     ) -> MPlusOutput:
         """Logits of prompts that read `memory`.
 
@@ -315,6 +322,7 @@ class MPlusModel:
             output_hidden_states: give what entered each layer, and the last layer's output behind the final norm.
             exact: score every long-term token; else ``Geometry.search`` says from which size on candidates are enough.
             query: what searches memory: a text, texts or token ids; default: the last user turn, see ``mplus.text.search_query``.
+            rounds: 2 searches again with what the first search found, for what needs two steps.
         """
         return self.reader.forward(
             self.reader.prompts_of(input_ids, attention_mask),
@@ -323,6 +331,7 @@ class MPlusModel:
             output_hidden_states=output_hidden_states,
             exact=exact,
             query=query,
+            rounds=rounds,
         )
 
     @overload
@@ -330,6 +339,12 @@ class MPlusModel:
     @overload
     def generate(
         self, prompt: Sequence[str], memory: Memory | Sequence[Memory], *, trace: Traced, **kwargs: Any
+    ) -> list[Answer]: ...
+    @overload
+    def generate(self, prompt: str, memory: Memory, *, confidence: Literal[True], **kwargs: Any) -> Answer: ...
+    @overload
+    def generate(
+        self, prompt: Sequence[str], memory: Memory | Sequence[Memory], *, confidence: Literal[True], **kwargs: Any
     ) -> list[Answer]: ...
     @overload
     def generate(self, prompt: str, memory: Readable | None = None, **kwargs: Any) -> str: ...
@@ -353,12 +368,15 @@ class MPlusModel:
             kwargs: e.g. ``max_new_tokens`` (default: what the model's files say, else 20), ``do_sample``, ``num_beams``,
                 ``streamer``. Ours: ``retrieved``, a list to which is appended what each prompt drew from long-term memory;
                 ``exact=True`` scores every long-term token; ``query``, a text, texts or token ids that search memory instead of the
-                last user turn (``mplus.text.search_query``); ``trace=True`` tells what the answer drew on, ``trace="attention"`` also
-                how much attention each passage got while it was made. A setting that cannot be used with a memory is refused by name.
+                last user turn (``mplus.text.search_query``); ``rounds=2`` searches again with what the first search found;
+                ``trace=True`` tells what the answer drew on, ``trace="attention"`` also
+                how much attention each passage got while it was made; ``confidence=True`` tells the probability that the memory holds the
+                answer, which ``trace`` tells too where it can; ``min_confidence=0.5`` gives "I don't have that in memory." in place of
+                an answer of less. A setting that cannot be used with a memory is refused by name.
 
         Returns:
             for text, the new text (a list for several; those of one prompt together where ``num_return_sequences`` asks for more),
-            with ``trace`` an ``Answer`` of text and ``Trace`` in its place;
+            with ``trace`` or ``confidence`` an ``Answer`` of text, ``Trace`` and confidence in its place;
             for ids, what transformers returns, prompts as given included.
 
         Raises:
@@ -377,6 +395,26 @@ class MPlusModel:
         memory: Memory | Sequence[Memory],
         *,
         trace: Traced,
+        template: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[Answer]: ...
+    @overload
+    def chat(
+        self,
+        messages: Messages,
+        memory: Memory,
+        *,
+        confidence: Literal[True],
+        template: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Answer: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Messages],
+        memory: Memory | Sequence[Memory],
+        *,
+        confidence: Literal[True],
         template: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> list[Answer]: ...
@@ -410,7 +448,7 @@ class MPlusModel:
             kwargs: as for ``generate``; ``max_new_tokens`` is 256 where neither caller nor model files say it.
 
         Returns:
-            the answer without white space around it, or a list of them, in the order of ``generate``; with ``trace``, ``Answer``s.
+            the answer without white space around it, or a list of them, in the order of ``generate``; with ``trace`` or ``confidence``, ``Answer``s.
         """
         return self.reader.chat(messages, memory, template, kwargs)
 
@@ -421,14 +459,15 @@ class MPlusModel:
         memory: Readable | Sequence[Readable] | None = None,
         *,
         query: Any = None,
+        rounds: int = 1,
     ) -> list[Tensor]:
         """Log-probabilities [C_b] of the tokens of each continuation behind its prompt; the prompt alone chooses what is read.
 
         Args:
             prompts, continuations: token ids, at least one each.
-            query: as for a call of the model.
+            query, rounds: as for a call of the model.
         """
-        return self.reader.log_likelihood(prompts, continuations, memory, query=query)
+        return self.reader.log_likelihood(prompts, continuations, memory, query=query, rounds=rounds)
 
     @contextmanager
     def untouched(self) -> Iterator[PreTrainedModel]:

@@ -40,10 +40,23 @@ def test_written_text_is_answered_about_in_another_process(
     assert "5527" in capsys.readouterr().out
 
 
-def test_demo_stores_its_numbers_and_its_picture(base_name: str, tmp_path: Path) -> None:
-    out = tmp_path / "demo"
-    ran = mplus("demo", "--out", str(out), "--tokens", "2300", "--questions", "1")
+@pytest.mark.long
+def test_demo_of_the_default_model_stores_its_numbers_and_its_picture(base_name: str, tmp_path: Path) -> None:
+    ran = mplus("demo", "--out", str(tmp_path / "demo"), "--tokens", "2300", "--questions", "1")
     assert ran.returncode == 0, ran.stderr
+    check_demo(tmp_path / "demo", ran.stdout)
+
+
+def test_demo_of_a_tiny_model_stores_its_numbers_and_its_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mplus.cli.demo.open_model", lambda name, **_: text_model(positions=6000, ltm_capacity=9000))
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--tokens", "2300", "--questions", "1"]) == 0
+    check_demo(tmp_path / "demo", capsys.readouterr().out)
+
+
+def check_demo(out: Path, printed: str) -> None:
+    """What a demo of 2300 tokens stores and shows, whatever was answered."""
     result = json.loads((out / "retention.json").read_text(encoding="utf-8"))
     assert result["schema"] == 1
     assert result["tokens_read"] >= 2300
@@ -52,7 +65,7 @@ def test_demo_stores_its_numbers_and_its_picture(base_name: str, tmp_path: Path)
         assert len(system["accuracy"]) == len(system["asked"]) == len(result["distances"])
         assert all(0 <= share <= 1 for share in system["accuracy"])
     assert (out / "retention.png").stat().st_size > 10_000
-    assert "tokens back" in ran.stdout
+    assert "tokens back" in printed
 
 
 def test_memory_of_another_model_is_refused_in_one_line(

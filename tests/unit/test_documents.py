@@ -113,7 +113,7 @@ def test_every_page_is_reachable_from_the_readme() -> None:
 def test_every_decision_has_a_status_and_stands_in_the_index() -> None:
     index = (DOCS / "decisions" / "README.md").read_text(encoding="utf-8")
     numbers = [page.name[:4] for page in DECISIONS]
-    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+    assert numbers == sorted(set(numbers)), "a number stands for one decision"
     for page in DECISIONS:
         title, empty, status = page.read_text(encoding="utf-8").split("\n")[:3]
         found = STATUS.match(status)

@@ -214,8 +214,8 @@ class BatchCache(Cache):
         """The first slot that any row of the pass sees."""
         return min(self.starts[self.passing], default=self.end)
 
-    def join(self, source: PrefixCache, seen: Tensor) -> None:
-        """Copy the first row of another cache behind the rows, without the slots that are False in `seen` [S]."""
+    def join(self, source: PrefixCache, seen: Tensor, taken_row: int = 0) -> None:
+        """Copy a row of another cache behind the rows, without the slots that are False in `seen` [S]."""
         length, row = int(seen.sum()), len(self)
         places = None if length == seen.shape[0] else seen.nonzero()[:, 0]
         self._reserve(row + 1, length, source)
@@ -225,7 +225,8 @@ class BatchCache(Cache):
             assert isinstance(own, BatchLayer) and own.row_keys is not None and own.row_values is not None
             for target, given in ((own.row_keys, part.keys), (own.row_values, part.values)):
                 assert given is not None
-                target[row, :, taken] = given[0] if places is None else given[0].index_select(1, places)
+                own_part = given[taken_row]
+                target[row, :, taken] = own_part if places is None else own_part.index_select(1, places)
         self.starts.append(taken.start)
 
     def leave(self, row: int) -> None:

@@ -13,6 +13,8 @@ in the prompt, but have the positions right behind BOS, and do not see memory. S
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -23,10 +25,12 @@ from mplus.attach.parts import ModelParts
 from mplus.attach.prefix_buffers import PrefixBuffers, PrefixKey, with_room
 from mplus.attach.prefix_pass import Pair, PrefixPass
 from mplus.attach.query_pass import query_states
+from mplus.attach.second_round import second_prompts
 from mplus.errors import InputError
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk, Rows
 from mplus.memory.short_term import ShortTerm
+from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.protocol import Retriever, planned_tokens
 from mplus.retrieval.result import RetrievalResult, Retrieved, fields_read, rows_of_all_layers
 from mplus.settings import Geometry
@@ -72,11 +76,15 @@ class Reading:
         self.gathered: dict[int, Rows] = {}
         self.shared = geometry.read.is_shared
         query = query or Query.whole(Prompts(ids_BT, text_BT))
-        query = query.behind(ids_BT.shape[1])
+        self.query = query = query.behind(ids_BT.shape[1])
         self.searching = query.columns
         self.whole = self.searching is not None and torch.equal(self.searching, text_BT)
         if self.shared:
-            self._search_before(query.prompts.ids, query.prompts.mask)
+            self._search_before(query)
+        elif query.rounds > 1:
+            raise InputError(
+                f"rounds is {query.rounds}, but every layer of this model searches for itself, once; leave rounds out"
+            )
         elif self.searching is None and any(isinstance(source, Memory) and planned_tokens(source) for source in self.sources):
             raise InputError(
                 "every layer of this model searches with tokens of the prompt, but the query does not stand in it; "
@@ -141,9 +149,10 @@ class Reading:
         own: Retriever | None = memory.retriever
         return own or self.parts.retriever
 
-    def _search_before(self, ids_BT: Tensor, text_BT: Tensor) -> None:
-        """Search once for all layers, before the pass."""
+    def _search_before(self, query: Query) -> None:
+        """Search for all layers, before the pass."""
         states: dict[int, Tensor] | None = None
+        ids_BT, text_BT = query.prompts.ids, query.prompts.mask
         for source, rows in zip(self.sources, self.rows_of, strict=True):
             retriever = self._retriever(source) if isinstance(source, Memory) else None
             if not isinstance(source, Memory) or retriever is None or not retriever.can_search(source):
@@ -152,9 +161,26 @@ class Reading:
                 states = query_states(self.parts, retriever.layers, ids_BT, text_BT)
             here = torch.tensor(rows, device=ids_BT.device)
             own = {layer: part[here] for layer, part in states.items()}
-            for row, result in zip(rows, retriever.search(source, own, text_BT[here], exact=self.exact), strict=True):
+            more: dict[str, Any] = {}
+            if source.geometry.read.same_slot != "score" and isinstance(retriever, LateInteractionRetriever):
+                past = query.asks_for_the_past()
+                more["past"] = [past[row] for row in rows]
+            results = retriever.search(source, own, text_BT[here], exact=self.exact, **more)
+            if query.rounds > 1:
+                results = self._search_again(source, retriever, Prompts(ids_BT[here], text_BT[here]), results)
+            for row, result in zip(rows, results, strict=True):
                 self.results[row] = [result]
                 self.gathered[row] = rows_of_all_layers(source, result, self.device)
+
+    def _search_again(
+        self, memory: Memory, retriever: Retriever, prompts: Prompts, results: list[RetrievalResult]
+    ) -> list[RetrievalResult]:
+        """The second round, with what the first one found; results of a retriever that knows no rounds stay as they are."""
+        if not isinstance(retriever, LateInteractionRetriever) or any(result.windows is None for result in results):
+            return results
+        again = second_prompts(retriever, memory, prompts, results, int(prompts.ids[0, 0]))
+        states = query_states(self.parts, retriever.layers, again.ids, again.mask)
+        return retriever.search(memory, states, again.mask, exact=self.exact, before=results)
 
     def _retrieved_tokens(self, row: int) -> int:
         memory = self.memories[row]

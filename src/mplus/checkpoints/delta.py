@@ -31,6 +31,8 @@ from mplus.errors import CheckpointError, GeometryError, InputError
 from mplus.runtime.atomic import replace_directory, restored
 from mplus.runtime.differences import differing
 from mplus.settings import Geometry
+from mplus.settings.calibration import Calibration
+from mplus.trace.evidence import EVIDENCE
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ def load_delta(
     with in_one_sentence(f"the delta in {directory}"):
         loaded = attach_fresh(model, tokenizer, stated.geometry, name=stated.name, **parts)
         loaded.use_chat_template(stated.chat_template)
+        loaded.calibration = stated.calibration
         loaded.base_name = str(base_path) if stated.base_name == "." else stated.base_name
         _fill_delta(loaded, read_tensors(directory, "delta"), directory)
     return loaded
@@ -89,6 +92,7 @@ class _DeltaManifest:
     geometry: Geometry
     parts: dict[str, Any]
     chat_template: str | None
+    calibration: Calibration | None
 
     @classmethod
     def of(cls, manifest: dict[str, Any], directory: Path, overrides: dict[str, Any]) -> _DeltaManifest:
@@ -120,7 +124,24 @@ class _DeltaManifest:
             geometry=geometry.changed(**overrides),
             parts=parts,
             chat_template=manifest.get("chat_template"),
+            calibration=_calibration(manifest.get("calibration"), directory),
         )
+
+
+def _calibration(stored: Any, directory: Path) -> Calibration | None:
+    """Read the calibration of a delta, whose kinds of evidence must be known here."""
+    if stored is None:
+        return None
+    try:
+        calibration = Calibration.of_json(stored)
+    except InputError as error:
+        raise CheckpointError(f"{directory / MANIFEST} is senseless: {error}; get an undamaged copy") from None
+    if unknown := sorted(set(calibration.weights) - set(EVIDENCE)):
+        log.warning(
+            "the calibration in %s weighs evidence of another version (%s) and is not used", directory, ", ".join(unknown)
+        )
+        return None
+    return calibration
 
 
 def _check_bounds(stated: _DeltaManifest, directory: Path) -> None:
@@ -271,6 +292,7 @@ def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
         "adapters": loaded.adapter_configs,
         "retriever": None if retriever is None else retriever.spec,
         **({} if loaded.chat_template is None else {"chat_template": loaded.chat_template}),
+        **({} if loaded.calibration is None else {"calibration": loaded.calibration.model_dump()}),
     }
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from mplus.attach.parts import ModelParts
 from mplus.checkpoints.load_report import LoadReport
 from mplus.settings import Geometry
+from mplus.settings.calibration import Calibration
 
 
 @dataclass
@@ -39,6 +40,7 @@ class LoadedModel:
         base_name: what the base weights are called, for a delta to name.
         base_fingerprint: of the bare decoder.
         chat_template: Jinja text that a delta was trained with, where it is not the base's own.
+        calibration: how its reads give a confidence; None: it was not fitted.
     """
 
     parts: ModelParts
@@ -51,6 +53,7 @@ class LoadedModel:
     initial: InitialMemory | None = None
     adapter_configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     chat_template: str | None = None
+    calibration: Calibration | None = None
 
     def use_chat_template(self, template: str | None) -> None:
         """Ask questions as a delta learned them; None leaves the base's own way."""

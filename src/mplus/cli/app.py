@@ -16,6 +16,7 @@ import typer
 from mplus.cli import (
     ask,
     bench,
+    calibrate,
     chat,
     compact,
     delete,
@@ -83,6 +84,7 @@ app.command("mcp", epilog=example("mplus mcp --memory notes"))(mcp.mcp)
 app.command("demo", epilog=example("mplus demo --tokens 16000 --out demo"))(demo.demo)
 app.add_typer(evaluation.app, name="eval", epilog=example("mplus eval needle,facts --out runs/eval"))
 app.command("bench", epilog=example("mplus bench quick"), context_settings=bench.FORWARDED, add_help_option=False)(bench.bench)
+app.command("calibrate", epilog=example("mplus calibrate runs/memory/delta --out runs/calibrated"))(calibrate.calibrate)
 app.command("train", epilog=example("mplus train adapt/memory --out runs/memory"))(train.train)
 
 

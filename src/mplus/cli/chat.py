@@ -19,6 +19,7 @@ from mplus.cli.options import (
     DType,
     HomeDirectory,
     MemoryPlace,
+    MinConfidence,
     ModelName,
     NumberType,
     Verbose,
@@ -29,6 +30,7 @@ from mplus.errors import InputError, MPlusError
 from mplus.memory.home import Home
 from mplus.memory.stores.lock import exclusive_change
 from mplus.runtime.suggest import hint_before
+from mplus.settings.calibration import check_calibrated
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
@@ -55,6 +57,7 @@ def chat(
             "--max-new-tokens", min=1, max=MOST_TOKENS, help="Length of an answer at most.", show_default="some sentences"
         ),
     ] = None,
+    min_confidence: MinConfidence = None,
     model: ModelName = DEFAULT_NAME,
     dtype: DType = NumberType.auto,
     device: Device = None,
@@ -68,7 +71,10 @@ def chat(
     """
     check_place(memory)
     opened = open_model(model, dtype=dtype, device=device)
-    options = {"max_new_tokens": max_new_tokens, "do_sample": False}
+    options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}
+    if min_confidence is not None:
+        check_calibrated(opened.calibration)
+        options["min_confidence"] = min_confidence
     talk = Conversation(opened, open_memory(memory, opened), remember=remember, source=source, options=options)
     session = Session(memory, talk, as_json=as_json)
     if terminal.is_interactive():
@@ -124,7 +130,9 @@ class Session:
         source = self._changed(lambda memory: self.talk.keep()) if self.talk.remembers else None
         if self.as_json:
             tokens = self.talk.memory.tokens_read - before
-            terminal.say_json({"message": message.strip(), "answer": answer, "source": source, "tokens": tokens}, indent=None)
+            sure = {} if self.talk.confidence is None else {"confidence": self.talk.confidence}
+            said = {"message": message.strip(), "answer": answer, **sure, "source": source, "tokens": tokens}
+            terminal.say_json(said, indent=None)
 
     def _changed(self, change: Callable[[Memory], Any]) -> Any:
         """Change the newest stored state of the memory, and store it."""

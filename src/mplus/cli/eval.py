@@ -223,6 +223,7 @@ def show(summary: Summary, left_out: list[str]) -> None:
     each = ", ".join(f"{NAMES.get(name, name)} {value:,}" for name, value in context["seconds_per_1000_answers"].items())
     terminal.say(
         "",
+        *summary.refusal_lines(),
         summary.budget_sentence(),
         f"read {read:,} tokens in {reading:.0f} s, gave {answers:,} answers in {context['seconds'] - reading:.0f} s",
         f"seconds per 1,000 answers, reading apart: {each}",

@@ -28,6 +28,7 @@ __all__ = [
     "MemoryDirectories",
     "MemoryDirectory",
     "MemoryPlace",
+    "MinConfidence",
     "ModelName",
     "NewMemory",
     "NumberType",
@@ -129,6 +130,17 @@ Verbose = Annotated[
 ]
 ModelName = Annotated[
     str, typer.Option("--model", metavar="NAME", help="A known name, a model directory, or a hub id like 'org/model'.")
+]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        "--min-confidence",
+        metavar="SHARE",
+        min=0.0,
+        max=1.0,
+        help='Say "I don\'t have that in memory." where that is likelier than 1 - SHARE; 0 refuses nothing.',
+        show_default="refuse nothing",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 

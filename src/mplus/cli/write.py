@@ -35,6 +35,7 @@ from mplus.memory.file_names import MANIFEST, is_ours
 from mplus.memory.home import Home
 from mplus.memory.manifest import read_manifest
 from mplus.memory.stores.lock import exclusive_change
+from mplus.runtime.folder import folder_bytes, names_in
 from mplus.runtime.unicode import well_formed
 from mplus.text.document_files import Document, Skipped
 
@@ -265,7 +266,7 @@ class Run:
             "short_term": stats.stm_tokens,
             "long_term": stats.ltm_tokens,
             "pending_tokens": stats.pending_tokens,
-            "size_bytes": stored_bytes(self.directory),
+            "size_bytes": folder_bytes(self.directory),
         }
 
     def _show(self) -> None:
@@ -297,7 +298,7 @@ def check_place(directory: Path) -> None:
 
 def holds_something(directory: Path) -> bool:
     """Tell whether there is anything but what a command leaves that writes there just now, or was killed."""
-    return directory.is_dir() and any(path.name == MANIFEST or not is_ours(path.name) for path in directory.iterdir())
+    return directory.is_dir() and any(name == MANIFEST or not is_ours(name) for name in names_in(directory))
 
 
 def open_memory(directory: Path, model: MPlusModel) -> Memory:
@@ -315,8 +316,3 @@ def newest(memory: Memory, directory: Path, model: MPlusModel) -> Memory:
     from mplus.memory.snapshot import is_known
 
     return memory if not holds_something(directory) or is_known(memory, directory) else Memory.load(directory, model)
-
-
-def stored_bytes(directory: Path) -> int:
-    """Size of all files of a stored memory."""
-    return sum(path.stat().st_size for path in directory.iterdir() if path.is_file()) if directory.is_dir() else 0

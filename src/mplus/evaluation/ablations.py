@@ -19,14 +19,20 @@ CHOICE: Final = "choice"
 CHOICES: Final = ("best", "recent", "random")
 """``best`` is the model's own retriever."""
 
+ROUNDS: Final = "rounds"
+"""How often a prompt searches memory: an argument of the read, see ``mplus.text.search_query.Query``."""
+
 OF_A_READ: Final = frozenset(
     {
         "ltm_read_tokens",
         "read_order",
         "recent_tokens",
         "certain_score",
+        "same_slot",
+        "slot_tolerance",
         "neighbour_blocks",
         CHOICE,
+        ROUNDS,
     }
 )
 """Settings that change a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
@@ -44,7 +50,7 @@ class Ablation:
 
     Attributes:
         name: of the system in the results.
-        changes: fields of ``Geometry`` that differ from the measured memory's, and ``choice``: who chooses what is read.
+        changes: fields of ``Geometry`` that differ from the measured memory's, and ``choice``: who chooses what is read, and ``rounds``.
     """
 
     name: str
@@ -52,8 +58,13 @@ class Ablation:
 
     @property
     def of_geometry(self) -> dict[str, Any]:
-        """The changes without ``choice``."""
-        return {name: value for name, value in self.changes.items() if name != CHOICE}
+        """The changes without ``choice`` and ``rounds``."""
+        return {name: value for name, value in self.changes.items() if name not in (CHOICE, ROUNDS)}
+
+    @property
+    def rounds(self) -> int:
+        """How often a prompt searches."""
+        return int(self.changes.get(ROUNDS, 1))
 
     def retriever(self, own: Any) -> Any:
         """The retriever in place of the model's `own` one; None: that one."""
@@ -100,11 +111,13 @@ def parse_ablations(entries: Sequence[str]) -> list[Ablation]:
         if name in made or name in _RESERVED:
             taken = "given twice" if name in made else "the name of something else in the results"
             raise InputError(f"variant '{name}' is {taken}; choose another name")
-        changes = parse_sizes(rest.split(","), more=(CHOICE,))
+        changes = parse_sizes(rest.split(","), more=(CHOICE, ROUNDS))
         if changes.get(CHOICE, CHOICES[0]) not in CHOICES:
             raise InputError(
                 f"variant '{name}': choice is {changes[CHOICE]!r:.60}, expected {', '.join(CHOICES[:-1])} or {CHOICES[-1]}"
             )
+        if changes.get(ROUNDS, 1) not in (1, 2):
+            raise InputError(f"variant '{name}': rounds is {changes[ROUNDS]!r:.60}, expected 1 or 2")
         shared = sorted(changes.keys() & OF_A_WRITE)
         if shared:
             raise InputError(

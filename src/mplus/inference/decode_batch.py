@@ -36,12 +36,11 @@ class DecodeBatch:
     def __len__(self) -> int:
         return len(self._cache)
 
-    def join(self, prefill: Prefill) -> None:
-        """Take a prompt that has passed as the last row; its buffers are free afterwards."""
+    def join(self, prefill: Prefill, prompt: int = 0) -> None:
+        """Take a prompt of those that have passed as the last row; a copy, so the prompts' buffers may be released afterwards."""
         assert prefill.is_done and prefill.adapter == self.adapter
         with torch.no_grad():
-            self._cache.join(prefill.cache, prefill.seen)
-        prefill.release()
+            self._cache.join(prefill.cache, prefill.seen[prompt], prompt)
 
     def leave(self, row: int) -> None:
         """Take a row out; the last one has its number from now on."""

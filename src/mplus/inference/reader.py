@@ -22,7 +22,7 @@ from mplus.inference.generation import CHAT_TOKENS, DEFAULT_TOKENS, RESERVED_TOK
 from mplus.inference.likelihood import log_likelihood
 from mplus.inference.own_view import OwnView, refusals
 from mplus.inference.request import Request, memories_of
-from mplus.inference.tracing import Tracing, traced
+from mplus.inference.tracing import Tracing, Wish, traced
 from mplus.inference.writer import Writer
 from mplus.memory.budget import MemoryBudget, explain_out_of_memory
 from mplus.memory.memory import Memory
@@ -57,12 +57,14 @@ class Reader:
     # -- a read ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def request(self, prompts: Prompts, memory: Any, *, query: Any = None, separate: bool = False) -> Iterator[Request]:
+    def request(
+        self, prompts: Prompts, memory: Any, *, query: Any = None, rounds: int = 1, separate: bool = False
+    ) -> Iterator[Request]:
         """Prompts behind memories; inside nobody writes these, nobody else uses the model, and nothing of an earlier pass is left on.
 
         Args:
             memory: one for all prompts, one each, several for one prompt; None: the bare base.
-            query: see ``Query.of``.
+            query, rounds: see ``Query.of``.
             separate: text that waits is set apart from the prompts.
         """
         memories, tokenizer = memories_of(memory, len(prompts), self.writer), self.checkpoint.tokenizer
@@ -73,7 +75,7 @@ class Reader:
             own, searching = prompts.ids, None
             if memories:
                 prompts = prompts.behind_memory(tokenizer, self._bos_id)
-                searching = Query.of(tokenizer, prompts, query)
+                searching = Query.of(tokenizer, prompts, query, rounds=rounds)
             waiting = [memory.pending_ids if isinstance(memory, Memory) else [] for memory in memories]
             if separate and any(waiting):
                 waiting = [[*part, *separator(tokenizer, part, row)] for part, row in zip(waiting, prompts.rows(), strict=True)]
@@ -138,12 +140,20 @@ class Reader:
         )
 
     def forward(
-        self, prompts: Prompts, memory: Any, *, return_retrieved: bool, output_hidden_states: bool, exact: bool, query: Any
+        self,
+        prompts: Prompts,
+        memory: Any,
+        *,
+        return_retrieved: bool,
+        output_hidden_states: bool,
+        exact: bool,
+        query: Any,
+        rounds: int = 1,
     ) -> MPlusOutput:
         """See ``MPlusModel.__call__``."""
         decoder, states = self.parts.decoder, list[Tensor]()
         with (
-            self.request(prompts, memory, query=query) as request,
+            self.request(prompts, memory, query=query, rounds=rounds) as request,
             torch.no_grad(),
             self.open(request, exact=exact) as (reading, kwargs),
             Hooks() as hooks,
@@ -161,7 +171,7 @@ class Reader:
         )
 
     def log_likelihood(
-        self, prompts: Sequence[Any], continuations: Sequence[Any], memory: Any = None, *, query: Any = None
+        self, prompts: Sequence[Any], continuations: Sequence[Any], memory: Any = None, *, query: Any = None, rounds: int = 1
     ) -> list[Tensor]:
         """See ``MPlusModel.log_likelihood``."""
         if len(prompts) != len(continuations) or not len(prompts) or not all(map(len, prompts)):
@@ -171,7 +181,7 @@ class Reader:
             raise EmptyTextError("a continuation is empty; give at least one token whose likelihood is asked for")
         if memory is not None:
             before = [without_bos(self.checkpoint.tokenizer, row, self._bos_id) for row in before]
-        with self.request(self._padded(before), memory, query=query) as request:
+        with self.request(self._padded(before), memory, query=query, rounds=rounds) as request:
             behind = behind * (len(request.prompts) // len(behind))  # several memories for one prompt
             with self.open(request, new_tokens=max(map(len, behind))) as (reading, kwargs):
                 return log_likelihood(self.parts.decoder, request.prompts, behind, reading, kwargs)
@@ -188,8 +198,9 @@ class Reader:
             kwargs.pop(name, None)
         texts = texts_of(prompt)
         if texts is None:
-            if kwargs.pop("trace", False):
-                raise InputError("trace gives answers as text with what they drew on; give the prompt as text, not as token ids")
+            for name in ("trace", "confidence", "min_confidence"):
+                if kwargs.pop(name, None) not in (None, False):
+                    raise InputError(f"{name} is of answers as text; give the prompt as text, not as token ids")
             return self._generated(self.prompts_of(prompt, kwargs.pop("attention_mask", None)), memory, kwargs)
         answers = self._answers(texts, memory, kwargs)
         return answers[0] if isinstance(prompt, str) and len(answers) == 1 else answers
@@ -253,7 +264,8 @@ class Reader:
             if (value := kwargs.pop(name, None)) is not None and value is not False:
                 raise InputError(f"{name} cannot be used with prompts of text: {why}; give generate the prompt as token ids")
         rows = self.text_rows(texts, behind_memory=memory is not None, of_template=of_template)
-        tracing = Tracing.wanted(kwargs.pop("trace", None), memory)
+        wish = Wish.of(kwargs, memory, self.checkpoint.calibration)
+        tracing = None if wish is None else Tracing(wish, self.checkpoint.calibration, tokenizer)
         prompts = self._padded(rows)
         default = CHAT_TOKENS if of_template else DEFAULT_TOKENS
         result = self._generated(prompts, memory, kwargs, texts=True, default_tokens=default, tracing=tracing)
@@ -277,9 +289,9 @@ class Reader:
         retrieved: list[Retrieved] | None = kwargs.pop("retrieved", None)
         if retrieved is not None and not isinstance(retrieved, list):
             raise InputError(f"retrieved must be a list, to which what was read is appended; got {type(retrieved).__name__}")
-        exact, query = bool(kwargs.pop("exact", False)), kwargs.pop("query", None)
+        exact, query, rounds = bool(kwargs.pop("exact", False)), kwargs.pop("query", None), kwargs.pop("rounds", 1)
         decoder: Any = self.parts.decoder.model
-        with self.request(prompts, memory, query=query, separate=texts) as request:
+        with self.request(prompts, memory, query=query, rounds=rounds, separate=texts) as request:
             per_layer = not self.checkpoint.geometry.read.is_shared
             settings = resolve(kwargs, request, self.parts.decoder, per_layer=per_layer, default_tokens=default_tokens)
             view, waits = OwnView(request.own, request.tokens), request.tokens > request.own_tokens

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 from mplus.errors import InputError, MPlusError, SnapshotError
 from mplus.memory.file_names import MANIFEST, SAVE_LOCK, is_ours
-from mplus.memory.manifest import ENCRYPTED, read_manifest, state_digest
+from mplus.memory.manifest import ENCRYPTED, READ_AGAIN, read_manifest, state_digest
 from mplus.memory.parts import parts_of
 from mplus.memory.stored import StoredMemory, read_stored
 from mplus.memory.stores.lock import exclusive_change, identity
 from mplus.runtime.atomic import aside_of, clear_leftovers, flush, flush_names
+from mplus.runtime.folder import names_in
 from mplus.runtime.input_file import absolute_directory, expanded
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 from mplus.runtime.suggest import hint_before
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 VARIABLE = "MPLUS_HOME"
 MEMORIES = "memories"
 LONGEST_NAME_BYTES = 100
-READ_AGAIN = 8
-"""Times a fork follows a memory that is being replaced."""
 _LEFT = re.compile(r"\.(?P<name>.+)\.([0-9a-f]{8}|re-encoding)")
 """What `aside_of` and `reencoding_place` call a directory beside the memory of that name."""
 
@@ -125,16 +124,12 @@ class Home:
             InputError: the home cannot be read.
         """
         try:
-            found = [
-                path.name for path in self.memories.iterdir() if not path.name.startswith(".") and (path / MANIFEST).exists()
-            ]
-        except FileNotFoundError:
-            return []
+            found = names_in(self.memories)
         except OSError as error:
             raise InputError(
                 f"the home of memories {self.root} cannot be read ({error.strerror or error}); set {VARIABLE} to a directory of yours"
             ) from None
-        return sorted(found)
+        return [name for name in found if not name.startswith(".") and (self.memories / name / MANIFEST).exists()]
 
     def all(self) -> list[StoredMemory | tuple[str, MPlusError]]:
         """Descriptions of all memories here, in the order of their names; for one that cannot be read, its name and why."""
@@ -143,7 +138,8 @@ class Home:
             try:
                 found.append(read_stored(self.memories / name))
             except MPlusError as error:
-                found.append((name, error))
+                if (self.memories / name / MANIFEST).exists():  # else it was deleted meanwhile
+                    found.append((name, error))
         return found
 
     def label(self, directory: Path) -> str:
@@ -250,8 +246,8 @@ class Home:
     def _clear_leftovers(self, directory: Path) -> None:
         """Remove what killed processes left: all of it in this home, elsewhere that of one memory."""
         of = [directory]
-        if directory.parent == self.memories and self.memories.is_dir():
-            of += [self.memories / found["name"] for path in self.memories.iterdir() if (found := _LEFT.fullmatch(path.name))]
+        if directory.parent == self.memories:
+            of += [self.memories / found["name"] for name in names_in(self.memories) if (found := _LEFT.fullmatch(name))]
         for memory in of:
             clear_leftovers(memory)
             _clear_done_rewriting(memory)
@@ -298,7 +294,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _refuse_taken(directory: Path) -> None:
-    if directory.is_dir() and not any(directory.iterdir()):
+    if directory.is_dir() and not names_in(directory):
         return
     if directory.exists() or directory.is_symlink():
         what = "a memory" if (directory / MANIFEST).exists() else "something"
@@ -309,7 +305,7 @@ def _check_own(directory: Path) -> None:
     """Refuse to remove what is no memory, or holds somebody's own files."""
     if not directory.is_dir() or not (directory / MANIFEST).exists():
         raise SnapshotError(f"{directory} is not a memory: {MANIFEST} is missing; nothing was deleted")
-    foreign = sorted(path.name for path in directory.iterdir() if not is_ours(path.name))
+    foreign = [name for name in names_in(directory) if not is_ours(name)]
     if foreign:
         raise SnapshotError(
             f"{directory} also holds {_listed(foreign)}, which is no part of a memory; nothing was deleted, move it away first"

@@ -25,6 +25,8 @@ LARGEST_BYTES = 512 << 20
 """Of a manifest: some millions of chunks. A larger one is neither read nor written."""
 CHECKSUM = "checksum"
 LARGEST = 2**62
+READ_AGAIN = 8
+"""Times a reader follows a memory that is saved meanwhile, whose files are taken away while it reads them."""
 
 
 def read_manifest(directory: Path, name: object = None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from mplus.memory.placement import Placement
 from mplus.memory.reports import ForgetReport, MergeReport
 from mplus.memory.row_codec import RowCodec, check_row_types
 from mplus.memory.rows import ChunkToEncode, EncodedChunk, Rows, rows_key
-from mplus.memory.selection import Time, Where, chosen, seconds_of
+from mplus.memory.selection import ReadScope, Time, Where, chosen, seconds_of
 from mplus.memory.short_term import ShortTerm
 from mplus.memory.source_writing import ReadyChunk, SourceWriting
 from mplus.memory.sources import source_infos
@@ -43,6 +43,7 @@ from mplus.text.prompts import SEPARATOR, check_ids
 if TYPE_CHECKING:
     from mplus.memory.encrypted_snapshot import EncryptedFiles
     from mplus.memory.keys import Keys
+    from mplus.memory.read_only import ReadOnlyMemory
 
 __all__ = ["Encoder", "Memory", "MemoryStats"]
 
@@ -253,6 +254,34 @@ class Memory:
             chosen(source_infos(self._state), source, None)
             self.become(replace(self._state, notes={**self._state.notes, source: note}))
 
+    def read_only(
+        self, sources: str | Sequence[str] | None = None, *, before: Time | None = None, after: Time | None = None
+    ) -> ReadOnlyMemory:
+        """This memory restricted to some writes, to be read wherever a memory is; later writes within the scope show too.
+
+        Where forgetting is exact (``forget``) and every row within the scope is still held, a read of it is, bit for bit, that of the
+        memory that was only given these writes: what stands in short-term memory, what is retrieved, the answer. A later write of a
+        source was encoded behind the earlier ones of it, so `after` shows rows that have seen what lies before it; places in a source, as
+        in a trace, count from its first write that shows. Elsewhere rows stay
+        where they are in the whole memory: nothing outside is read, but short-term memory may hold less. No row of the log is copied.
+
+        Args:
+            sources: a name, or a pattern as file names are matched (``notes/*``), or several.
+            before: writes before this time (``at`` of ``write``): seconds since 1970 or a datetime.
+            after: writes at or after this time.
+
+        Raises:
+            InputError: no source has that name, a time is none, or nothing was written in that span.
+        """
+        from mplus.memory.read_only import ReadOnlyMemory
+
+        scope = ReadScope.of(sources, before, after)
+        scope.check(self.sources())
+        return ReadOnlyMemory(self, scope)
+
+    def check_changeable(self) -> None:
+        """Refuse a change where this is only a view of a memory; see ``read_only``."""
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def write(
@@ -290,6 +319,7 @@ class Memory:
             ReentryError: called by a streamer, processor or progress function of a call that uses this memory or its model.
             CapacityError: what a pass needs cannot be allocated; nothing is lost.
         """
+        self.check_changeable()
         self.encoder.refuse_reentry()
         with self.turn.held():
             return self._run(self.steps(text, source, progress, at=at, share=share, special_tokens=special_tokens))
@@ -346,6 +376,7 @@ class Memory:
         self, text: Text, source: str | PathLike[str] | None, at: Time | None, special_tokens: bool
     ) -> tuple[list[list[int]], str | None, float]:
         """Chunks of a text, the name of its source and its time; whatever is wrong with them is found before anything changes."""
+        self.check_changeable()
         name, when = checked_source(source), time.time() if at is None else seconds_of(at)
         pieces = self._pieces(checked_text(text), name, special_tokens)
         if not any(pieces):
@@ -506,7 +537,7 @@ class Memory:
         state.short_term.free_kept()
 
     def make_room(self, new_tokens: int) -> None:
-        """Have room for `new_tokens` more before a pass is spent on them."""
+        """Reserve room for `new_tokens` more before a pass is spent on them."""
         with ordinary_tensors():
             state = self._reserved(self._state, new_tokens)
         self.become(state)
@@ -624,6 +655,7 @@ class Memory:
         Raises:
             InputError: there is no such source; nothing changed.
         """
+        self.check_changeable()
         self.encoder.refuse_reentry()
         with self.turn.held(), ordinary_tensors():
             names = chosen(source_infos(self._state), source, where)
@@ -637,6 +669,7 @@ class Memory:
         Raises:
             EmptyTextError, InputError: see ``write`` and ``forget``; nothing changed.
         """
+        self.check_changeable()
         self.encoder.refuse_reentry()
         with self.turn.held():
             twin = self.fork()
@@ -664,6 +697,7 @@ class Memory:
             raise InputError(f"merge takes a Memory, got {type(other).__name__}; a stored one is opened with Memory.load")
         if other is self:
             raise InputError("a memory cannot be merged with itself")
+        self.check_changeable()
         self.encoder.refuse_reentry()
         with in_order([self.turn, other.turn]), ordinary_tensors():
             state, report = rewriting.merged(self, other, prefix)
@@ -709,6 +743,7 @@ class Memory:
 
     def clear(self) -> None:
         """Forget everything; the memory is again as ``model.new_memory(seed=...)`` made it."""
+        self.check_changeable()
         self.encoder.refuse_reentry()
         with self.turn.held():
             self.become(self._new_state())

@@ -20,18 +20,17 @@ from typing import IO, Any, cast
 
 from mplus.errors import InputError, SnapshotError
 from mplus.memory.file_names import MANIFEST
-from mplus.memory.manifest import CHECKSUM, LARGEST_BYTES, as_file, read_manifest
+from mplus.memory.manifest import CHECKSUM, LARGEST_BYTES, READ_AGAIN, as_file, read_manifest
 from mplus.memory.parts import NAME, Part, copy_checked, parts_of
 from mplus.runtime.addresses import opened_for_reading, reason_of, write_whole
 from mplus.runtime.atomic import aside_of, clear_leftovers, flush, flush_names, honour_umask
+from mplus.runtime.folder import names_in
 from mplus.runtime.input_file import absolute_directory, expanded, is_address
 
 MADE_AT = (1980, 1, 1, 0, 0, 0)
 """The first moment that a zip knows."""
 MOST_READ_BYTES = 64 << 20
 """At once. The list of parts at the end of an archive is read at once: so it has some hundred thousand parts at most."""
-EXPORT_AGAIN = 8
-"""Times an export follows a memory that is being replaced."""
 _UNIX, _ENCRYPTED = 3, 1
 BAD_ARCHIVE = (
     zipfile.BadZipFile,
@@ -63,7 +62,7 @@ def export_memory(directory: str | Path, target: str | Path, *, progress: Progre
     home = absolute_directory(directory)
     if isinstance(target, (str, Path)) and not is_address(target) and _lies_in(target, home):
         raise InputError(f"'{target}' lies in the memory {home} itself; choose a place outside of it")
-    for tries_left in reversed(range(EXPORT_AGAIN)):
+    for tries_left in reversed(range(READ_AGAIN)):
         manifest = read_manifest(home)
         try:
             write_whole(target, partial(_write_archive, home, manifest, progress))
@@ -139,8 +138,8 @@ def import_memory(archive: str | Path, directory: str | Path, *, progress: Progr
 def _check_free(home: Path) -> None:
     if home.exists() and not home.is_dir():
         raise InputError(f"{home} is a file, a memory needs a directory of its own; choose another path")
-    if home.is_dir() and (held := next(home.iterdir(), None)) is not None:
-        raise InputError(f"{home} is not empty (it holds {held.name!r:.80}); choose a new or empty directory")
+    if home.is_dir() and (held := names_in(home)):
+        raise InputError(f"{home} is not empty (it holds {held[0]!r:.80}); choose a new or empty directory")
 
 
 def _put(fresh: Path, home: Path) -> None:

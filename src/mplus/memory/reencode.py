@@ -24,6 +24,7 @@ from mplus.memory.memory import Memory
 from mplus.memory.snapshot import read_ledger
 from mplus.memory.stores.lock import PATIENCE_S, exclusive_change
 from mplus.runtime.atomic import OLD, aside_of, clear_leftovers, put_in_place, replace_files
+from mplus.runtime.folder import names_in
 from mplus.runtime.input_file import absolute_directory
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 
@@ -106,7 +107,7 @@ def reencode(
     """
     old = absolute_directory(directory)
     target = old if to is None else absolute_directory(to)
-    if to is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if to is not None and target.exists() and (not target.is_dir() or names_in(target)):
         raise SnapshotError(f"there is something at {target} already; choose another place, or delete it first")
     read_manifest(old)
     with (
@@ -195,7 +196,7 @@ class _Work:
         made = self.place / _MEMORY
         clear_leftovers(self.target)
         with aside_of(self.target) as aside:
-            if self.target.is_dir() and not any(self.target.iterdir()):
+            if self.target.is_dir() and not names_in(self.target):
                 self.target.rmdir()
             put_in_place(made, self.target, aside / OLD)
             for gone in (made, aside / OLD):  # who waits for the lock of what was replaced looks for a new one

@@ -5,7 +5,7 @@ Legend: L layers, G drop groups, Q long-term groups, n short-term tokens, M long
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from mplus.errors import InputError
 from mplus.memory.ledger import Chunk, Ledger, packed
-from mplus.memory.log import Extent, RowLog, Slab
+from mplus.memory.log import Extent, RowLog, Slab, joined
 from mplus.memory.long_term import LongTerm
 from mplus.memory.placement import LongGroup, Placement
 from mplus.memory.reports import BY_HAND, INEXACT_CONTEXT, ForgetReport, MergeReport
 from mplus.memory.rows import EncodedChunk, Rows
+from mplus.memory.selection import ReadScope
 from mplus.memory.short_term import ShortTerm
 from mplus.memory.source_writing import followed
 from mplus.memory.sources import counts_by_source, parts_of
@@ -26,6 +27,10 @@ from mplus.memory.state import MemoryState
 
 if TYPE_CHECKING:
     from mplus.memory.memory import Memory
+
+
+Goes = Callable[[Chunk, str | None], bool]
+"""Tells whether the text of a source in a chunk goes; asked with an empty chunk about what waits, whose time is not known."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,17 @@ def _taken_out(memory: Memory, state: MemoryState, gone: set[str | None]) -> tup
 
     Layers that read the same blocks lose whole blocks: of one that is cut in two, the neighbours' rows go too.
     """
+    after, beside = _in_place(memory, state, lambda chunk, name: name in gone)
+    return replace(after, log=after.log.compacted()), beside
+
+
+def _in_place(memory: Memory, state: MemoryState, goes: Goes) -> tuple[MemoryState, int]:
+    """The state without some parts of chunks and with all other rows where they are, none of them copied."""
     spans = [
-        (begin, stop) for chunk in state.ledger.chunks for name, begin, stop in parts_of(chunk) if name in gone and stop > begin
+        (begin, stop)
+        for chunk in state.ledger.chunks
+        for name, begin, stop in parts_of(chunk)
+        if goes(chunk, name) and stop > begin
     ]
     own = sum(stop - begin for begin, stop in spans)
     block = memory.geometry.read.block_tokens if memory.geometry.read.is_shared else 1
@@ -117,30 +131,63 @@ def _taken_out(memory: Memory, state: MemoryState, gone: set[str | None]) -> tup
     )
     held = state.log.holds(rows)
     placement = state.placement.without(rows)
-    log = state.log.without((begin, stop - begin) for begin, stop in wide).compacted()
-    chunks = [kept for chunk in state.ledger.chunks if (kept := _without_parts(chunk, gone)) is not None]
+    log = state.log.without((begin, stop - begin) for begin, stop in wide)
+    chunks = [kept for chunk in state.ledger.chunks if (kept := _without_parts(chunk, goes)) is not None]
     after = _made(memory, state, log, placement, Ledger(chunks))
     tokens = sum(count for chunk in chunks for _, count in chunk.sources)
-    pending = tuple((name, ids) for name, ids in state.pending if name not in gone)
-    tails = {name: tail for name, tail in state.tails.items() if name not in gone}
+    waits = Chunk(0, 0, ())
+    pending = tuple((name, ids) for name, ids in state.pending if not goes(waits, name))
+    tails = {name: tail for name, tail in state.tails.items() if not goes(waits, name)}
     tail = None if spans else state.tail  # which of its columns are whose is not kept
     return replace(after, tokens_read=tokens, pending=pending, tail=tail, tails=tails, recent=()), max(0, int(held.sum()) - own)
 
 
-def _without_parts(chunk: Chunk, gone: set[str | None]) -> Chunk | None:
+def _without_parts(chunk: Chunk, goes: Goes) -> Chunk | None:
     """A chunk without the text of some sources; None where nothing is left."""
-    if not chunk.is_of(gone):
+    if not any(goes(chunk, name) for name, _ in chunk.sources):
         return chunk
     at, ids, sources = 0, list[int](), list[tuple[str | None, int]]()
     for name, count in chunk.sources:
-        if name not in gone:
+        if not goes(chunk, name):
             sources.append((name, count))
             ids += chunk.ids[at : at + count] if chunk.ids is not None else []
         at += count
-    first = next((begin for name, begin, _ in parts_of(chunk) if name not in gone), chunk.first)
-    rows = sum(stop - begin for name, begin, stop in parts_of(chunk) if name not in gone)
+    first = next((begin for name, begin, _ in parts_of(chunk) if not goes(chunk, name)), chunk.first)
+    rows = sum(stop - begin for name, begin, stop in parts_of(chunk) if not goes(chunk, name))
     known = None if chunk.ids is None else packed(ids)
     return chunk._replace(first=first, rows=rows, sources=tuple(sources), ids=known, key="") if sources else None
+
+
+# -- showing a part ------------------------------------------------------------------------------------------------
+
+
+def within(memory: Memory, state: MemoryState, scope: ReadScope) -> MemoryState:
+    """The state as a read within a scope sees it; nothing is encoded, and no row of the log is copied.
+
+    Where forgetting is exact and all rows are held it is the state after these writes alone. Else rows stay where they are.
+    """
+    notes = {name: note for name, note in state.notes.items() if scope.shows_source(name)}
+    chunks = [chunk for chunk in state.ledger.chunks if scope.shows(chunk.source, chunk.at)]
+    extents = [list(state.log.extents_of(chunk.first, chunk.rows)) for chunk in chunks]
+    held = all(sum(part.rows for part in parts) == chunk.rows for chunk, parts in zip(chunks, extents, strict=True))
+    if _inexact(memory, state) or not held:
+        after, _ = _in_place(memory, state, lambda chunk, name: not scope.shows(name, chunk.at))
+        return replace(after, notes=notes)
+    firsts, end = list[int](), 0
+    for chunk in chunks:
+        firsts.append(end)
+        end += chunk.rows
+    moved = [
+        part._replace(row=first + part.row - chunk.first)
+        for first, chunk, parts in zip(firsts, chunks, extents, strict=True)
+        for part in parts
+    ]
+    ledger = Ledger(chunk._replace(first=first) for first, chunk in zip(firsts, chunks, strict=True))
+    log = replace(state.log, extents=joined(moved), end=end, open=None, spare=())
+    start = Placement.new(memory.geometry, memory.layout.layers, memory.seed)
+    placement = start.replayed(memory.geometry, (chunk.rows for chunk in chunks), slab=memory.slab)
+    made = _made(memory, state, log, placement, ledger)
+    return replace(made, tokens_read=ledger.text_tokens, pending=(), recent=(), notes=notes)
 
 
 # -- merging -------------------------------------------------------------------------------------------------------

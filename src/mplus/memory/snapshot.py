@@ -26,12 +26,13 @@ from mplus.memory.file_names import ASIDE, MANIFEST, SAVING, is_ours, is_segment
 from mplus.memory.identity import check_model, identity_of
 from mplus.memory.ledger import Ledger
 from mplus.memory.log import Extent, RowLog, Slab
-from mplus.memory.manifest import ENCRYPTED, FORMAT, LARGEST_BYTES, OLD_FORMATS, as_file, check_numbers, read_manifest
+from mplus.memory.manifest import ENCRYPTED, FORMAT, LARGEST_BYTES, OLD_FORMATS, READ_AGAIN, as_file, check_numbers, read_manifest
 from mplus.memory.stores.disk import DiskStorage
 from mplus.memory.stores.lock import exclusive_change, identity
 from mplus.memory.stores.segment_directory import SegmentDirectory
 from mplus.memory.stores.segments import Segment, link_segment, unmapped_in, write_segment
 from mplus.runtime.atomic import flush, flush_names, honour_umask, sha256, temporary_directory
+from mplus.runtime.folder import names_in
 from mplus.runtime.input_file import absolute_directory
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 from mplus.settings import Geometry
@@ -44,8 +45,6 @@ log = logging.getLogger(__name__)
 STATES_KNOWN = 1000
 MANY_SMALL, SMALL_SHARE = 16, 4
 """More segments than this with less than a fourth of the usual rows are written again as one."""
-READ_AGAIN = 8
-"""Times a reader follows a memory that is being replaced."""
 DAMAGE = (
     KeyError,
     IndexError,
@@ -91,7 +90,7 @@ def save(memory: Memory, directory: str | Path, *, overwrite: bool = False) -> N
 def _check_place(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise SnapshotError(f"{directory} is a file, a memory needs a directory of its own; choose another path")
-    if directory.is_dir() and not (directory / MANIFEST).exists() and any(not is_ours(path.name) for path in directory.iterdir()):
+    if directory.is_dir() and not (directory / MANIFEST).exists() and not all(map(is_ours, names_in(directory))):
         raise SnapshotError(f"{directory} holds files but no memory ({MANIFEST} is missing); choose an empty or new directory")
 
 
@@ -188,7 +187,7 @@ class Save:
         columns = log.columns_of(extents)
         if self.own_store is not None:
             return self.own_store.write(columns, log.fields)
-        before = {path.name for path in self.directory.iterdir()}
+        before = names_in(self.directory)
         segment = write_segment(self.directory, columns, log.fields)
         self._new_files += [] if segment.name in before else [segment.path]
         return segment

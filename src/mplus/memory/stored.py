@@ -99,7 +99,7 @@ def read_stored(directory: Path) -> StoredMemory:
             places_known=manifest["format"] not in OLD_FORMATS,
             names_known=manifest["format"] != ENCRYPTED or named is not None,
             size_bytes=sum(part.size_bytes for part in parts_of(manifest, directory)),
-            changed_at=(directory / MANIFEST).stat().st_mtime,
+            changed_at=_changed_at(directory),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SnapshotError(
@@ -121,6 +121,13 @@ def _sources(manifest: dict[str, Any]) -> list[SourceInfo]:
         SourceInfo(str(name), _count(tokens), chunks[name], None, None, 0, 0, 0, "")
         for name, tokens in manifest["sources"].items()
     ]
+
+
+def _changed_at(directory: Path) -> float:
+    try:
+        return (directory / MANIFEST).stat().st_mtime
+    except FileNotFoundError:
+        raise SnapshotError(f"the memory in {directory} was deleted while it was read; list the memories that are left") from None
 
 
 def _count(value: Any) -> int:

@@ -13,9 +13,10 @@ from typing import Any
 from mplus.errors import SnapshotError
 from mplus.memory.file_names import LOCK, MANIFEST, SAVE_LOCK, is_ours
 from mplus.memory.ledger_tables import findings_of_ledger
-from mplus.memory.manifest import FORMAT, LARGEST, check_numbers, read_manifest
+from mplus.memory.manifest import FORMAT, LARGEST, READ_AGAIN, check_numbers, read_manifest
 from mplus.memory.parts import Part, check_size, copy_checked, parts_of
 from mplus.memory.tensor_file import TensorFileError, not_finite, tensors_in
+from mplus.runtime.folder import names_in
 from mplus.runtime.input_file import absolute_directory
 
 ENCRYPTED_SUFFIX = ".encrypted"
@@ -55,6 +56,8 @@ class VerifyReport:
 def verify(directory: str | Path, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
     """Check manifest, sizes, digests, form and numbers of every file of a stored memory, and that its ledger adds up.
 
+    Others may save the memory meanwhile; what is checked is one state of it.
+
     Args:
         progress: takes bytes looked at so far, and in all.
 
@@ -62,13 +65,29 @@ def verify(directory: str | Path, *, progress: Callable[[int, int], None] | None
         SnapshotError: there is no memory.
     """
     home = absolute_directory(directory)
-    if not (home / MANIFEST).exists():
-        read_manifest(home)  # says what is there instead
+    for tries_left in reversed(range(READ_AGAIN)):
+        if not (home / MANIFEST).exists():
+            read_manifest(home)  # says what is there instead
+        try:
+            manifest = read_manifest(home)
+            parts = parts_of(manifest, home)
+        except SnapshotError as error:
+            return VerifyReport(str(home), 0, 0, 0, [str(error)], [])
+        report = _report(home, manifest, parts, progress)
+        if report.is_sound or not tries_left or _is_stored(home, manifest):
+            return report
+    raise AssertionError("the last try returns")
+
+
+def _is_stored(home: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a manifest is there still, or what is there cannot be read; else its files were taken away and are no damage."""
     try:
-        manifest = read_manifest(home)
-        parts = parts_of(manifest, home)
-    except SnapshotError as error:
-        return VerifyReport(str(home), 0, 0, 0, [str(error)], [])
+        return (home / MANIFEST).exists() and read_manifest(home) == manifest
+    except SnapshotError:
+        return True
+
+
+def _report(home: Path, manifest: dict[str, Any], parts: list[Part], progress: Callable[[int, int], None] | None) -> VerifyReport:
     findings, tensors, done, total = list(_of_manifest(manifest)), 0, 0, sum(part.size_bytes for part in parts)
     for part in parts:
         count, found = _looked_at(part, home)
@@ -76,7 +95,10 @@ def verify(directory: str | Path, *, progress: Callable[[int, int], None] | None
         if progress is not None:
             progress(done, total)
     if manifest["format"] == FORMAT and not findings:  # else the tables may not even be there
-        findings = list(findings_of_ledger(manifest, home))
+        try:
+            findings = list(findings_of_ledger(manifest, home))
+        except OSError as error:  # it was there a moment ago
+            findings = [f"the ledger cannot be read: {error.strerror or error}"]
     return VerifyReport(str(home), len(parts), total, tensors, findings, list(_beside(home, parts)))
 
 
@@ -107,7 +129,7 @@ def _looked_at(part: Part, home: Path) -> tuple[int, list[str]]:
 
 def _beside(home: Path, parts: list[Part]) -> Iterator[str]:
     wanted = {MANIFEST, LOCK, SAVE_LOCK, *(part.name for part in parts)}
-    for path in sorted(home.iterdir()):
-        if path.name not in wanted:
-            what = "left by a process that was ended, the next save removes it" if is_ours(path.name) else "no file of the memory"
-            yield f"{path.name!r:.120}: {what}"
+    for name in names_in(home):
+        if name not in wanted:
+            what = "left by a process that was ended, the next save removes it" if is_ours(name) else "no file of the memory"
+            yield f"{name!r:.120}: {what}"

@@ -91,12 +91,8 @@ def _exact(
     retriever: LateInteractionRetriever, memory: Memory, table: BlockTable, windows: Tensor, query: Tensor, weight: Tensor
 ) -> Tensor:
     """[c] scores of the windows that begin at blocks `windows` [c] of the text, as in ``of_all``."""
-    block, total = table.block, table.numbers.shape[0]
-    wanted = torch.zeros(total + retriever.window, dtype=torch.bool, device="cpu")
-    for step in range(retriever.window):
-        wanted[windows + step] = True
-    blocks = wanted[:total].nonzero()[:, 0]  # [n] in the order of the text
-    is_contiguous = torch.cat([blocks.diff() == 1, torch.zeros(1, dtype=torch.bool, device="cpu")]) & table.is_contiguous[blocks]
+    block = table.block
+    blocks, is_contiguous = _covered(table, windows, retriever.window)
     numbers, order = table.numbers[blocks].sort()  # in the order of the store, short-term memory behind it
     stored = numbers[numbers < table.long]
     held = memory.long_term.gather(0, table.rows(stored), ("search",))["search"]
@@ -108,6 +104,38 @@ def _exact(
     match[..., order.to(query.device)] = joined
     scores = retriever.window_scores(match, weight, is_contiguous)[0].cpu()
     return scores[torch.searchsorted(blocks, windows)]
+
+
+def keys_of(memory: Memory, table: BlockTable, windows: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What the windows that begin at blocks `windows` [c] of the text are made of.
+
+    Returns:
+        the blocks [n] they cover, in the order of the text, whether each is followed by its neighbour [n], and the search keys [k, F] of
+        their rows on the CPU; only the last block may have fewer rows than the others.
+    """
+    blocks, is_contiguous = _covered(table, windows, window)
+    rows = table.rows(table.numbers[blocks])
+    stored = rows < table.long * table.block
+    held = memory.long_term.gather(0, rows[stored], ("search",))["search"]
+    if not table.short:
+        return blocks, is_contiguous, held
+    short = _short_keys(memory, held.device)
+    rows = rows[rows < table.long * table.block + short.shape[0]]
+    stored = rows < table.long * table.block
+    keys = held.new_empty(rows.shape[0], held.shape[1])
+    keys[stored], keys[~stored] = held, short[rows[~stored] - table.long * table.block].to(held)
+    return blocks, is_contiguous, keys
+
+
+def _covered(table: BlockTable, windows: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Blocks [n] that some windows cover, in the order of the text, and whether each is followed by its neighbour."""
+    total = table.numbers.shape[0]
+    wanted = torch.zeros(total + window, dtype=torch.bool, device="cpu")
+    for step in range(window):
+        wanted[windows + step] = True
+    blocks = wanted[:total].nonzero()[:, 0]
+    follows = torch.cat([blocks.diff() == 1, torch.zeros(1, dtype=torch.bool, device="cpu")])
+    return blocks, follows & table.is_contiguous[blocks]
 
 
 def _reaching(marked_m: Tensor, window: int) -> Tensor:

@@ -80,6 +80,14 @@ class BlockTable:
         """[k W] rows of blocks [k] by number: of the store, then those of short-term memory behind them."""
         return (numbers[:, None] * self.block + torch.arange(self.block, device="cpu")).flatten()
 
+    def tokens_of(self, memory: Memory, blocks: Tensor) -> Tensor:
+        """[<=k W] numbers, in the order of writing, of the tokens of blocks [k] of the text, as the ledger knows them."""
+        rows, stored = self.rows(self.numbers[blocks]), self.long * self.block
+        short = memory.placement.rows[0]
+        rows = rows[rows < stored + short.shape[0]]
+        long = memory.long_term.rows(0)[rows[rows < stored]]
+        return torch.cat([long, short[rows[rows >= stored] - stored]]).sort().values
+
     def result(self, plan: ReadPlan, memory: Memory, scores: Tensor | None) -> RetrievalResult:
         """Map a plan to rows of the store and of short-term memory; the result carries `scores` [m] of all blocks."""
         rows = self.rows(self.numbers[plan.retrieved])

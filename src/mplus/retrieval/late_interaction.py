@@ -6,7 +6,7 @@ Legend: B prompts, T prompt tokens, M long-term tokens, D width, R key width, V 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,8 +21,9 @@ from mplus.retrieval import block_scores
 from mplus.retrieval.blocks import BlockTable, recency_tail
 from mplus.retrieval.projectors import PLAIN, perceptron
 from mplus.retrieval.protocol import planned_tokens
-from mplus.retrieval.read_plan import LayoutRule, plan_read
+from mplus.retrieval.read_plan import LayoutRule, is_confident, plan_read
 from mplus.retrieval.result import RetrievalResult
+from mplus.retrieval.same_slot import candidates, is_same_slot
 from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,10 @@ class LateInteractionRetriever(nn.Module):
             weight_BT: from ``queries``.
             is_contiguous_m: False where the next block is not the text's next one; None: all of them are.
         """
+        return torch.einsum("btm,bt->bm", self.window_match(match_BTm, is_contiguous_m).float(), weight_BT.float())
+
+    def window_match(self, match_BTm: Tensor, is_contiguous_m: Tensor | None = None) -> Tensor:
+        """Best match [B, T, m] of each prompt token in the window that begins at each block; arguments as for ``window_scores``."""
         best = match_BTm
         for step in range(1, self.window):
             shifted = match_BTm[..., step:]
@@ -129,7 +134,7 @@ class LateInteractionRetriever(nn.Module):
                 broken = ~torch.stack([is_contiguous_m[start : start + shifted.shape[-1]] for start in range(step)]).all(0)
                 shifted = shifted.masked_fill(broken.to(shifted.device), float("-inf"))
             best = torch.maximum(best, functional.pad(shifted, (0, step), value=float("-inf")))
-        return torch.einsum("btm,bt->bm", best.float(), weight_BT.float())
+        return best
 
     def match(self, features: list[Tensor], text_BT: Tensor, row: int, keys_MF: Tensor) -> tuple[Tensor, Tensor]:
         """Match [t, M] of each searching token of one prompt with each key, and these tokens' weights [t], float32."""
@@ -137,6 +142,13 @@ class LateInteractionRetriever(nn.Module):
         with torch.no_grad():
             query, weight = self.queries([part[row : row + 1, own] for part in features], own[own][None])
             return query[0].float() @ keys_MF.to(query.device).float().T, weight[0].float()
+
+    def own_match(self, features: list[Tensor], text_BT: Tensor, row: int) -> Tensor:
+        """Match [t] of each searching token of one prompt with its own search key, float32: as good as a match of its kind gets."""
+        own = text_BT[row]
+        with torch.no_grad():
+            keys = self.keys([part[row, own] for part in features])
+        return self.match(features, text_BT, row, keys)[0].diagonal()
 
     def _centred(self, place: int, part: Tensor) -> Tensor:
         mean = self.get_buffer("mean")[place]
@@ -164,29 +176,95 @@ class LateInteractionRetriever(nn.Module):
             order=geometry.read.order,
             recency_tail=-(-recency_tail // block),
             min_confidence=geometry.read.min_confidence,
+            same_slot=geometry.read.same_slot,
+            slot_tolerance=geometry.read.slot_tolerance,
         )
 
     def search(
-        self, memory: Memory, normed: Mapping[int, Tensor], text_BT: Tensor, *, exact: bool = False
+        self,
+        memory: Memory,
+        normed: Mapping[int, Tensor],
+        text_BT: Tensor,
+        *,
+        exact: bool = False,
+        past: Sequence[bool] = (),
+        before: Sequence[RetrievalResult] = (),
     ) -> list[RetrievalResult]:
         """Blocks of neighbouring tokens for each prompt, the same in all layers; see ``Retriever``.
 
         With ``read_order="score"`` short-term memory is searched with the long-term one, as one text: a passage of which half has
         been dropped is judged and read as a whole; ``plan_read`` says what stays in its place.
+
+        Args:
+            past: prompts that ask for what was: for them the newest of several answers does not stand first.
+            before: results of a first round, with the prompts that they were for; `normed` is then of what searches in the second.
         """
         tail = recency_tail(memory.placement.births[0], memory.now, memory.geometry)
         rule = self.rule(memory.geometry, recency_tail=tail)
         table = BlockTable.of(memory, with_short_term=rule.beside_prompt)
         features = [normed[layer] for layer in self.layers]
-        match = [partial(self.match, features, text_BT, row) for row in range(text_BT.shape[0])]
+        rows = range(text_BT.shape[0])
         if not rule.beside_prompt and table.long <= rule.budget:
             plan = plan_read(torch.zeros(table.long, device="cpu"), table.positions, table.is_short_term, rule)
-            return [replace(table.result(plan, memory, None), match=own) for own in match]
+            return [self._matched(table.result(plan, memory, None), features, text_BT, row) for row in rows]
         index = None if exact or memory.geometry.read.search == "exact" else memory.long_term.index_of(0)
         if isinstance(index, PcaSketch):
             scores = block_scores.of_candidates(self, memory, table, index, features, text_BT)
         else:
             scores = block_scores.of_all(self, memory, table, features, text_BT)
         log.debug("%d of %d blocks for %d prompts", min(rule.budget, len(table.positions)), len(table.positions), len(scores))
-        plans = [plan_read(row, table.positions, table.is_short_term, rule) for row in scores]
-        return [replace(table.result(plan, memory, row), match=own) for plan, row, own in zip(plans, scores, match, strict=True)]
+        if before:
+            return [self._again(memory, table, own, rule, first) for own, first in zip(scores, before, strict=True)]
+        results = []
+        for row, own in zip(rows, scores, strict=True):
+            looks = rule.same_slot != "score" and not (past and past[row])
+            slot = self._slot(memory, table, own, rule, partial(self.match, features, text_BT, row)) if looks else None
+            plan = plan_read(own, table.positions, table.is_short_term, rule, slot=slot)
+            result = replace(table.result(plan, memory, own), windows=own, slot=slot)
+            results.append(self._matched(result, features, text_BT, row))
+        return results
+
+    def _again(
+        self, memory: Memory, table: BlockTable, scores_m: Tensor, rule: LayoutRule, first: RetrievalResult
+    ) -> RetrievalResult:
+        """The result of both rounds: scores and matches are those of the first."""
+        assert first.windows is not None
+        plan = plan_read(first.windows, table.positions, table.is_short_term, rule, slot=first.slot, second=scores_m)
+        both = table.result(plan, memory, first.windows)
+        return replace(both, match=first.match, own_match=first.own_match, windows=first.windows, slot=first.slot, rounds=2)
+
+    def _matched(self, result: RetrievalResult, features: list[Tensor], text_BT: Tensor, row: int) -> RetrievalResult:
+        """A result that can be asked how well each searching token of its prompt matches."""
+        own = partial(self.own_match, features, text_BT, row)
+        return replace(result, match=partial(self.match, features, text_BT, row), own_match=own)
+
+    def best_window(self, memory: Memory, result: RetrievalResult) -> Tensor:
+        """[<=n] numbers of the tokens of the window that scored best, as the ledger knows them; none where nothing was scored."""
+        if result.windows is None or not result.windows.numel():
+            return torch.empty(0, dtype=torch.int64, device="cpu")
+        table = BlockTable.of(memory, with_short_term=memory.geometry.read.beside_prompt is not None)
+        first = int(result.windows.argmax())
+        return table.tokens_of(memory, torch.arange(first, min(first + self.window, table.numbers.shape[0]), device="cpu"))
+
+    def _slot(
+        self,
+        memory: Memory,
+        table: BlockTable,
+        scores_m: Tensor,
+        rule: LayoutRule,
+        match: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ) -> Tensor | None:
+        """[m] the windows that answer the same as the best one, itself among them; None: it stands alone, or none is certain."""
+        windows = candidates(scores_m, rule.slot_tolerance)
+        if windows.shape[0] < 2 or not is_confident(scores_m, rule):
+            return None
+        blocks, is_contiguous, keys = block_scores.keys_of(memory, table, windows, self.window)
+        found, weight = match(keys)
+        by_block = functional.pad(found, (0, -found.shape[1] % table.block), value=float("-inf"))
+        by_window = self.window_match(by_block.view(1, found.shape[0], -1, table.block).amax(-1), is_contiguous)[0]
+        chosen = by_window[:, torch.searchsorted(blocks, windows)]
+        best = int(scores_m[windows].argmax())
+        same = windows[is_same_slot(chosen, weight, best, rule.slot_tolerance).cpu()]
+        slot = torch.zeros(scores_m.shape, dtype=torch.bool, device="cpu")
+        slot[same] = True
+        return slot

@@ -37,9 +37,16 @@ class Retriever(Protocol):
         """Tell whether anything is retrieved from a memory at all."""
 
     def search(
-        self, memory: Memory, normed: Mapping[int, Tensor], text_BT: Tensor, *, exact: bool = False
+        self,
+        memory: Memory,
+        normed: Mapping[int, Tensor],
+        text_BT: Tensor,
+        *,
+        exact: bool = False,
     ) -> list[RetrievalResult]:
         """Retrieve for each prompt: in the one layer of `normed`, or for all layers.
+
+        ``LateInteractionRetriever.search`` takes more: whether a prompt asks for the past, and the results of a first round.
 
         Args:
             normed: hidden states [B, T, D] of the prompts behind the input norm: of the layer that searches, or of all ``layers``.

@@ -26,6 +26,8 @@ class LayoutRule:
         recency_tail: for ``SPAN_ORDERS``, newest short-term blocks that stay whole beside the prompt where the best window begins among
             them.
         min_confidence: for ``SPAN_ORDERS``, all short-term blocks stay beside the prompt where no window scores so much; None: never.
+        same_slot: which of several windows that answer the same stands beside the prompt (``mplus.settings.read_rule.SameSlot``).
+        slot_tolerance: share of the best window's match that such windows may lack (``mplus.retrieval.same_slot``).
     """
 
     budget: int
@@ -34,6 +36,8 @@ class LayoutRule:
     order: str = "age"
     recency_tail: int = 0
     min_confidence: float | None = None
+    same_slot: str = "score"
+    slot_tolerance: float = 0.0
 
     @property
     def beside_prompt(self) -> bool:
@@ -57,7 +61,14 @@ class ReadPlan:
 
 
 def plan_read(
-    scores: Tensor, positions: Tensor, is_short_term: Tensor, rule: LayoutRule, *, confident: bool | None = None
+    scores: Tensor,
+    positions: Tensor,
+    is_short_term: Tensor,
+    rule: LayoutRule,
+    *,
+    confident: bool | None = None,
+    slot: Tensor | None = None,
+    second: Tensor | None = None,
 ) -> ReadPlan:
     """Choose blocks by the scores of the windows that begin at them, and lay them out.
 
@@ -66,16 +77,24 @@ def plan_read(
         positions: [m] ascending block positions in the text (neighbours differ by 1).
         is_short_term: [m] False where a block is in long-term memory.
         confident: whether the search is sure of its best; None: as `rule` says of these scores.
+        slot: [m] windows that answer the same as the best one; the newest of them then takes its place beside the prompt.
+        second: [m] scores of a second round, which has half of the budget; None: there is one round.
     """
+    confident = is_confident(scores, rule) if confident is None else confident
+    ranking, by_place = (scores, scores) if slot is None else newest_first(scores, slot, alone=rule.same_slot == "newest_alone")
     short = is_short_term.nonzero()[:, 0]
-    recent = short[short.shape[0] - _recent_blocks(scores, short, rule, confident) :]
+    recent = short[short.shape[0] - _recent_blocks(by_place, short, rule, confident) :]
     searched = torch.ones_like(is_short_term)
     searched[recent] = False
     numbers = searched.nonzero()[:, 0]
-    own_scores, own_positions = scores[numbers], positions[numbers]
-    chosen = choose_blocks(own_scores, own_positions, rule.budget, rule.neighbours, rule.window)
+    own_positions = positions[numbers]
+    if second is None:
+        chosen = choose_blocks(ranking[numbers], own_positions, rule.budget, rule.neighbours, rule.window)
+    else:
+        chosen = choose_in_two_rounds(ranking[numbers], second[numbers], own_positions, rule)
+        by_place = torch.maximum(by_place, second)
     if rule.beside_prompt:
-        chosen = SPAN_ORDERS[rule.order](chosen, own_scores, own_positions)
+        chosen = SPAN_ORDERS[rule.order](chosen, by_place[numbers], own_positions)
     retrieved = numbers[chosen]
     left = is_short_term & searched
     left[retrieved] = False
@@ -87,9 +106,54 @@ def is_confident(scores: Tensor, rule: LayoutRule) -> bool:
     return rule.min_confidence is None or not scores.numel() or bool(scores.amax() >= rule.min_confidence)
 
 
-def _recent_blocks(scores: Tensor, short: Tensor, rule: LayoutRule, confident: bool | None) -> int:
+def newest_first(scores: Tensor, slot: Tensor, *, alone: bool) -> tuple[Tensor, Tensor]:
+    """Scores [m] by which windows are chosen, and those by which they are ordered, where some answer the same.
+
+    Those of the slot stand above all others, newer above older. What is chosen first is the best of them, so that a window that is in the
+    slot by mistake cannot push it out.
+
+    Args:
+        slot: [m] windows that answer the same, in the order of the text.
+        alone: older windows than the newest that stand apart from it are not read at all.
+    """
+    if not bool(slot.any()):
+        return scores, scores
+    same = slot.nonzero()[:, 0]
+    least = scores[scores.isfinite()].amax() + 1
+    by_place = scores.clone()
+    by_place[same] = least + torch.arange(same.shape[0], dtype=scores.dtype, device=scores.device)
+    ranking = by_place.clone()
+    if alone:
+        older = same[same < _first_of_last_run(same)]
+        by_place[older] = ranking[older] = float("-inf")
+    else:
+        ranking[best_places(scores, 1)] = float("inf")
+    return ranking, by_place
+
+
+def _first_of_last_run(numbers: Tensor) -> Tensor:
+    """The first of the last ascending numbers [k] that follow each other one by one."""
+    breaks = (numbers.diff() != 1).nonzero()[:, 0]
+    first: Tensor = numbers[int(breaks[-1]) + 1 if breaks.numel() else 0]
+    return first
+
+
+def choose_in_two_rounds(scores: Tensor, second: Tensor, positions: Tensor, rule: LayoutRule) -> Tensor:
+    """Blocks of which half are chosen by the scores [m] of the first round and the others by those of the second.
+
+    Args:
+        positions: [m] as for ``choose_blocks``.
+    """
+    first = choose_blocks(scores, positions, rule.budget // 2, rule.neighbours, rule.window)
+    taken = second.clone()
+    taken[first] = float("-inf")
+    both = torch.cat([first, choose_blocks(taken, positions, rule.budget - rule.budget // 2, rule.neighbours, rule.window)])
+    return both.unique()
+
+
+def _recent_blocks(scores: Tensor, short: Tensor, rule: LayoutRule, confident: bool) -> int:
     """How many of the newest of the short-term blocks [s] stay beside the prompt."""
-    if not rule.beside_prompt or not (is_confident(scores, rule) if confident is None else confident):
+    if not rule.beside_prompt or not confident:
         return short.shape[0]
     if not rule.recency_tail or not short.shape[0]:
         return 0

@@ -30,6 +30,10 @@ class RetrievalResult:
         positions: [k] numbers of the tokens in the order of writing, by which the ledger knows them.
         match: late interaction only: of search keys [n, F], the match [t, n] of each searching token with each key, and the weights [t] of
             these tokens.
+        windows: late interaction only: [m] scores of the windows in the order of the text, for a second round.
+        slot: [m] windows that answer the same as the best one; None: they were not looked for, or there is no other.
+        rounds: searches that this came from.
+        own_match: late interaction only: the match [t] of each searching token with its own search key, had it been written as it stands.
     """
 
     indices: Tensor
@@ -41,6 +45,10 @@ class RetrievalResult:
     candidates: Tensor | None = None
     positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
     match: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    windows: Tensor | None = None
+    slot: Tensor | None = None
+    rounds: int = 1
+    own_match: Callable[[], Tensor] | None = None
 
 
 @dataclass(frozen=True)

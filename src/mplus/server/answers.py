@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mplus.inference.sampling import Sampling as Sampling
+from mplus.memory.selection import ReadScope
 from mplus.server.scope import Scope
 from mplus.trace.trace import Trace
 
@@ -23,15 +24,28 @@ class AnswerRequest:
     Attributes:
         tenant: whose turn it is; requests are served in turn by tenant.
         scope: the memory that is read; None: the bare model.
+        reads: what of it may be read; None: all of it.
+        rounds: how often the prompt searches (``mplus.text.search_query``).
         trace: also say which passages were read.
+        confidence: also say how likely it is that the memory holds the answer.
+        min_confidence: below it the answer is the refusal, given when the answer is whole; None: never.
     """
 
     tenant: str
     scope: Scope | None = None
+    reads: ReadScope | None = None
+    rounds: int = 1
     messages: Sequence[Mapping[str, str]] | None = None
     prompt: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     trace: bool = False
+    confidence: bool = False
+    min_confidence: float | None = None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a confidence is needed."""
+        return self.scope is not None and (self.confidence or self.min_confidence is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +54,8 @@ class AnswerResult:
 
     Attributes:
         memory_tokens: memory tokens that stood before the prompt.
+        confidence: None: it was not asked for, or cannot be told.
+        is_refused: whether the text is the refusal in place of an answer.
     """
 
     text: str
@@ -48,6 +64,8 @@ class AnswerResult:
     completion_tokens: int
     memory_tokens: int = 0
     trace: Trace | None = None
+    confidence: float | None = None
+    is_refused: bool = False
 
 
 observer: ContextVar[Callable[[Answering, AnswerResult | None], None] | None] = ContextVar("observer", default=None)

@@ -115,6 +115,8 @@ async def _lifespan(
 ) -> AsyncIterator[None]:
     """Run the engine as long as the application runs; a model that must be opened first is opened beside it."""
 
+    events = app.state.metrics.worker
+
     async def start(started: Engine) -> None:
         await started.start()
         app.state.engine = started
@@ -122,14 +124,14 @@ async def _lifespan(
     async def open_and_start(opens: OpenModel) -> None:
         try:
             await io_threads()
-            await start(Engine(await asyncio.to_thread(opens), settings))
+            await start(Engine(await asyncio.to_thread(opens), settings, events))
             log.info("ready")
         except Exception as error:
             failed(error)
 
     opening: asyncio.Task[None] | None = None
     if engine is not None or isinstance(model, MPlusModel):
-        await start(engine or Engine(cast(MPlusModel, model), settings))
+        await start(engine or Engine(cast(MPlusModel, model), settings, events))
     elif model is not None:
         opening = asyncio.create_task(open_and_start(model))
     else:

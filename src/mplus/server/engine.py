@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,12 +22,13 @@ from mplus.server.memories.changes import Changes, check_sources
 from mplus.server.memories.changes import WriteResult as WriteResult
 from mplus.server.memories.entry import Entry
 from mplus.server.memories.index import Index
+from mplus.server.memories.place import MemoryRecord as MemoryRecord
 from mplus.server.memories.place import checked_json
 from mplus.server.memories.registry import Registry
 from mplus.server.scope import Scope
 from mplus.server.settings import ServerSettings
 from mplus.server.texts import SourceText as SourceText
-from mplus.server.worker import Worker
+from mplus.server.worker import Worker, WorkerEvents
 
 T = TypeVar("T")
 
@@ -37,28 +38,16 @@ class EngineCounts:
     """What an engine holds at the moment.
 
     Attributes:
-        waiting: requests that wait for the model; batch: answers that are decoded at once.
+        waiting: requests that wait for the model; passing: prompts that pass; batch: answers that are decoded at once.
         open_memories, open_bytes: of memories in RAM; stored_bytes: of all of tenants that came since the start.
     """
 
     waiting: int = 0
+    passing: int = 0
     batch: int = 0
     open_memories: int = 0
     open_bytes: int = 0
     stored_bytes: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryRecord:
-    """What is told of a memory without opening it."""
-
-    id: str
-    created_at: float
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    tokens: int = 0
-    sources: int = 0
-    bytes: int = 0
-    last_used_at: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +73,15 @@ class Hit:
 
 
 class Engine:
-    """See the module; one model, many memories."""
+    """See the module; one model, many memories.
 
-    def __init__(self, model: MPlusModel, settings: ServerSettings) -> None:
+    Args:
+        events: is told what happens in the worker; nobody by default.
+    """
+
+    def __init__(self, model: MPlusModel, settings: ServerSettings, events: WorkerEvents | None = None) -> None:
         self.model, self.settings = model, settings
-        self.worker = Worker(model, settings)
+        self.worker = Worker(model, settings, events)
         self._registry: Registry | None = None
 
     async def start(self) -> None:
@@ -132,6 +125,7 @@ class Engine:
         load = self.worker.load
         return EngineCounts(
             waiting=load.waiting + load.prefilling + load.writes + load.calls,
+            passing=load.prefilling,
             batch=load.running,
             open_memories=len(held),
             open_bytes=sum(entry.ram_bytes for entry in held),
@@ -331,8 +325,11 @@ class Engine:
             return answering
         entry = await registry.acquire(request.scope)
         try:
-            prompt = await asyncio.to_thread(self.worker.prompt_of, request, entry.memory)
-            self.worker.answer(request, entry.memory, answering, prompt)
+            memory, reads = entry.memory, request.reads
+            if reads is not None:
+                memory = await asyncio.to_thread(memory.read_only, reads.sources, before=reads.before, after=reads.after)
+            prompt = await asyncio.to_thread(self.worker.prompt_of, request, memory)
+            self.worker.answer(request, memory, answering, prompt)
         except BaseException:
             registry.release(entry)
             raise
@@ -347,16 +344,7 @@ class Engine:
 
 
 def _record(entry: Entry) -> MemoryRecord:
-    record = entry.record
-    return MemoryRecord(
-        id=record.id,
-        created_at=record.created_at,
-        metadata=record.metadata,
-        tokens=entry.tokens,
-        sources=entry.sources,
-        bytes=entry.bytes,
-        last_used_at=entry.last_used,
-    )
+    return replace(entry.record, tokens=entry.tokens, sources=entry.sources, bytes=entry.bytes, last_used_at=entry.last_used)
 
 
 def _sources(memory: Memory) -> list[SourceRecord]:

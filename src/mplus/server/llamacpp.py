@@ -17,6 +17,7 @@ from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field
 
+from mplus.runtime.folder import file_bytes
 from mplus.server.auth import Caller, Served
 from mplus.server.documented import LlamaCppError, errors
 from mplus.server.engine import Engine
@@ -105,7 +106,7 @@ async def _save(engine: Engine, scope: Scope, name: str, path: Path) -> SlotSave
     record = await engine.memory(scope)
     await asyncio.to_thread(_make_room, path)
     await engine.export(scope, path)
-    size = await asyncio.to_thread(lambda: path.stat().st_size)
+    size = await asyncio.to_thread(file_bytes, path)
     timings = SaveTimings(save_ms=(time.perf_counter() - began) * 1000)
     return SlotSaved(id_slot=slot_id_of(scope), filename=name, n_saved=record.tokens, n_written=size, timings=timings)
 
@@ -113,9 +114,8 @@ async def _save(engine: Engine, scope: Scope, name: str, path: Path) -> SlotSave
 async def _restore(engine: Engine, scope: Scope, name: str, path: Path) -> SlotRestored:
     """Put a file's memory in the place of the slot's. It is opened under another id first, so that a damaged file changes nothing."""
     began = time.perf_counter()
-    if not await asyncio.to_thread(path.is_file):
+    if not (size := await asyncio.to_thread(file_bytes, path)):
         raise NotFoundError(f"no slot was saved as {name!r}; save one under that name first", param="filename")
-    size = await asyncio.to_thread(lambda: path.stat().st_size)
     aside = Scope(scope.tenant, f"slot_{digest_of(scope.memory, str(time.monotonic_ns()))[:24]}")
     await engine.import_(aside, path)
     try:

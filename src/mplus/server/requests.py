@@ -98,8 +98,15 @@ class Observed:
             **served.tokens,
             **_reason(state.get("error")),
         }
-        quiet = route in QUIET and status < 400
-        log.log(logging.DEBUG if quiet else logging.ERROR if status >= 500 else logging.INFO, "request", extra={"fields": fields})
+        log.log(level_of(route, status), "request", extra={"fields": fields})
+
+
+def level_of(route: str, status: int) -> int:
+    """How loud a request is told: a probe that is answered only to those who debug, one that finds no model yet is no error."""
+    is_probe = route in QUIET
+    if status >= 500 and not (is_probe and status == 503):
+        return logging.ERROR
+    return logging.DEBUG if is_probe and status < 400 else logging.INFO
 
 
 def route_of(scope: Connection) -> str:

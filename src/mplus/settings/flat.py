@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypedDict
 
 from mplus.errors import GeometryError
 from mplus.runtime.suggest import did_you_mean
-from mplus.settings.read_rule import READ_ORDERS, SpanOrder
+from mplus.settings.read_rule import DEFAULT_SLOT_TOLERANCE, READ_ORDERS, SameSlot, SpanOrder
 from mplus.settings.storage import RowType, SearchType
 from mplus.settings.write_rule import Policy, WriteContext
 
@@ -37,6 +37,8 @@ PATHS: Final[dict[str, tuple[str, ...]]] = {
     "read_order": ("read", "retrieval", "beside_prompt", "order"),
     "recent_tokens": ("read", "retrieval", "beside_prompt", "recency_tail"),
     "certain_score": ("read", "retrieval", "beside_prompt", "min_confidence"),
+    "same_slot": ("read", "retrieval", "beside_prompt", "same_slot"),
+    "slot_tolerance": ("read", "retrieval", "beside_prompt", "slot_tolerance"),
     "neighbour_blocks": ("read", "retrieval", "neighbour_blocks"),
     "search": ("read", "search"),
     "eviction": ("quirks", "eviction"),
@@ -52,7 +54,14 @@ PATHS: Final[dict[str, tuple[str, ...]]] = {
 RETIRED: Final = {"second_look": 0, "look_weight": 4.0, "choice": "best", "exact_below": 65_536, "candidates": 0}
 """Settings of earlier versions with the one value that stored geometries and recipes may still give them."""
 
-OF_PER_LAYER: Final = {"neighbour_blocks": 1, "read_order": "age", "recent_tokens": 0, "certain_score": None}
+OF_PER_LAYER: Final = {
+    "neighbour_blocks": 1,
+    "read_order": "age",
+    "recent_tokens": 0,
+    "certain_score": None,
+    "same_slot": "score",
+    "slot_tolerance": DEFAULT_SLOT_TOLERANCE,
+}
 """Flat names that mean nothing where each layer retrieves for itself, with what the flat form then says."""
 
 
@@ -86,6 +95,8 @@ class GeometrySettings(TypedDict, total=False):
     read_order: Literal["age"] | SpanOrder
     recent_tokens: int
     certain_score: float | None
+    same_slot: SameSlot
+    slot_tolerance: float
     neighbour_blocks: int
     search: Literal["auto", "exact"]
     eviction: Literal["oldest", "countdown"]
@@ -139,6 +150,8 @@ def grouped(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name, why in (
         ("recent_tokens", "recent_tokens stand behind what is found by score"),
         ("certain_score", "certain_score says when short-term tokens stay in their order"),
+        ("same_slot", "same_slot says which retrieved span stands beside the prompt"),
+        ("slot_tolerance", "slot_tolerance says which retrieved spans answer the same"),
     ):
         if name in fields and not order:
             raise ContradictionError(f"geometry: {why}, so read_order must be {_either(READ_ORDERS[1:])}")

@@ -12,6 +12,10 @@ SpanOrder = Literal["score", "text"]
 """In which order retrieved spans stand beside the prompt; ``mplus.retrieval.read_plan`` has a function for each."""
 READ_ORDERS: Final = ("age", *get_args(SpanOrder))
 """Layouts by the name that the flat form has: `age` is the paper's, the others stand beside the prompt."""
+SameSlot = Literal["score", "newest", "newest_alone"]
+"""Which of several windows that answer the same thing stands beside the prompt."""
+DEFAULT_SLOT_TOLERANCE: Final = 0.16
+"""See ``BesidePrompt.slot_tolerance``; measured in decision 0042."""
 
 
 class BesidePrompt(Group):
@@ -31,6 +35,17 @@ class BesidePrompt(Group):
             "before them; null: no lower bound"
         ),
     ] = None
+    same_slot: Annotated[
+        SameSlot,
+        Field(
+            description="of windows that answer the same: `score`: the best one stands last; `newest`: the newest one does, older ones "
+            "before it; `newest_alone`: older ones are not read"
+        ),
+    ] = "score"
+    slot_tolerance: Annotated[
+        float,
+        Field(ge=0, lt=1, description="windows that lack at most this share of the best one's match answer the same"),
+    ] = DEFAULT_SLOT_TOLERANCE
 
 
 class PerLayerRetrieval(Group):
@@ -94,3 +109,13 @@ class ReadRule(Group):
     def min_confidence(self) -> float | None:
         """Lowest best score with which short-term tokens are moved; None: no bound."""
         return None if self.beside_prompt is None else self.beside_prompt.min_confidence
+
+    @property
+    def same_slot(self) -> SameSlot:
+        """Which of several windows that answer the same thing stands beside the prompt."""
+        return "score" if self.beside_prompt is None else self.beside_prompt.same_slot
+
+    @property
+    def slot_tolerance(self) -> float:
+        """Share of the best window's match that a window of the same slot may lack."""
+        return DEFAULT_SLOT_TOLERANCE if self.beside_prompt is None else self.beside_prompt.slot_tolerance

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from mplus.errors import InputError
 from mplus.text.chat_template import rendered
+from mplus.text.past import asks_for_the_past
 from mplus.text.prompts import Prompts, plain_ids, texts_of
 
 log = logging.getLogger(__name__)
@@ -60,11 +61,15 @@ class Query:
         columns: [B, T] True at the prompts' own tokens that search, for a search within the reading pass; None where the query
             does not stand in the prompts.
         earlier: [B, T] True at the prompts' tokens before their last user turn.
+        rounds: 2: search again with what the first round found.
+        tokenizer: None where the model was opened without one.
     """
 
     prompts: Prompts
     columns: Tensor | None
     earlier: Tensor
+    rounds: int = 1
+    tokenizer: Any = None
 
     @classmethod
     def whole(cls, prompts: Prompts) -> Query:
@@ -72,16 +77,19 @@ class Query:
         return cls(prompts, prompts.mask, torch.zeros_like(prompts.mask))
 
     @classmethod
-    def of(cls, tokenizer: Any, prompts: Prompts, query: Any = None) -> Query:
+    def of(cls, tokenizer: Any, prompts: Prompts, query: Any = None, *, rounds: int = 1) -> Query:
         """The last user turn of each prompt, or another query of the caller's.
 
         Args:
             tokenizer: whose chat template shows turns; None: whole prompts search.
             query: a text, texts or token ids to search with, one for all prompts or one each; taken as they are, without a template.
+            rounds: 1 or 2.
 
         Raises:
-            InputError: `query` is empty, or not one for each prompt.
+            InputError: `query` is empty, or not one for each prompt; `rounds` is another number.
         """
+        if isinstance(rounds, bool) or rounds not in (1, 2):
+            raise InputError(f"rounds is {rounds!r:.40}, expected 1 (search once) or 2 (search again with what was found)")
         markers = turn_markers(tokenizer)
         columns, earlier = prompts.mask.clone(), torch.zeros_like(prompts.mask)
         for row, first in enumerate(_first_columns(prompts)):
@@ -91,12 +99,18 @@ class Query:
                 columns[row, first + turn.start : first + turn.stop] = True
                 earlier[row, first : first + turn.start] = True
         if query is not None:
-            return cls(*_own_query(tokenizer, prompts, query), earlier)
+            return cls(*_own_query(tokenizer, prompts, query), earlier, rounds, tokenizer)
         alone = prompts
         if not torch.equal(columns, prompts.mask):
             rows = [ids[chosen].tolist() for ids, chosen in zip(prompts.ids, columns, strict=True)]
             alone = Prompts.from_rows(rows, int(prompts.ids[0, 0]), prompts.ids.device)
-        return cls(alone, columns, earlier)
+        return cls(alone, columns, earlier, rounds, tokenizer)
+
+    def asks_for_the_past(self) -> list[bool]:
+        """Whether each query asks for what was (``mplus.text.past``); never where nothing tells its words."""
+        if self.tokenizer is None:
+            return [False] * len(self.prompts)
+        return [asks_for_the_past(self.tokenizer.decode(row)) for row in self.prompts.rows()]
 
     def behind(self, tokens: int) -> Query:
         """The same query of prompts that are `tokens` columns wide: text before them does not search."""
@@ -114,6 +128,15 @@ def last_user_span(tokenizer: Any, ids: Sequence[int]) -> slice:
     """The place of the searching tokens in a prompt."""
     markers = turn_markers(tokenizer)
     return (None if markers is None else markers.last_turn(ids)) or slice(0, len(ids))
+
+
+def own_span(tokenizer: Any, ids: Sequence[int]) -> slice:
+    """The place of what the user wrote in the tokens that search: without the text of a chat template around it."""
+    markers, turn = turn_markers(tokenizer), list(ids)
+    if markers is None or tuple(turn[: len(markers.opening)]) != markers.opening:
+        return slice(0, len(turn))
+    ended = len(turn) - len(markers.answer)
+    return slice(len(markers.opening), ended if tuple(turn[ended:]) == markers.answer else len(turn))
 
 
 def last_user_messages(tokenizer: Any, conversations: Sequence[Sequence[dict[str, Any]]]) -> list[list[int]] | None:

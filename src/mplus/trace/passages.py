@@ -43,6 +43,8 @@ def trace_of(memory: Memory, results: Sequence[RetrievalResult], *, attention_LP
         notes.append(NO_IDS)
     if memory.pending_tokens:
         notes.append(f"{memory.pending_tokens} tokens that wait for more text stood before the prompt as plain text")
+    if any(result.rounds > 1 for result in results):
+        notes.append("memory was searched again with what the first search found; scores are those of the first")
     return Trace(passages=ranked(passages, "score"), bos_attention=bos, per_layer=per_layer, note="; ".join(notes))
 
 

@@ -189,12 +189,17 @@ class Answer:
     """An answer, with what it drew on.
 
     Attributes:
-        text: as it is returned where no trace is asked for.
-        trace: of the prompt it answers.
+        text: as it is returned where nothing more is asked for.
+        trace: of the prompt it answers; an empty one with a note where only the confidence was asked for.
+        confidence: the probability, 0 to 1, that the memory holds what was asked for; None where the model has no calibration, or its
+            read shows no evidence.
+        evidence: what the confidence is made from, by the names of ``mplus.trace.evidence.EVIDENCE``; None where it cannot be told.
     """
 
     text: str
     trace: Trace
+    confidence: float | None = None
+    evidence: Mapping[str, float] | None = None
 
     def __str__(self) -> str:
         return self.text

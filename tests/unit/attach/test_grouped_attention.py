@@ -51,7 +51,7 @@ def test_the_head_gets_the_last_states_in_one_piece(model: MPlusModel, monkeypat
     monkeypatch.setattr(head, "forward", seen)
     memory, row = filled(model), ids(9, seed=4)
     if way == "prefill":
-        prompt = Prefill(model.reader, row.tolist(), memory, new_tokens=2)
+        prompt = Prefill(model.reader, [row.tolist()], [memory], new_tokens=2)
         while not prompt.is_done:
             prompt.advance(100)
         prompt.release()

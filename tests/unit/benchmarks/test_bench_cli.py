@@ -86,7 +86,7 @@ WRITING = {"ingest", "ingest_bf16"}
     ],
 )
 def test_each_kind_gives_its_own_ratios(kind: str, ratios: set[str]) -> None:
-    found = run(kind)
+    found = run(kind, "--rounds", "1")
     assert set(found["ratios"]) == set(found["spread"]) == ratios
     assert all(low <= found["ratios"][name] <= high for name, (low, high) in found["spread"].items())
 

@@ -50,6 +50,27 @@ def test_json_has_the_whole_trace(capsys: pytest.CaptureFixture[str]) -> None:
         assert passage.text and passage.text.strip() in texts[passage.source or ""]
 
 
+def test_only_what_lies_within_a_scope_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    found = printed_json(capsys, *ASK, "--trace", "--sources", "letters/*", "--after", "2020-01-01", "--rounds", "2")
+    assert {passage.source for passage in Trace.from_json(found["trace"]).passages} == {"letters/oliver.txt"}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--sources", "lettres/*"), "no source 'lettres/*' in this memory"),
+        (("--before", "2020-01-01"), "no source of 2 was written in that span of time"),
+        (("--before", "soon"), "'soon' is no time; expected a day or a moment"),
+        (("--before", "2026-01-01", "--after", "2026-01-02"), "nothing lies before"),
+    ],
+)
+def test_a_scope_in_which_nothing_lies_is_refused_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], problem: str
+) -> None:
+    monkeypatch.setattr("mplus.cli.ask.open_model", lambda name: pytest.fail("the model was opened"))
+    assert problem in mistake(capsys, *ASK, *options)
+
+
 def test_plot_stores_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     picture = tmp_path / "trace.png"
     picture.write_bytes(b"an earlier one")

@@ -246,7 +246,7 @@ def said(*given, progress, **named):
     def show(done):
         progress(done)
         print(done, flush=True)
-        if done > 2000:  # far behind the signal, unless that is late
+        if done > 600:  # far behind the signal, unless that is late
             time.sleep(60)
     return write_texts(*given, progress=show, **named)
 
@@ -258,7 +258,7 @@ sys.exit(main(["write", "./m", *sys.argv[1:]]))
 def test_a_signal_in_the_middle_of_a_pass_leaves_a_memory_that_can_be_gone_on_with(
     place: Path, stored: Callable[[], Memory], write: Run, model: MPlusModel
 ) -> None:
-    text = (ANA + " " + ILSE + "\n\n") * 20
+    text = (ANA + " " + ILSE + "\n\n") * 5
     (place / "long.txt").write_text(text, encoding="utf-8")
     root = Path(__file__).resolve().parents[3]
     environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}

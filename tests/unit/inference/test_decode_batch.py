@@ -20,51 +20,67 @@ NEW = 12
 GREEDY = Sampling()
 
 
-class Row:
-    """A prompt that passes in pieces and is then decoded in a batch."""
-
-    def __init__(
-        self, model: MPlusModel, row: list[int], memory: Memory | None, sampling: Sampling, new: int, query: Any
-    ) -> None:
-        self.prefill = Prefill(model.reader, row, memory, query=query, new_tokens=new)
-        self.answer = Continuation(Sampler(sampling, model.device), frozenset(), new)
+Job = tuple[list[int], Memory | None, Sampling, int, Any]
+"""Token ids of a prompt, its memory, how tokens are chosen, how many of them, the query."""
 
 
-def run(
-    model: MPlusModel, jobs: Sequence[tuple[list[int], Memory | None, Sampling, int, Any]], *, seed: int = 0
-) -> list[list[int]]:
-    """Tokens of all jobs, which begin at random, pass in pieces of random sizes and leave when they have ended."""
+class Group:
+    """Prompts that pass together in pieces; each is then decoded in a batch."""
+
+    def __init__(self, model: MPlusModel, jobs: dict[int, Job]) -> None:
+        self.numbers = list(jobs)
+        rows, memories, samplings, new, queries = zip(*jobs.values(), strict=True)
+        held = None if memories[0] is None else list(memories)
+        given = None if queries[0] is None else [query[0] for query in queries]
+        self.prefill = Prefill(model.reader, list(rows), held, queries=given, new_tokens=max(new))
+        self.answers = [
+            Continuation(Sampler(sampling, model.device), frozenset(), tokens)
+            for sampling, tokens in zip(samplings, new, strict=True)
+        ]
+
+
+def run(model: MPlusModel, jobs: Sequence[Job], *, seed: int = 0) -> list[list[int]]:
+    """Tokens of all jobs, which begin at random, some together, pass in pieces of random sizes and leave when they have ended."""
     chance, done = random.Random(seed), dict[int, list[int]]()
-    batches: dict[str | None, tuple[DecodeBatch, list[tuple[int, Row]]]] = {}
-    waiting, passing = list(enumerate(jobs)), list[tuple[int, Row]]()
+    batches: dict[str | None, tuple[DecodeBatch, list[tuple[int, Continuation]]]] = {}
+    waiting, passing = dict(enumerate(jobs)), list[Group]()
     while len(done) < len(jobs):
         if waiting and chance.random() < 0.4:
-            number, (row, memory, sampling, new, query) = waiting.pop(0)
-            passing.append((number, Row(model, row, memory, sampling, new, query)))
-        for number, one in list(passing):
-            if not one.prefill.is_done:
-                one.prefill.advance(chance.choice((1, 3, 8)))
-            if one.prefill.is_done:
-                passing.remove((number, one))
-                assert one.prefill.logits is not None
-                one.answer.take(one.prefill.logits)
-                batch, rows = batches.setdefault(one.prefill.adapter, (DecodeBatch(model.reader, one.prefill.adapter), []))
-                batch.join(one.prefill)
-                rows.append((number, one))
+            kind = next(iter(waiting.values()))
+            alike = [number for number, job in waiting.items() if (job[1] is None) == (kind[1] is None)]
+            passing.append(Group(model, {number: waiting.pop(number) for number in alike[: chance.randint(1, 4)]}))
+        for group in list(passing):
+            if not group.prefill.is_done:
+                group.prefill.advance(chance.choice((1, 3, 8)))
+            if group.prefill.is_done:
+                passing.remove(group)
+                join(model, group, batches)
         for batch, rows in batches.values():
             for place in reversed(range(len(rows))):
-                if rows[place][1].answer.ending is not None:
-                    done[rows[place][0]] = rows[place][1].answer.tokens
+                if rows[place][1].ending is not None:
+                    done[rows[place][0]] = rows[place][1].tokens
                     batch.leave(place)
                     rows[place] = rows[-1]
                     rows.pop()
             assert len(batch) == len(rows)
             if rows:
-                logits, failed = batch.step([one.answer.tokens[-1] for _, one in rows])
+                logits, failed = batch.step([answer.tokens[-1] for _, answer in rows])
                 assert not failed
-                for (_, one), own in zip(rows, logits, strict=True):
-                    one.answer.take(own)
+                for (_, answer), own in zip(rows, logits, strict=True):
+                    answer.take(own)
     return [done[number] for number in range(len(jobs))]
+
+
+def join(model: MPlusModel, group: Group, batches: dict[str | None, tuple[DecodeBatch, list[tuple[int, Continuation]]]]) -> None:
+    """Give each prompt of a group its first token, and take it into the batch."""
+    prefill = group.prefill
+    batch, rows = batches.setdefault(prefill.adapter, (DecodeBatch(model.reader, prefill.adapter), []))
+    assert prefill.logits is not None
+    for prompt, (number, answer) in enumerate(zip(group.numbers, group.answers, strict=True)):
+        answer.take(prefill.logits[prompt])
+        batch.join(prefill, prompt)
+        rows.append((number, answer))
+    prefill.release()
 
 
 def alone(model: MPlusModel, row: list[int], memory: Memory | None, new: int, query: Any = None) -> list[int]:
@@ -124,7 +140,7 @@ def test_earlier_turns_pass_in_pieces_as_they_do_whole() -> None:
         {"role": "user", "content": "and the boat?"},
     ]
     row, query = model.reader.chat_row(messages, behind_memory=True)
-    prefill = Prefill(model.reader, row, memory, query=query, new_tokens=NEW)
+    prefill = Prefill(model.reader, [row], [memory], queries=query, new_tokens=NEW)
     assert prefill.reading is not None and prefill.reading.turns is not None
     assert run(model, [(row, memory, GREEDY, NEW, query)] * 3) == [alone(model, row, memory, NEW, query)] * 3
 
@@ -133,7 +149,7 @@ def test_a_seed_gives_the_same_tokens_whatever_else_is_in_the_batch() -> None:
     model = tiny_model()
     memory = filled(model)
     drawn = [Sampling(temperature=1.0, top_p=0.9, top_k=20, seed=seed, frequency_penalty=0.5) for seed in range(4)]
-    jobs: list[tuple[list[int], Memory | None, Sampling, int, Any]] = [
+    jobs: list[Job] = [
         (ids(6, 9).tolist(), memory if number % 2 else None, sampling, NEW, None) for number, sampling in enumerate(drawn)
     ]
     together = run(model, jobs)
@@ -146,7 +162,7 @@ def test_the_memory_may_be_written_between_pieces() -> None:
     memory = filled(model)
     row = ids(20, 4).tolist()
     expected = alone(model, row, memory, NEW)
-    prefill = Prefill(model.reader, row, memory, new_tokens=NEW)
+    prefill = Prefill(model.reader, [row], [memory], new_tokens=NEW)
     prefill.advance(5)
     memory.write(ids(40, 77))
     memory.become(memory.fork().state)
@@ -154,7 +170,7 @@ def test_the_memory_may_be_written_between_pieces() -> None:
         prefill.advance(5)
     batch, answer = DecodeBatch(model.reader, prefill.adapter), Continuation(Sampler(GREEDY, model.device), frozenset(), NEW)
     assert prefill.logits is not None
-    answer.take(prefill.logits)
+    answer.take(prefill.logits[0])
     batch.join(prefill)
     while answer.ending is None:
         answer.take(batch.step(answer.tokens[-1:])[0][0])
@@ -169,10 +185,10 @@ def test_one_row_that_fails_leaves_the_others_their_tokens(monkeypatch: pytest.M
     expected = [alone(model, row, memory, 2) for row in rows]
     batch, first = DecodeBatch(model.reader, model.parts.adapters.read), list[int]()
     for row in rows:
-        prefill = Prefill(model.reader, row, memory, new_tokens=2)
+        prefill = Prefill(model.reader, [row], [memory], new_tokens=2)
         prefill.advance(100)
         assert prefill.logits is not None
-        first.append(int(prefill.logits.argmax()))
+        first.append(int(prefill.logits[0].argmax()))
         batch.join(prefill)
     forward = model.parts.decoder.model.forward
 

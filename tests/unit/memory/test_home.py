@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mplus import Memory, MPlusModel
 from mplus.errors import InputError, SnapshotError, StoreError
 from mplus.memory.home import LONGEST_NAME_BYTES, Home, checked_name, default_home
+from mplus.memory.parts import Part, parts_of
 from mplus.memory.stored import StoredMemory
 from mplus.memory.stores.lock import exclusive_change
+from tests.conftest import TinyModel
 from tests.tiny import filled
 
 SOURCES = Path(__file__).parents[3] / "src"
@@ -31,6 +34,22 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 def state(directory: Path) -> dict[str, bytes]:
     """Every file of a directory."""
     return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_a_memory_that_is_deleted_while_all_are_listed_is_left_out(
+    home: Home, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        home.create(name, tiny_model("llama", "shared").new_memory(seed=0))
+    deleted = home.path("b")
+
+    def deletes(manifest: dict[str, Any], where: object) -> list[Part]:
+        if where == deleted:
+            shutil.rmtree(deleted)
+        return parts_of(manifest, where)
+
+    monkeypatch.setattr("mplus.memory.stored.parts_of", deletes)
+    assert [one.path.name for one in home.all() if isinstance(one, StoredMemory)] == ["a", "c"] and len(home.all()) == 2
 
 
 # -- names ---------------------------------------------------------------------------------------------------------------

@@ -119,6 +119,22 @@ def test_files_that_nothing_needs_are_noted_and_are_no_damage(memory: Path) -> N
     ]
 
 
+def test_a_memory_that_is_saved_or_deleted_meanwhile_is_not_called_damaged(
+    tiny_model: TinyModel, memory: Path, tmp_path: Path
+) -> None:
+    opened, saves = Memory.load(memory, tiny_model("llama", "shared")), list[int]()
+
+    def saved_once(done: int, total: int) -> None:
+        if not saves:
+            opened.write(ids(24, 9))
+            opened.save(memory)
+        saves.append(done)
+
+    assert verify(memory, progress=saved_once).is_sound and saves.count(saves[0]) < len(saves)
+    with pytest.raises(SnapshotError, match="no memory at"):
+        verify(memory, progress=lambda done, total: shutil.rmtree(memory, ignore_errors=True))
+
+
 def test_where_there_is_no_memory_it_is_told(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="no memory at"):
         verify(tmp_path / "none")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,12 +64,12 @@ def copied_at_one_moment(home: Path, copy: Path) -> Path:
 def moments(home: Path) -> dict[str, tuple[int, int, int]]:
     """Each file below a home with its number, size and time of change."""
     found = {}
-    for path in sorted(home.rglob("*")):
-        try:
-            this = path.stat()
-        except FileNotFoundError:  # It went after the folder was read.
-            continue
-        found[str(path)] = (this.st_ino, this.st_size, this.st_mtime_ns)
+    for folder, _, names in os.walk(home):  # Unlike rglob it goes on where a folder went after its parent was read.
+        for name in names:
+            path = os.path.join(folder, name)
+            with suppress(FileNotFoundError):  # As above.
+                this = os.stat(path)
+                found[path] = (this.st_ino, this.st_size, this.st_mtime_ns)
     return found
 
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from mplus.errors import SnapshotError
 from mplus.server.logs import logging_to
+from mplus.server.requests import level_of
 from mplus.server.scope import digest_of
 
 SECRET = "the orchid in the blue pot"
@@ -65,6 +66,21 @@ async def test_a_fault_is_told_by_its_class_and_place(app: FastAPI, client: http
     assert (unhandled["level"], unhandled["error"]) == ("error", "RuntimeError")
     assert any("test_logs.py" in frame for frame in unhandled["frames"])
     assert (stored["error"], stored["reason"]) == ("SnapshotError", "memory in /srv/0123 is damaged")
+
+
+@pytest.mark.parametrize(
+    ("route", "status", "level"),
+    [
+        ("/ready", 200, logging.DEBUG),
+        ("/ready", 503, logging.INFO),
+        ("/ready", 500, logging.ERROR),
+        ("/health", 405, logging.INFO),
+        ("/v1/memories", 200, logging.INFO),
+        ("/v1/memories", 503, logging.ERROR),
+    ],
+)
+def test_a_probe_before_the_model_is_there_is_no_error(route: str, status: int, level: int) -> None:
+    assert level_of(route, status) == level
 
 
 def test_what_other_modules_log_is_their_template_but_for_numbers() -> None:

@@ -74,6 +74,22 @@ async def test_what_the_engine_holds_is_asked_at_that_moment(client: httpx.Async
     assert {"mplus_waiting", "mplus_batch", "mplus_open_bytes", "mplus_stored_bytes"} <= {name for name, _ in values}
 
 
+async def test_steps_passes_and_searches_of_the_worker_are_counted(app: FastAPI, client: httpx.AsyncClient) -> None:
+    before = await told(client)
+    counted = ("mplus_decode_rows_count", "mplus_write_pass_seconds_count", "mplus_searches_total")
+    assert [before[name, ()] for name in counted] == [0, 0, 0]
+    written = await client.post("/v1/memories/ana/sources", json={"text": "Ana lives in Oslo."})
+    assert (await client.post("/v1/memories/ana/search", json={"query": "Where?"})).status_code == 200
+    body = {"model": app.state.engine.model.name, "prompt": "Where?", "max_tokens": 4, "memory": {"id": "ana"}}
+    answered = (await client.post("/v1/completions", json=body)).json()["usage"]["completion_tokens"]
+    values = await told(client)
+    assert values["mplus_written_tokens_total", ()] == written.json()["tokens"] > 0
+    assert values["mplus_write_pass_seconds_count", ()] >= 1
+    assert values["mplus_searches_total", ()] == 1
+    assert values["mplus_decode_rows_sum", ()] == values["mplus_decode_step_seconds_count", ()] == answered - 1 > 0
+    assert values["mplus_passing", ()] == 0
+
+
 async def test_two_applications_count_apart(app: FastAPI, client: httpx.AsyncClient) -> None:
     from mplus.server.metrics import Metrics
 

@@ -78,7 +78,7 @@ def server(*arguments: str, **options: Any) -> Iterator[Server]:
 
 @slow
 def test_a_server_says_where_it_is_and_ends_with_what_it_was_answering(tmp_path: Path) -> None:
-    opened = "time.sleep(1); return text_model()"
+    opened = "time.sleep(0.5); return text_model()"
     with server("--home", str(tmp_path / "home"), "--set", "drain_timeout_s=20", opened=opened) as running:
         assert running.said == {
             "address": running.address,
@@ -97,13 +97,13 @@ def test_a_server_says_where_it_is_and_ends_with_what_it_was_answering(tmp_path:
         answers: list[httpx.Response] = []
 
         def write() -> None:
-            body = {"source": "long", "text": "Ana keeps an orchid in a blue pot. " * 100}
+            body = {"source": "long", "text": "Ana keeps an orchid in a blue pot. " * 40}
             answers.append(httpx.post(running.address + "/v1/memories/ana/sources", json=body, timeout=60))
 
         asking = threading.Thread(target=write)
         asking.start()
         while "mplus_requests_running 2.0" not in httpx.get(running.address + "/metrics").text and not answers:
-            pass
+            time.sleep(0.01)
         code, err = running.end()
         asking.join(60)
         assert code == 0

@@ -156,9 +156,9 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
     seen: list[list[list[int]]] = []
     own = Reading._search_before
 
-    def noted(self: Reading, ids: Tensor, text: Tensor) -> None:
-        seen.append([row[known].tolist() for row, known in zip(ids, text, strict=True)])
-        own(self, ids, text)
+    def noted(self: Reading, query: Query) -> None:
+        seen.append(query.prompts.rows())
+        own(self, query)
 
     monkeypatch.setattr(Reading, "_search_before", noted)
     return seen

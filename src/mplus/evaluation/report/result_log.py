@@ -45,6 +45,8 @@ class Sample:
         score: 0 to 1 by the task's metric; for a likelihood nats a token.
         right: whether the score is 1.
         measures: further numbers by name.
+        forbidden: values that must not be said.
+        confidence: the probability, by the system itself, that what it has read holds the answer; None: it tells none.
     """
 
     stream: str
@@ -65,6 +67,8 @@ class Sample:
     seen_tokens: int = 0
     asked: bool = True
     unanswerable: bool = False
+    forbidden: Sequence[str] = ()
+    confidence: float | None = None
     tokens: int = 0
     measures: dict[str, float] = field(default_factory=dict)
     read: RetrievalRecall | None = None

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mplus.evaluation.report.refusal import beside_alone, refusal_of, refusal_sentence
 from mplus.evaluation.report.result_log import Sample
 from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.scoring.interval import mean_interval
@@ -128,6 +129,9 @@ class Summary:
         if any(one.unanswerable for one in every):
             refused = [one for one in every if one.unanswerable]
             made["abstention"] = {"asked": len(refused), "right": sum(one.right for one in refused)}
+            made["refusal"] = refusal_of(every)
+        if (beside := beside_alone(every)) is not None:
+            made["beside_alone"] = beside
         if any(one.measures for one in every):
             made["measures"] = {
                 name: [round(statistics.median(one.measures[name] for one in group), 3) for group in groups.values()]
@@ -238,6 +242,8 @@ class Summary:
         lines += markdown_table(*self.rows())
         if len((drawn := self.retrieval_rows())[0]) > 1:
             lines += ["", RETRIEVAL[:1].upper() + RETRIEVAL[1:] + ".", "", *markdown_table(*drawn)]
+        for line in self.refusal_lines():
+            lines += ["", line]
         if budgets := self.budget_sentence():
             lines += ["", budgets]
         for name, changes in self.context.get("variants", {}).items():
@@ -248,6 +254,18 @@ class Summary:
         if settings:
             lines += ["", "Settings: " + _listed(settings) + "."]
         return "\n".join(lines) + "\n"
+
+    def refusal_lines(self) -> list[str]:
+        """A line a system about its refusals, and of answers that are right alone the share that is right behind other messages."""
+        systems, lines = self.to_json()["systems"], list[str]()
+        for system, made in systems.items():
+            name = NAMES.get(system, system)
+            if made.get("refusal"):
+                lines.append(refusal_sentence(name, made["refusal"]))
+            if beside := made.get("beside_alone"):
+                shares = ", ".join(f"{row} {one['share']:.2f}" for row, one in beside.items())
+                lines.append(f"{name}: of what is right alone, right there too: {shares}.")
+        return lines
 
     def budget_sentence(self) -> str:
         """What each system may see for one question."""

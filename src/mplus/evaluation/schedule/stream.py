@@ -41,6 +41,8 @@ class Question:
         options: of a multiple choice, the answer among them.
         unanswerable: right is to say that it is not known.
         continuation: token ids whose likelihood is measured behind ``text`` instead of asking.
+        before: role and words of each earlier turn of the conversation, in which ``text`` is the last.
+        forbidden: values that must not be said: any other answer is right, a refusal too.
     """
 
     id: str
@@ -57,6 +59,18 @@ class Question:
     options: tuple[str, ...] = ()
     unanswerable: bool = False
     continuation: tuple[int, ...] = ()
+    before: tuple[tuple[str, str], ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+    @property
+    def chat(self) -> list[dict[str, str]]:
+        """The conversation that the question ends."""
+        return [{"role": role, "content": words} for role, words in (*self.before, ("user", self.text))]
+
+    @property
+    def message(self) -> str:
+        """The conversation in one message, for systems that are asked without turns."""
+        return "\n\n".join([*(f"{role.capitalize()}: {words}" for role, words in self.before), self.text])
 
     @property
     def end(self) -> int:
@@ -86,12 +100,31 @@ class Unit:
     places: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class SourceStart:
+    """A source that begins somewhere in a stream.
+
+    Attributes:
+        at: seconds since 1970 when it was said; None: not known.
+    """
+
+    name: str
+    at: float | None = None
+
+
 @dataclass
 class EvalStream:
-    """Chunks to write, and what is asked after how many of their tokens."""
+    """Chunks to write, and what is asked after how many of their tokens.
+
+    Attributes:
+        sources: by the position where each begins; empty: the stream is one source.
+        forgets: sources that are forgotten, by the position where that happens, before anything is asked there.
+    """
 
     chunks: list[list[int]]
     due: dict[int, list[ScheduledQuestion]] = field(default_factory=dict)
+    sources: dict[int, SourceStart] = field(default_factory=dict)
+    forgets: dict[int, tuple[str, ...]] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)  # how it was made, for the result
     in_order: bool = False  # questions of one stop are asked in their order; else those of like length together
 
@@ -99,6 +132,11 @@ class EvalStream:
     def tokens(self) -> int:
         """Length of the text."""
         return sum(map(len, self.chunks))
+
+    def source_at(self, position: int) -> SourceStart | None:
+        """The source that a position lies in."""
+        begun = [start for start in self.sources if start <= position]
+        return self.sources[max(begun)] if begun else None
 
     @property
     def questions(self) -> int:

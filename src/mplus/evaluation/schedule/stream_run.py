@@ -75,8 +75,10 @@ def run_stream(
             break
         started = time.perf_counter()
         for reader in readers if ids else ():
-            reader.read(ids, position)
+            reader.read(ids, position, stream.source_at(position))
         position += len(ids)
+        for reader in readers if position in stream.forgets else ():
+            reader.forget(stream.forgets[position])
         hooks.spend("read", time.perf_counter() - started)
         for system in systems:
             started = time.perf_counter()
@@ -153,6 +155,8 @@ class _Asking:
             column=question.column,
             seen_tokens=got.seen_tokens,
             unanswerable=question.unanswerable,
+            forbidden=question.forbidden,
+            confidence=got.confidence,
             tokens=got.tokens,
             measures={name: round(value, 3) for name, value in got.measures.items()},
             read=got.read,

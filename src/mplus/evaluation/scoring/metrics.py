@@ -8,10 +8,12 @@
 | ``f1`` | best F1 of the words, normalised as by SQuAD | LongBench, InfiniteBench |
 | ``share`` | share of the answers that stand in what was said, whatever the case | RULER (string_match_all) |
 | ``any`` | 1 if one of them does | RULER (string_match_part) |
+| ``pattern`` | 1 if a regular expression matches somewhere in it, whatever the case | our everyday questions |
 | ``choice`` | 1 if the right option was named, by its letter or by its words | MemoryAgentBench's EventQA |
 | ``rouge_l`` | best ROUGE-L F of the library rouge-score, with stemming (extra ``eval``) | SQuALITY, MemoryAgentBench |
 
-Where a question cannot be answered, every metric gives 1 for saying so and 0 for anything else.
+Where a question cannot be answered, every metric gives 1 for saying so and 0 for anything else. Where values are forbidden (what was
+forgotten), every metric gives 0 for saying one of them and 1 for anything else.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ class Metric:
     score: Callable[[str, Question], float]
 
     def __call__(self, said: str, question: Question) -> float:
-        """The score; for a question without an answer 1 if it was refused."""
+        """The score; for a question without an answer 1 if it was refused, where values are forbidden 1 if none of them was said."""
+        if question.forbidden:
+            return float(abstains(said) or not any(contains_value(said, value) for value in question.forbidden))
         return float(abstains(said)) if question.unanswerable else float(self.score(said, question))
 
 
@@ -135,6 +139,7 @@ METRICS: Final[dict[str, Metric]] = {
         Metric("f1", lambda said, question: max(word_f1(said, answer) for answer in question.answers)),
         Metric("share", _share),
         Metric("any", lambda said, question: any(_stands_in(said, answer) for answer in question.answers)),
+        Metric("pattern", lambda said, question: any(regex.search(one, said, regex.I | regex.S) for one in question.answers)),
         Metric("choice", _choice),
         Metric(
             "rouge_l",

@@ -107,7 +107,9 @@ class SystemFactory:
                 readers.append(MemoryReader(system.model, [system], {name}, self.source_tokens))
         for one in self.ablations:
             if "mplus" in own and one.only_reads_differently(self.measured):
-                systems.append(own["mplus"].reading_as(one.name, one.geometry(self.measured), self._retriever(one)))
+                systems.append(
+                    own["mplus"].reading_as(one.name, one.geometry(self.measured), self._retriever(one), rounds=one.rounds)
+                )
             else:
                 own[one.name] = self._mplus(seed, f"{label}-{one.name}", one)
                 systems.append(own[one.name])
@@ -124,7 +126,7 @@ class SystemFactory:
             return FullSystem(plain, text)
         if name in ("window", "window_long"):
             is_long = name == "window_long"
-            together = [one.question.text for one in questions] if "window_long" in self.systems else None
+            together = [one.question.message for one in questions] if "window_long" in self.systems else None
             return WindowSystem(plain, text, self.text_budget, together=together, is_long=is_long, name=name)
         if name == "bm25":
             return Bm25System(plain, text, self.text_budget or self.read_budget_tokens)
@@ -135,7 +137,9 @@ class SystemFactory:
         changes = self.geometry if ablation is None else {**self.geometry, **ablation.of_geometry}
         memory = self.model.new_memory(seed=seed, **changes, **where)
         memory.retriever = self._retriever(ablation)
-        return MemorySystem("mplus" if ablation is None else ablation.name, self.model, memory)
+        if ablation is None:
+            return MemorySystem("mplus", self.model, memory)
+        return MemorySystem(ablation.name, self.model, memory, rounds=ablation.rounds)
 
     def _retriever(self, ablation: Ablation | None) -> Any:
         """The retriever of an ablation's memory in place of the model's; None: that one."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from mplus.evaluation.schedule.stream import ScheduledQuestion
+from mplus.evaluation.schedule.stream import ScheduledQuestion, SourceStart
 from mplus.evaluation.scoring.retrieval_recall import ChunkBirths, RetrievalRecall, can_trace, reads
 from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.protocol import GREEDY, MemoryModel, Response, as_chat
@@ -24,6 +24,7 @@ class MemorySystem:
     Args:
         geometry: reading rules other than the memory's own; the memory holds the same under both.
         retriever: with `geometry`: what searches in place of the model's retriever.
+        rounds: how often a prompt searches.
     """
 
     name: str
@@ -32,37 +33,49 @@ class MemorySystem:
     births: ChunkBirths = field(default_factory=ChunkBirths)
     geometry: Any = None
     retriever: Any = None
+    rounds: int = 1
     batch_in_order: int = 8
 
-    def reading_as(self, name: str, geometry: Any, retriever: Any = None) -> MemorySystem:
+    def reading_as(self, name: str, geometry: Any, retriever: Any = None, *, rounds: int = 1) -> MemorySystem:
         """Another system that answers from this memory by other reading rules."""
-        return replace(self, name=name, geometry=geometry, retriever=retriever)
+        return replace(self, name=name, geometry=geometry, retriever=retriever, rounds=rounds)
 
     def wants(self, due: ScheduledQuestion, max_new_tokens: int) -> bool:
         return True
 
     def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
         """Answers from the memory, with what each reading drew where that can be told."""
-        memory, chats = self._readable(), [as_chat(one.question.text) for one in due]
+        memory, chats = self._readable(), [one.question.chat for one in due]
         retrieved: list[Any] = []
         kwargs: dict[str, Any] = {"retrieved": retrieved} if can_trace(memory) else {}
         if self._has_queries(due):  # else tokens of the prompt search
             alone = [as_chat(one.question.query or one.question.text) for one in due]
             kwargs["query"] = last_user_messages(self.model.tokenizer, alone)
+        if self.rounds > 1:
+            kwargs["rounds"] = self.rounds
         if clock is not None:
             kwargs |= {"min_new_tokens": max_new_tokens, "streamer": clock}
-        texts = self.model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, **GREEDY, **kwargs)
+        if getattr(self.model, "calibration", None) is not None and clock is None:
+            kwargs["confidence"] = True
+        said = self.model.chat(chats, memory=memory, max_new_tokens=max_new_tokens, **GREEDY, **kwargs)
+        texts = [one if isinstance(one, str) else one.text for one in said]
+        confidences = [None if isinstance(one, str) else one.confidence for one in said]
         recall: list[RetrievalRecall | None] = [None] * len(due)
         if can_trace(memory):
             recall = reads(memory, self.births, [one.question for one in due], retrieved)
         held = int(memory.stats().ltm_tokens)
-        return [Response(text.strip(), held, one) for text, one in zip(texts, recall, strict=True)]
+        return [
+            Response(text.strip(), held, one, confidence=confidence)
+            for text, one, confidence in zip(texts, recall, confidences, strict=True)
+        ]
 
     def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
         """Likelihood of continuations; what is read is chosen by the text before them only."""
         memory, model = self._readable(), cast(Any, self.model)
         before = [model.tokenizer(one.question.text, add_special_tokens=False)["input_ids"] for one in due]
-        kwargs = {"query": [one.question.query or one.question.text for one in due]} if self._has_queries(due) else {}
+        kwargs: dict[str, Any] = {} if self.rounds == 1 else {"rounds": self.rounds}
+        if self._has_queries(due):
+            kwargs["query"] = [one.question.query or one.question.text for one in due]
         scores = model.log_likelihood(before, [list(one.question.continuation) for one in due], memory=memory, **kwargs)
         held = int(memory.stats().ltm_tokens)
         return [Response(ltm_tokens=held, nats=-float(one.sum()), tokens=len(one)) for one in scores]
@@ -71,6 +84,8 @@ class MemorySystem:
         return int(self.memory.stats().size_bytes)
 
     def _has_queries(self, due: Sequence[ScheduledQuestion]) -> bool:
+        if any(one.question.before for one in due):
+            return False  # in a conversation the model itself chooses what to search with
         return any(one.question.query for one in due) and self.model.geometry.read.is_shared
 
     def _readable(self) -> Any:
@@ -95,10 +110,17 @@ class MemoryReader:
     serves: set[str] = field(default_factory=set)
     source_tokens: int | None = None
 
-    def read(self, ids: list[int], start: int) -> None:
-        source = None if self.source_tokens is None else f"part {start // self.source_tokens}"
-        written = self.model.encode(ids, self.systems[0].memory, source=source)
+    def read(self, ids: list[int], start: int, source: SourceStart | None = None) -> None:
+        if source is None:
+            source = SourceStart(f"part {start // self.source_tokens}") if self.source_tokens is not None else None
+        name = None if source is None else source.name
+        said = {} if source is None or source.at is None else {"at": source.at}
+        written = self.model.encode(ids, self.systems[0].memory, source=name)
         for system in self.systems:
             before = getattr(system.memory, "now", start)
-            system.memory.update(written, source=source)
+            system.memory.update(written, source=name, **said)
             system.births.note(start, start + len(ids), before, getattr(system.memory, "now", start + len(ids)))
+
+    def forget(self, sources: Sequence[str]) -> None:
+        for system in self.systems:
+            system.memory.forget(list(sources))

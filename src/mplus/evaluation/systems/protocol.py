@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mplus.errors import InputError
-from mplus.evaluation.schedule.stream import ScheduledQuestion
+from mplus.evaluation.schedule.stream import ScheduledQuestion, SourceStart
 from mplus.runtime.extras import require
 from mplus.runtime.suggest import hint_before
 
@@ -48,6 +48,7 @@ class Response:
         nats, tokens: negative log-likelihood of a continuation, summed, and how many tokens it is of.
         seen_tokens: text tokens in the prompt, for systems that get text.
         measures: further numbers by name (seconds, bytes).
+        confidence: the probability, by the system itself, that what it has read holds the answer; None: it tells none.
         spared_s: seconds it would have cost, had another system not been asked the same before.
     """
 
@@ -58,6 +59,7 @@ class Response:
     tokens: int = 0
     seen_tokens: int = 0
     measures: dict[str, float] = field(default_factory=dict)
+    confidence: float | None = None
     spared_s: float = 0.0
 
 
@@ -90,8 +92,11 @@ class Reader(Protocol):
     @property
     def serves(self) -> set[str]: ...
 
-    def read(self, ids: list[int], start: int) -> None:
-        """The next chunk, which begins at position ``start`` of the text."""
+    def read(self, ids: list[int], start: int, source: SourceStart | None = None) -> None:
+        """The next chunk, which begins at position ``start`` of the text and belongs to a source, where the text has several."""
+
+    def forget(self, sources: Sequence[str]) -> None:
+        """Take back what was read of these sources."""
 
 
 class System(Protocol):

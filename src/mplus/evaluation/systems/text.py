@@ -10,7 +10,7 @@ from typing import Any, Final
 import regex
 
 from mplus.errors import InputError
-from mplus.evaluation.schedule.stream import Question, ScheduledQuestion
+from mplus.evaluation.schedule.stream import Question, ScheduledQuestion, SourceStart
 from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.plain_model import SPARE_TOKENS, PlainModel
 from mplus.evaluation.systems.protocol import LONG_ANSWER_TOKENS, PLAIN, Response
@@ -30,10 +30,22 @@ class TextRead:
     ids: list[int] = field(default_factory=list)
     chunks: list[tuple[int, int]] = field(default_factory=list)
     serves: set[str] = field(default_factory=lambda: set(PLAIN))
+    times_forgotten: int = 0
+    _sources: list[str] = field(default_factory=list)  # of each chunk
 
-    def read(self, ids: list[int], start: int) -> None:
+    def read(self, ids: list[int], start: int, source: SourceStart | None = None) -> None:
+        self.chunks.append((len(self.ids), len(self.ids) + len(ids)))
         self.ids += ids
-        self.chunks.append((start, start + len(ids)))
+        self._sources.append("" if source is None else source.name)
+
+    def forget(self, sources: Sequence[str]) -> None:
+        """Take the text of sources out; positions of the rest move up, so ``Question.begins`` must be 0."""
+        kept = [(name, self.ids[slice(*chunk)]) for name, chunk in zip(self._sources, self.chunks, strict=True)]
+        self.ids, self.chunks, self._sources = [], [], []
+        for name, ids in kept:
+            if name not in sources:
+                self.read(ids, len(self.ids), SourceStart(name))
+        self.times_forgotten += 1
 
 
 @dataclass
@@ -72,14 +84,14 @@ class FullSystem(TextSystem):
         if question.continuation:
             needed = len(self.plain.in_front) + tokens + len(self.plain.encode(question.text)) + len(question.continuation)
             return needed <= self.plain.positions
-        return tokens <= self.plain.room(question.text, max_new_tokens)
+        return tokens <= self.plain.room(question.message, max_new_tokens)
 
     def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
         given: list[Response] = [Response()] * len(due)
         for begins in dict.fromkeys(one.question.begins for one in due):
             places = [place for place, one in enumerate(due) if one.question.begins == begins]
             text = self.plain.text_of(self.read.ids[begins:])
-            answers = self.plain.answer_behind(text, [due[place].question.text for place in places], max_new_tokens, clock)
+            answers = self.plain.answer_behind(text, [due[place].question.message for place in places], max_new_tokens, clock)
             for place, one in zip(places, answers, strict=True):
                 given[place] = one
         return given
@@ -108,7 +120,7 @@ class WindowSystem(TextSystem):
     name: str = field(default="window", kw_only=True)
 
     def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
-        messages = [one.question.text for one in due]
+        messages = [one.question.message for one in due]
         if self.together is not None:
             text = self.plain.text_of(self._end(self.plain.positions + _MARGIN_TOKENS))
             told = None if self.is_long else max_new_tokens
@@ -122,7 +134,7 @@ class WindowSystem(TextSystem):
         return self._end(room - len(self.plain.in_front))
 
     def size_bytes(self, due: ScheduledQuestion) -> int:
-        room = self.plain.room(due.question.text, 0)
+        room = self.plain.room(due.question.message, 0)
         return len(self._end(room)) * self.plain.token_bytes
 
     def _end(self, room: int) -> list[int]:
@@ -144,12 +156,13 @@ class Bm25System(TextSystem):
     name: str = field(default="bm25", kw_only=True)
     batch_in_order: int = field(default=8, kw_only=True)
     _indexed: int = 0
+    _times_forgotten: int = 0
     _texts: list[str] = field(default_factory=list)
     _index: Any = None
 
     def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
-        messages = [one.question.text for one in due]
-        queries = [one.question.query or one.question.text for one in due]
+        messages = [one.question.message for one in due]
+        queries = [one.question.query or one.question.message for one in due]
         rooms = [self.plain.checked_room(message, max_new_tokens) for message in messages]
         texts = [self.plain.text_of(self.found(query, room)) for query, room in zip(queries, rooms, strict=True)]
         return self.plain.answer_each(texts, messages, max_new_tokens, clock)
@@ -183,6 +196,9 @@ class Bm25System(TextSystem):
 
     def _take_in(self) -> None:
         """Index anew when there is more text; milliseconds for a thousand chunks."""
+        if self._times_forgotten != self.read.times_forgotten:
+            self._times_forgotten, self._indexed, self._index = self.read.times_forgotten, 0, None
+            self._texts.clear()
         if self._indexed == len(self.read.chunks):
             return
         for start, end in self.read.chunks[self._indexed :]:
@@ -213,12 +229,12 @@ class PassageSystem:
     def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
         for one in due:
             tokens = len(self.plain.encode(one.question.passage))
-            if tokens > self.plain.room(one.question.text, max_new_tokens) + SPARE_TOKENS:
+            if tokens > self.plain.room(one.question.message, max_new_tokens) + SPARE_TOKENS:
                 raise InputError(
                     f"a passage of {tokens} tokens with its question does not fit, the model has {self.plain.positions} positions; shorten it"
                 )
         return self.plain.answer_each(
-            [one.question.passage for one in due], [one.question.text for one in due], max_new_tokens, clock
+            [one.question.passage for one in due], [one.question.message for one in due], max_new_tokens, clock
         )
 
     def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:

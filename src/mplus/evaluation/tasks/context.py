@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from mplus.errors import InputError
-from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, Span, Unit, cut_chunks, units_of
+from mplus.evaluation.schedule.stream import Encode, EvalStream, Question, SourceStart, Span, Unit, cut_chunks, units_of
 from mplus.evaluation.schedule.stream import ScheduledQuestion as ScheduledQuestion
 from mplus.evaluation.tasks.left_out import LeftOut
 from mplus.evaluation.tasks.task_file import Source, TaskFile
@@ -126,10 +126,16 @@ class TaskContext:
         """Note questions that the limit leaves out."""
         self.left_out.take(f"beyond the limit of {self.limit} (--limit)", list(names))
 
-    def script(self, parts: Sequence[str | list[Unit]], asked: Sequence[tuple[int, ScheduledQuestion]]) -> EvalStream:
-        """A script of texts, with questions at positions (in tokens)."""
+    def script(
+        self,
+        parts: Sequence[str | list[Unit]],
+        asked: Sequence[tuple[int, ScheduledQuestion]],
+        sources: Mapping[int, SourceStart] | None = None,
+    ) -> EvalStream:
+        """A script of texts, with questions at positions (in tokens), and sources that begin at positions."""
         units = [unit for part in parts for unit in (self.units(part) if isinstance(part, str) else part)]
-        script = EvalStream(cut_chunks(units, self.chunk_tokens, self.min_tokens, [position for position, _ in asked]))
+        stops = [*(position for position, _ in asked), *(sources or {})]
+        script = EvalStream(cut_chunks(units, self.chunk_tokens, self.min_tokens, stops), sources=dict(sources or {}))
         for position, due in sorted(asked, key=lambda pair: pair[0]):
             script.due.setdefault(position, []).append(due)
         return script

@@ -24,6 +24,7 @@ from mplus.memory.file_names import ASIDE, MANIFEST, is_beside, is_segment
 from mplus.memory.stores.fields import FieldSpec, bytes_per_row
 from mplus.memory.stores.lock import acquire_store_lock, exclusive_change
 from mplus.memory.stores.segments import Segment, link_segment, write_segment
+from mplus.runtime.folder import names_in
 from mplus.runtime.input_file import absolute_directory
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ def _check_content(path: Path, resumes: bool) -> None:
             f"{path} holds a saved memory; go on with it by Memory.load(path, model, store=path), "
             "or choose an empty or new directory for a new one"
         )
-    foreign = next((entry.name for entry in path.iterdir() if not is_beside(entry.name)), None)
+    foreign = next((name for name in names_in(path) if not is_beside(name)), None)
     if foreign is not None:
         raise StoreError(f"{path} holds files that are no long-term store ({foreign}); choose an empty or new directory")
 

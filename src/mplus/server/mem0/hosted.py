@@ -5,23 +5,26 @@ They end in a slash: ``/v1/memories`` without one is the server's own. Exports, 
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from mplus.server.mem0 import bodies
-from mplus.server.mem0.catalogue import Change
 from mplus.server.mem0.open_source import (
     REFUSED,
     EntityId,
     EntityType,
     Kept,
-    MemoryId,
     Whose,
-    add,
+    add_memories,
+    delete_memory,
+    get_memory,
     listed,
-    search,
+    memory_history,
+    search_memories,
     update,
+    update_memory,
 )
 from mplus.server.mem0.owners import TYPES, Owner
 from mplus.server.raw_path import RawPathRoute
@@ -33,17 +36,24 @@ MOST = 1000
 """Memories in an answer that has no pages."""
 
 
+SAME: tuple[tuple[str, str, str, Callable[..., Any]], ...] = (
+    ("POST", "/v1/memories/", "Add memories (client 0.1)", add_memories),
+    ("POST", "/v3/memories/add/", "Add memories (client 2)", add_memories),
+    ("POST", "/v3/memories/search/", "Search memories (client 2)", search_memories),
+    ("GET", "/v1/memories/{memory_id}/", "Read a memory (client)", get_memory),
+    ("PUT", "/v1/memories/{memory_id}/", "Change a memory (client)", update_memory),
+    ("DELETE", "/v1/memories/{memory_id}/", "Delete a memory (client)", delete_memory),
+    ("GET", "/v1/memories/{memory_id}/history/", "Read what happened to a memory (client)", memory_history),
+)
+"""Method, path, summary: what the open-source server does under another path."""
+for method, path, summary, handler in SAME:
+    router.add_api_route(path, handler, methods=[method], summary=summary, responses=REFUSED)
+
+
 @router.get("/v1/ping/", summary="Check a key")
 async def ping(kept: Kept) -> bodies.Ping:
     """Say that the key is known."""
     return bodies.Ping()
-
-
-@router.post("/v1/memories/", summary="Add memories (client 0.1)", responses=REFUSED)
-@router.post("/v3/memories/add/", summary="Add memories (client 2)", responses=REFUSED)
-async def add_memories(kept: Kept, body: bodies.Add) -> bodies.AllAdded:
-    """Keep each message as it is, at once; the answer is that of `infer=False`."""
-    return await add(kept, body)
 
 
 @router.get("/v1/memories/", summary="List memories (client 0.1)", responses=REFUSED)
@@ -81,38 +91,7 @@ async def delete_memories(kept: Kept, owner: Whose) -> bodies.Done:
 @router.post("/v2/memories/search/", summary="Search memories (client 0.1, version v2)", responses=REFUSED)
 async def search_list(kept: Kept, body: bodies.Search) -> list[bodies.MemoryInfo]:
     """Memories that a question would read, best score first."""
-    return (await search(kept, body)).results
-
-
-@router.post("/v3/memories/search/", summary="Search memories (client 2)", responses=REFUSED)
-async def search_results(kept: Kept, body: bodies.Search) -> bodies.Results:
-    """Memories that a question would read, best score first."""
-    return await search(kept, body)
-
-
-@router.get("/v1/memories/{memory_id}/", summary="Read a memory (client)", responses=REFUSED)
-async def get_memory(kept: Kept, memory_id: MemoryId) -> bodies.MemoryInfo:
-    """One memory with its text."""
-    return bodies.MemoryInfo.of(await kept.get(memory_id))
-
-
-@router.put("/v1/memories/{memory_id}/", summary="Change a memory (client)", responses=REFUSED)
-async def update_memory(kept: Kept, memory_id: MemoryId, body: bodies.Update) -> bodies.Updated:
-    """Give a memory another text, other metadata, or both."""
-    return await update(kept, memory_id, body)
-
-
-@router.delete("/v1/memories/{memory_id}/", summary="Delete a memory (client)", responses=REFUSED)
-async def delete_memory(kept: Kept, memory_id: MemoryId) -> bodies.Done:
-    """Forget a memory: its text and metadata are gone."""
-    await kept.delete(memory_id)
-    return bodies.Done(message="Memory deleted successfully!")
-
-
-@router.get("/v1/memories/{memory_id}/history/", summary="Read what happened to a memory (client)", responses=REFUSED)
-async def memory_history(kept: Kept, memory_id: MemoryId) -> list[Change]:
-    """Changes, oldest first, without text that was replaced or deleted."""
-    return await kept.history(memory_id)
+    return (await search_memories(kept, body)).results
 
 
 @router.put("/v1/batch/", summary="Change several memories (client)", responses=REFUSED)

@@ -43,7 +43,9 @@ Whose = Annotated[Owner, Depends(owner_of)]
 @router.post("/memories", summary="Add memories", responses=REFUSED)
 async def add_memories(kept: Kept, body: bodies.Add) -> bodies.AllAdded:
     """Keep each message, or a text, as it is: no language model reads it, and it is on the disk when this returns."""
-    return await add(kept, body)
+    metadata = checked_json(body.metadata or {}, "metadata")
+    added = await kept.add(body.owner(), body.said(), metadata, body.timestamp)
+    return bodies.AllAdded(results=[bodies.Added.of(one) for one in added])
 
 
 @router.get("/memories", summary="List memories", responses=REFUSED)
@@ -91,16 +93,12 @@ async def delete_memories(kept: Kept, owner: Whose) -> bodies.Done:
     return bodies.Done(message=f"Memories deleted successfully! ({count})")
 
 
+@router.post("/memories/search", summary="Search memories (other path)", responses=REFUSED)
 @router.post("/search", summary="Search memories", responses=REFUSED)
 async def search_memories(kept: Kept, body: bodies.Search) -> bodies.Results:
     """Memories that a question would read, best score first; no answer is made."""
-    return await search(kept, body)
-
-
-@router.post("/memories/search", summary="Search memories (other path)", responses=REFUSED)
-async def search_memories_below(kept: Kept, body: bodies.Search) -> bodies.Results:
-    """The same as `/search`."""
-    return await search(kept, body)
+    found = await kept.search(body.query, body.all_filters(), top_k=body.most(), threshold=body.threshold)
+    return bodies.Results(results=[bodies.MemoryInfo.of(one) for one in found])
 
 
 @router.get("/entities", summary="List users, agents, apps and runs", responses=REFUSED)
@@ -126,13 +124,6 @@ async def reset(kept: Kept) -> bodies.Done:
 # -- what both sides do --------------------------------------------------------------------------------------------------
 
 
-async def add(kept: Catalogue, body: bodies.Add) -> bodies.AllAdded:
-    """Keep what a client sent."""
-    metadata = checked_json(body.metadata or {}, "metadata")
-    added = await kept.add(body.owner(), body.said(), metadata, body.timestamp)
-    return bodies.AllAdded(results=[bodies.Added.of(one) for one in added])
-
-
 async def listed(kept: Catalogue, filters: dict[str, Any], *, page: int, size: int) -> bodies.Counted:
     """One page of the memories for which a filter holds."""
     found = await kept.matching(filters)
@@ -143,12 +134,6 @@ async def listed(kept: Catalogue, filters: dict[str, Any], *, page: int, size: i
         previous=str(page - 1) if page > 1 else None,
         results=[bodies.MemoryInfo.of(one) for one in chosen],
     )
-
-
-async def search(kept: Catalogue, body: bodies.Search) -> bodies.Results:
-    """What a question would read."""
-    found = await kept.search(body.query, body.all_filters(), top_k=body.most(), threshold=body.threshold)
-    return bodies.Results(results=[bodies.MemoryInfo.of(one) for one in found])
 
 
 async def update(kept: Catalogue, id: str, body: bodies.Update) -> bodies.Updated:

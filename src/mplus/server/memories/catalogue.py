@@ -20,7 +20,7 @@ from mplus.server.errors import ConflictError, UnknownMemoryError
 from mplus.server.memories.entry import Entry, taken, unknown
 from mplus.server.memories.index import Index
 from mplus.server.memories.journal import read_journal
-from mplus.server.memories.place import JOURNALS, RECORDS, Place, StoredRecord, all_files, read_record, records_in
+from mplus.server.memories.place import JOURNALS, RECORDS, MemoryRecord, Place, all_files, read_record, records_in
 from mplus.server.scope import Scope
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class Catalogue:
         table = self._tenants[scope.tenant]
         if scope.memory in table:  # somebody was faster
             raise taken(scope)
-        record = StoredRecord(tenant=scope.tenant, id=scope.memory, created_at=time.time(), metadata=dict(metadata))
+        record = MemoryRecord(tenant=scope.tenant, id=scope.memory, created_at=time.time(), metadata=dict(metadata))
         entry = table[scope.memory] = Entry(scope, Place(self._home, scope), record)
         return entry
 
@@ -231,7 +231,7 @@ class Catalogue:
         return found
 
 
-def _with_journal(record: StoredRecord, place: Place) -> StoredRecord:
+def _with_journal(record: MemoryRecord, place: Place) -> MemoryRecord:
     """A record with the counts of the journal's last line, and the bytes of all files."""
     lines = [line for line in read_journal(place.journal).records if "tokens" in line] if place.journal.exists() else []
     last = lines[-1] if lines else {"tokens": record.tokens, "sources": record.sources}

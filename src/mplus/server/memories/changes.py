@@ -21,6 +21,7 @@ from mplus.memory.reports import ForgetReport, MergeReport
 from mplus.memory.selection import Where, chosen, seconds_of
 from mplus.memory.sources import source_infos
 from mplus.model import MPlusModel
+from mplus.runtime.folder import file_bytes
 from mplus.server.errors import BadRequestError, UnknownSourceError
 from mplus.server.memories.entry import Entry, unknown
 from mplus.server.memories.index import IndexEntry
@@ -276,7 +277,7 @@ class Changes:
         """See ``Engine.import_``."""
 
         async def change() -> Entry:
-            await self._registry.check_quota(scope.tenant, (await asyncio.to_thread(path.stat)).st_size)
+            await self._registry.check_quota(scope.tenant, await asyncio.to_thread(file_bytes, path))
             async with self._registry.catalogue.making(scope, {}) as made:
                 directory = made.place.directory
                 try:

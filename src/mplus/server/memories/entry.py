@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mplus.memory.memory import Memory
 from mplus.server.errors import ConflictError, UnknownMemoryError
 from mplus.server.memories.opened import Opened
-from mplus.server.memories.place import Place, StoredRecord
+from mplus.server.memories.place import MemoryRecord, Place
 from mplus.server.scope import Scope
 
 
@@ -26,7 +26,7 @@ class Entry:
 
     scope: Scope
     place: Place
-    record: StoredRecord
+    record: MemoryRecord
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     opened: Opened | None = None
     pins: int = 0

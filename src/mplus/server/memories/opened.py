@@ -20,8 +20,9 @@ from mplus.memory.memory import Memory
 from mplus.memory.parts import parts_of
 from mplus.model import MPlusModel
 from mplus.runtime.atomic import flush_names
+from mplus.runtime.folder import file_bytes
 from mplus.server.memories.journal import EMPTY, SAVED, Journal, JournalContent, Record, read_journal
-from mplus.server.memories.place import Place, StoredRecord
+from mplus.server.memories.place import MemoryRecord, Place
 from mplus.server.texts import SourceText
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Opened:
 
     # -- to the disk -----------------------------------------------------------------------------------------------
 
-    def save(self, record: StoredRecord) -> StoredRecord:
+    def save(self, record: MemoryRecord) -> MemoryRecord:
         """Store the memory, after which the journal goes; gives its record as it is kept then.
 
         Raises:
@@ -93,7 +94,7 @@ class Opened:
         self.memory = twin
         return self._finish(record)
 
-    def save_without_traces(self, memory: Memory, record: StoredRecord, model: MPlusModel) -> StoredRecord:
+    def save_without_traces(self, memory: Memory, record: MemoryRecord, model: MPlusModel) -> MemoryRecord:
         """Store another value in place of this one, so that nothing is left of what it does not have: no row, no text in the journal.
 
         Raises:
@@ -110,7 +111,7 @@ class Opened:
             self.journal.sync(self.journal.append({SAVED: digest}))
         memory.save(self.place.directory)
 
-    def _finish(self, record: StoredRecord) -> StoredRecord:
+    def _finish(self, record: MemoryRecord) -> MemoryRecord:
         try:
             flush_names(self.place.directory)
             self.journal.void()
@@ -139,7 +140,7 @@ def sources_of(memory: Memory) -> int:
     return len({*memory.ledger.sources, *(name for name, _ in memory.pending)})
 
 
-def counted(record: StoredRecord, memory: Memory, size_bytes: int) -> StoredRecord:
+def counted(record: MemoryRecord, memory: Memory, size_bytes: int) -> MemoryRecord:
     """A record with the counts of a memory that was stored now."""
     return replace(record, tokens=tokens_of(memory), sources=sources_of(memory), bytes=size_bytes, last_used_at=time.time())
 
@@ -199,7 +200,7 @@ def _tell(place: Place, content: JournalContent, changes: int, is_known: bool) -
             place.directory,
             changes,
         )
-    if content.stands_on is not None and not content.damage and place.journal.stat().st_size > content.end:
+    if content.stands_on is not None and not content.damage and file_bytes(place.journal) > content.end:
         log.warning("the last line of %s was cut short by the end of the server; it had not been acknowledged", place.journal)
     if changes:
         log.info("doing %d changes of %s again", changes, place.journal)

@@ -23,6 +23,7 @@ from mplus.memory.home import MEMORIES
 from mplus.memory.manifest import MANIFEST
 from mplus.memory.stores.lock import exclusive_change
 from mplus.runtime.atomic import clear_leftovers, flush_names, replace_files
+from mplus.runtime.folder import file_bytes, folder_bytes
 from mplus.runtime.json_file import UnreadableJsonError, read_json_object
 from mplus.server.errors import BadRequestError
 from mplus.server.scope import Scope, digest_of
@@ -34,11 +35,11 @@ DEEPEST, LONGEST_NUMBER, MOST_JSON_BYTES = 16, 40, 64 << 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredRecord:
-    """What is kept of a memory beside itself.
+class MemoryRecord:
+    """What is known of a memory without opening it.
 
     Attributes:
-        tokens, sources: when it was stored; bytes: of its files then.
+        tokens, sources: when it was stored, bytes: of its files then; as the engine tells it, of the open memory where it is open.
     """
 
     tenant: str
@@ -67,14 +68,14 @@ class Place:
         return (self.directory / MANIFEST).exists()
 
     def make_rooms(self) -> None:
-        """Have the directories that its files lie in, on the disk too."""
+        """Make the directories that its files lie in, on the disk too."""
         for room in (self.directory.parent, self.record.parent, self.journal.parent):
             missing = [path for path in (room, *room.parents) if not path.exists()]
             room.mkdir(parents=True, exist_ok=True)
             for made in missing:
                 flush_names(made.parent)
 
-    def write(self, record: StoredRecord) -> None:
+    def write(self, record: MemoryRecord) -> None:
         """Keep its record: it exists from now on.
 
         Raises:
@@ -83,12 +84,12 @@ class Place:
         self.make_rooms()
         _write(self.record, record)
 
-    def begin(self, record: StoredRecord) -> None:
+    def begin(self, record: MemoryRecord) -> None:
         """Announce a memory that is being made: killed before ``finish``, it is removed at the next start."""
         self.make_rooms()
         _write(self.removed, record)
 
-    def finish(self, record: StoredRecord) -> None:
+    def finish(self, record: MemoryRecord) -> None:
         """Let a memory exist whose files are all there, with its record as it is now."""
         _write(self.removed, record)
         os.replace(self.removed, self.record)
@@ -117,11 +118,7 @@ class Place:
 
     def size_bytes(self) -> int:
         """Bytes of all its files."""
-        return sum(path.stat().st_size for path in (*_files(self.directory), self.journal) if path.exists())
-
-
-def _files(directory: Path) -> Iterator[Path]:
-    return (path for path in directory.rglob("*") if path.is_file())
+        return folder_bytes(self.directory) + file_bytes(self.journal)
 
 
 def tenant_root(home: Path, tenant: str) -> Path:
@@ -129,7 +126,7 @@ def tenant_root(home: Path, tenant: str) -> Path:
     return home / TENANTS / digest_of(tenant)
 
 
-def read_record(path: Path) -> StoredRecord:
+def read_record(path: Path) -> MemoryRecord:
     """A record from its file.
 
     Raises:
@@ -139,7 +136,7 @@ def read_record(path: Path) -> StoredRecord:
         data = read_json_object(path)
         if data.pop("format", None) != FORMAT:
             raise ValueError(f"it is no record of format {FORMAT}")
-        record = StoredRecord(**data)
+        record = MemoryRecord(**data)
         if Scope(record.tenant, record.id).directory != path.stem:
             raise ValueError("it is the record of another memory")
     except (UnreadableJsonError, OSError, TypeError, ValueError, AttributeError, BadRequestError) as error:
@@ -158,7 +155,7 @@ def all_files(home: Path, room: str, suffix: str) -> Iterator[Path]:
     return iter(sorted((home / TENANTS).glob(f"*/{room}/*{suffix}")))
 
 
-def _write(path: Path, record: StoredRecord) -> None:
+def _write(path: Path, record: MemoryRecord) -> None:
     content = json.dumps({"format": FORMAT, **asdict(record)}, indent=1)
     try:
         replace_files({path: lambda aside: aside.write_text(content, encoding="utf-8")})

@@ -25,7 +25,7 @@ from mplus.server.memories.home_lock import lock_home
 from mplus.server.memories.index import Index
 from mplus.server.memories.journal import Journal
 from mplus.server.memories.opened import Opened, open_memory
-from mplus.server.memories.place import StoredRecord
+from mplus.server.memories.place import MemoryRecord
 from mplus.server.memories.upkeep import Upkeep
 from mplus.server.memories.write_keys import key_entry
 from mplus.server.scope import Scope
@@ -238,6 +238,6 @@ def _opened_of(entry: Entry) -> Opened:
     return entry.opened
 
 
-def _used(entry: Entry) -> StoredRecord:
+def _used(entry: Entry) -> MemoryRecord:
     """The record with the time of the last use."""
     return replace(entry.record, last_used_at=entry.last_used)

@@ -37,10 +37,9 @@ async def create_chat_completion(request: Request, body: ChatRequest, engine: Se
         scope=exchange.read,
         messages=chat_messages(turns if sends_history else [*exchange.before, *turns]),
         sampling=body.sampling,
-        trace=exchange.trace,
     )
     form = ChatForm(exchange.id, engine.model.name, int(time.time()))
-    answering = await engine.answer(asked)
+    answering = await engine.answer(exchange.details.of(asked))
     if body.stream:
         usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         return EventStream(request, answering, _chunks(form, answering, exchange, turns, usage), error_event)

@@ -29,9 +29,9 @@ async def create_completion(request: Request, body: CompletionRequest, engine: S
     prompt = prompt_text(body.prompt)
     turn = Turn(role="user", text=prompt.strip())
     exchange = await exchange_of(request, engine, caller.tenant, body, f"cmpl-{secrets.token_hex(12)}")
-    asked = AnswerRequest(tenant=caller.tenant, scope=exchange.read, prompt=prompt, sampling=body.sampling, trace=exchange.trace)
+    asked = AnswerRequest(tenant=caller.tenant, scope=exchange.read, prompt=prompt, sampling=body.sampling)
     form = CompletionForm(exchange.id, engine.model.name, int(time.time()))
-    answering = await engine.answer(asked)
+    answering = await engine.answer(exchange.details.of(asked))
     if body.stream:
         usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         return EventStream(request, answering, _chunks(form, answering, exchange, turn, usage), error_event)

@@ -16,9 +16,8 @@ from mplus.server.errors import BadRequestError
 from mplus.server.openai.items import Item, Thread, contents_of, new_items, newest_turns
 from mplus.server.openai.messages import Turn
 from mplus.server.openai.schemas import ModelRequest
-from mplus.server.openai.stream import memory_json
 from mplus.server.openai.threads import conversation_id, open_conversation
-from mplus.server.openai.which_memory import check_same, named_memory, readable
+from mplus.server.openai.which_memory import AnswerDetails, check_same, named_memory, readable
 from mplus.server.scope import Scope
 
 
@@ -37,7 +36,7 @@ class Exchange:
     read: Scope | None
     thread: Thread | None
     write: Remember
-    trace: bool
+    details: AnswerDetails
     before: Sequence[Turn] = ()
 
     async def keep(self, turns: Sequence[Turn], result: AnswerResult) -> None:
@@ -46,7 +45,7 @@ class Exchange:
             return
         kept = [*[turn for turn in turns if turn.role == "user"][-1:]]
         begun = turns[-1].text if turns[-1].role == "assistant" else ""
-        if self.write is Remember.both:
+        if self.write is Remember.both and not result.is_refused:  # a refusal is nothing to remember
             kept.append(Turn(role="assistant", text=f"{begun} {result.text}".strip()))
         items: list[Item] = new_items(kept, self.id)
         if items:
@@ -54,7 +53,7 @@ class Exchange:
 
     def memory(self, result: AnswerResult) -> dict[str, Any]:
         """What the answer tells of the memory."""
-        return memory_json(None if self.thread is None else self.thread.scope, result, trace=self.trace)
+        return self.details.memory_json(None if self.thread is None else self.thread.scope, result)
 
 
 async def exchange_of(request: Request, engine: Engine, tenant: str, body: ModelRequest, answer: str) -> Exchange:
@@ -74,12 +73,16 @@ async def exchange_of(request: Request, engine: Engine, tenant: str, body: Model
         contents = await contents_of(engine, thread)
         before = await newest_turns(engine, contents)
         write = named.write or Remember.both
-        return Exchange(engine=engine, id=answer, read=thread.scope, thread=thread, write=write, trace=named.trace, before=before)
+        return Exchange(
+            engine=engine, id=answer, read=thread.scope, thread=thread, write=write, details=named.details, before=before
+        )
     scope, write = named.scope(tenant), named.write or Remember.none
     if scope is None:
         if write is not Remember.none:
             raise BadRequestError("turns are to be written, but no memory is named; give memory.id", param="memory.id")
-        return Exchange(engine=engine, id=answer, read=None, thread=None, write=write, trace=False)
+        if named.details.confidence:
+            raise BadRequestError("a confidence is of a memory, and none is named; give memory.id", param="memory.id")
+        return Exchange(engine=engine, id=answer, read=None, thread=None, write=write, details=AnswerDetails())
     read = await readable(engine, scope, is_written=write is not Remember.none)
     thread = Thread(id=date.today().isoformat(), scope=scope)
-    return Exchange(engine=engine, id=answer, read=read, thread=thread, write=write, trace=named.trace)
+    return Exchange(engine=engine, id=answer, read=read, thread=thread, write=write, details=named.details)

@@ -22,7 +22,7 @@ from mplus.server.openai.threads import (
     open_conversation,
     put_response,
 )
-from mplus.server.openai.which_memory import Named, check_same, named_memory, readable
+from mplus.server.openai.which_memory import AnswerDetails, Named, check_same, named_memory, readable
 from mplus.server.scope import Scope
 
 
@@ -41,7 +41,7 @@ class ResponsePlan:
     engine: Engine
     id: str
     is_stored: bool
-    trace: bool
+    details: AnswerDetails
     read: Scope | None
     contents: ThreadContents
     conversation: str | None = None
@@ -127,7 +127,7 @@ async def plan_of(request: Request, engine: Engine, tenant: str, body: ResponseR
     scope = named.scope(tenant)
     own = Thread(id=id_, scope=scope or Scope(tenant, id_))
     plan = ResponsePlan(
-        engine=engine, id=id_, is_stored=stored, trace=named.trace, read=None, contents=ThreadContents(thread=own)
+        engine=engine, id=id_, is_stored=stored, details=named.details, read=None, contents=ThreadContents(thread=own)
     )
     if conversation is not None:
         return await _in_conversation(plan, tenant, conversation, named)

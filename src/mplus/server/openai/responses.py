@@ -18,7 +18,7 @@ from mplus.server.openai.messages import Turn, chat_messages, input_turns
 from mplus.server.openai.response_form import ResponseForm, request_json, response_json
 from mplus.server.openai.response_plan import ResponsePlan, plan_of
 from mplus.server.openai.schemas import ResponseRequest, check_model, refuse
-from mplus.server.openai.stream import Event, EventStream, finished, memory_json, unbroken, whole
+from mplus.server.openai.stream import Event, EventStream, finished, unbroken, whole
 from mplus.server.openai.threads import delete_response, find_response
 
 router = APIRouter(tags=["OpenAI"])
@@ -43,9 +43,8 @@ async def create_response(request: Request, body: ResponseRequest, engine: Serve
             scope=plan.read,
             messages=chat_messages([*system, *plan.before, *turns]),
             sampling=body.sampling,
-            trace=plan.trace,
         )
-        answering = await engine.answer(asked)
+        answering = await engine.answer(plan.details.of(asked))
         if body.stream:
             return EventStream(request, answering, _events(form, plan, turns, answering), form.failure, plan.close)
         result = await whole(request, answering)
@@ -105,8 +104,7 @@ async def _kept(form: ResponseForm, plan: ResponsePlan, turns: Sequence[Turn], r
         answer=answer,
     )
     await plan.keep(turns, output)
-    trace = memory_json(plan.memory, result, trace=plan.trace)
-    return {**response_json(plan.id, answer, [output.to_json()]), **trace}
+    return {**response_json(plan.id, answer, [output.to_json()]), **plan.details.memory_json(plan.memory, result)}
 
 
 async def _events(form: ResponseForm, plan: ResponsePlan, turns: Sequence[Turn], answering: Answering) -> AsyncIterator[Event]:

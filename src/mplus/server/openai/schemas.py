@@ -35,6 +35,10 @@ class MemoryOptions(BaseModel):
     id: str | None = Field(None, description="the memory; also by the header X-Memory-Id")
     write: Literal["none", "user", "both"] | None = Field(None, description="whose turns are written; also by X-Memory-Write")
     trace: bool = Field(False, description="also tell which passages were read")
+    confidence: bool = Field(False, description="also tell how likely it is, 0 to 1, that the memory holds the answer")
+    min_confidence: float | None = Field(
+        None, ge=0, le=1, description='below it the answer is "I don\'t have that in memory.", sent when it is whole'
+    )
 
 
 class ModelRequest(BaseModel):

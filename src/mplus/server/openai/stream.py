@@ -20,7 +20,6 @@ from starlette.types import Scope as Connection
 
 from mplus.server.answers import Answering, AnswerResult
 from mplus.server.errors import ApiError, InternalError, UnavailableError, as_api_error
-from mplus.server.scope import Scope
 
 log = logging.getLogger(__name__)
 
@@ -123,14 +122,6 @@ def usage_json(result: AnswerResult) -> dict[str, Any]:
         "total_tokens": prompt + result.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": result.memory_tokens},
     }
-
-
-def memory_json(scope: Scope | None, result: AnswerResult, *, trace: bool) -> dict[str, Any]:
-    """What an answer tells of its memory, where that is asked for."""
-    if scope is None or not trace:
-        return {}
-    known = {} if result.trace is None else result.trace.to_json()
-    return {"memory": {"id": scope.memory, "sources": known.get("sources", []), "passages": list(known.get("passages", ()))}}
 
 
 async def _events(

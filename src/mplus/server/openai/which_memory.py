@@ -7,10 +7,11 @@ In this order: a conversation or the chain of ``previous_response_id`` (the rout
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from mplus.conversation import Remember
+from mplus.server.answers import AnswerRequest, AnswerResult
 from mplus.server.engine import Engine
 from mplus.server.errors import BadRequestError, UnknownMemoryError
 from mplus.server.openai.schemas import MemoryOptions
@@ -21,6 +22,37 @@ WRITE_HEADER: Final = "X-Memory-Write"
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnswerDetails:
+    """What an answer tells of its memory.
+
+    Attributes:
+        trace: which passages were read.
+        confidence: how likely it is that the memory holds the answer.
+        min_confidence: below it the answer is refused; None: never.
+    """
+
+    trace: bool = False
+    confidence: bool = False
+    min_confidence: float | None = None
+
+    def of(self, request: AnswerRequest) -> AnswerRequest:
+        """The request, asking for this."""
+        return replace(request, trace=self.trace, confidence=self.confidence, min_confidence=self.min_confidence)
+
+    def memory_json(self, scope: Scope | None, result: AnswerResult) -> dict[str, Any]:
+        """What an answer tells of its memory, where that is asked for."""
+        if scope is None or not (self.trace or self.confidence):
+            return {}
+        known: dict[str, Any] = {"id": scope.memory}
+        if self.trace:
+            read = {} if result.trace is None else result.trace.to_json()
+            known |= {"sources": read.get("sources", []), "passages": list(read.get("passages", ()))}
+        if self.confidence:
+            known |= {"confidence": result.confidence, "refused": result.is_refused}
+        return {"memory": known}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Named:
     """What a client said of the memory.
 
@@ -28,13 +60,13 @@ class Named:
         id: None: no memory was named.
         in_body: whether the body names it; a header may come from a proxy that names it in all requests.
         write: None: not said.
-        trace: whether passages are told.
+        details: what the answer tells of the memory.
     """
 
     id: str | None = None
     in_body: bool = False
     write: Remember | None = None
-    trace: bool = False
+    details: AnswerDetails = AnswerDetails()
 
     def scope(self, tenant: str) -> Scope | None:
         """The memory, as this tenant's."""
@@ -58,7 +90,11 @@ def named_memory(headers: Mapping[str, str], memory: MemoryOptions | None, user:
         id=None if name is None else checked_id(name, "memory.id"),
         in_body=options.id is not None,
         write=None if write is None else Remember(write),
-        trace=options.trace,
+        details=AnswerDetails(
+            trace=options.trace,
+            confidence=options.confidence or options.min_confidence is not None,
+            min_confidence=options.min_confidence,
+        ),
     )
 
 

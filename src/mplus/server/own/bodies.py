@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, Json
+from pydantic import BaseModel, ConfigDict, Field, Json, model_validator
 
 from mplus.server.engine import Hit, MemoryRecord, SourceRecord
 from mplus.server.errors import BadRequestError
@@ -114,6 +114,18 @@ class AskTrace(Body):
     question: str = Field(min_length=1)
     answer: bool = Field(False, description="answer it too, instead of only saying what would be read")
     max_tokens: int | None = Field(None, ge=1, description="of the answer")
+    sources: list[str] | None = Field(None, min_length=1, description="names or patterns: only these sources are read")
+    before: When | None = Field(None, description="only what was written before this is read")
+    after: When | None = Field(None, description="only what was written at or after this is read")
+    rounds: int = Field(1, ge=1, le=2, description="2: search again with what was found, for what needs two steps")
+    confidence: bool = Field(False, description="also tell how likely it is, 0 to 1, that the memory holds the answer")
+    min_confidence: float | None = Field(None, ge=0, le=1, description='below it the answer is "I don\'t have that in memory."')
+
+    @model_validator(mode="after")
+    def _judges_an_answer(self) -> Self:
+        if not self.answer and (self.confidence or self.min_confidence is not None):
+            raise ValueError("a confidence is of an answer; give answer: true too")
+        return self
 
 
 class Merge(Body):
@@ -220,6 +232,8 @@ class Deleted(BaseModel):
 class Traced(BaseModel):
     object: Literal["memory.trace"] = "memory.trace"
     answer: str | None = Field(description="none where only the trace was asked for")
+    confidence: float | None = Field(None, description="where it was asked for")
+    refused: bool = False
     trace: Metadata = Field(description="as Trace.to_json gives it")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from mplus.memory.selection import ReadScope
 from mplus.server.answers import AnswerRequest, Sampling
 from mplus.server.auth import Caller, Served
 from mplus.server.documented import errors
@@ -28,15 +29,25 @@ async def search_memory(
 async def trace_question(caller: Caller, engine: Served, memory: bodies.MemoryId, body: bodies.AskTrace) -> bodies.Traced:
     """Passages that a question reads, with scores, and its answer if that is wanted. Nothing is written."""
     sampling = Sampling(max_tokens=body.max_tokens if body.answer else 1)
+    wanted = (body.sources, bodies.seconds_of(body.before), bodies.seconds_of(body.after))
     answering = await engine.answer(
         AnswerRequest(
             tenant=caller.tenant,
             scope=Scope(caller.tenant, memory),
+            reads=None if wanted == (None, None, None) else ReadScope.of(*wanted),
+            rounds=body.rounds,
             messages=[{"role": "user", "content": body.question}],
             sampling=sampling,
             trace=True,
+            confidence=body.confidence,
+            min_confidence=body.min_confidence,
         )
     )
     result = await answering.result()
     trace = result.trace or Trace(note="nothing was read")
-    return bodies.Traced(answer=result.text if body.answer else None, trace=trace.to_json())
+    return bodies.Traced(
+        answer=result.text if body.answer else None,
+        confidence=result.confidence,
+        refused=result.is_refused,
+        trace=trace.to_json(),
+    )

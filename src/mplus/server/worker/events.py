@@ -25,7 +25,7 @@ class WorkerLoad:
 
 
 class WorkerEvents:
-    """Called by the worker's thread; each must return at once. These do nothing."""
+    """Called by the thread that works for it; each must return at once. These do nothing."""
 
     def load(self, load: WorkerLoad) -> None:
         """The counts after a round."""
@@ -38,6 +38,9 @@ class WorkerEvents:
 
     def answered(self, tokens: int, seconds: float, finish: str) -> None:
         """An answer ended."""
+
+    def searched(self) -> None:
+        """A search of a memory ended, with passages, with an error or cancelled."""
 
     def wrote(self, tokens: int, seconds: float) -> None:
         """One write pass of so many text tokens."""

@@ -10,11 +10,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from mplus.inference.answer_text import AnswerText
+from mplus.inference.confidence import Judgement
 from mplus.inference.continuation import Continuation
 from mplus.inference.decode_batch import DecodeBatch
 from mplus.inference.generation import CHAT_TOKENS
 from mplus.inference.prefill import Prefill, passages_of
 from mplus.inference.sampling import Sampler, end_tokens
+from mplus.inference.tracing import is_refused
 from mplus.memory.memory import Memory
 from mplus.model import MPlusModel
 from mplus.retrieval.protocol import planned_tokens
@@ -23,12 +25,13 @@ from mplus.server.errors import BadRequestError, UnavailableError
 from mplus.server.settings import ServerSettings
 from mplus.server.worker.events import WorkerEvents
 from mplus.server.worker.tenants import TenantQueue
-from mplus.trace.trace import Passage
+from mplus.settings.calibration import NO_CALIBRATION, REFUSAL
+from mplus.trace.trace import Passage, Trace
 
 log = logging.getLogger(__name__)
 
 PASSING = 4
-"""Prompts that pass at the same time: a short one does not wait for the end of a long one."""
+"""Groups of prompts that pass at the same time: a short one does not wait for the end of a long one."""
 PIECE_TOKENS = 64
 """Tokens of a piece at least: smaller ones cost the model's weights more often than they save time."""
 
@@ -62,6 +65,10 @@ def prompt_of(model: MPlusModel, request: AnswerRequest, memory: Memory | None, 
         row, query = reader.chat_row(list(request.messages), behind_memory=behind)
     else:
         (row,) = reader.text_rows([request.prompt or ""], behind_memory=behind)
+    if request.is_judged and model.calibration is None:
+        raise BadRequestError(
+            NO_CALIBRATION, param="memory.confidence" if request.min_confidence is None else "memory.min_confidence"
+        )
     if len(row) > settings.most_prompt_tokens:
         raise BadRequestError(
             f"the prompt has {len(row):,} tokens, this server takes {settings.most_prompt_tokens:,}; shorten it, or write the long "
@@ -87,10 +94,35 @@ class _Read:
     request: AnswerRequest
     memory: Memory | None
     answering: Answering
-    prompt: Prompt | None
+    prompt: Prompt
     asked_at: float = field(default_factory=time.monotonic)
-    prefill: Prefill | None = None
     answer: Continuation | None = None
+    prompt_tokens: int = 0
+    memory_tokens: int = 0
+    trace: Trace | None = None
+    judgement: Judgement | None = None
+
+    @property
+    def columns(self) -> int:
+        """Tokens that will pass, text that waits in the memory included."""
+        return len(self.prompt.row) + (0 if self.memory is None else self.memory.pending_tokens)
+
+    @property
+    def kind(self) -> tuple[bool, bool, int]:
+        """What prompts that pass together have in common: a memory or none, a query or none, how often they search."""
+        return self.memory is None, self.prompt.query is None, self.request.rounds
+
+
+@dataclass(eq=False)
+class _Group:
+    """Prompts that pass together.
+
+    Attributes:
+        reads: by number of the prompt; who does not want an answer any more is taken out, though its prompt passes on.
+    """
+
+    prefill: Prefill
+    reads: dict[int, _Read]
 
 
 @dataclass(eq=False)
@@ -112,7 +144,7 @@ class Reads:
     def __init__(self, model: MPlusModel, settings: ServerSettings, events: WorkerEvents) -> None:
         self.model, self.settings, self.events = model, settings, events
         self.waiting: TenantQueue[_Read | _Search] = TenantQueue()
-        self.passing: deque[_Read] = deque()
+        self.passing: deque[_Group] = deque()
         self._batches: dict[str | None, tuple[DecodeBatch, list[_Read]]] = {}
         self.ended = 0
         self._ends = end_tokens(model.parts.decoder.model.generation_config)
@@ -121,6 +153,11 @@ class Reads:
     def running(self) -> int:
         """Rows of the next step."""
         return sum(len(rows) for _, rows in self._batches.values())
+
+    @property
+    def prefilling(self) -> int:
+        """Prompts that pass."""
+        return sum(len(group.reads) for group in self.passing)
 
     @property
     def is_busy(self) -> bool:
@@ -132,7 +169,7 @@ class Reads:
         """Whether a prompt passes, or waits and could begin."""
         return bool(self.passing) or (bool(len(self.waiting)) and self.running < self.settings.batch)
 
-    def ask(self, request: AnswerRequest, memory: Memory | None, answering: Answering, prompt: Prompt | None) -> None:
+    def ask(self, request: AnswerRequest, memory: Memory | None, answering: Answering, prompt: Prompt) -> None:
         """Put a prompt behind those of its tenant."""
         self.waiting.put(request.tenant, _Read(request, memory, answering, prompt))
 
@@ -155,18 +192,18 @@ class Reads:
                 self.ended += 1
 
     def pass_prompts(self, tokens: int) -> None:
-        """Pass pieces of prompts, at most so many tokens together."""
+        """Pass pieces of prompts, at most so many tokens together; short prompts that wait begin together."""
         left, served = tokens, 0
         while left > 0 and served < PASSING:
-            has_room = len(self.passing) < PASSING and self.running + len(self.passing) < self.settings.batch
+            has_room = len(self.passing) < PASSING and self._room > 0
             one = self.waiting.take() if has_room else self.waiting.take(lambda one: isinstance(one, _Search))
             if one is not None:
-                left -= self._begin(one)
+                left -= self._searched(one) if isinstance(one, _Search) else self._begin(self._beside(one, tokens))
                 continue
             if not self.passing:
                 return
-            read = self.passing.popleft()
-            left -= self._advance(read, min(left, max(PIECE_TOKENS, tokens // (1 + len(self.passing)))))
+            group = self.passing.popleft()
+            left -= self._advance(group, min(left, max(PIECE_TOKENS, tokens // (1 + len(self.passing)))))
             served += 1
 
     def decode(self) -> None:
@@ -198,31 +235,71 @@ class Reads:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _begin(self, one: _Read | _Search) -> int:
-        """Search the memory of a prompt; gives the tokens that passed for it."""
-        if isinstance(one, _Search):
-            return self._searched(one)
+    @property
+    def _room(self) -> int:
+        """Prompts that may begin."""
+        return self.settings.batch - self.running - self.prefilling
+
+    def _beside(self, first: _Read, tokens: int) -> list[_Read]:
+        """A prompt and those that wait and can pass with it, at most so many tokens together with their padding."""
+        group, longest = [first], first.columns
+
+        def fits(one: _Read | _Search) -> bool:
+            if isinstance(one, _Search) or one.kind != first.kind:
+                return False
+            return (1 + len(group)) * max(longest, one.columns) <= tokens
+
+        while len(group) < self._room and (one := self.waiting.take(fits)) is not None:
+            assert isinstance(one, _Read)
+            group.append(one)
+            longest = max(longest, one.columns)
+        return group
+
+    def _begin(self, reads: list[_Read]) -> int:
+        """Search the memories of prompts; gives the tokens that passed for it."""
+        prompts = [read.prompt for read in reads]
+        queries = [prompt.query[0] for prompt in prompts if prompt.query is not None]
         try:
-            prompt = one.prompt or prompt_of(self.model, one.request, one.memory, self.settings)
-            one.prefill = Prefill(
+            for read in reads:
+                read.answer = self._answer(read)
+            prefill = Prefill(
                 self.model.reader,
-                prompt.row,
-                one.memory,
-                query=prompt.query,
-                new_tokens=prompt.new_tokens,
-                trace=one.request.trace,
+                [prompt.row for prompt in prompts],
+                [read.memory for read in reads if read.memory is not None] or None,
+                queries=queries or None,
+                rounds=reads[0].request.rounds,
+                new_tokens=max(prompt.new_tokens for prompt in prompts),
+                traced=[number for number, read in enumerate(reads) if read.request.trace],
+                judged=[number for number, read in enumerate(reads) if read.request.is_judged],
             )
-            text = AnswerText(self.model.tokenizer, one.request.sampling.stop, strip=one.request.messages is not None)
-            sampler = Sampler(one.request.sampling, self.model.device)
-            one.answer = Continuation(sampler, self._ends, prompt.new_tokens, text, one.answering.put)
         except Exception as error:
-            self._fail(one, error)
-            return 0
-        self.passing.append(one)
-        if one.prefill.is_done:
-            self.passing.remove(one)
-            self._passed(one)
-        return 0 if one.memory is None else len(prompt.query[0]) if prompt.query else len(prompt.row)
+            return self._one_by_one(reads, error)
+        group = _Group(prefill, dict(enumerate(reads)))
+        for number, read in group.reads.items():
+            read.prompt_tokens, read.memory_tokens = prefill.tokens[number], prefill.memory_tokens[number]
+            read.trace, read.judgement = prefill.traces.get(number), prefill.judgements.get(number)
+        if prefill.is_done:
+            self._passed(group)
+        else:
+            self.passing.append(group)
+        searching = [len(prompt.row if prompt.query is None else prompt.query[0]) for prompt in prompts]
+        return 0 if reads[0].memory is None else sum(searching)
+
+    def _answer(self, read: _Read) -> Continuation:
+        """What takes the tokens of an answer."""
+        asked = read.request
+        text = AnswerText(self.model.tokenizer, asked.sampling.stop, strip=asked.messages is not None)
+        on_text = _withheld if asked.min_confidence else read.answering.put
+        return Continuation(Sampler(asked.sampling, self.model.device), self._ends, read.prompt.new_tokens, text, on_text)
+
+    def _one_by_one(self, reads: list[_Read], error: Exception) -> int:
+        """Begin prompts alone that could not pass together, so that only those end that cannot pass; a prompt alone ends."""
+        if len(reads) > 1:
+            log.warning("%d prompts could not pass together, each is tried alone", len(reads), exc_info=error)
+            return sum(self._begin([read]) for read in reads)
+        for read in reads:
+            self._fail(read, error)
+        return 0
 
     def _searched(self, one: _Search) -> int:
         self.ended += 1
@@ -238,36 +315,40 @@ class Reads:
         one.future.set_result(list(trace.passages))
         return len(row)
 
-    def _advance(self, read: _Read, tokens: int) -> int:
-        assert read.prefill is not None
+    def _advance(self, group: _Group, tokens: int) -> int:
+        """Pass a piece of a prompt of at most so many tokens, or a group of several, which is short; gives how many passed."""
+        prompts = len(group.prefill)
         try:
-            passed = read.prefill.advance(tokens)
+            passed = prompts * group.prefill.advance(tokens if prompts == 1 else group.prefill.left)
         except Exception as error:
-            self._fail(read, error)
-            return tokens
-        if read.prefill.is_done:
-            self._passed(read)
+            return tokens + self._one_by_one(list(group.reads.values()), error)
+        if group.prefill.is_done:
+            self._passed(group)
         else:
-            self.passing.append(read)
+            self.passing.append(group)
         return passed
 
-    def _passed(self, read: _Read) -> None:
-        """Choose the first token, and join the others."""
-        prefill, answer = read.prefill, read.answer
-        assert prefill is not None and answer is not None and prefill.logits is not None
+    def _passed(self, group: _Group) -> None:
+        """Choose the first tokens, and join the other answers."""
+        for number, read in group.reads.items():
+            self._join(group.prefill, number, read)
+        group.prefill.release()
+
+    def _join(self, prefill: Prefill, number: int, read: _Read) -> None:
+        answer = read.answer
+        assert answer is not None and prefill.logits is not None
         try:
-            answer.take(prefill.logits)
+            answer.take(prefill.logits[number])
         except Exception as error:
             self._fail(read, error)
             return
         self.events.first_token(time.monotonic() - read.asked_at)
         if answer.ending is not None:
-            prefill.release()
             self._end(read, answer.ending)
             return
         batch, rows = self._batches.setdefault(prefill.adapter, (DecodeBatch(self.model.reader, prefill.adapter), []))
         try:
-            batch.join(prefill)
+            batch.join(prefill, number)
         except Exception as error:
             self._fail(read, error)
             self._fail_batch(batch, error)
@@ -289,9 +370,11 @@ class Reads:
 
     def _end_early(self, ends: Callable[[_Read], bool], error: BaseException | None = None) -> None:
         ended = [one for one in self.waiting.take_all(lambda one: isinstance(one, _Read) and ends(one)) if isinstance(one, _Read)]
-        for read in [read for read in self.passing if ends(read)]:
-            self.passing.remove(read)
-            ended.append(read)
+        for group in list(self.passing):
+            for number in [number for number, read in group.reads.items() if ends(read)]:
+                ended.append(group.reads.pop(number))
+            if not group.reads:
+                self.passing.remove(group)
         for batch, rows in self._batches.values():
             for row in reversed(range(len(rows))):
                 if ends(rows[row]):
@@ -307,16 +390,25 @@ class Reads:
 
     def _end(self, read: _Read, finish: Finish) -> None:
         self.ended += 1
-        answer, prefill = read.answer, read.prefill
+        answer = read.answer
         tokens = 0 if answer is None else len(answer.tokens)
+        text, confidence = "" if answer is None else answer.text, None
+        if read.judgement is not None and finish != "cancelled":
+            confidence = read.judgement.of_answer(text)[1]
+        refused = is_refused(confidence, read.request.min_confidence)
+        text = REFUSAL if refused else text
+        if read.request.min_confidence:
+            read.answering.put(text)
         read.answering.end(
             AnswerResult(
-                text="" if answer is None else answer.text,
+                text=text,
+                confidence=confidence,
+                is_refused=refused,
                 finish=finish,
-                prompt_tokens=0 if prefill is None else prefill.tokens,
+                prompt_tokens=read.prompt_tokens,
                 completion_tokens=tokens,
-                memory_tokens=0 if prefill is None else prefill.memory_tokens,
-                trace=None if prefill is None else prefill.trace,
+                memory_tokens=read.memory_tokens,
+                trace=read.trace,
             )
         )
         self.events.answered(tokens, time.monotonic() - read.asked_at, finish)
@@ -325,6 +417,10 @@ class Reads:
         self.ended += 1
         self.events.failed("answer", error)
         read.answering.fail(error)
+
+
+def _withheld(piece: str) -> None:
+    """Take a piece of an answer that is judged when it is whole, and given then."""
 
 
 def query_of(model: MPlusModel, query: str) -> tuple[list[int], Sequence[Sequence[int]] | None]:

@@ -95,17 +95,18 @@ class Worker:
         """
         return prompt_of(self.model, request, memory, self.settings)
 
-    def answer(self, request: AnswerRequest, memory: Memory | None, answering: Answering, prompt: Prompt | None = None) -> None:
+    def answer(self, request: AnswerRequest, memory: Memory | None, answering: Answering, prompt: Prompt) -> None:
         """Answer a prompt from a memory as it is when the prompt's turn comes, or from the bare model.
 
         Args:
-            prompt: from ``prompt_of``; None: made when its turn comes.
+            prompt: from ``prompt_of``.
         """
         self._ask(lambda: self._reads.ask(request, memory, answering, prompt), read=True)
 
     def search(self, tenant: str, memory: Memory, query: str) -> Future[list[Passage]]:
         """The passages that a question would read, those that were scored first; nothing is decoded."""
         future: Future[list[Passage]] = Future()
+        future.add_done_callback(lambda _: self.events.searched())
         self._ask(lambda: self._reads.search(tenant, memory, query, future), read=True)
         return future
 
@@ -195,7 +196,7 @@ class Worker:
             changes.write(self.settings.prefill_tokens if reads.is_busy else alone)
         self.load = WorkerLoad(
             waiting=len(reads.waiting),
-            prefilling=len(reads.passing),
+            prefilling=reads.prefilling,
             running=reads.running,
             writes=len(changes.writing),
             calls=len(changes.waiting),

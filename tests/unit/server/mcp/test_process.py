@@ -12,6 +12,12 @@ import pytest
 from mcp import StdioServerParameters
 from mcp.client.client import Client
 
+from mplus import MPlusModel
+from mplus.server.engine import Engine
+from mplus.server.mcp.own_memory import OwnMemory
+from mplus.server.mcp.tools import MemoryServer
+from mplus.server.scope import LOCAL, Scope
+from mplus.server.settings import ServerSettings
 from tests.unit.cli.test_commands import SOURCES
 from tests.unit.server.mcp.test_tools import TOOLS, complaint, value
 
@@ -27,7 +33,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_a_client_uses_all_tools_over_stdio_and_the_memory_outlives_the_process(tmp_path: Path) -> None:
+def test_a_client_uses_all_tools_over_stdio_and_the_memory_outlives_the_process(text_model: MPlusModel, tmp_path: Path) -> None:
     environment = {"PYTHONPATH": f"{SOURCES}{os.pathsep}{SOURCES.parent}", "OMP_NUM_THREADS": "1", "MPLUS_CACHE": str(tmp_path)}
     command = ["-c", COMMAND, "mcp", "--memory", "notes", "--home", str(tmp_path / "home")]
     server = StdioServerParameters(command=sys.executable, args=command, env={**os.environ, **environment})
@@ -48,7 +54,9 @@ def test_a_client_uses_all_tools_over_stdio_and_the_memory_outlives_the_process(
             assert (await call("get_memory", memory_id=first))["text"] == "The boat of Ilse is red."
 
     async def again() -> None:
-        async with Client(server, read_timeout_seconds=120) as client:
+        memory = OwnMemory(Engine(text_model, ServerSettings(home=tmp_path / "home")), Scope(LOCAL, "notes"))
+        await memory.open()
+        async with Client(MemoryServer(memory)) as client:
             assert "red" in str(value(await client.call_tool("search_memories", {"query": "Which colour has the boat?"})))
             value(await client.call_tool("delete_all_memories", {}))
             assert "red" not in str(value(await client.call_tool("search_memories", {"query": "Which colour has the boat?"})))

@@ -11,7 +11,7 @@ from mplus.server.errors import BadRequestError
 from mplus.server.openai.messages import Turn
 from mplus.server.openai.response_plan import is_stored, newest_of
 from mplus.server.openai.schemas import MemoryOptions
-from mplus.server.openai.which_memory import Named, named_memory
+from mplus.server.openai.which_memory import AnswerDetails, Named, named_memory
 from mplus.server.scope import Scope
 
 
@@ -30,7 +30,7 @@ from mplus.server.scope import Scope
             {"id": "b", "write": "none", "trace": True},
             None,
             False,
-            Named(id="b", in_body=True, write=Remember.none, trace=True),
+            Named(id="b", in_body=True, write=Remember.none, details=AnswerDetails(trace=True)),
         ),
     ],
 )

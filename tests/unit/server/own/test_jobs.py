@@ -159,7 +159,7 @@ def test_a_server_that_stops_waits_for_nobody_who_watches_a_job(text_model: MPlu
     app = create_app(ServerSettings(home=tmp_path), model=text_model)
     with httpx.Client(timeout=60) as client, contextlib.ExitStack() as held:
         with serving(app, drain_timeout_s=600) as address:  # which fails where the server has not stopped in 20 seconds
-            body = {"text": LONG * 2000}
+            body = {"text": LONG * 300}
             job = client.post(address + SOURCES, params={"wait": "false"}, json=body).json()["id"]
             lines = held.enter_context(client.stream("GET", f"{address}/v1/jobs/{job}/events")).iter_lines()
             assert next(lines) == "event: progress"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from typing import Any
 
 import httpx
 import pytest
@@ -162,6 +163,22 @@ async def test_search_finds_the_sources_with_their_notes(client: httpx.AsyncClie
         assert one["note"] == {"page": int(one["source"].removeprefix("page "))}
         assert one["text"]
     assert (await client.post("/v1/memories/nobody/search", json={"query": "x"})).status_code == 404
+
+
+async def test_trace_reads_only_what_lies_within_its_scope(client: httpx.AsyncClient) -> None:
+    for name, day in (("one", "2026-01-01"), ("two", "2026-02-01"), ("three", "2026-03-01")):
+        await client.post(SOURCES, json={"source": name, "text": OSLO, "at": f"{day}T00:00:00Z"})
+
+    async def read(**scope: Any) -> set[str]:
+        asked = {"question": "Where does Alice live?", "rounds": 2, **scope}
+        trace = (await client.post("/v1/memories/alice/trace", json=asked)).json()["trace"]
+        return {one["source"] for one in trace["passages"]}
+
+    assert await read() == {"one", "two", "three"}
+    assert await read(sources=["t*"]) == {"two", "three"}
+    assert await read(before="2026-02-15T00:00:00Z", after="2026-01-15T00:00:00Z") == {"two"}
+    refused = await client.post("/v1/memories/alice/trace", json={"question": "Where?", "sources": ["twoo"]})
+    assert refused.status_code == 400 and "did you mean 'two'" in refused.text
 
 
 async def test_trace_says_what_is_read_and_answers_where_asked(client: httpx.AsyncClient) -> None:

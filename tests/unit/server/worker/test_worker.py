@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ import pytest
 
 from mplus import Memory, MPlusModel
 from mplus.errors import EmptyTextError, InputError, ReentryError
+from mplus.inference.prefill import Prefill
 from mplus.server.answers import Answering, AnswerRequest, AnswerResult, Sampling
 from mplus.server.errors import BadRequestError, UnavailableError
 from mplus.server.settings import ServerSettings
@@ -78,14 +80,57 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return asyncio.run(asyncio.wait_for(main(), 120))
 
 
+def ask(worker: Worker, request: AnswerRequest, memory: Memory | None, answering: Answering) -> None:
+    worker.answer(request, memory, answering, worker.prompt_of(request, memory))
+
+
 async def answers(worker: Worker, asked: list[tuple[AnswerRequest, Memory | None]]) -> list[AnswerResult]:
     """All of them at once."""
     running = []
     for request, memory in asked:
         answering = Answering(asyncio.get_running_loop())
-        worker.answer(request, memory, answering)
+        ask(worker, request, memory, answering)
         running.append(answering)
     return [await one.result() for one in running]
+
+
+def worker_prompt(model: MPlusModel, request: AnswerRequest, memory: Memory) -> list[int]:
+    assert request.messages is not None
+    return model.reader.chat_row(list(request.messages), behind_memory=memory is not None)[0]
+
+
+@contextmanager
+def passes(model: MPlusModel, home: Path, prefill_tokens: int = 1024) -> Iterator[tuple[Worker, list[int]]]:
+    """A worker that has not begun, and how many prompts begin to pass together."""
+    sizes, begin = list[int](), Prefill.__init__
+
+    def counted(self: Prefill, reader: Any, rows: Any, *args: Any, **kwargs: Any) -> None:
+        sizes.append(len(rows))
+        begin(self, reader, rows, *args, **kwargs)
+
+    worker = Worker(model, ServerSettings(home=home, batch=8, prefill_tokens=prefill_tokens))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Prefill, "__init__", counted)
+        yield worker, sizes
+
+
+def together(
+    worker: Worker, asked: Sequence[tuple[AnswerRequest, Memory | None]], answering: list[Answering] | None = None
+) -> list[Any]:
+    """Answers, or errors, to what waits when the worker begins; it is stopped at the end."""
+
+    async def main() -> list[Any]:
+        running = [] if answering is None else answering
+        for request, memory in asked:
+            running.append(Answering(asyncio.get_running_loop()))
+            ask(worker, request, memory, running[-1])
+        worker.start()
+        return await asyncio.gather(*(one.result() for one in running), return_exceptions=True)
+
+    try:
+        return run(main)
+    finally:
+        worker.stop(drain=False)
 
 
 def block(worker: Worker) -> tuple[threading.Event, Future[Any]]:
@@ -125,7 +170,7 @@ def test_pieces_are_the_text_and_a_stop_string_ends_it(model: MPlusModel, worker
 
     async def main() -> tuple[list[str], AnswerResult]:
         answering = Answering(asyncio.get_running_loop())
-        worker.answer(question(tokens=40, stop=(stop,)), memory, answering)
+        ask(worker, question(tokens=40, stop=(stop,)), memory, answering)
         return [piece async for piece in answering], await answering.result()
 
     pieces, result = run(main)
@@ -133,29 +178,80 @@ def test_pieces_are_the_text_and_a_stop_string_ends_it(model: MPlusModel, worker
     assert result.finish == "stop"
 
 
-def test_a_prompt_that_cannot_be_answered_fails_alone(model: MPlusModel, worker: Worker) -> None:
-    memory, worker_settings = memory_of(model), worker.settings
-    worker.start()
+def test_a_prompt_that_cannot_be_answered_is_refused_before_it_waits(model: MPlusModel, worker: Worker) -> None:
+    memory, most = memory_of(model), worker.settings.most_prompt_tokens
+    wrong = {
+        AnswerRequest(tenant="a", prompt=""): EmptyTextError,
+        AnswerRequest(tenant="a"): BadRequestError,
+        AnswerRequest(tenant="a", prompt="x" * (most + 1)): BadRequestError,
+        AnswerRequest(tenant="a", prompt="x" * 1020): BadRequestError,
+    }
+    codes = []
+    for request, kind in wrong.items():
+        with pytest.raises(kind) as refused:
+            worker.prompt_of(request, memory)
+        codes.append(getattr(refused.value, "code", None))
+    assert codes[2:] == ["context_length_exceeded"] * 2
 
-    async def main() -> tuple[list[Any], AnswerResult]:
-        failing = [
-            AnswerRequest(tenant="a", prompt=""),
-            AnswerRequest(tenant="a"),
-            AnswerRequest(tenant="a", prompt="x" * (worker_settings.most_prompt_tokens + 1)),
-            AnswerRequest(tenant="a", prompt="x" * 1020),
-        ]
-        running = []
-        for request in failing:
-            answering = Answering(asyncio.get_running_loop())
-            worker.answer(request, memory, answering)
-            running.append(answering)
-        errors = await asyncio.gather(*(one.result() for one in running), return_exceptions=True)
-        return errors, (await answers(worker, [(question(), memory)]))[0]
 
-    errors, result = run(main)
-    assert [type(one) for one in errors] == [EmptyTextError, BadRequestError, BadRequestError, BadRequestError]
-    assert [getattr(one, "code", None) for one in errors[2:]] == ["context_length_exceeded"] * 2
-    assert result.text == expected(model, question(), memory)
+def test_short_prompts_that_wait_pass_together_and_are_answered_as_alone(model: MPlusModel, tmp_path: Path) -> None:
+    memories = [memory_of(model, number) for number in range(3)]
+    asked = [(question(number), None if number == 4 else memories[number % 3]) for number in range(6)]
+    wanted = [expected(model, request, memory) for request, memory in asked]
+    with passes(model, tmp_path) as (worker, sizes):
+        results = together(worker, asked)
+    assert [result.text for result in results] == wanted
+    assert sizes == [5, 1]  # that without a memory alone
+    assert [result.trace is None for result in results] == [number == 4 for number in range(6)]
+    alone = together(Worker(model, settings(tmp_path)), asked[1:2])[0]
+    assert (results[1].prompt_tokens, results[1].memory_tokens) == (alone.prompt_tokens, alone.memory_tokens)
+    assert results[1].trace == alone.trace
+
+
+def test_prompts_that_cannot_pass_together_pass_alone_and_only_the_wrong_one_ends(
+    model: MPlusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memories = [memory_of(model, number) for number in range(3)]
+    asked = [(question(number), memories[number]) for number in range(3)]
+    wanted = [expected(model, request, memory) for request, memory in asked]
+    advance = Prefill.advance
+
+    def broken(self: Prefill, columns: int) -> int:
+        if self.reading is not None and memories[1] in self.reading.memories:
+            raise RuntimeError("this memory cannot be read")
+        return advance(self, columns)
+
+    monkeypatch.setattr(Prefill, "advance", broken)
+    with passes(model, tmp_path) as (worker, sizes):
+        first, second, third = together(worker, asked)
+    assert sizes == [3, 1, 1, 1]
+    assert [first.text, third.text] == [wanted[0], wanted[2]]
+    assert isinstance(second, RuntimeError)
+
+
+def test_long_prompts_do_not_pass_together(model: MPlusModel, tmp_path: Path) -> None:
+    memory = memory_of(model)
+    asked = [(question(number), memory) for number in range(4)]
+    with passes(model, tmp_path, prefill_tokens=2 * len(worker_prompt(model, asked[0][0], memory))) as (worker, sizes):
+        together(worker, asked)
+    assert sizes == [2, 2]
+
+
+def test_who_goes_leaves_the_others_of_the_pass_their_answers(
+    model: MPlusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, waiting = memory_of(model), list[Answering]()
+    wanted = expected(model, question(1), memory)
+    search = Prefill._read
+
+    def leaving(self: Prefill, request: Any) -> Any:
+        waiting[0].cancel()
+        return search(self, request)
+
+    monkeypatch.setattr(Prefill, "_read", leaving)
+    with passes(model, tmp_path) as (worker, sizes):
+        gone, there = together(worker, [(question(0), memory), (question(1), memory)], waiting)
+    assert sizes == [2] and gone.finish == "cancelled" and there.text == wanted
 
 
 def test_an_answer_that_nobody_wants_ends_with_what_there_is(model: MPlusModel, worker: Worker) -> None:
@@ -164,9 +260,9 @@ def test_an_answer_that_nobody_wants_ends_with_what_there_is(model: MPlusModel, 
 
     async def main() -> tuple[AnswerResult, AnswerResult, str]:
         long, never = (Answering(asyncio.get_running_loop()) for _ in range(2))
-        worker.answer(question(tokens=700), memory, long)
+        ask(worker, question(tokens=700), memory, long)
         never.cancel()
-        worker.answer(question(tokens=700), memory, never)
+        ask(worker, question(tokens=700), memory, never)
         first = await anext(aiter(long))
         long.cancel()
         return await long.result(), await never.result(), first
@@ -355,7 +451,7 @@ def test_a_step_that_fails_ends_only_the_rows_that_cannot_go_on(
         asyncio.get_running_loop().call_later(0.1, gate.set)
         running = [Answering(asyncio.get_running_loop()) for _ in range(2)]
         for one in running:
-            worker.answer(question(tokens=30), memory, one)
+            ask(worker, question(tokens=30), memory, one)
         return await asyncio.gather(*(one.result() for one in running), return_exceptions=True)
 
     good, bad = run(main)
@@ -368,7 +464,7 @@ def test_stopping_finishes_what_was_accepted_or_gives_it_up(model: MPlusModel, t
 
     async def asked(worker: Worker, *, drain: bool) -> tuple[AnswerResult, Future[list[int]]]:
         answering = Answering(asyncio.get_running_loop())
-        worker.answer(question(tokens=300), memory, answering)
+        ask(worker, question(tokens=300), memory, answering)
         write = worker.write("a", memory, [SourceText(source=f"late {drain}", text=NOTES[3])])
         await anext(aiter(answering))
         await asyncio.to_thread(worker.stop, drain=drain)
