@@ -145,6 +145,14 @@ OPTIONS: dict[str, list[str]] = {
     "locomo": ["--data", "locomo.json"],
     "longmemeval": ["--data", "lme.json"],
     "memory-agent-bench": ["--data", "mab.jsonl"],
+    "updates": ["--haystack", "book.txt", "--tokens", "8000", "--systems", "mplus,window,bm25"],
+    "fact-consolidation": ["--lengths", "6k"],
+    "absent": ["--haystack", "book.txt", "--lengths", "4k"],
+    "forgotten": ["--haystack", "book.txt", "--tokens", "8000"],
+    "chains": ["--haystack", "book.txt", "--tokens", "4000"],
+    "no-shared-words": ["--haystack", "book.txt", "--lengths", "4k"],
+    "turns": ["--haystack", "book.txt", "--tokens", "4000"],
+    "everyday": ["--systems", "mplus,bm25"],
 }
 
 

@@ -17,7 +17,7 @@ from mplus.trace.spans import Spans, ids_of
 def second_prompts(
     retriever: LateInteractionRetriever, memory: Memory, prompts: Prompts, results: Sequence[RetrievalResult], pad_id: int
 ) -> Prompts:
-    """What searches in the second round: each question [B] behind the text of its best window.
+    """Put each question [B] behind the text of its best window, to search in the second round.
 
     Where that text was not kept, the question alone searches again and finds what it found.
     """

@@ -14,7 +14,7 @@ from mplus.trace.evidence import Asked, ReadEvidence, evidence_of
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is known of one read before its answer is made.
+    """The evidence of one read and how to weigh it, made before the answer is.
 
     Attributes:
         evidence: None: it cannot be told, or the memory is empty.

@@ -99,7 +99,7 @@ class Prefill:
 
     @property
     def is_done(self) -> bool:
-        """Whether the whole prompts have passed."""
+        """Tell whether the whole prompts have passed."""
         return self.logits is not None
 
     @property
@@ -166,7 +166,7 @@ class Prefill:
 def passages_of(
     reader: Reader, row: list[int], memory: Memory, *, query: Sequence[Sequence[int]] | None = None, rounds: int = 1
 ) -> Trace:
-    """What a prompt would read of a memory; nothing is decoded, and no layer runs for it but those that the search needs.
+    """Trace what a prompt would read of a memory; nothing is decoded, and no layer runs for it but those that the search needs.
 
     Args:
         query: token ids that search, one list of them; None: tokens of the prompt do.

@@ -148,7 +148,8 @@ def choose_in_two_rounds(scores: Tensor, second: Tensor, positions: Tensor, rule
     taken = second.clone()
     taken[first] = float("-inf")
     both = torch.cat([first, choose_blocks(taken, positions, rule.budget - rule.budget // 2, rule.neighbours, rule.window)])
-    return both.unique()
+    distinct: Tensor = both.unique()
+    return distinct
 
 
 def _recent_blocks(scores: Tensor, short: Tensor, rule: LayoutRule, confident: bool) -> int:

@@ -1,4 +1,4 @@
-"""What was refused rightly and wrongly in a run with questions that have no answer, and what earlier messages cost. Knows samples only."""
+"""Count what a run refused rightly and wrongly, and what earlier messages cost it. Knows samples only."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def refusal_of(samples: Sequence[Sample]) -> dict[str, Any] | None:
 
 def refusal_sentence(system: str, refusal: dict[str, Any]) -> str:
     """One line about a system."""
-    parts = [f"refused {_told(refusal['refused'])} of the questions without an answer"]
+    parts = [f"refused {_with_interval(refusal['refused'])} of the questions without an answer"]
     if "wrongly_refused" in refusal:
-        parts.append(f"wrongly {_told(refusal['wrongly_refused'])} of the others")
+        parts.append(f"wrongly {_with_interval(refusal['wrongly_refused'])} of the others")
     if "area" in refusal:
         parts.append(f"area of its confidence {refusal['area']:.2f}")
     return f"{system}: {', '.join(parts)}."
@@ -74,5 +74,5 @@ def _share(samples: Sequence[Sample], hits: Sequence[bool]) -> dict[str, float]:
     return {"share": round(sum(hits) / len(hits), 4), "low": round(low, 4), "high": round(high, 4), "questions": len(hits)}
 
 
-def _told(share: dict[str, float]) -> str:
+def _with_interval(share: dict[str, float]) -> str:
     return f"{share['share']:.2f} [{share['low']:.2f}, {share['high']:.2f}]"

@@ -74,7 +74,7 @@ def calibration_error(judged: Sequence[Judged]) -> float:
 
 
 def refused(judged: Sequence[Judged], min_confidence: float) -> RefusalPoint:
-    """What is refused at one minimum."""
+    """The shares that one minimum refuses."""
 
     def share(chosen: Callable[[Judged], bool]) -> float:
         held = [one for one in judged if chosen(one)]

@@ -50,9 +50,9 @@ def values(rng: Random, kind: str, count: int) -> list[str]:
     return list(made)
 
 
-def statement(rng: Random, relation: Relation, subject: str, told: str) -> str:
+def statement(rng: Random, relation: Relation, subject: str, value: str) -> str:
     """A sentence that says it, in a wording of the held-out split."""
-    return fill(rng.choice(relation.statements.of("held_out")), subject, told)
+    return fill(rng.choice(relation.statements.of("held_out")), subject, value)
 
 
 def question(rng: Random, relation: Relation, subject: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Final
 
 from mplus.errors import InputError
-from mplus.evaluation.schedule.stream import SourceStart, Span, Unit
+from mplus.evaluation.schedule.stream import EvalStream, SourceStart, Span, Unit
+from mplus.evaluation.tasks.context import StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, laid, place_of
 
 _MOST_FILLED: Final = 0.6
@@ -50,6 +52,22 @@ class PlantedText:
 def sources(count: int, what: str = "notes") -> list[Source]:
     """Empty sources, a week between each two."""
     return [Source(f"{what} {number + 1}", _FIRST_DAY + timedelta(days=_DAYS * number)) for number in range(count)]
+
+
+def texts(
+    context: TaskContext, questions: int, room: int, script: Callable[[str, int], EvalStream], name: str = "text"
+) -> list[StreamSource]:
+    """Texts until each row has its questions.
+
+    Args:
+        questions: of a row, where the run has no limit.
+        room: questions of a row that one text holds.
+        script: makes a text from its name and how many questions of a row it has.
+        name: each text has it, with a number.
+    """
+    wanted = questions if context.limit is None else context.limit
+    counts = {f"{name} {number}": min(room, wanted - number * room) for number in range(-(-wanted // room))}
+    return [StreamSource(name=text, seed=context.seed, script=partial(script, text, count)) for text, count in counts.items()]
 
 
 def planted(haystack: Haystack, rng: Random, parts: Sequence[Source], tokens: int) -> PlantedText:

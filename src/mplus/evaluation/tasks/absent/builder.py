@@ -16,7 +16,7 @@ from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQues
 from mplus.evaluation.tasks import people
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, LongLengths
-from mplus.evaluation.tasks.planted import PlantedText, planted, sources
+from mplus.evaluation.tasks.planted import PlantedText, planted, sources, texts
 
 DEFAULT_QUESTIONS: Final = 128
 _TOKENS_OF_A_STATEMENT: Final = 20
@@ -41,7 +41,7 @@ class AbsentSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PersonalFact:
-    """What is said of a person."""
+    """A statement about a person, and the question for it."""
 
     key: str
     subject: str
@@ -55,12 +55,8 @@ def streams(settings: AbsentSettings, context: TaskContext) -> list[StreamSource
     """Texts of each length until its rows have their questions."""
     haystack, made = Haystack(context), list[StreamSource]()
     for length in settings.lengths:
-        wanted = DEFAULT_QUESTIONS if context.limit is None else context.limit
         room = max(1, min(_MOST_OF_A_TEXT, int(_FILLED * length / _TOKENS_OF_A_STATEMENT)))
-        for number in range(-(-wanted // room)):
-            name, count = f"{short(length)} {number}", min(room, wanted - number * room)
-            script = partial(_script, settings, haystack, length, name, count)
-            made.append(StreamSource(name=name, seed=context.seed, script=script))
+        made += texts(context, DEFAULT_QUESTIONS, room, partial(_script, settings, haystack, length), short(length))
     return made
 
 

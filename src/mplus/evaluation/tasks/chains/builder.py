@@ -14,7 +14,7 @@ from mplus.evaluation.tasks import linked
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack
 from mplus.evaluation.tasks.linked import Link
-from mplus.evaluation.tasks.planted import PlantedText, planted, sources
+from mplus.evaluation.tasks.planted import PlantedText, planted, sources, texts
 
 DEFAULT_QUESTIONS: Final = 128
 _MOST_HOPS: Final = 4
@@ -65,15 +65,9 @@ class Chain:
 
 def streams(settings: ChainsSettings, context: TaskContext) -> list[StreamSource]:
     """Texts until every row has its questions."""
-    haystack, wanted = Haystack(context), DEFAULT_QUESTIONS if context.limit is None else context.limit
     room = int(_FILLED * settings.tokens / (_TOKENS_OF_A_STATEMENT * sum(settings.hops)))
     room = max(1, min(room, _MOST_CHAINS // len(settings.hops)))
-    made = []
-    while wanted > 0:
-        name, count = f"text {len(made)}", min(room, wanted)
-        made.append(StreamSource(name=name, seed=context.seed, script=partial(_script, settings, haystack, name, count)))
-        wanted -= count
-    return made
+    return texts(context, DEFAULT_QUESTIONS, room, partial(_script, settings, Haystack(context)))
 
 
 def _script(settings: ChainsSettings, haystack: Haystack, name: str, count: int) -> EvalStream:

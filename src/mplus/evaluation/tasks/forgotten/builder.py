@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,7 @@ from mplus.evaluation.tasks import people
 from mplus.evaluation.tasks.absent.builder import PersonalFact, personal_facts
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack
-from mplus.evaluation.tasks.planted import planted, sources
+from mplus.evaluation.tasks.planted import planted, sources, texts
 
 DEFAULT_QUESTIONS: Final = 128
 _TOKENS_OF_A_STATEMENT: Final = 20
@@ -44,14 +44,8 @@ class ForgottenSettings(Settings):
 
 def streams(settings: ForgottenSettings, context: TaskContext) -> list[StreamSource]:
     """Texts until every row has its questions."""
-    haystack, wanted = Haystack(context), DEFAULT_QUESTIONS if context.limit is None else context.limit
     room = max(1, int(_FILLED * settings.tokens / settings.sources / _TOKENS_OF_A_STATEMENT) * settings.forgets)
-    made = []
-    while wanted > 0:
-        name, count = f"text {len(made)}", min(room, wanted)
-        made.append(StreamSource(name=name, seed=context.seed, script=partial(_script, settings, haystack, name, count)))
-        wanted -= count
-    return made
+    return texts(context, DEFAULT_QUESTIONS, room, partial(_script, settings, Haystack(context)))
 
 
 def _script(settings: ForgottenSettings, haystack: Haystack, name: str, count: int) -> EvalStream:
@@ -79,7 +73,7 @@ def _question(
     context: TaskContext, name: str, fact: PersonalFact, span: tuple[int, int], *, goes: bool, is_after: bool
 ) -> Question:
     row = ("forgotten" if goes else "kept") + ("" if is_after else ", before")
-    more = {"row": row, "cluster": f"{name} {fact.key}", "passage": fact.statement}
+    more: dict[str, Any] = {"row": row, "cluster": f"{name} {fact.key}", "passage": fact.statement}
     if goes and is_after:
         more |= {"unanswerable": True, "forbidden": (fact.value,)}
         span = (0, 0)  # there is nothing to be read

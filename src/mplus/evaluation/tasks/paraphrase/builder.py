@@ -12,7 +12,7 @@ from mplus.evaluation.schedule.stream import EvalStream, ScheduledQuestion
 from mplus.evaluation.tasks import people
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, LongLengths
-from mplus.evaluation.tasks.planted import planted, sources
+from mplus.evaluation.tasks.planted import planted, sources, texts
 from mplus.evaluation.word_lists import word_lists
 
 DEFAULT_QUESTIONS: Final = 128
@@ -46,10 +46,7 @@ def streams(settings: ParaphraseSettings, context: TaskContext) -> list[StreamSo
     """Texts of each length until its rows have their questions."""
     haystack, made = Haystack(context), list[StreamSource]()
     for length in settings.lengths:
-        wanted = DEFAULT_QUESTIONS if context.limit is None else context.limit
-        for number in range(-(-wanted // _MOST_OF_A_KIND)):
-            name, count = f"{short(length)} {number}", min(_MOST_OF_A_KIND, wanted - number * _MOST_OF_A_KIND)
-            made.append(StreamSource(name=name, seed=context.seed, script=partial(_script, haystack, length, name, count)))
+        made += texts(context, DEFAULT_QUESTIONS, _MOST_OF_A_KIND, partial(_script, haystack, length), short(length))
     return made
 
 

@@ -14,7 +14,7 @@ from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQues
 from mplus.evaluation.tasks import people
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack
-from mplus.evaluation.tasks.planted import PlantedText, planted, sources
+from mplus.evaluation.tasks.planted import PlantedText, planted, sources, texts
 from mplus.evaluation.word_lists import word_lists
 
 DEFAULT_QUESTIONS: Final = 128
@@ -57,14 +57,8 @@ class FamilyFact:
 
 def streams(settings: TurnsSettings, context: TaskContext) -> list[StreamSource]:
     """Texts until every row has its questions."""
-    haystack, wanted = Haystack(context), DEFAULT_QUESTIONS if context.limit is None else context.limit
     room = max(1, min(_MOST_OF_A_TEXT, int(_FILLED * settings.tokens / _TOKENS_OF_A_FACT)))
-    made = []
-    while wanted > 0:
-        name, count = f"text {len(made)}", min(room, wanted)
-        made.append(StreamSource(name=name, seed=context.seed, script=partial(_script, settings, haystack, name, count)))
-        wanted -= count
-    return made
+    return texts(context, DEFAULT_QUESTIONS, room, partial(_script, settings, Haystack(context)))
 
 
 def earlier(rng: Random, messages: int) -> Turns:

@@ -16,7 +16,7 @@ from mplus.evaluation.schedule.stream import EvalStream, Question, ScheduledQues
 from mplus.evaluation.tasks import people
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack
-from mplus.evaluation.tasks.planted import PlantedText, Source, planted, sources
+from mplus.evaluation.tasks.planted import PlantedText, Source, planted, sources, texts
 
 DEFAULT_QUESTIONS: Final = 128
 _MOST_CHANGES: Final = 64
@@ -27,7 +27,7 @@ _UNCHANGED: Final = "never changed"
 
 @dataclass(frozen=True)
 class _Slot:
-    """What changes: its kind of value, how it is said, changed and asked for."""
+    """A thing that changes: its kind of value, how it is said, changed and asked for."""
 
     kind: str
     said: tuple[str, ...]
@@ -77,28 +77,22 @@ class ChangingFact:
 
 def streams(settings: UpdatesSettings, context: TaskContext) -> list[StreamSource]:
     """Texts until every row has its questions."""
-    haystack, wanted = Haystack(context), DEFAULT_QUESTIONS if context.limit is None else context.limit
     statements = sum(count + 1 for count in (*settings.changes, 0))
     room = max(1, int(_FILLED * settings.tokens / (_TOKENS_OF_A_STATEMENT * statements)))
-    made = []
-    while wanted > 0:
-        name, count = f"text {len(made)}", min(room, wanted)
-        made.append(StreamSource(name=name, seed=context.seed, script=partial(_script, settings, haystack, name, count)))
-        wanted -= count
-    return made
+    return texts(context, DEFAULT_QUESTIONS, room, partial(_script, settings, Haystack(context)))
 
 
 def _script(settings: UpdatesSettings, haystack: Haystack, name: str, count: int) -> EvalStream:
     context, rng = haystack.context, Random(f"mplus updates {haystack.context.seed} {name}")
     facts = _facts(rng, settings, count)
     parts = sources(settings.sources)
-    told: dict[str, list[str]] = {}
+    passages: dict[str, list[str]] = {}
     for fact in facts:
-        told[fact.key] = _tell(rng, fact, parts)
+        passages[fact.key] = _tell(rng, fact, parts)
     text = planted(haystack, rng, parts, settings.tokens)
     due = []
     for fact in facts:
-        for question in _questions(context, rng, name, fact, text, told[fact.key]):
+        for question in _questions(context, rng, name, fact, text, passages[fact.key]):
             due.append((text.tokens, ScheduledQuestion(question, 0)))
     return context.script([text.units], due, text.sources)
 
@@ -128,7 +122,7 @@ def _tell(rng: Random, fact: ChangingFact, parts: list[Source]) -> list[str]:
 
 
 def _questions(
-    context: TaskContext, rng: Random, name: str, fact: ChangingFact, text: PlantedText, told: list[str]
+    context: TaskContext, rng: Random, name: str, fact: ChangingFact, text: PlantedText, passages: list[str]
 ) -> list[Question]:
     changes = len(fact.values) - 1
     asked = [("latest", changes, fact.slot.latest)]
@@ -138,7 +132,7 @@ def _questions(
     for what, number, wordings in asked:
         span = text.spans[f"{fact.key} {number}"]
         row = f"{what} {changes}" if changes else _UNCHANGED
-        more = {"row": row, "cluster": f"{name} {fact.key}", "passage": " ".join(told)}
+        more = {"row": row, "cluster": f"{name} {fact.key}", "passage": " ".join(passages)}
         asks = rng.choice(wordings).format(s=fact.subject)
         made.append(context.question(f"{name} {fact.key} {what}", asks, (fact.values[number],), span, **more))
     return made
