@@ -8,6 +8,13 @@ from typing import Any
 
 from mplus.training.data.running import BOOKS
 
+STORIES = """1 Mary moved to the bathroom.
+2 John took the milk there.
+3 Mary went back to the garden.
+4 Where is Mary? \tgarden\t3
+5 John went to the hallway.
+6 Where is the milk?\thallway\t2 5
+"""
 ARTICLES = [f"Town {number}" for number in range(60)]
 
 
@@ -31,7 +38,7 @@ def squad_of(titles: list[str]) -> dict[str, Any]:
 
 def write_training_data(root: Path) -> Path:
     """Novels, passages with questions and instructions under `root`."""
-    for name in ("haystack/books", "squad", "squadshifts", "natural_questions", "instructions"):
+    for name in ("haystack/books", "squad", "squadshifts", "natural_questions", "instructions", "babi/en"):
         (root / name).mkdir(parents=True)
     for book in BOOKS:
         text = "".join(f"In {book}, chapter {number}, nothing much happened until the evening came. " for number in range(400))
@@ -55,4 +62,6 @@ def write_training_data(root: Path) -> Path:
     ]
     dolly.append({"id": 61, "instruction": "Is it?", "context": passage_of("Aston"), "response": "ill"})  # only inside "mill"
     (root / "instructions" / "dolly-15k-cut5000.jsonl").write_text("\n".join(map(json.dumps, dolly)), encoding="utf-8")
+    for subtask in ("qa1", "qa2", "qa3"):
+        (root / "babi" / "en" / f"{subtask}_some-facts_train.txt").write_text(STORIES, encoding="utf-8")
     return root

@@ -14,12 +14,13 @@ from mplus.corpus.values import reserved_values
 from mplus.errors import InputError
 from mplus.training.data.asking import PHRASES, asks_value, follow_up, in_a_sentence, sentence_of
 from mplus.training.data.changes import ChangeGenerator
-from mplus.training.data.mixed_documents import DraftKind, MixedDocuments
+from mplus.training.data.mixed_documents import EARLIER_CHARACTERS, MOST_EARLIER, DraftKind, MixedDocuments
 from mplus.training.data.study_records import StudyRecord, read_study
 from tests.tiny import byte_tokenizer
+from tests.training_data import write_training_data
 
 TOKENS = 900
-ALL: dict[DraftKind, float] = {"facts": 1, "chat": 1, "passage": 1, "changes": 1, "study": 1}
+ALL: dict[DraftKind, float] = {"facts": 1, "chat": 1, "passage": 1, "changes": 1, "story": 1, "study": 1}
 
 
 def record(number: int, kind: str, *, kept: bool = True) -> dict[str, Any]:
@@ -54,7 +55,10 @@ def test_every_kind_is_made_and_what_has_a_place_is_answered_there(data: Path, s
             kinds.add(question.kind)
             first, last = question.span
             place = made.tokenizer.decode(document.chunks[0][first:last])
-            if question.kind in ("fact", "generic", "chat", "passage", "nq", "dolly", "update") and question.style == "value":
+            if (
+                question.kind in ("fact", "generic", "chat", "passage", "nq", "dolly", "update", "story")
+                and question.style == "value"
+            ):
                 assert 0 <= first < last <= TOKENS and question.answer in place
             if question.kind in ("absent", "instruction", "prompt"):
                 assert question.span == (0, 0)
@@ -68,6 +72,7 @@ def test_every_kind_is_made_and_what_has_a_place_is_answered_there(data: Path, s
         "nq",
         "dolly",
         "update",
+        "story",
         "absent",
         "prompt",
         "instruction",
@@ -91,6 +96,39 @@ def test_absent_facts_are_stated_in_no_chunk(data: Path) -> None:
     absent = [question for document in documents for question in document.questions if question.kind == "absent"]
     assert len(absent) > 100 and not stated & {question.text for question in absent}
     assert {question.answer for question in absent} <= set(PHRASES["refusals"])
+
+
+def test_the_facts_of_a_story_stand_in_their_order_and_its_place_holds_all_that_is_needed(data: Path) -> None:
+    made, asked = mixed(data, None, shares={"story": 1}), set()
+    for document in made.make(40):
+        text = made.tokenizer.decode(document.chunks[0])
+        for question in document.questions:
+            if question.kind != "story":
+                continue
+            asked.add(question.answer)
+            place = made.tokenizer.decode(document.chunks[0][slice(*question.span)])
+            if question.answer == "garden":
+                assert "Mary went back to the garden." in place
+            else:
+                assert "John took the milk there." in place and "John went to the hallway." in place
+            assert 0 <= text.index("Mary moved") < text.index("John took") < text.index("Mary went back")
+    assert asked == {"garden", "hallway"}
+
+
+def test_stories_need_their_files(tmp_path: Path) -> None:
+    data = write_training_data(tmp_path / "data")
+    (data / "babi" / "en" / "qa2_some-facts_train.txt").unlink()
+    with pytest.raises(InputError, match=r"has 0 files qa2_\*train.txt; expected one, or no story share"):
+        mixed(data, None, shares={"story": 1})
+
+
+def test_some_questions_come_late_in_a_conversation_about_other_things(data: Path) -> None:
+    questions = [question for document in mixed(data, None, shares={"passage": 1}).make(150) for question in document.questions]
+    asked = [question for question in questions if question.span[1]]
+    late = [question for question in asked if question.turns]
+    assert 0.1 < len(late) / len(asked) < 0.3
+    assert all(1 <= len(question.turns) <= MOST_EARLIER for question in late)
+    assert {len(reply) <= EARLIER_CHARACTERS for question in late for _, reply in question.turns} == {True}
 
 
 def test_a_change_is_answered_by_its_newest_value_and_the_past_by_the_first() -> None:

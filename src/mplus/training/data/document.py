@@ -6,9 +6,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "fact", "generic", "passage", "chat", "nq", "dolly", "update", "absent", "prompt", "instruction", "study", "summary"
+    "fact",
+    "generic",
+    "passage",
+    "chat",
+    "nq",
+    "dolly",
+    "update",
+    "story",
+    "absent",
+    "prompt",
+    "instruction",
+    "study",
+    "summary",
 ]
-FACT_KINDS = frozenset(("fact", "generic", "chat", "update"))
+FACT_KINDS = frozenset(("fact", "generic", "chat", "update", "story"))
 Style = Literal["value", "sentence"]
 
 
@@ -18,7 +30,8 @@ class Question:
 
     `is_fact`: the right place is all that tells the answer (the rest of a passage may help, the rest of a fact's chunk does not).
     `kind`: ``fact`` a named relation, ``generic`` any attribute or event, ``chat`` told in a conversation, ``update`` a value that
-    changed, ``absent`` what was never written, ``prompt`` a passage stands in the question, ``instruction`` nothing to do with memory,
+    changed, ``story`` several facts in their order, ``absent`` what was never written, ``prompt`` a passage stands in the
+    question, ``instruction`` nothing to do with memory,
     ``study`` and ``summary`` what a model asked itself; or the published source. An empty span: no place is right.
     `style`: the bare value, or a sentence as the base would say it. `turns`: what user and assistant said before.
     `is_known`: the answer is right, else it is only what was said. `is_taught`: a teacher that sees the place can answer it.

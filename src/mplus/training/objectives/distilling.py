@@ -23,6 +23,7 @@ from torch.nn import functional
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
 from mplus.training.bank.taught_bank import TaughtBank, TaughtQuestion
+from mplus.training.data.document import Style
 from mplus.training.data.mixed_documents import DraftKind, MixedDocuments
 from mplus.training.objectives.answer_loss import AnswerLogits, answer_logits, by_length
 from mplus.training.objectives.bank_task import BankSettings, BankTask
@@ -32,13 +33,15 @@ from mplus.training.objectives.teacher import Teacher
 from mplus.training.sampling.block_view import BlockView, Shape, hardest, in_order_of_birth, lead, retrieval_view
 
 GROUP_ROWS = 8
-AskedKind = Literal["instruction", "conversation", "prompt", "memory", "update", "absent", "summary"]
-MixKind = Literal["text", "instruction", "conversation", "prompt", "memory", "update", "absent", "summary"]
+IN_ORDER: Final = ("update", "story")  # kinds of questions about what is current: of their chunk the newest stands nearest
+AskedKind = Literal["instruction", "conversation", "prompt", "memory", "update", "story", "absent", "summary"]
+MixKind = Literal["text", "instruction", "conversation", "prompt", "memory", "update", "story", "absent", "summary"]
 _OF_KIND: Final[dict[str, AskedKind]] = {
     "chat": "conversation",
     "instruction": "instruction",
     "prompt": "prompt",
     "update": "update",
+    "story": "story",
     "absent": "absent",
     "summary": "summary",
 }
@@ -51,6 +54,7 @@ class Settings(BankSettings):
     kl: float = Field(1.0, ge=0, description="weight of the divergence from the teacher")
     top: int = Field(20, ge=1, description="tokens kept of the teacher; all others count as one")
     teacher: str | None = Field(None, description="a stock decoder with the same tokenizer; null: the base itself, no adapter on")
+    taught: tuple[Style, ...] = Field(("value", "sentence"), description="styles of answers that the teacher gives too")
     passage_tokens: int = Field(128, ge=8, description="text around the right place that the teacher sees")
     mix: dict[MixKind, float] = Field(
         {"text": 20, "instruction": 30, "conversation": 25, "prompt": 10, "memory": 10, "summary": 5},
@@ -70,7 +74,13 @@ class Settings(BankSettings):
                 raise ValueError(f"{name} needs shares of 0 or more and one above 0, got {shares}")
         if not any(share for kind, share in self.mix.items() if kind != "text"):
             raise ValueError("mix asks nothing: give a share to something else than text")
-        holds = {"conversation": ("chat",), "prompt": ("passage",), "update": ("changes",), "summary": ("study",)}
+        holds = {
+            "conversation": ("chat",),
+            "prompt": ("passage",),
+            "update": ("changes",),
+            "story": ("story",),
+            "summary": ("study",),
+        }
         for kind, needed in holds.items():
             if self.mix.get(kind, 0) and not any(self.documents.get(one, 0) for one in needed):  # type: ignore[call-overload]
                 raise ValueError(
@@ -135,7 +145,9 @@ class DistilTask(BankTask):
                 "the bank holds no question of any kind that task.mix asks for; give task.documents that hold some"
             )
         if self.settings.kl:
-            self.teacher.teach(asked, [self.bank.ids[chunk].tolist() for chunk in chunks])
+            styles = [("value" if one.is_value else "sentence") in self.settings.taught for one in asked]
+            taught = [(one, chunk) for one, chunk, wanted in zip(asked, chunks, styles, strict=True) if wanted]
+            self.teacher.teach([one for one, _ in taught], [self.bank.ids[chunk].tolist() for _, chunk in taught])
         return DistilBatch(asked, chunks, torch.tensor([view.blocks for view in views]), [view.complete for view in views])
 
     def _counts(self) -> dict[str, int]:
@@ -169,7 +181,7 @@ class DistilTask(BankTask):
     def _view(self, chunk: int, one: TaughtQuestion, scores: Tensor, shape: Shape) -> BlockView:
         newest = chunk if self.random.random() < self.settings.fresh_share else self._other(chunk)
         view = retrieval_view(scores, self.positions, self._right(chunk, one), newest, shape, self.random)
-        return in_order_of_birth(view, chunk, self.per_chunk) if one.kind == "update" else view
+        return in_order_of_birth(view, chunk, self.per_chunk) if one.kind in IN_ORDER else view
 
     def shard(self, batch: DistilBatch, process: int, processes: int) -> DistilBatch:
         rows = slice(process, None, processes)
@@ -206,7 +218,8 @@ class DistilTask(BankTask):
         far = torch.zeros_like(cross)
         taught = torch.tensor([bool(one.taught) for one in asked], device=device)[own.row_of]
         if taught.any():
-            ids, logs = (torch.cat([one.taught[part] for one in asked if one.taught]) for part in (0, 1))
+            ids = torch.cat([one.taught[0] for one in asked if one.taught])
+            logs = torch.cat([one.taught[1].float() for one in asked if one.taught])  # autocast joins no half precision
             far[taught] = divergence(own.logits[taught], TeacherTokens(ids, logs).to(device))
             # where a bare value ends its teacher, which continues a text, goes on; what ends it is for cross entropy to say
             is_value = torch.tensor([one.is_value for one in asked], device=device)[own.row_of]
