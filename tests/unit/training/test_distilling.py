@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -101,17 +100,20 @@ def test_only_answers_of_the_named_styles_are_taught(data: Path, taught: str) ->
     assert [bool(one.taught) for one in able] == [one.is_value is (taught == "value") for one in able]
 
 
-def test_the_retrieved_facts_of_a_story_stand_in_their_order(data: Path) -> None:
-    task = distilled(data, mix={"story": 1}, documents={"story": 1}, found=[1])
+@pytest.mark.parametrize(("kind", "documents"), [("story", "story"), ("update", "changes"), ("memory", "facts")])
+def test_what_is_current_stands_nearest_and_all_else_as_the_search_ranks_it(
+    data: Path, monkeypatch: pytest.MonkeyPatch, kind: str, documents: str
+) -> None:
+    task, ordered = distilled(data, mix={kind: 1}, documents={documents: 1}), []
     task.prepare()
-    several = 0
-    for chunk, asked, scores in task._drawn("story", 8):
-        assert asked.kind == "story"
-        view = task._view(chunk, asked, scores, task._shape())
-        own = [block for block in view.blocks[slice(*view.retrieved)] if block // task.per_chunk == chunk]
-        assert own == sorted(own)
-        several += any(second > first + 1 for first, second in itertools.pairwise(own))
-    assert several, "no view had facts that stand apart"
+    monkeypatch.setattr(
+        "mplus.training.objectives.distilling.in_order_of_birth", lambda view, chunk, _: ordered.append(chunk) or view
+    )
+    drawn = task._drawn(kind, 4)
+    assert drawn
+    for chunk, asked, scores in drawn:
+        task._view(chunk, asked, scores, task._shape())
+    assert ordered == ([] if kind == "memory" else [chunk for chunk, *_ in drawn])
 
 
 def test_a_step_is_the_mean_over_questions_of_their_weighted_losses(data: Path) -> None:
