@@ -17,6 +17,7 @@ from mplus.training.objectives.answer_loss import answer_logits
 from mplus.training.objectives.distillation import TeacherTokens, divergence
 from mplus.training.objectives.distilling import DistilTask, Settings
 from mplus.training.objectives.teacher import Teacher
+from mplus.training.sampling.block_view import BlockView
 from tests.tiny import byte_tokenizer, text_model, tiny_decoder, tiny_geometry
 
 SIZES: dict[str, Any] = {
@@ -104,11 +105,15 @@ def test_only_answers_of_the_named_styles_are_taught(data: Path, taught: str) ->
 def test_what_is_current_stands_nearest_and_all_else_as_the_search_ranks_it(
     data: Path, monkeypatch: pytest.MonkeyPatch, kind: str, documents: str
 ) -> None:
-    task, ordered = distilled(data, mix={kind: 1}, documents={documents: 1}), []
+    task = distilled(data, mix={kind: 1}, documents={documents: 1})
     task.prepare()
-    monkeypatch.setattr(
-        "mplus.training.objectives.distilling.in_order_of_birth", lambda view, chunk, _: ordered.append(chunk) or view
-    )
+    ordered: list[int] = []
+
+    def in_order(view: BlockView, chunk: int, per_chunk: int) -> BlockView:
+        ordered.append(chunk)
+        return view
+
+    monkeypatch.setattr("mplus.training.objectives.distilling.in_order_of_birth", in_order)
     drawn = task._drawn(kind, 4)
     assert drawn
     for chunk, asked, scores in drawn:
