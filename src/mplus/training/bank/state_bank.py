@@ -47,7 +47,22 @@ class StateBank:
 
     def span(self, number: int) -> tuple[int, int]:
         """First and one-past-last memory token of the place in its chunk where a question's answer stands."""
-        first, last = self.questions[number][1].span
+        return self._tokens_of(self.questions[number][1].span)
+
+    def right(self, number: int) -> list[tuple[int, int]]:
+        """As ``span``, all places that a search may find: those of older values of the same thing too."""
+        question = self.questions[number][1]
+        return [self._tokens_of(span) for span in (question.span, *question.also)]
+
+    def unjudged(self, number: int) -> tuple[int, int]:
+        """Memory tokens of the chunk that are neither right nor wrong where they are not right; an empty span: none."""
+        question = self.questions[number][1]
+        if question.is_fact:
+            return 0, 0
+        return self._tokens_of(question.within) if question.within[1] else (0, self.tokens)
+
+    def _tokens_of(self, span: tuple[int, int]) -> tuple[int, int]:
+        first, last = span
         return first * self.tokens // self.chunk_tokens, -(-last * self.tokens // self.chunk_tokens)
 
 
@@ -62,6 +77,8 @@ def make_state_bank(
     behind_tokens: int | None = None,
 ) -> StateBank:
     """Encode documents of one chunk each and take the states of questions about them.
+
+    Questions that no place answers, or only behind earlier turns, are left out: a search sees the last turn alone (decision 0025).
 
     Args:
         layers: V of them.
@@ -80,7 +97,8 @@ def make_state_bank(
     questions = [
         (number, question)
         for number, one in enumerate(documents)
-        for question in randomness.sample(one.questions, min(per_chunk, len(one.questions)))
+        for asked in [[question for question in one.questions if question.span[1] and not question.turns]]
+        for question in randomness.sample(asked, min(per_chunk, len(asked)))
     ]
     rows = [
         chat_ids(model.tokenizer, question.text, form="plain" if randomness.random() < plain_share else "chat")

@@ -117,14 +117,13 @@ class LateInteractionObjective:
         starts = torch.arange(per_chunk) * block
         ends = (starts + self.retriever.window * block).clamp(max=per_chunk * block)
         for row, number in enumerate(batch.questions):
-            chunk, question = bank.questions[number]
-            first, last = bank.span(number)
-            held = (ends.clamp(max=last) - starts.clamp(min=first)).clamp(min=0)
+            chunk = bank.questions[number][0]
             columns = slice(place[chunk] * per_chunk, (place[chunk] + 1) * per_chunk)
-            right[row, columns] = held >= min(int(held.max()), COVERED * (last - first))
-            close[row, columns] = held > 0
-            if not question.is_fact:  # the rest of its passage is neither right nor wrong
-                close[row, columns] = True
+            for first, last in bank.right(number):
+                held = _overlap(starts, ends, first, last)
+                right[row, columns] |= held >= min(int(held.max()), COVERED * (last - first))
+                close[row, columns] |= held > 0
+            close[row, columns] |= _overlap(starts, ends, *bank.unjudged(number)) > 0
         return right, right | ~close
 
     def _found(self, scores: Tensor, bank: StateBank, batch: RetrievalBatch) -> Tensor:
@@ -195,13 +194,17 @@ class PerLayerObjective:
         right = torch.zeros(len(batch.questions), len(place) * bank.tokens, dtype=torch.bool)
         known = torch.ones_like(right)
         for row, number in enumerate(batch.questions):
-            chunk, question = bank.questions[number]
-            start = place[chunk] * bank.tokens
-            first, last = bank.span(number)
-            if not question.is_fact:
-                known[row, start : start + bank.tokens] = False
-            right[row, start + first : start + last] = True
+            start = place[bank.questions[number][0]] * bank.tokens
+            low, high = bank.unjudged(number)
+            known[row, start + low : start + high] = False
+            for first, last in bank.right(number):
+                right[row, start + first : start + last] = True
         return right, known | right
+
+
+def _overlap(starts: Tensor, ends: Tensor, first: int, last: int) -> Tensor:
+    """[m] tokens that windows share with a span."""
+    return (ends.clamp(max=last) - starts.clamp(min=first)).clamp(min=0)
 
 
 def _places(batch: RetrievalBatch) -> dict[int, int]:
