@@ -3,8 +3,8 @@
 Legend: B rows, T text tokens, K new tokens at most, L layers, D width, H kv heads, E head width, n tail tokens.
 
 ``input`` tap: what enters a layer is its memory token, one per text token, or K spread over the chunk where K is smaller
-(``Sizes.kept_positions``), or the mean of each ``tokens_per_row`` neighbours. ``output`` tap (published): what leaves a layer at the last K rows; a chunk shorter than K is
-left-filled by the newest old memory tokens, which are refreshed with it.
+(``Sizes.kept_positions``), or the mean of each ``tokens_per_row`` neighbours. ``output`` tap (published): what leaves a layer at the
+last K rows; a chunk shorter than K is left-filled by the newest old memory tokens, which are refreshed with it.
 """
 
 from __future__ import annotations

@@ -18,8 +18,10 @@ SKETCH_WIDTH = 32
 
 
 class PcaSketch(FirstStageIndex):
-    """Sketches [d, W, S], float32, or [d, W r, S] where a row has r keys: the same place of all blocks lies together, so that the best row of each block is an element-wise
-    maximum of W long vectors."""
+    """Sketches [d, W, S], float32, or [d, W r, S] where a row has r keys.
+
+    The same place of all blocks lies together, so that the best row of each block is an element-wise maximum of W long vectors.
+    """
 
     candidates_per_token = 32
     slab_rows = 65_536
