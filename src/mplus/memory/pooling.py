@@ -41,7 +41,9 @@ def side_by_side(keys_GnF: Tensor, tokens_per_row: int) -> Tensor:
 
 def best_of_row(match_tn: Tensor, keys: Tensor) -> Tensor:
     """Best match [t, m] within each row, of matches [t, m r] with search keys [m, r, F]; as they are for keys [m, F]."""
-    return match_tn if keys.dim() == 2 else match_tn.unflatten(1, keys.shape[:2]).amax(-1)
+    if keys.dim() == 2:
+        return match_tn
+    return match_tn.view(match_tn.shape[0], *keys.shape[:2]).amax(-1)
 
 
 def _mean(groups: Tensor) -> Tensor:
