@@ -43,7 +43,8 @@ def best_of_row(match_tn: Tensor, keys: Tensor) -> Tensor:
     """Best match [t, m] within each row, of matches [t, m r] with search keys [m, r, F]; as they are for keys [m, F]."""
     if keys.dim() == 2:
         return match_tn
-    return match_tn.view(match_tn.shape[0], *keys.shape[:2]).amax(-1)
+    best: Tensor = match_tn.view(match_tn.shape[0], *keys.shape[:2]).amax(-1)
+    return best
 
 
 def _mean(groups: Tensor) -> Tensor:

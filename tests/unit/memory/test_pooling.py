@@ -34,7 +34,7 @@ CHUNK = 16
 @functools.cache
 def model_of(ratio: int, setup: str = "best_last", **changed: Any) -> MPlusModel:
     """A tiny model whose memory tokens stand for `ratio` text tokens; the weights do not depend on it."""
-    own = {} if ratio == 1 else {"tokens_per_row": ratio}
+    own: dict[str, Any] = {} if ratio == 1 else {"tokens_per_row": ratio}
     changed = {"stm_tokens": 32, **changed}
     return tiny.tiny_model("llama", setup, new_tokens=CHUNK // ratio, chunk_tokens=CHUNK, **own, **changed)
 
@@ -50,7 +50,8 @@ def mean_rows(rows: Rows, ratio: int) -> Rows:
     for name in ("keys", "values"):
         count = rows[name].shape[1]
         groups = [range(first, min(first + ratio, count)) for first in range(0, count, ratio)]
-        out[name] = torch.stack([sum(rows[name][:, at].double() for at in group) / len(group) for group in groups], 1).float()  # type: ignore[union-attr]
+        means = [sum((rows[name][:, at].double() for at in group), torch.zeros(1)) / len(group) for group in groups]
+        out[name] = torch.stack(means, 1).float()
     return out
 
 
@@ -78,8 +79,9 @@ def test_a_row_is_the_mean_of_its_tokens_and_is_found_by_each(ratio: int, length
             assert torch.equal(own[row, place], keys[min(row * ratio + place, length - 1)])
 
 
-def test_one_token_a_row_is_what_it_was() -> None:
-    plain, said = (tiny.tiny_model("llama", "best_last", **changed).encode(ids(7)) for changed in ({}, {"tokens_per_row": 1}))
+def test_one_token_a_row_is_the_default() -> None:
+    models = tiny.tiny_model("llama", "best_last"), tiny.tiny_model("llama", "best_last", tokens_per_row=1)
+    plain, said = (model.encode(ids(7)) for model in models)
     assert all(torch.equal(plain.rows[name], said.rows[name]) for name in plain.rows) and plain.rows["search"].dim() == 3
 
 
