@@ -36,7 +36,8 @@ def side_by_side(keys_GnF: Tensor, tokens_per_row: int) -> Tensor:
     missing = -keys_GnF.shape[1] % tokens_per_row
     if missing:
         keys_GnF = torch.cat([keys_GnF, keys_GnF[:, -1:].expand(-1, missing, -1)], 1)
-    return keys_GnF.unflatten(1, (keys_GnF.shape[1] // tokens_per_row, tokens_per_row))
+    groups, count, width = keys_GnF.shape
+    return keys_GnF.reshape(groups, count // tokens_per_row, tokens_per_row, width)
 
 
 def best_of_row(match_tn: Tensor, keys: Tensor) -> Tensor:
