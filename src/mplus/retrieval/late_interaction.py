@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from mplus.index.pca_sketch import PcaSketch
 from mplus.memory.memory import Memory
+from mplus.memory.pooling import best_of_row
 from mplus.retrieval import block_scores
 from mplus.retrieval.blocks import BlockTable, recency_tail
 from mplus.retrieval.projectors import PLAIN, perceptron
@@ -101,9 +102,13 @@ class LateInteractionRetriever(nn.Module):
         return query, weight
 
     def maxsim(self, query_BTF: Tensor, keys_MF: Tensor, block: int) -> Tensor:
-        """Each prompt token's best match inside every block of `block` neighbours, [B, T, m]; the last block may be short."""
+        """Each prompt token's best match inside every block of `block` neighbours, [B, T, m]; the last block may be short.
+
+        Args:
+            keys_MF: or [M, r, F], where a row has a key for each of its text tokens.
+        """
         prompts, tokens, _ = query_BTF.shape
-        match = query_BTF.reshape(prompts * tokens, -1) @ keys_MF.to(query_BTF).T
+        match = best_of_row(query_BTF.reshape(prompts * tokens, -1) @ keys_MF.to(query_BTF).flatten(0, -2).T, keys_MF)
         missing = -keys_MF.shape[0] % block
         if missing:
             match = functional.pad(match, (0, missing), value=float("-inf"))
@@ -137,11 +142,12 @@ class LateInteractionRetriever(nn.Module):
         return best
 
     def match(self, features: list[Tensor], text_BT: Tensor, row: int, keys_MF: Tensor) -> tuple[Tensor, Tensor]:
-        """Match [t, M] of each searching token of one prompt with each key, and these tokens' weights [t], float32."""
+        """Match [t, M] of each searching token of one prompt with each row, and these tokens' weights [t], float32."""
         own = text_BT[row]
         with torch.no_grad():
             query, weight = self.queries([part[row : row + 1, own] for part in features], own[own][None])
-            return query[0].float() @ keys_MF.to(query.device).float().T, weight[0].float()
+            keys = keys_MF.to(query.device).float()
+            return best_of_row(query[0].float() @ keys.flatten(0, -2).T, keys), weight[0].float()
 
     def own_match(self, features: list[Tensor], text_BT: Tensor, row: int) -> Tensor:
         """Match [t] of each searching token of one prompt with its own search key, float32: as good as a match of its kind gets."""

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
-from mplus.errors import TrainingError
+from mplus.errors import GeometryError, TrainingError
+from mplus.memory.pooling import means
 from mplus.model import MPlusModel
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.read_plan import LayoutRule
 from mplus.training.bank.question_bank import PreparedQuestion, QuestionBank
 from mplus.training.bank.question_states import Form
 from mplus.training.data.document_generator import DocumentGenerator
-from mplus.training.objectives.answer_loss import text_loss
+from mplus.training.objectives.answer_loss import RowsOfLayer, text_loss
 from mplus.training.objectives.task import ParameterGroup, StepOutput, Task
-from mplus.training.sampling.block_view import Shape, places, short_term
+from mplus.training.sampling.bank_grid import BankGrid
+from mplus.training.sampling.block_view import Shape, short_term
 
 
 class BankSettings(BaseModel):
@@ -48,6 +50,18 @@ class BankSettings(BaseModel):
     text_weight: float = Field(1.0, gt=0, description="factor on the loss of such a step")
     found: list[float] = Field([1, 1, 1, 0.5, 0.25, 1.5], description="K0 of a step, drawn from these shares of the model's")
     short: list[float] = Field([1, 1, 0.75, 0.5], description="N of a step, drawn from these shares of the model's")
+    ratios: dict[int, float] | None = Field(
+        None, description="shares of steps by text tokens that a memory token stands for; null: as the model's geometry says"
+    )
+
+    @field_validator("ratios")
+    @classmethod
+    def _shares_of_steps(cls, ratios: dict[int, float] | None) -> dict[int, float] | None:
+        if ratios is not None and (not ratios or min(ratios) < 1 or min(ratios.values()) < 0 or not sum(ratios.values())):
+            raise ValueError(
+                f"needs shares of 0 or more, one above 0, of 1 or more tokens, such as {{1: 0.5, 2: 0.5}}, got {ratios}"
+            )
+        return ratios
 
 
 class BankTask(Task):
@@ -78,14 +92,33 @@ class BankTask(Task):
         self.decoder: nn.Module = model.parts.decoder.model
         for name, value in self.decoder.named_parameters():
             value.requires_grad_(".lora_" in name and f".{adapter}." in name)
-        self.tokens, self.block = model.geometry.sizes.chunk_tokens, model.geometry.read.block_tokens
+        self.tokens = model.geometry.sizes.chunk_tokens
         self.generator = self._generator(seed)
         self.random = random.Random(seed)
+        self.ratios = settings.ratios or {model.geometry.sizes.tokens_per_row: 1.0}
+        self.grids = {ratio: self._grid(ratio) for ratio, share in self.ratios.items() if share}
+        self.grid = next(iter(self.grids.values()))
+        """Of the step that was drawn last."""
         self.bank = self._bank()
-        self.per_chunk = self.tokens // self.block
-        self.positions = places(settings.chunks, self.per_chunk)
-        self.is_contiguous = torch.cat([self.positions.diff() == 1, torch.zeros(1, dtype=torch.bool)])
         self.steps = 0
+
+    def _grid(self, ratio: int) -> BankGrid:
+        """Blocks of the bank at a ratio.
+
+        Raises:
+            TrainingError: no memory has it, or its chunks do not become whole blocks.
+        """
+        try:
+            geometry = self.model.geometry.changed(tokens_per_row=ratio)
+        except GeometryError as error:
+            raise TrainingError(f"task.ratios has {ratio}: {error}") from error
+        span = geometry.drop_span * ratio
+        if ratio > 1 and self.tokens % span:
+            raise TrainingError(
+                f"task.ratios has {ratio}, at which {span} text tokens leave short-term memory together, but a chunk has {self.tokens}; "
+                "give a ratio with whole spans in a chunk, or fewer block_tokens"
+            )
+        return BankGrid.of(self.settings.chunks, self.tokens, geometry.read.block_tokens, ratio)
 
     @abstractmethod
     def _generator(self, seed: int) -> DocumentGenerator:
@@ -128,41 +161,39 @@ class BankTask(Task):
 
     # -- views of the bank -------------------------------------------------------------------------------------------
 
+    def _ratio(self) -> int:
+        """Draw text tokens that a memory token stands for."""
+        ratios = list(self.grids)
+        return ratios[0] if len(ratios) == 1 else self.random.choices(ratios, [self.ratios[one] for one in ratios])[0]
+
     def _text_rows(self, shape: Shape) -> tuple[list[int], Tensor]:
         """Chunks of which three quarters are the newest of their memory, the rest to be read on; and the blocks [R, b] of each."""
         chunks = self.random.sample(range(self.settings.chunks), self.settings.text_rows)
         rows = []
         for chunk in chunks:
-            first = chunk * self.per_chunk
-            begun = list(range(first, first + self._begun))
-            spans = short_term(chunk, shape, len(self.positions), self.random)[: -self.per_chunk or None]
-            noise = short_term(self._other(chunk), shape, len(self.positions), self.random, without={*spans, *begun})[
-                -shape.rule.budget :
-            ]
+            first, total = chunk * shape.per_chunk, len(self.grid.positions)
+            begun = list(range(first, first + _begun(self.grid)))
+            spans = short_term(chunk, shape, total, self.random)[: -shape.per_chunk or None]
+            noise = short_term(self._other(chunk), shape, total, self.random, without={*spans, *begun})[-shape.rule.budget :]
             found = noise if shape.rule.budget else []
             # text is no question: where the search knows that, nothing stands between it and its past
             rows.append((found + spans if shape.rule.min_confidence is not None else spans + found) + begun)
         return chunks, torch.tensor(rows)
 
-    def _text_outcome(self, chunks: list[int], blocks: Tensor) -> StepOutput:
-        index = self._rows(blocks)
-        behind = self._begun * self.block
-        loss = text_loss(self.model, self.bank.ids[chunks], behind, lambda layer: self._memory(layer, index), index.shape[1])
+    def _text_outcome(self, chunks: list[int], blocks: Tensor, grid: BankGrid) -> StepOutput:
+        behind = _begun(grid) * grid.block
+        loss = text_loss(self.model, self.bank.ids[chunks], behind, *self._memory(blocks, grid))
         rows = len(chunks)
         metrics = {"divergence": (loss.item() * rows, float(rows))}
         return StepOutput(loss * self.settings.text_weight, rows, rows * self.bank.ids.shape[1], metrics)
 
     def _right(self, chunk: int, asked: PreparedQuestion) -> list[int]:
         """Blocks of the bank where the answer stands."""
-        block, first = self.block, chunk * self.per_chunk
-        return [first + place for place in range(asked.span[0] // block, (asked.span[1] - 1) // block + 1)]
-
-    @property
-    def _begun(self) -> int:
-        return self.per_chunk * 3 // 4
+        return self.grid.blocks_of(chunk, asked.span)
 
     def _shape(self) -> Shape:
-        geometry, block, searched = self.model.geometry, self.block, self.searched
+        geometry, per_chunk, searched = self.model.geometry, self.grid.per_chunk, self.searched
+        block = geometry.read.block_tokens
         budget = geometry.sizes.ltm_read_tokens * self.random.choice(self.settings.found)
         short = geometry.sizes.stm_tokens * self.random.choice(self.settings.short)
         if not searched:
@@ -175,14 +206,23 @@ class BankTask(Task):
             recency_tail=geometry.read.recency_tail // block if searched else 0,
             min_confidence=geometry.read.min_confidence,
         )
-        return Shape(self.per_chunk, geometry.drop_span // block, max(self.per_chunk, int(short) // block), rule)
+        span = geometry.changed(tokens_per_row=self.grid.ratio).drop_span // block
+        return Shape(per_chunk, span, max(per_chunk, int(short) // block), rule)
 
     def _other(self, chunk: int) -> int:
         return (chunk + self.random.randrange(1, self.settings.chunks)) % self.settings.chunks
 
-    def _rows(self, blocks: Tensor) -> Tensor:
-        block = self.block
-        return (blocks[:, :, None] * block + torch.arange(block)).flatten(1)
+    def _memory(self, blocks: Tensor, grid: BankGrid) -> tuple[RowsOfLayer, int]:
+        """Keys and values [R, P, H, E] of blocks [R, b] by layer, pooled as they are read, and P."""
+        fields, columns = self.bank.fields, grid.columns(blocks)
 
-    def _memory(self, layer: int, index: Tensor) -> tuple[Tensor, Tensor]:
-        return self.bank.fields["keys"][layer][index], self.bank.fields["values"][layer][index]
+        def of_layer(layer: int) -> tuple[Tensor, Tensor]:
+            keys, values = (fields[name][layer][columns] for name in ("keys", "values"))
+            return (keys, values) if grid.ratio == 1 else (means(keys, grid.ratio), means(values, grid.ratio))
+
+        return of_layer, columns.shape[1] // grid.ratio
+
+
+def _begun(grid: BankGrid) -> int:
+    """Blocks of a chunk that is gone on with which are in memory."""
+    return grid.per_chunk * 3 // 4

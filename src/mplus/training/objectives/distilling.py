@@ -96,12 +96,16 @@ def build(model: MPlusModel, settings: Settings, seed: int) -> DistilTask:
 
 @dataclass
 class DistilBatch:
-    """Questions with the blocks each one reads [R, b]; or, without questions, chunks to go on with, and their memories."""
+    """Questions with the blocks each one reads [R, b]; or, without questions, chunks to go on with, and their memories.
+
+    At one ratio: text tokens that a memory token stands for.
+    """
 
     asked: list[TaughtQuestion]
     chunks: list[int]
     blocks: Tensor
     complete: list[bool]
+    ratio: int = 1
 
 
 class DistilTask(BankTask):
@@ -124,16 +128,23 @@ class DistilTask(BankTask):
     def _bank(self) -> TaughtBank:
         settings, forms = self.settings, dict(self.settings.forms)
         return TaughtBank(
-            self.model, settings.chunks, self.tokens, per_chunk=settings.per_chunk, forms=forms, randomness=self.random
+            self.model,
+            settings.chunks,
+            self.tokens,
+            per_chunk=settings.per_chunk,
+            forms=forms,
+            randomness=self.random,
+            ratio=self._ratio,
         )
 
     # -- batches ---------------------------------------------------------------------------------------------------
 
     def draw(self) -> DistilBatch:
-        shape, mix = self._shape(), self.settings.mix
+        self.grid = self.grids[self._ratio()]
+        shape, mix, ratio = self._shape(), self.settings.mix, self.grid.ratio
         if self.random.random() < mix.get("text", 0.0) / sum(mix.values()):
             chunks, blocks = self._text_rows(shape)
-            return DistilBatch([], chunks, blocks, [])
+            return DistilBatch([], chunks, blocks, [], ratio)
         chunks, asked, views = [], [], []
         for kind, count in self._counts().items():
             for chunk, one, scores in self._drawn(kind, count):
@@ -148,7 +159,8 @@ class DistilTask(BankTask):
             styles = [("value" if one.is_value else "sentence") in self.settings.taught for one in asked]
             taught = [(one, chunk) for one, chunk, wanted in zip(asked, chunks, styles, strict=True) if wanted]
             self.teacher.teach([one for one, _ in taught], [self.bank.ids[chunk].tolist() for _, chunk in taught])
-        return DistilBatch(asked, chunks, torch.tensor([view.blocks for view in views]), [view.complete for view in views])
+        blocks = torch.tensor([view.blocks for view in views])
+        return DistilBatch(asked, chunks, blocks, [view.complete for view in views], ratio)
 
     def _counts(self) -> dict[str, int]:
         """How many questions of each kind a step asks."""
@@ -169,7 +181,7 @@ class DistilTask(BankTask):
         drawn = self.random.sample(found, wanted)
         if not drawn:
             return []
-        scores = self.bank.scores([one for _, one in drawn], self.is_contiguous)
+        scores = self.bank.scores([one for _, one in drawn], self.grid.is_contiguous, self.grid.block)
         rows = list(range(min(count, len(drawn))))
         if has_place:
             leads = [
@@ -180,34 +192,30 @@ class DistilTask(BankTask):
 
     def _view(self, chunk: int, one: TaughtQuestion, scores: Tensor, shape: Shape) -> BlockView:
         newest = chunk if self.random.random() < self.settings.fresh_share else self._other(chunk)
-        view = retrieval_view(scores, self.positions, self._right(chunk, one), newest, shape, self.random)
-        return in_order_of_birth(view, chunk, self.per_chunk) if one.kind in IN_ORDER else view
+        view = retrieval_view(scores, self.grid.positions, self._right(chunk, one), newest, shape, self.random)
+        return in_order_of_birth(view, chunk, self.grid.per_chunk) if one.kind in IN_ORDER else view
 
     def shard(self, batch: DistilBatch, process: int, processes: int) -> DistilBatch:
         rows = slice(process, None, processes)
-        return DistilBatch(batch.asked[rows], batch.chunks[rows], batch.blocks[rows], batch.complete[rows])
+        return DistilBatch(batch.asked[rows], batch.chunks[rows], batch.blocks[rows], batch.complete[rows], batch.ratio)
 
     # -- loss ------------------------------------------------------------------------------------------------------
 
     def forward(self, batch: DistilBatch) -> StepOutput:
+        grid = self.grids[batch.ratio]
         if not batch.asked:
-            return self._text_outcome(batch.chunks, batch.blocks)
+            return self._text_outcome(batch.chunks, batch.blocks, grid)
         groups = by_length([one.prompt for one in batch.asked], [one.answer for one in batch.asked], GROUP_ROWS)
         loss, tokens = torch.zeros((), device=self.model.device), 0
         metrics: dict[str, tuple[float, float]] = {}
         for rows in groups:
-            asked, index = [batch.asked[row] for row in rows], self._rows(batch.blocks[rows])
-            own = answer_logits(
-                self.model,
-                [one.prompt for one in asked],
-                [one.answer for one in asked],
-                lambda layer, index=index: self._memory(layer, index),  # type: ignore[misc]
-                index.shape[1],
-            )
+            asked, memory = [batch.asked[row] for row in rows], self._memory(batch.blocks[rows], grid)
+            own = answer_logits(self.model, [one.prompt for one in asked], [one.answer for one in asked], *memory)
             known, far = self._losses(own, asked)
             loss = loss + self.settings.cross_entropy * known.sum() + self.settings.kl * far.sum()
             tokens += own.tokens
-            _count(metrics, asked, own.exact().tolist(), far.tolist(), [batch.complete[row] for row in rows])
+            ratio = batch.ratio if len(self.grids) > 1 else None
+            _count(metrics, asked, own.exact().tolist(), far.tolist(), [batch.complete[row] for row in rows], ratio)
         return StepOutput(loss / len(batch.asked), len(batch.asked), tokens, metrics)
 
     def _losses(self, own: AnswerLogits, asked: list[TaughtQuestion]) -> tuple[Tensor, Tensor]:
@@ -244,11 +252,13 @@ def _count(
     exact: list[bool],
     far: list[float],
     complete: list[bool],
+    ratio: int | None,
 ) -> None:
-    """Add a group's hits to `metrics`, by kind."""
+    """Add a group's hits to `metrics`, by kind, and by ratio where there are several."""
     for one, hit, divergent, found in zip(asked, exact, far, complete, strict=True):
         kind = _kind_of(one)
         values = {f"exact {kind}": float(hit)} if one.is_known and (one.is_value or kind == "absent") else {}
+        values |= {f"exact at {ratio}:1": float(hit)} if ratio is not None and one.is_known and one.is_value else {}
         values |= {f"divergence {kind}": divergent} if one.taught else {}
         values |= {f"found {kind}": float(found)} if one.span[1] else {}
         for name, value in values.items():

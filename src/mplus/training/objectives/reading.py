@@ -41,12 +41,16 @@ def build(model: MPlusModel, settings: Settings, seed: int) -> ReadTask:
 
 @dataclass
 class ReadBatch:
-    """Questions with the blocks each one reads [R, b]; or, without questions, chunks to go on with, and their memories."""
+    """Questions with the blocks each one reads [R, b]; or, without questions, chunks to go on with, and their memories.
+
+    At one ratio: text tokens that a memory token stands for.
+    """
 
     asked: list[PreparedQuestion]
     chunks: list[int]
     blocks: Tensor
     complete: list[bool]
+    ratio: int = 1
 
 
 class ReadTask(BankTask):
@@ -72,17 +76,19 @@ class ReadTask(BankTask):
             per_chunk=settings.per_chunk,
             forms=dict(settings.forms),
             randomness=self.random,
+            ratio=self._ratio,
         )
 
     # -- batches ---------------------------------------------------------------------------------------------------
 
     def draw(self) -> ReadBatch:
-        shape = self._shape()
+        self.grid = self.grids[self._ratio()]
+        shape, ratio = self._shape(), self.grid.ratio
         if self.searched and self.random.random() < self.settings.text_share:
             chunks, blocks = self._text_rows(shape)
-            return ReadBatch([], chunks, blocks, [])
+            return ReadBatch([], chunks, blocks, [], ratio)
         chunks, asked = self._draw_questions(self.settings.hard_among if self.searched else 1)
-        scores = self.bank.scores(asked, self.is_contiguous) if self.searched else None
+        scores = self.bank.scores(asked, self.grid.is_contiguous, self.grid.block) if self.searched else None
         places = [self._right(chunk, one) for chunk, one in zip(chunks, asked, strict=True)]
         if scores is not None:
             leads = [lead(own, right, self.retriever.window) for own, right in zip(scores, places, strict=True)]
@@ -93,10 +99,11 @@ class ReadTask(BankTask):
         for row, (chunk, right) in enumerate(zip(chunks, places, strict=True)):
             newest = chunk if self.random.random() < self.settings.fresh_share else self._other(chunk)
             if scores is None:
-                views.append(short_view(right, newest, shape, len(self.positions), self.random))
+                views.append(short_view(right, newest, shape, len(self.grid.positions), self.random))
             else:
-                views.append(retrieval_view(scores[row], self.positions, right, newest, shape, self.random))
-        return ReadBatch(asked, chunks, torch.tensor([view.blocks for view in views]), [view.complete for view in views])
+                views.append(retrieval_view(scores[row], self.grid.positions, right, newest, shape, self.random))
+        blocks = torch.tensor([view.blocks for view in views])
+        return ReadBatch(asked, chunks, blocks, [view.complete for view in views], ratio)
 
     def _draw_questions(self, times: int) -> tuple[list[int], list[PreparedQuestion]]:
         """Chunks and a question about each, `times` as many as a step asks."""
@@ -106,11 +113,11 @@ class ReadTask(BankTask):
 
     def shard(self, batch: ReadBatch, process: int, processes: int) -> ReadBatch:
         rows = slice(process, None, processes)
-        return ReadBatch(batch.asked[rows], batch.chunks[rows], batch.blocks[rows], batch.complete[rows])
+        return ReadBatch(batch.asked[rows], batch.chunks[rows], batch.blocks[rows], batch.complete[rows], batch.ratio)
 
     def forward(self, batch: ReadBatch) -> StepOutput:
         if not batch.asked:
-            return self._text_outcome(batch.chunks, batch.blocks)
+            return self._text_outcome(batch.chunks, batch.blocks, self.grids[batch.ratio])
         prompts = [one.prompt for one in batch.asked]
         answers = [one.answer for one in batch.asked]
         if self.settings.source == "prompt":
@@ -131,5 +138,4 @@ class ReadTask(BankTask):
         own = [prompts[row] for row in rows], [answers[row] for row in rows]
         if self.settings.source == "prompt":
             return answer_loss(self.model, *own)
-        index = self._rows(batch.blocks[rows])
-        return answer_loss(self.model, *own, lambda layer: self._memory(layer, index), index.shape[1])
+        return answer_loss(self.model, *own, *self._memory(batch.blocks[rows], self.grids[batch.ratio]))
