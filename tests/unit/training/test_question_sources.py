@@ -25,7 +25,15 @@ from tests.unit.evaluation.test_paraphrase import content, every
 
 TOKENS = 900
 PACKAGES = ("numpy.polynomial",)
-NEW: dict[DraftKind, float] = {"articles": 1, "narrative": 1, "table": 1, "code": 1, "reworded": 1, "changes": 1}
+NEW: dict[DraftKind, float] = {
+    "articles": 1,
+    "narrative": 1,
+    "table": 1,
+    "code": 1,
+    "reworded": 1,
+    "changes": 1,
+    "corrections": 1,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +146,20 @@ def test_passages_of_one_article_stand_side_by_side_and_none_twice(tmp_path: Pat
         for text in texts:
             lands = re.findall(r"called Ann . (\d+)\.", text)
             assert len(set(lands)) < len(lands)  # what is no answer is of the same article
+
+
+def test_corrections_of_one_thing_stand_in_several_chunks(data: Path) -> None:
+    made = mixed(data, {"corrections": 1})
+    told: dict[str, list[tuple[int, str, str]]] = {}
+    for number, document in enumerate(made.make(30)):
+        for question in document.questions:
+            if question.slot:
+                told.setdefault(question.slot, []).append((number, question.text, question.answer))
+    several = [places for places in told.values() if len(places) > 1]
+    assert len(several) > 10 and all(len({text for _, text, _ in places}) == 1 for places in several)
+    assert all(len({answer for _, _, answer in places}) == len(places) for places in several)
+    assert any(len({number for number, _, _ in places}) > 1 for places in several)
+    assert not set(told) & {question.slot for document in made.make(30) for question in document.questions}
 
 
 def test_a_search_engines_question_is_also_asked_as_it_was_typed(data: Path) -> None:

@@ -247,17 +247,42 @@ def test_a_trained_search_goes_on_and_the_reader_stays_as_it_is(data: Path, tmp_
     made.save_pretrained(tmp_path / "first")
     model, before = MPlusModel.from_pretrained(tmp_path / "first", **PLACED), load_file(tmp_path / "first" / "delta.safetensors")
     fingerprint = model.fingerprint
-    settings = vote.Settings(data=str(data), documents={"articles": 1, "reworded": 1}, chunks=6, step_chunks=6, questions=6)
+    settings = vote.Settings(data=str(data), documents={"corrections": 2, "articles": 1}, chunks=6, step_chunks=6, slot_rank=3)
     task = vote.build(model, settings, 0)
+    assert [group.name for group in task.groups()] == ["vote", "scale", "slot"]
     task.prepare()
     optimiser = torch.optim.AdamW([value for group in task.groups() for _, value in group.parameters], lr=1e-3)
-    task.forward(task.draw()).loss.backward()
+    step = task.forward(task.draw())
+    assert step.metrics["same slot"][1] > 0 and step.metrics["other slot"][1] > 0
+    step.loss.backward()
     optimiser.step()
     task.save(tmp_path / "second")
     after = load_file(tmp_path / "second" / "delta.safetensors")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(name.startswith("retriever.") for name in changed)
-    assert before.keys() == after.keys()
+    assert after.keys() - before.keys() == {name for name in after if name.startswith("retriever.slot_head.")}
+    with pytest.raises(TrainingError, match=r"has rank 3, task.slot_rank asks for 4"):
+        vote.build(task.model, settings.model_copy(update={"slot_rank": 4}), 0)
     assert (
         MPlusModel.from_pretrained(tmp_path / "second", **PLACED).fingerprint != fingerprint
     )  # memories of the first are refused
+
+
+def test_what_other_chunks_tell_of_the_same_thing_is_right_where_they_are_in_the_step() -> None:
+    held = bank()
+    thing = Question("q", "a", (8, 12), True, "update", slot="x")
+    held.questions[0] = (0, thing)
+    held.slots = {"x": [(0, (8, 12)), (3, (0, 4)), (0, (12, 16))]}
+    assert held.right(0) == [(0, 8, 12), (3, 0, 4), (0, 12, 16)]
+    right, _ = PerLayerObjective.targets(held, batch([0], 1))
+    assert right[0].nonzero()[:, 0].tolist() == [*range(8, 16), *range(3 * TOKENS, 3 * TOKENS + 4)]
+    few = RetrievalBatch(0, torch.tensor([0, 1]), [0], [0])
+    assert PerLayerObjective.targets(held, few)[0][0].nonzero()[:, 0].tolist() == [*range(8, 16)]
+    finding = by_vote("contrastive")
+    finding.retriever.window = 1
+    assert finding.targets(held, batch([0, 1, 2], 1))[0][0].nonzero()[:, 0].tolist() == [2, 3, 12]
+
+
+def test_a_head_is_refused_where_no_search_can_have_one(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="only a trained late-interaction search has"):
+        vote.build(tiny_model(setup="shared"), vote.Settings(data=str(tmp_path), slot_rank=4), 0)

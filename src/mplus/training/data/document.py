@@ -41,7 +41,8 @@ class Question:
     ``study`` and ``summary`` what a model asked itself; or the published source. An empty span: no place is right.
     `style`: the bare value, or a sentence as the base would say it. `turns`: what user and assistant said before.
     `within`: the passage around the place, of which nothing else is right or wrong; empty: where `is_fact` nothing, else the whole
-    chunk. `also`: further places that are right, as older values of the same thing are for a search.
+    chunk. `also`: further places that are right, as older values of the same thing are for a search. `slot`: the thing asked about,
+    where other chunks of the same call tell of it too; empty: none does.
     `is_known`: the answer is right, else it is only what was said. `is_taught`: a teacher that sees the place can answer it.
     """
 
@@ -56,6 +57,7 @@ class Question:
     is_taught: bool = True
     within: tuple[int, int] = (0, 0)
     also: tuple[tuple[int, int], ...] = ()
+    slot: str = ""
 
 
 @dataclass(frozen=True)

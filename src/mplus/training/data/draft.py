@@ -22,7 +22,7 @@ class Place:
     """A question and where its answer stands, in characters of a text.
 
     `first`, `last`: the right place; `within`: the passage that a widened right place must not leave (None: not widened).
-    `also`: other places of the same thing, as ``Question``.
+    `also`: other places of the same thing; `slot`: the thing; as ``Question``.
     """
 
     question: str
@@ -35,6 +35,7 @@ class Place:
     turns: tuple[tuple[str, str], ...] = ()
     is_known: bool = True
     also: tuple[tuple[int, int], ...] = ()
+    slot: str = ""
 
 
 @dataclass
@@ -112,6 +113,7 @@ def _cut(draft: Draft, ids: list[int], offsets: list[tuple[int, int]], tokens: i
                 place.is_known,
                 within=within,
                 also=also,
+                slot=place.slot,
             )
         )
     questions += draft.placeless

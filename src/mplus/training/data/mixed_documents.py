@@ -19,7 +19,7 @@ from mplus.corpus.stories import Story, read_stories
 from mplus.errors import InputError
 from mplus.text.sentences import sentences
 from mplus.training.data.asking import absent, follow_up, in_a_sentence, sentence_of, worded
-from mplus.training.data.changes import ChangeGenerator
+from mplus.training.data.changes import Change, ChangeGenerator
 from mplus.training.data.document import Document, Kind, Question
 from mplus.training.data.document_generator import DocumentGenerator, placed
 from mplus.training.data.draft import Draft, Place
@@ -30,7 +30,9 @@ from mplus.training.data.running import DOCUMENTED_PACKAGES
 from mplus.training.data.study_records import StudyRecord, read_study
 from mplus.training.data.tables import TableGenerator
 
-DraftKind = Literal["facts", "chat", "passage", "articles", "narrative", "changes", "story", "table", "code", "reworded", "study"]
+DraftKind = Literal[
+    "facts", "chat", "passage", "articles", "narrative", "changes", "corrections", "story", "table", "code", "reworded", "study"
+]
 STORY_FILES: Final = ("qa1_*train.txt", "qa2_*train.txt", "qa3_*train.txt")  # one to three facts needed
 STORY_ROOM: Final = 0.8  # of a chunk that a story may fill
 SENTENCE_SHARE: Final = 0.2  # of facts asked for a sentence
@@ -45,6 +47,8 @@ ARTICLE_RUN: Final = 8  # passages of one article that follow one another at mos
 ARTICLE_QUESTIONS: Final = 2  # about one of them at most
 TYPED_SHARE: Final = 0.5  # of a search engine's questions are asked as they were typed
 REWORDED_EACH: Final = (2, 6)  # reworded facts of a chunk
+CORRECTIONS_EACH: Final = (2, 4)  # statements of a chunk whose things other chunks tell of too
+CORRECTED_SHARE: Final = 0.6  # of them go on with a thing that an earlier chunk told of
 FUNCTION_RUN: Final = 8  # functions of one module that follow one another at most
 
 
@@ -79,6 +83,7 @@ class MixedDocuments(DocumentGenerator):
         self._check(data)
         self._run: list[Passage] = []  # of an article, the next one last
         self._shown: set[str] = set()  # passages of this call
+        self._changing: list[tuple[str, Change, int]] = []  # things of this call, with the statement that comes next
         self._asked_lately: deque[str] = deque(maxlen=REMEMBERED)
         self._study = _by_passage(read_study(study)) if study is not None else []
 
@@ -102,8 +107,8 @@ class MixedDocuments(DocumentGenerator):
                 )
 
     def make(self, count: int) -> list[Document]:
-        """As ``DocumentGenerator``; no passage of articles comes twice."""
-        self._run, self._shown = [], set()
+        """As ``DocumentGenerator``; no passage of articles comes twice, and what is corrected is so within the call."""
+        self._run, self._shown, self._changing = [], set(), []
         return super().make(count)
 
     def state(self) -> dict[str, Any]:
@@ -136,6 +141,8 @@ class MixedDocuments(DocumentGenerator):
                 draft = self._with_reworded()
             case "changes":
                 draft = self._with_changes()
+            case "corrections":
+                draft = self._with_corrections()
             case "story":
                 draft = self._with_story()
             case "study":
@@ -205,6 +212,28 @@ class MixedDocuments(DocumentGenerator):
                 others = tuple(span for at, span in enumerate(spans) if at != number)
                 draft.places.append(Place(question, answer, "update", *spans[number], also=others))
         return draft
+
+    def _with_corrections(self) -> Draft:
+        """Statements about things that changed, one each; the others are in other chunks, the older in earlier ones."""
+        draft, around = self._empty()
+        told = [self._next_statement() for _ in range(self.random.randint(*CORRECTIONS_EACH))]
+        room = (draft.skip + self.tokens) * self.characters_per_token
+        places = sorted(self.random.uniform(0, room) for _ in told)
+        spans = self._lay(draft, around, [change.statements[at] for _, change, at in told], places)
+        for (slot, change, at), span in zip(told, spans, strict=False):
+            draft.places.append(Place(change.asked[0][0], change.values[at], "update", *span, slot=slot))
+        return draft
+
+    def _next_statement(self) -> tuple[str, Change, int]:
+        """A thing and its next statement: of one that was told of before, or of a new one."""
+        if self._changing and self.random.random() < CORRECTED_SHARE:
+            slot, change, at = self._changing.pop(self.random.randrange(len(self._changing)))
+        else:
+            seed = self.random.getrandbits(64)
+            slot, change, at = f"{seed:016x}", ChangeGenerator(Random(seed), confusable_pool(Random(self._world))).change(), 0
+        if at + 1 < len(change.statements):
+            self._changing.append((slot, change, at + 1))
+        return slot, change, at
 
     def _lay(self, draft: Draft, around: int, pieces: Sequence[str], places: Sequence[float]) -> list[tuple[int, int]]:
         """Running text with pieces at ascending places; gives the characters of those that came in."""

@@ -53,6 +53,11 @@ class Settings(BaseModel):
     )
     plain_share: float = Field(0.15, ge=0, le=1, description="share of questions without the chat template")
     scale_rate: float = Field(13.0, gt=0, description="factor on the learning rate of the voting layers' weights")
+    slot_rank: int | None = Field(
+        None,
+        ge=1,
+        description="rank of a same-slot head for a search that has none; a head that is there is always trained along",
+    )
     step_layers: int = Field(6, ge=1, description="per-layer search: layers that learn in one step")
     behind_tokens: int | None = Field(
         None, ge=0, description="per-layer search: memory tokens a prompt stands behind as its states are taken; null: N + K0"
@@ -83,6 +88,7 @@ class RetrievalTask(Task):
     def __init__(self, model: MPlusModel, settings: Settings, seed: int) -> None:
         super().__init__()
         self.model, self.settings = model, settings
+        _add_slot_head(model, settings.slot_rank)
         self.objective = _objective(model, settings)
         self.retriever = self.objective.retriever.requires_grad_(True)
         self.behind: int | None = None
@@ -161,6 +167,24 @@ class RetrievalTask(Task):
         self.banks.append(bank)
         self.origins.append(origin)
         log.info("bank of %d chunks, %d questions", bank.states.shape[1], len(bank.questions))
+
+
+def _add_slot_head(model: MPlusModel, rank: int | None) -> None:
+    retriever = model.parts.retriever
+    if rank is None:
+        return
+    if not isinstance(retriever, LateInteractionRetriever) or retriever.key_width is None:
+        raise TrainingError(
+            "task.slot_rank asks for a same-slot head, which only a trained late-interaction search has; leave it out, or give "
+            "model.retriever a key_width and the layers that vote"
+        )
+    if retriever.slot_head is None:
+        retriever.add_slot_head(rank)
+    elif retriever.slot_head.rank != rank:
+        raise TrainingError(
+            f"the same-slot head of {model.name!r} has rank {retriever.slot_head.rank}, task.slot_rank asks for {rank}; "
+            "leave it out to go on with what is there"
+        )
 
 
 def _generator(model: MPlusModel, settings: Settings, seed: int) -> DocumentGenerator:
