@@ -30,8 +30,7 @@ from mplus.errors import InputError
 from mplus.memory.memory import Memory
 from mplus.memory.rows import EncodedChunk, Rows
 from mplus.memory.short_term import ShortTerm
-from mplus.retrieval.late_interaction import LateInteractionRetriever
-from mplus.retrieval.protocol import Retriever, planned_tokens
+from mplus.retrieval.protocol import Retriever, WindowRetriever, planned_tokens
 from mplus.retrieval.result import RetrievalResult, Retrieved, fields_read, rows_of_all_layers
 from mplus.settings import Geometry
 from mplus.text.prompts import Prompts
@@ -162,7 +161,7 @@ class Reading:
             here = torch.tensor(rows, device=ids_BT.device)
             own = {layer: part[here] for layer, part in states.items()}
             more: dict[str, Any] = {}
-            if source.geometry.read.same_slot != "score" and isinstance(retriever, LateInteractionRetriever):
+            if source.geometry.read.same_slot != "score" and isinstance(retriever, WindowRetriever):
                 past = query.asks_for_the_past()
                 more["past"] = [past[row] for row in rows]
             results = retriever.search(source, own, text_BT[here], exact=self.exact, **more)
@@ -176,7 +175,7 @@ class Reading:
         self, memory: Memory, retriever: Retriever, prompts: Prompts, results: list[RetrievalResult]
     ) -> list[RetrievalResult]:
         """The second round, with what the first one found; results of a retriever that knows no rounds stay as they are."""
-        if not isinstance(retriever, LateInteractionRetriever) or any(result.windows is None for result in results):
+        if not isinstance(retriever, WindowRetriever) or any(result.windows is None for result in results):
             return results
         again = second_prompts(retriever, memory, prompts, results, int(prompts.ids[0, 0]))
         states = query_states(self.parts, retriever.layers, again.ids, again.mask)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mplus.memory.memory import Memory
-from mplus.retrieval.late_interaction import LateInteractionRetriever
+from mplus.retrieval.protocol import WindowRetriever
 from mplus.retrieval.result import RetrievalResult
 from mplus.text.prompts import Prompts
 from mplus.trace.spans import Spans, ids_of
 
 
 def second_prompts(
-    retriever: LateInteractionRetriever, memory: Memory, prompts: Prompts, results: Sequence[RetrievalResult], pad_id: int
+    retriever: WindowRetriever, memory: Memory, prompts: Prompts, results: Sequence[RetrievalResult], pad_id: int
 ) -> Prompts:
     """Put each question [B] behind the text of its best window, to search in the second round.
 

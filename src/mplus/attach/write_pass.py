@@ -3,8 +3,8 @@
 Legend: B rows, T text tokens, K new tokens at most, L layers, D width, H kv heads, E head width, n tail tokens.
 
 ``input`` tap: what enters a layer is its memory token, one per text token, or K spread over the chunk where K is smaller
-(``Geometry.kept_positions``). ``output`` tap (published): what leaves a layer at the last K rows; a chunk shorter than K is
-left-filled by the newest old memory tokens, which are refreshed with it.
+(``Sizes.kept_positions``), or the mean of each ``tokens_per_row`` neighbours. ``output`` tap (published): what leaves a layer at the
+last K rows; a chunk shorter than K is left-filled by the newest old memory tokens, which are refreshed with it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mplus.attach.hooks import Hooks, StopForward
 from mplus.attach.parts import ModelParts
 from mplus.attach.prefix_pass import Pair, PrefixPass
 from mplus.errors import InputError
+from mplus.memory.pooling import pooled
 from mplus.memory.rows import EncodedChunk, RowLayout, Rows
 from mplus.settings import Geometry
 
@@ -95,7 +96,7 @@ def write_pass(
         logits: also give logits and the text's layer inputs.
         grad: keep the graph, so that a loss on what reads the new rows trains what wrote them (paper section 3.4).
         states: layers whose normalised states are given too, as ``rows["states"]`` [len(states), n, D], without gradient; what
-            a retriever is trained on.
+            a retriever is trained on, one text token a memory token.
         recompute: layers that keep only their input for the backward pass; see ``recompute.taken_over``.
 
     Returns:
@@ -136,9 +137,10 @@ class _Run:
         self.batch, self.text = ids.shape
         room = max(0, geometry.sizes.new_tokens - self.text) if geometry.write.tap == "output" else 0
         self.fill = min(room, tail.tokens)
-        self.new = min(geometry.sizes.new_tokens, self.text + self.fill)
+        self.per_row = geometry.sizes.tokens_per_row
+        self.new = self.text if self.per_row > 1 else min(geometry.sizes.new_tokens, self.text + self.fill)
         self.kept: slice | Tensor = slice(-self.new, None)
-        if geometry.write.tap == "input" and geometry.sizes.new_tokens < geometry.sizes.chunk_tokens:
+        if geometry.write.tap == "input" and self.per_row == 1 and geometry.sizes.new_tokens < geometry.sizes.chunk_tokens:
             self.kept = torch.tensor(geometry.sizes.kept_positions(self.text), device=ids.device)
             self.new = self.kept.shape[0]
         self.lengths = lengths
@@ -167,12 +169,15 @@ class _Run:
         output = geometry.write.tap == "output"
         first = min(lengths) - geometry.sizes.new_tokens if output else 0
         places = [
-            list(range(length - geometry.sizes.new_tokens, length)) if output else geometry.sizes.kept_positions(length)
-            for length in lengths
+            list(range(length - geometry.sizes.new_tokens, length)) if output else self._taken_of(length) for length in lengths
         ]
         self.own = [torch.tensor(place, device=device) - first for place in places]
         self.new = self.text - first
         self.kept = slice(-self.new, None)  # counted from the end: the last layer may leave the others out
+
+    def _taken_of(self, length: int) -> list[int]:
+        """Places of a row whose layer inputs are taken; where rows are pooled, all."""
+        return list(range(length)) if self.per_row > 1 else self.geometry.sizes.kept_positions(length)
 
     def forward(self) -> Tensor | None:
         """Run the decoder's layers with the hooks on; the last hidden states, or None when the pass could stop early."""
@@ -316,7 +321,8 @@ class _Run:
         for row in range(self.batch):
             own = slice(None) if self.own is None else self.own[row]
             text = self.text if self.lengths is None else self.lengths[row]
-            written = EncodedChunk({name: value[row][:, own] for name, value in rows.items()}, text, initial=self.initial)
+            fields = pooled({name: value[row][:, own] for name, value in rows.items()}, self.per_row)
+            written = EncodedChunk(fields, text, initial=self.initial)
             written.hidden = None if hidden is None else hidden[row][:, own]
             if logits is not None:
                 written.logits = logits[row]

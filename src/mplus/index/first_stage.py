@@ -43,6 +43,7 @@ class FirstStageIndex(ABC):
     Args:
         block: W, rows that are forgotten together.
         group_rows: rows that are indexed together, rounded to whole blocks.
+        keys_per_row: search keys of a row; above 1 keys are [M, r, F].
     """
 
     exact_below: ClassVar[int] = 65_536
@@ -52,8 +53,8 @@ class FirstStageIndex(ABC):
     group_rows = 4096
     slab_rows: ClassVar[int]
 
-    def __init__(self, block: int = 1, *, group_rows: int | None = None) -> None:
-        self.block = block
+    def __init__(self, block: int = 1, *, group_rows: int | None = None, keys_per_row: int = 1) -> None:
+        self.block, self.keys_per_row = block, keys_per_row
         self.group_rows = -(-(group_rows or type(self).group_rows) // block) * block
         self._held: tuple[list[Slab], int] = [], 0  # and forgotten blocks of the first slab
 
@@ -110,7 +111,7 @@ class FirstStageIndex(ABC):
 
     def staged(self) -> Self:
         """A copy to change next; it goes on filling the open slab, so only one of the two is used afterwards."""
-        twin = type(self)(self.block, group_rows=self.group_rows)
+        twin = type(self)(self.block, group_rows=self.group_rows, keys_per_row=self.keys_per_row)
         twin._held = self._held
         return twin
 

@@ -35,8 +35,8 @@ class Int8Keys(FirstStageIndex):
     candidates_per_token = 12
     slab_rows = 65_536
 
-    def __init__(self, block: int = 1, *, group_rows: int | None = None) -> None:
-        super().__init__(block, group_rows=group_rows)
+    def __init__(self, block: int = 1, *, group_rows: int | None = None, keys_per_row: int = 1) -> None:
+        super().__init__(block, group_rows=group_rows, keys_per_row=keys_per_row)
         self._sample: tuple[object, Tensor] | None = None  # of the slabs it was taken from
 
     @property

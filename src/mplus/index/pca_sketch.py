@@ -18,8 +18,10 @@ SKETCH_WIDTH = 32
 
 
 class PcaSketch(FirstStageIndex):
-    """Sketches [d, W, S], float32: the same place of all blocks lies together, so that the best row of each block is an element-wise
-    maximum of W long vectors."""
+    """Sketches [d, W, S], float32, or [d, W r, S] where a row has r keys.
+
+    The same place of all blocks lies together, so that the best row of each block is an element-wise maximum of W long vectors.
+    """
 
     candidates_per_token = 32
     slab_rows = 65_536
@@ -31,16 +33,16 @@ class PcaSketch(FirstStageIndex):
         return sum(part.numel() * part.element_size() for part in tensors)
 
     def fit(self, keys_MF: Tensor) -> dict[str, Tensor]:
-        mean, basis = main_directions(keys_MF)
+        mean, basis = main_directions(keys_MF.flatten(0, -2))
         return {"mean": mean, "basis": basis}
 
     def empty(self, fitted: dict[str, Tensor], blocks: int) -> Tensor:
-        return fitted["basis"].new_zeros(fitted["basis"].shape[1], self.block, blocks)
+        return fitted["basis"].new_zeros(fitted["basis"].shape[1], self.block * self.keys_per_row, blocks)
 
     def put(self, slab: Slab, first: int, keys_MF: Tensor) -> None:
-        flat = (keys_MF - slab.fitted["mean"]) @ slab.fitted["basis"]
-        width, block, _ = slab.short.shape
-        slab.short[:, :, first : first + keys_MF.shape[0] // block] = flat.view(-1, block, width).permute(2, 1, 0)
+        flat = (keys_MF.flatten(0, -2) - slab.fitted["mean"]) @ slab.fitted["basis"]
+        width, keys, _ = slab.short.shape
+        slab.short[:, :, first : first + flat.shape[0] // keys] = flat.view(-1, keys, width).permute(2, 1, 0)
 
     def maxsim(self, query_TF: Tensor) -> Tensor:
         """About each query's best product inside every block, [T, m] float32 on the CPU."""

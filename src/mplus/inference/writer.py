@@ -43,12 +43,13 @@ class Writer:
 
     Args:
         checkpoint: the opened model, whose name, settings and tokenizer hold here.
-        memory_format: of new memories; default: the smaller one.
+        memory_format: of new memories; default: the smaller one, keys and values where rows are pooled.
     """
 
     def __init__(self, checkpoint: LoadedModel, *, memory_format: MemoryFormat | None = None) -> None:
         self.checkpoint, self.parts = checkpoint, checkpoint.parts
-        self.memory_format: MemoryFormat = memory_format or _smaller_format(checkpoint)
+        is_pooled = checkpoint.geometry.sizes.tokens_per_row > 1
+        self.memory_format: MemoryFormat = memory_format or ("kv" if is_pooled else _smaller_format(checkpoint))
         self._initial: dict[tuple[str, bool], tuple[Rows, Tensor | None]] = {}
         self._fingerprint: str | None = None
         self._shared: dict[Hashable, SharedRows] = {}
@@ -223,16 +224,16 @@ class Writer:
         nothing = memory.layout.empty(0)
         if self.checkpoint.tokenizer is None:
             return EncodedChunk(nothing, 0, hidden=nothing.get("hidden"))
-        ids = literal_ids(self.checkpoint.tokenizer, NEUTRAL)[
-            : min(memory.geometry.sizes.new_tokens, memory.geometry.sizes.chunk_tokens)
-        ]
+        sizes = memory.geometry.sizes
+        ids = literal_ids(self.checkpoint.tokenizer, NEUTRAL)[: min(sizes.new_tokens * sizes.tokens_per_row, sizes.chunk_tokens)]
         written = self._pass(memory, torch.tensor([ids], device=self.device), Tail())[0]
         written.rows = memory.codec.rounded(written.rows)
         return EncodedChunk(written.rows, 0, hidden=written.rows.get("hidden", written.hidden))
 
     def _form(self, memory: Memory) -> Hashable:
         """What two memories have in common where the same chunk behind the same text has the same rows."""
-        return self.parts.weights_version(), memory.format, repr(memory.codec.fields), memory.geometry.sizes.new_tokens
+        sizes = memory.geometry.sizes
+        return self.parts.weights_version(), memory.format, repr(memory.codec.fields), sizes.new_tokens, sizes.tokens_per_row
 
     def shared_rows(self, memory: Memory) -> SharedRows:
         """Where rows of known chunks lie that memories of this form have."""
@@ -256,7 +257,8 @@ class Writer:
         )
         groups = 0
         if geometry.sizes.reads_ltm and retriever is not None:
-            fields["search"] = (retriever.search_width,)
+            rows = geometry.sizes.tokens_per_row
+            fields["search"] = (retriever.search_width,) if rows == 1 else (rows, retriever.search_width)
             groups = len(retriever.layers) if retriever.in_each_layer else 1
         return RowLayout(
             format=memory_format,
@@ -276,6 +278,11 @@ class Writer:
                 raise GeometryError(
                     f"{name} belongs to the model ({own!r}), a memory cannot have {asked!r}; open the model with it"
                 )
+        if geometry.sizes.tokens_per_row > 1 and memory_format == "hidden":
+            raise GeometryError(
+                f"tokens_per_row is {geometry.sizes.tokens_per_row}, which takes means of keys and values, and memory_format is 'hidden'; "
+                "choose memory_format='kv'"
+            )
         if geometry.sizes.reads_ltm and self.parts.retriever is None:
             raise GeometryError(
                 "this model was opened without long-term memory (ltm), so nothing can be found; open it with ltm=True"

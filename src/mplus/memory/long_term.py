@@ -179,7 +179,9 @@ def may_be_indexed(geometry: Geometry) -> bool:
 
 def empty_index(geometry: Geometry) -> FirstStageIndex:
     """The kind of index that a memory of these settings has."""
-    return PcaSketch(geometry.read.block_tokens) if geometry.read.is_shared else Int8Keys()
+    if not geometry.read.is_shared:
+        return Int8Keys()
+    return PcaSketch(geometry.read.block_tokens, keys_per_row=geometry.sizes.tokens_per_row)
 
 
 def index_slab(geometry: Geometry) -> int:

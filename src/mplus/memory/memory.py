@@ -484,6 +484,12 @@ class Memory:
             raise InputError(
                 f"this chunk was written for a memory of another form (it lacks {', '.join(missing)}); encode it with this memory"
             )
+        stands_for = self.geometry.sizes.tokens_per_row
+        is_other = stands_for > 1 and written.tokens != -(-written.text_tokens // stands_for)
+        if is_other or any(written.rows[name].shape[2:] != shape for name, shape in self.layout.fields.items()):
+            raise InputError(
+                "this chunk was written for a memory of another form (other tokens_per_row or another model); encode it with this memory"
+            )
         with ordinary_tensors():
             if written.initial:
                 written = self._tiled(written)

@@ -220,8 +220,11 @@ def _check_alike(memory: Memory, other: Memory) -> None:
             f"this memory was written by model {memory.encoder.name!r}, the other by {other.encoder.name!r}; "
             "write one of them again with the other's model (mplus reencode)"
         )
-    if memory.codec.fields != other.codec.fields or memory.format != other.format:
-        raise InputError("the memories keep rows of different forms (memory_format, number types); write one of them again")
+    pooling = [one.geometry.sizes.tokens_per_row for one in (memory, other)]
+    if memory.codec.fields != other.codec.fields or memory.format != other.format or pooling[0] != pooling[1]:
+        raise InputError(
+            "the memories keep rows of different forms (memory_format, number types, tokens_per_row); write one of them again"
+        )
     for one in (memory, other):
         reason = _inexact(one, one.state)
         if reason:

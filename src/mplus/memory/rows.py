@@ -4,7 +4,8 @@ Legend: L layers, n tokens, H kv heads, E head width, D model width, R retriever
 
 ``kv``      keys [L, n, H, E] before rotation, values [L, n, H, E]
 ``hidden``  hidden [L, n, D]
-Both may carry ``search``: [L, n, R] when each layer finds its own tokens, [1, n, R] when layers vote.
+Both may carry ``search``: [L, n, R] when each layer finds its own tokens, [1, n, R] when layers vote; [1, n, r, R] where a row stands for r
+text tokens (``mplus.memory.pooling``).
 """
 
 from __future__ import annotations

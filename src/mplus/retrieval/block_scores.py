@@ -110,7 +110,7 @@ def keys_of(memory: Memory, table: BlockTable, windows: Tensor, window: int) -> 
     """What the windows that begin at blocks `windows` [c] of the text are made of.
 
     Returns:
-        the blocks [n] they cover, in the order of the text, whether each is followed by its neighbour [n], and the search keys [k, F] of
+        the blocks [n] they cover, in the order of the text, whether each is followed by its neighbour [n], and the search keys [k, F] or [k, r, F] of
         their rows on the CPU; only the last block may have fewer rows than the others.
     """
     blocks, is_contiguous = _covered(table, windows, window)
@@ -122,7 +122,7 @@ def keys_of(memory: Memory, table: BlockTable, windows: Tensor, window: int) -> 
     short = _short_keys(memory, held.device)
     rows = rows[rows < table.long * table.block + short.shape[0]]
     stored = rows < table.long * table.block
-    keys = held.new_empty(rows.shape[0], held.shape[1])
+    keys = held.new_empty(rows.shape[0], *held.shape[1:])
     keys[stored], keys[~stored] = held, short[rows[~stored] - table.long * table.block].to(held)
     return blocks, is_contiguous, keys
 

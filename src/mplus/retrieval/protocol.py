@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -46,13 +46,36 @@ class Retriever(Protocol):
     ) -> list[RetrievalResult]:
         """Retrieve for each prompt: in the one layer of `normed`, or for all layers.
 
-        ``LateInteractionRetriever.search`` takes more: whether a prompt asks for the past, and the results of a first round.
-
         Args:
             normed: hidden states [B, T, D] of the prompts behind the input norm: of the layer that searches, or of all ``layers``.
             text_BT: True at the tokens that search.
             exact: score every token, however many there are (``Geometry.search`` otherwise).
         """
+
+
+@runtime_checkable
+class WindowRetriever(Retriever, Protocol):
+    """A retriever that scores windows of the text for all layers: it tells what answers the same, and can search in two rounds."""
+
+    def search(
+        self,
+        memory: Memory,
+        normed: Mapping[int, Tensor],
+        text_BT: Tensor,
+        *,
+        exact: bool = False,
+        past: Sequence[bool] = (),
+        before: Sequence[RetrievalResult] = (),
+    ) -> list[RetrievalResult]:
+        """As ``Retriever.search``.
+
+        Args:
+            past: prompts that ask for what was: for them the newest of several answers does not stand first.
+            before: results of a first round, with the prompts that they were for; `normed` is then of what searches in the second.
+        """
+
+    def best_window(self, memory: Memory, result: RetrievalResult) -> Tensor:
+        """Numbers [n] of the tokens of the window that scored best, as the ledger knows them; none where nothing was scored."""
 
 
 def planned_tokens(memory: Memory) -> int:

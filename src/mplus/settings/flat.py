@@ -26,6 +26,7 @@ PATHS: Final[dict[str, tuple[str, ...]]] = {
     "ltm_search_dtype": ("storage", "ltm_search_dtype"),
     "ltm": ("sizes", "ltm"),
     "chunk_tokens": ("sizes", "chunk_tokens"),
+    "tokens_per_row": ("sizes", "tokens_per_row"),
     "min_write_tokens": ("sizes", "min_write_tokens"),
     "write_tap": ("write", "tap"),
     "memory_projection": ("read", "memory_projection"),
@@ -84,6 +85,7 @@ class GeometrySettings(TypedDict, total=False):
     ltm_search_dtype: SearchType
     ltm: bool
     chunk_tokens: int
+    tokens_per_row: int
     min_write_tokens: int
     write_tap: Literal["input", "output"]
     memory_projection: Literal["read", "write"]

@@ -65,6 +65,21 @@ class Geometry(Group):
             raise ValueError("retrieval='shared' knows neighbours by when they were written, so stm_ages must be 'since_written'")
         return self
 
+    @model_validator(mode="after")
+    def _pools_what_a_pass_computes(self) -> Self:
+        """Pooled rows are means of the keys and values of a write pass, in spans that all layers share."""
+        if self.sizes.tokens_per_row == 1:
+            return self
+        for name, needed, why in (
+            ("write_tap", "input", "with the output tap a memory token stands for its whole chunk"),
+            ("memory_projection", "write", "a mean is taken of the keys and values that the write pass computes"),
+            ("retrieval", "shared", "each layer by itself scores memory tokens, not text tokens"),
+        ):
+            got = self._of(name)
+            if got != needed:
+                raise ValueError(f"tokens_per_row is {self.sizes.tokens_per_row} and {name} {got!r}, expected {needed!r}: {why}")
+        return self
+
     @property
     def drop_span(self) -> int:
         """Neighbouring tokens that leave short-term memory together when drops are shared."""
@@ -78,7 +93,9 @@ class Geometry(Group):
         return {name: self._of(name) for name in PATHS}
 
     def changed(self, **fields: Any) -> Geometry:
-        """These settings with some replaced, by flat names or whole groups; checked again. With another tap comes the context it is used with.
+        """These settings with some replaced, by flat names or whole groups; checked again.
+
+        With another tap comes the context it is used with, with other tokens_per_row (or chunk_tokens, where rows are pooled) the K.
 
         Raises:
             GeometryError: a setting is unknown, out of range or contradicts another.
@@ -88,7 +105,17 @@ class Geometry(Group):
         replaced = {name: value for name, value in self.flat().items() if PATHS[name][0] not in groups}
         if flat.get("write_tap", self.write.tap) != self.write.tap:
             replaced.pop("write_context", None)
+        if "sizes" not in groups and flat.keys() & {"tokens_per_row", "chunk_tokens"} and "new_tokens" not in flat:
+            replaced.update(self._rows_of_a_chunk(flat))
         return Geometry(**{**replaced, **flat}, **groups)
+
+    def _rows_of_a_chunk(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """The K that goes with a changed chunk or pooling, where one is pooled."""
+        tokens, chunk = flat.get("tokens_per_row", self.sizes.tokens_per_row), flat.get("chunk_tokens", self.sizes.chunk_tokens)
+        is_pooled = tokens != 1 or self.sizes.tokens_per_row > 1
+        if not is_pooled or not isinstance(tokens, int) or not isinstance(chunk, int) or not 1 <= tokens <= chunk:
+            return {}
+        return {"new_tokens": chunk // tokens}
 
     def _of(self, name: str) -> Any:
         """A setting by its flat name."""

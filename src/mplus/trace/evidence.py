@@ -172,6 +172,7 @@ class _Runs:
 
     runs: list[tuple[int, list[TokenSpan]]]
     decode: Callable[[Sequence[int]], str]
+    tokens_per_row: int
 
     @classmethod
     def of(cls, memory: Memory, positions: list[int]) -> _Runs | None:
@@ -185,17 +186,18 @@ class _Runs:
                 runs[-1][1].append(span)
             else:
                 runs.append((at, [span]))
-        return cls(runs, memory.encoder.decode)
+        return cls(runs, memory.encoder.decode, memory.geometry.sizes.tokens_per_row)
 
     def windows(self, matches_tn: Tensor, width: int) -> _Windows:
-        """Windows of at most so many tokens, one every few tokens."""
+        """Windows of at most so many text tokens, one every few tokens."""
+        width, step = max(1, width // self.tokens_per_row), max(1, _STEP // self.tokens_per_row)
         best, spans = [], []
         for first, run in self.runs:
             own = matches_tn[:, first : first + len(run)]
             beyond = max(0, len(run) - width)
-            padded = functional.pad(own, (0, max(width - len(run), -beyond % _STEP)), value=float("-inf"))
-            best.append(padded.unfold(1, width, _STEP).amax(-1))
-            spans += [run[start : start + width] for start in range(0, -(-beyond // _STEP) * _STEP + 1, _STEP)]
+            padded = functional.pad(own, (0, max(width - len(run), -beyond % step)), value=float("-inf"))
+            best.append(padded.unfold(1, width, step).amax(-1))
+            spans += [run[start : start + width] for start in range(0, -(-beyond // step) * step + 1, step)]
         return _Windows(torch.cat(best, 1), spans, self.decode)
 
 

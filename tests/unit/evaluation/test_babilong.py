@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from mplus.corpus.stories import read_stories
 from mplus.errors import InputError
 from mplus.evaluation.schedule.stream import EvalStream, Question
-from mplus.evaluation.tasks.babilong.builder import read_stories
 from mplus.evaluation.tasks.builders import settings_of, streams_of
 from mplus.evaluation.tasks.context import StreamSource, TaskContext
 from mplus.evaluation.tasks.task_file import open_task
@@ -62,14 +62,6 @@ def asked(script: EvalStream) -> Question:
     assert position == script.tokens, "asked at the end"
     assert due.distance == script.tokens - due.question.end
     return due.question
-
-
-def test_a_story_is_what_was_told_before_its_question(data: Path) -> None:
-    first, second, third = read_stories(data / "qa1_single-supporting-fact_test.txt")
-    assert (first.question, first.answer, first.supports, len(first.facts)) == ("Where is Mary?", "bathroom", (0,), 2)
-    assert (second.question, second.answer, second.supports, len(second.facts)) == ("Where is Daniel?", "hallway", (2,), 4)
-    assert third.facts == ("John took the milk there.", "John travelled to the office.", "Mary went home.")
-    assert third.supports == (0, 1)
 
 
 def test_facts_alone_are_the_shortest_text(data: Path) -> None:
@@ -153,21 +145,6 @@ def test_wrong_settings_are_named(data: Path, changes: dict[str, Any], message: 
 def test_stories_longer_than_the_smallest_length_are_left_out(data: Path) -> None:
     answers = [asked(stream.opened()).answers[0] for stream in planned(data, lengths=[15, 1000])]
     assert sorted(answers) == ["bathroom", "bathroom", "office", "office"], "the story of 21 words does not fit into 15 tokens"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("1 Mary went home.\n", "has no question"),
-        ("1 Mary went home.\nno number\n", "line 2 has no number"),
-        ("1 Mary went home.\n2 Where is Mary?\thome\t7\n", "line 2 has a question without"),
-    ],
-)
-def test_files_in_another_form_are_named(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "qa1_test.txt"
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=message):
-        read_stories(path)
 
 
 def test_data_must_be_given(data: Path) -> None:

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from mplus.evaluation.unscored import UnscoredRetriever
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever, oldest_first, repeated_oldest_first
 from mplus.retrieval.projectors import perceptron
+from mplus.retrieval.protocol import WindowRetriever
 from mplus.retrieval.read_plan import best_span_last, choose_blocks
 
 WIDTH, KEYS = 6, 4
@@ -23,6 +25,13 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+def test_only_a_retriever_of_windows_is_asked_for_slots_and_second_rounds() -> None:
+    windows, layers = LateInteractionRetriever((0, 1), WIDTH, KEYS), PerLayerRetriever(3, WIDTH, KEYS, 1)
+    assert isinstance(windows, WindowRetriever)
+    for other in (layers, UnscoredRetriever(windows, "recent")):
+        assert not isinstance(other, WindowRetriever)
 
 
 # -- per layer -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from mplus.retrieval.read_plan import LayoutRule
-from mplus.training.sampling.block_view import Shape, hardest, lead, places, retrieval_view, short_term, short_view
+from mplus.training.sampling.block_view import (
+    BlockView,
+    Shape,
+    hardest,
+    in_order_of_birth,
+    lead,
+    places,
+    retrieval_view,
+    short_term,
+    short_view,
+)
 
 CHUNKS, PER_CHUNK = 12, 16
 RULE = LayoutRule(budget=16, neighbours=1, window=2, order="score")
@@ -141,3 +151,10 @@ def test_the_hardest_questions_of_each_group_are_kept_and_some_others() -> None:
     assert drawn == set(range(12))
     assert sorted(hardest(leads, groups, 12, 0.5, Random(0))) == list(range(12))
     assert len(hardest(leads, [True] * 12, 5, 1.0, Random(0))) == 5
+
+
+def test_retrieved_blocks_of_one_chunk_are_put_in_the_order_of_their_births() -> None:
+    view = BlockView([9, 4, 20, 7, 5, 21, 4], True, (2, 6))
+    ordered = in_order_of_birth(view, 1, 4)
+    assert ordered.blocks == [9, 4, 20, 5, 7, 21, 4]
+    assert ordered.complete and view.blocks == [9, 4, 20, 7, 5, 21, 4]

@@ -15,64 +15,11 @@ from mplus.training.data.conversation import _by_name
 from mplus.training.data.document_generator import DocumentGenerator
 from mplus.training.data.draft import Draft, Place, documents
 from mplus.training.data.passages import read_passages, read_small_talk
-from mplus.training.data.running import BOOKS, RunningText
+from mplus.training.data.running import RunningText
 from tests.tiny import byte_tokenizer
+from tests.training_data import ARTICLES
 
 TOKENS = 900  # bytes
-ARTICLES = [f"Town {number}" for number in range(60)]
-
-
-def _passage(title: str) -> str:
-    return f"{title} lies by the sea. Its mayor is called Ann {title}. The old mill of {title} burnt down in 1834, they say."
-
-
-def _squad(titles: list[str]) -> dict[str, Any]:
-    def article(title: str) -> dict[str, Any]:
-        text = _passage(title)
-        qas = [
-            {
-                "question": f"Who is the mayor of {title}?",
-                "answers": [{"text": f"Ann {title}", "answer_start": text.index("Ann")}],
-            }
-        ]
-        return {"title": title, "paragraphs": [{"context": text, "qas": qas}]}
-
-    return {"data": [article(title) for title in titles]}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    for name in ("haystack/books", "squad", "squadshifts", "natural_questions", "instructions"):
-        (root / name).mkdir(parents=True)
-    for book in BOOKS:
-        text = "".join(f"In {book}, chapter {number}, nothing much happened until the evening came. " for number in range(400))
-        (root / "haystack" / "books" / f"{book}.txt").write_text(text, encoding="utf-8")
-    (root / "squadshifts" / "new_wiki_v1.0.json").write_text(json.dumps(_squad(ARTICLES)), encoding="utf-8")
-    (root / "squad" / "train-v1.1-slice.json").write_text(json.dumps(_squad([])), encoding="utf-8")
-    (root / "squad" / "dev-v2.0-part.json").write_text(json.dumps(_squad(["Town_7"])), encoding="utf-8")
-    nq = [
-        {"question": f"who runs {title}", "answers": [f"Ann {title}"], "ctxs": [{"title": title, "text": _passage(title)}]}
-        for title in ARTICLES
-    ]
-    (root / "natural_questions" / "nq-open-oracle-part.jsonl").write_text("\n".join(map(json.dumps, nq)), encoding="utf-8")
-    dolly = [
-        {
-            "id": number,
-            "instruction": "When did it burn?",
-            "context": _passage("Aston") if number % 2 else "",
-            "response": "1834.",
-        }
-        for number in range(60)
-    ]
-    dolly.append({"id": 61, "instruction": "Is it?", "context": _passage("Aston"), "response": "ill"})  # only inside "mill"
-    (root / "instructions" / "dolly-15k-cut5000.jsonl").write_text("\n".join(map(json.dumps, dolly)), encoding="utf-8")
-    return root
-
-
-@pytest.fixture(autouse=True)
-def _no_large_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mplus.training.data.document_generator.DOCUMENTED_PACKAGES", ())
 
 
 def maker(data: Path, seed: int = 3, **options: Any) -> DocumentGenerator:
@@ -110,7 +57,7 @@ def test_a_draft_without_an_answer_or_too_short_gives_no_document() -> None:
     assert documents(byte_tokenizer(), [], 50) == []
 
 
-def test_the_right_place_of_a_passage_is_widened_but_stays_in_the_passage() -> None:
+def test_the_right_place_of_a_passage_is_widened_but_stays_in_thepassage_of() -> None:
     draft = Draft("x" * 20 + " ")
     start = draft.add("It is 1834 now.")
     draft.places.append(Place("When?", "1834", "passage", start + 6, start + 10, (start, start + 15)))
@@ -154,7 +101,8 @@ def test_training_and_dev_share_no_title_and_neither_has_what_measures(data: Pat
 def test_answers_of_passages_are_whole_words(data: Path) -> None:
     for passage in read_passages(data, "train"):
         for _, answer, at in passage.asked:
-            assert passage.text[at : at + len(answer)] == answer and not passage.text[at + len(answer)].isalnum()
+            assert at is not None and passage.text[at : at + len(answer)] == answer
+            assert not passage.text[at + len(answer)].isalnum()
             assert answer != "ill"
     assert all(request and reply for request, reply in read_small_talk(data))
 

@@ -50,18 +50,21 @@ class ChunkBirths:
         """Text tokens ``start`` to ``stop`` became the memory tokens born from ``first`` to before ``last``."""
         self.chunks.append((start, stop, first, last))
 
-    def of(self, span: Span, *, spread: bool) -> Tensor:
+    def of(self, span: Span, *, spread: bool, tokens_per_row: int = 1) -> Tensor:
         """Births of the memory tokens of a span of the text.
 
         Args:
             spread: a chunk's memory tokens stand evenly for its text tokens (input tap); else each stands for the whole chunk.
+            tokens_per_row: text tokens that each but a chunk's last stands for; 1: as evenly as their number says.
         """
         found: list[Tensor] = []
         for start, stop, first, last in self.chunks:
             low, high = max(span[0], start), min(span[1], stop)
             if low >= high:
                 continue
-            if spread:
+            if tokens_per_row > 1:
+                first, last = first + (low - start) // tokens_per_row, first - (start - high) // tokens_per_row
+            elif spread:
                 share = (last - first) / (stop - start)
                 first, last = first + int((low - start) * share), first + max(1, -int(-(high - start) * share // 1))
             found.append(torch.arange(first, last))
@@ -81,13 +84,16 @@ def reads(
     Args:
         drawn: a ``Retrieved`` per question, as ``model.chat(..., retrieved=[])`` gives them; empty while nothing is drawn.
     """
-    spread = memory.geometry.write.tap == "input"
+    spread, per_row = memory.geometry.write.tap == "input", memory.geometry.sizes.tokens_per_row
     stores = [memory.long_term.births(group) for group in range(memory.long_term.groups)]
     return [
         None
         if question.span[0] == question.span[1]
         else _read(
-            memory, stores, one.layers, births.of(question.span, spread=spread), births.of(question.answer_span, spread=spread)
+            memory,
+            stores,
+            one.layers,
+            *(births.of(span, spread=spread, tokens_per_row=per_row) for span in (question.span, question.answer_span)),
         )
         for question, one in zip(questions, drawn, strict=True)
     ]

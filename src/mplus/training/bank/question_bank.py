@@ -6,7 +6,7 @@ Legend: C chunks, T tokens of a chunk, L layers, H kv heads, E head width, F sea
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,10 @@ class PreparedQuestion:
 
 
 class QuestionBank(MemoryBank):
-    """Keys, values, search keys and questions of C chunks of one document each.
+    """Keys, values, search keys and questions of C chunks of one document each, a row for each text token.
+
+    Args:
+        ratio: see ``ChunkEncoder.stream``.
 
     Attributes:
         questions: C lists.
@@ -63,10 +66,11 @@ class QuestionBank(MemoryBank):
         per_chunk: int,
         forms: dict[Form, float],
         randomness: random.Random,
+        ratio: Callable[[], int] = lambda: 1,
     ) -> None:
         assert isinstance(model.parts.retriever, LateInteractionRetriever)
         self.model, self.retriever = model, model.parts.retriever
-        self.per_chunk, self.forms, self.random = per_chunk, forms, randomness
+        self.per_chunk, self.forms, self.random, self.ratio = per_chunk, forms, randomness, ratio
         encoder = ChunkEncoder(model, self.retriever.layers, "kv")
         super().__init__(encoder, chunks, torch.device("cpu"), {"search": (1, self.retriever.search_width)})
         del self.fields["states"]  # needed for the search keys only
@@ -81,11 +85,12 @@ class QuestionBank(MemoryBank):
             self.ids[place] = torch.tensor(document.chunks[0])
             self.questions[place] = [next(prepared) for _ in questions]
 
-    def scores(self, asked: list[PreparedQuestion], follows: Tensor) -> Tensor:
+    def scores(self, asked: list[PreparedQuestion], follows: Tensor, block: int) -> Tensor:
         """Scores [R, m] of all windows as late interaction gives them; prompts are padded on the left, as there.
 
         Args:
             follows: [m] whether the next block is the next one of the text.
+            block: text tokens of a block.
         """
         length = max(one.states.shape[1] for one in asked)
         states = asked[0].states.new_zeros(asked[0].states.shape[0], len(asked), length, asked[0].states.shape[2])
@@ -95,9 +100,7 @@ class QuestionBank(MemoryBank):
             mask[row, length - one.states.shape[1] :] = True
         with torch.no_grad():
             query, weight = self.retriever.queries(list(states), mask)
-            return self.retriever.block_scores(
-                query, weight, self.fields["search"][0], self.model.geometry.read.block_tokens, follows
-            )
+            return self.retriever.block_scores(query, weight, self.fields["search"][0], block, follows)
 
     def prepare(self, questions: list[Question]) -> list[PreparedQuestion]:
         """Draw how each question is asked and take the states it searches with."""
@@ -134,15 +137,18 @@ class QuestionBank(MemoryBank):
         for name, value in {"keys": state["keys"], "values": state["values"], "search": state["search"][None]}.items():
             self.fields[name].copy_(value)
         self.ids.copy_(state["ids"])
-        self.questions = [
-            [PreparedQuestion(**{**one, "span": tuple(one["span"])}) for one in questions] for questions in state["asked"]
-        ]
+        self.questions = [[self.restored(one) for one in questions] for questions in state["asked"]]
         self._next, tail = int(state["next"]), state["tail"]
         self.encoder.previous = (
             None if tail is None else {name: torch.stack([one[name] for one in tail]) for name in ("keys", "values")}
         )
 
+    @staticmethod
+    def restored(fields: dict[str, Any]) -> PreparedQuestion:
+        """A question of a checkpoint."""
+        return PreparedQuestion(**{**fields, "span": tuple(fields["span"])})
+
     def _encoded(self, documents: Sequence[Document]) -> Iterator[Rows]:
-        for rows in self.encoder.stream([document.chunks[0] for document in documents]):
+        for rows in self.encoder.stream([document.chunks[0] for document in documents], self.ratio):
             rows["search"] = self.retriever.keys(list(rows["states"].unbind(1)))[:, None]
             yield from ({name: value[row] for name, value in rows.items()} for row in range(len(rows["search"])))

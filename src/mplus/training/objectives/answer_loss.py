@@ -1,6 +1,6 @@
 """Loss of answers behind a memory. Knows a model and rows of keys and values, not how they were chosen.
 
-Legend: R rows, T tokens of prompt and answer, P memory slots, L layers, H kv heads, E head width.
+Legend: R rows, T tokens of prompt and answer, A answer tokens of all rows, V vocabulary, P memory slots, L layers, H kv heads, E head width.
 """
 
 from __future__ import annotations
@@ -30,6 +30,22 @@ class AnswerLoss:
     exact: Tensor
     tokens: int
     targets: int
+
+
+@dataclass(frozen=True)
+class AnswerLogits:
+    """Logits [A, V] at the answer tokens of R rows, the tokens that should come [A], the row of each [A], tokens computed."""
+
+    logits: Tensor
+    wanted: Tensor
+    row_of: Tensor
+    tokens: int
+    rows: int
+
+    def exact(self) -> Tensor:
+        """Whether each whole answer is right by the largest logits [R]."""
+        wrong = torch.zeros(self.rows, device=self.logits.device)
+        return wrong.index_add_(0, self.row_of, (self.logits.argmax(-1) != self.wanted).float()) == 0
 
 
 def by_length(prompts: list[list[int]], answers: list[list[int]], rows: int) -> list[list[int]]:
@@ -71,15 +87,36 @@ def answer_loss(
             bare prompt with the read adapter on.
         slots: P.
     """
+    own = answer_logits(model, prompts, answers, memory, slots)
+    return AnswerLoss(functional.cross_entropy(own.logits, own.wanted), own.exact(), own.tokens, len(own.wanted))
+
+
+def answer_logits(
+    model: MPlusModel,
+    prompts: list[list[int]],
+    answers: list[list[int]],
+    memory: RowsOfLayer | None = None,
+    slots: int = 0,
+    *,
+    untouched: bool = False,
+) -> AnswerLogits:
+    """Logits at the tokens of `answers`, row by row; see ``answer_loss``.
+
+    Args:
+        untouched: with no adapter on, without BOS of ours and without gradient, as the stock decoder gives them.
+    """
     ids, mask, target = (part.to(model.device) for part in padded(prompts, answers))
-    states = read_states(model, ids, mask, memory, slots)
+    if untouched:
+        with torch.no_grad(), model.untouched():
+            states = model.parts.decoder.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    else:
+        states = read_states(model, ids, mask, memory, slots)
     predicts = torch.zeros_like(target, dtype=torch.bool)
     predicts[:, :-1] = target[:, 1:] != IGNORED
-    logits = model.parts.decoder.model.lm_head(states[predicts]).float()
-    wanted = target[:, 1:][predicts[:, :-1]]
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not untouched):
+        logits = model.parts.decoder.model.lm_head(states[predicts]).float()
     row_of = torch.arange(len(prompts), device=model.device)[:, None].expand_as(predicts)[predicts]
-    wrong = torch.zeros(len(prompts), device=model.device).index_add_(0, row_of, (logits.argmax(-1) != wanted).float())
-    return AnswerLoss(functional.cross_entropy(logits, wanted), wrong == 0, int(mask.sum()), len(wanted))
+    return AnswerLogits(logits, target[:, 1:][predicts[:, :-1]], row_of, int(mask.sum()), len(prompts))
 
 
 def text_loss(model: MPlusModel, ids: Tensor, behind: int, memory: RowsOfLayer, slots: int) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from mplus.attach.hooks import Hooks
@@ -96,7 +96,6 @@ class RecallTask(Task):
         self.kinds: dict[Kind, float] = {kind: share for kind, share in settings.kinds.items() if share > 0}
         self.chunks = PairChunkGenerator(sizes.chunk_tokens, sizes.new_tokens, settings.names, seed, settings.fact_share)
         self.trained = TrainableParts(model, settings.train)
-        self.decoder: nn.Module = model.parts.decoder.model
         self.encoder = ChunkEncoder(model, memory_format="hidden")
         self.drops = DropTable(model.geometry, depth, seed)
         if self.drops.writes >= settings.bank_chunks + settings.batch:
@@ -246,7 +245,7 @@ class RecallTask(Task):
     def _outcome(self, kind: StepKind, states: Tensor, answers: Tensor, tokens: int) -> StepOutput:
         """Loss on the words that follow states [n, D]."""
         answers = answers.to(self.model.device)
-        logits = self.decoder.lm_head(states).float()
+        logits = self.model.parts.decoder.model.lm_head(states).float()
         loss = functional.cross_entropy(logits, answers)
         right = float((logits.argmax(-1) == answers).sum())
         metrics = {f"loss {kind}": (float(loss.detach()), 1.0), f"right {kind}": (right, float(len(answers)))}

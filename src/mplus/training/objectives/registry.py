@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from mplus.errors import RecipeError
+from mplus.errors import RecipeError, TrainingError
 
 if TYPE_CHECKING:
     from mplus.model import MPlusModel
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 TASKS: dict[str, str] = {
     "vote": "mplus.training.objectives.retrieval",
     "read": "mplus.training.objectives.reading",
+    "distil": "mplus.training.objectives.distilling",
     "language": "mplus.training.objectives.language",
     "recall": "mplus.training.objectives.recall",
 }
 """Kind to module; a program of yours may add its own before it calls ``training.run.session``."""
+
+ONE_TOKEN_A_ROW = ("vote", "language")
 
 
 def settings_class(kind: str) -> type[BaseModel]:
@@ -37,7 +40,17 @@ def settings_class(kind: str) -> type[BaseModel]:
 
 
 def build(kind: str, model: MPlusModel, settings: Any, seed: int) -> Task:
-    """Make the objective; what it trains is then trainable and float32 or of the model's type."""
+    """Make the objective; what it trains is then trainable and float32 or of the model's type.
+
+    Raises:
+        TrainingError: the task trains rows of one text token each, and the model pools them.
+    """
+    tokens = model.geometry.sizes.tokens_per_row
+    if tokens > 1 and kind in ONE_TOKEN_A_ROW:
+        raise TrainingError(
+            f"task {kind} trains with one text token for each memory token, but geometry.tokens_per_row is {tokens}; leave it out "
+            "(search keys are those of text tokens), or train the read adapter with task distil"
+        )
     task: Task = _module(kind).build(model, settings, seed)
     return task
 

@@ -36,10 +36,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class BlockView:
-    """Blocks [b] in reading order, and whether all right ones were among them unaided."""
+    """Blocks [b] in reading order, whether all right ones were among them unaided, and the places of those retrieved as (first, end)."""
 
     blocks: list[int]
     complete: bool
+    retrieved: tuple[int, int] = (0, 0)
 
 
 def places(chunks: int, per_chunk: int) -> Tensor:
@@ -87,7 +88,7 @@ def retrieval_view(
         written[beside] = False
         retrieved = _with_right(scores, positions, written.nonzero()[:, 0], right, rank, rule)
         before = older()
-    return BlockView(before + retrieved.tolist() + beside, complete)
+    return BlockView(before + retrieved.tolist() + beside, complete, (len(before), len(before) + len(retrieved)))
 
 
 def _with_right(scores: Tensor, positions: Tensor, searched: Tensor, right: list[int], rank: float, rule: LayoutRule) -> Tensor:
@@ -103,6 +104,15 @@ def _come(newest: int, right: list[int], shape: Shape, randomness: Random) -> in
     first = newest * shape.per_chunk
     own = [block - first + 1 for block in right if 0 <= block - first < shape.per_chunk]
     return randomness.randint(max(own, default=shape.per_chunk // 4), shape.per_chunk)
+
+
+def in_order_of_birth(view: BlockView, chunk: int, per_chunk: int) -> BlockView:
+    """The view with the retrieved blocks of one chunk in the order of its text, in their places: the newest stands nearest the prompt."""
+    own = [place for place in range(*view.retrieved) if view.blocks[place] // per_chunk == chunk]
+    blocks = list(view.blocks)
+    for place, block in zip(own, sorted(blocks[place] for place in own), strict=True):
+        blocks[place] = block
+    return replace(view, blocks=blocks)
 
 
 def lead(scores: Tensor, right: list[int], window: int) -> float:

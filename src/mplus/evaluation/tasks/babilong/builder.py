@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -12,20 +11,18 @@ from typing import Final
 
 from pydantic import field_validator
 
+from mplus.corpus.stories import Story, read_stories
 from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import Names, short
 from mplus.evaluation.schedule.stream import Encode, EvalStream, ScheduledQuestion, Unit
 from mplus.evaluation.tasks.context import Settings, StreamSource, TaskContext
 from mplus.evaluation.tasks.haystack import Haystack, Lengths, laid
-from mplus.text.files import read_text
 
 DEFAULT_SAMPLES: Final = 5
 """Questions of a row."""
 
 INSTRUCTIONS: Final[dict[str, str]] = json.loads(Path(__file__).with_name("instructions.json").read_text(encoding="utf-8"))
 """The instruction before a question of each subtask; qa8 and qa19 are not here, for their answers are lists."""
-
-_LINE: Final = re.compile(r"(\d+) (.+)")
 
 
 class BabilongSettings(Settings):
@@ -49,22 +46,6 @@ class BabilongSettings(Settings):
         return tuple(dict.fromkeys(subtasks))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Story:
-    """A question with what was told before it.
-
-    Attributes:
-        number: of the question in its file.
-        supports: which of the facts it needs.
-    """
-
-    number: int
-    facts: tuple[str, ...]
-    supports: tuple[int, ...]
-    question: str
-    answer: str
-
-
 def streams(settings: BabilongSettings, context: TaskContext) -> list[StreamSource]:
     """One stream per question and length; the same questions at every length."""
     files = context.files()
@@ -81,43 +62,6 @@ def streams(settings: BabilongSettings, context: TaskContext) -> list[StreamSour
                 make = partial(_script, haystack, subtask, row, story, length)
                 made.append(StreamSource(name=f"{row} {story.number}", seed=context.seed, script=make))
     return made
-
-
-def read_stories(path: Path) -> list[Story]:
-    """All questions of a file in bAbI's form.
-
-    Raises:
-        InputError: a line is in another form (file and line are named), or there is no question.
-    """
-    found: list[Story] = []
-    facts: dict[int, str] = {}
-    for at, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        match = _LINE.fullmatch(line.strip())
-        if match is None:
-            raise InputError(
-                f"'{path}' line {at} has no number; expected bAbI's form: a number, then a fact, or a question with tabs"
-            )
-        number, text = int(match[1]), match[2]
-        if number == 1:
-            facts = {}
-        if "\t" not in text:
-            facts[number] = text.strip()
-            continue
-        question, answer, *rest = (part.strip() for part in text.split("\t"))
-        told = list(facts)
-        needed = [int(one) for one in " ".join(rest).split() if one.isdigit()]
-        supports = tuple(sorted(told.index(one) for one in needed if one in facts))
-        if not supports or not answer:
-            raise InputError(f"'{path}' line {at} has a question without an answer, or without a supporting fact told before it")
-        story = Story(number=len(found), facts=tuple(facts.values()), supports=supports, question=question, answer=answer)
-        found.append(story)
-    if not found:
-        raise InputError(
-            f"'{path}' has no question; expected bAbI's form, a question's line with tabs before answer and supporting facts"
-        )
-    return found
 
 
 def _file_of(subtask: str, files: list[Path]) -> Path:
