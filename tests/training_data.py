@@ -38,7 +38,16 @@ def squad_of(titles: list[str]) -> dict[str, Any]:
 
 def write_training_data(root: Path) -> Path:
     """Novels, passages with questions and instructions under `root`."""
-    for name in ("haystack/books", "squad", "squadshifts", "natural_questions", "instructions", "babi/en"):
+    for name in (
+        "boolq",
+        "narrativeqa",
+        "haystack/books",
+        "squad",
+        "squadshifts",
+        "natural_questions",
+        "instructions",
+        "babi/en",
+    ):
         (root / name).mkdir(parents=True)
     for book in BOOKS:
         text = "".join(f"In {book}, chapter {number}, nothing much happened until the evening came. " for number in range(400))
@@ -62,6 +71,36 @@ def write_training_data(root: Path) -> Path:
     ]
     dolly.append({"id": 61, "instruction": "Is it?", "context": passage_of("Aston"), "response": "ill"})  # only inside "mill"
     (root / "instructions" / "dolly-15k-cut5000.jsonl").write_text("\n".join(map(json.dumps, dolly)), encoding="utf-8")
+    write_queries(root)
     for subtask in ("qa1", "qa2", "qa3"):
         (root / "babi" / "en" / f"{subtask}_some-facts_train.txt").write_text(STORIES, encoding="utf-8")
     return root
+
+
+def write_queries(root: Path) -> None:
+    """BoolQ's and NarrativeQA's files under `root`; the latter's test file has titles of its own."""
+    boolq = [
+        {
+            "question": f"is there a fair in {title}",
+            "title": title,
+            "answer": "True" if number % 2 else "False",
+            "passage": f"Every autumn the people of {title} meet in the market square. They dance until morning.",
+        }
+        for number, title in enumerate(ARTICLES)
+    ]
+    (root / "boolq" / "dev-part.jsonl").write_text("\n".join(map(json.dumps, boolq)), encoding="utf-8")
+    for name in ("valid", "test"):
+        told = [
+            {
+                "wiki_title": f"The {name} of {title}",
+                "summary": "A boat sinks . " * 60
+                + f"Then the captain of {title} s harbour finds a purple lamp . "
+                + "It rains . " * 90,
+                "qas": [
+                    {"question": "WHAT DOES THE CAPTAIN FIND ?", "answers": ["A PURPLE LAMP.", "a lamp"]},
+                    {"question": "What sinks ?", "answers": ["a boat"]},
+                ],
+            }
+            for title in ARTICLES
+        ]
+        (root / "narrativeqa" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, told)), encoding="utf-8")

@@ -111,6 +111,7 @@ class _DeltaManifest:
             }
             if vote is not None and vote["kind"] not in ("vote", "per_layer"):
                 raise TypeError(f"a retriever of kind vote or per_layer, has {vote['kind']!r:.40}")
+            parts["slot_rank"] = None if vote is None else vote.get("slot_rank")
             parts["voting"] = vote["voting"] if vote is not None and vote["kind"] == "vote" else None
             geometry = Geometry(**manifest["geometry"])
         except (KeyError, TypeError, AttributeError, GeometryError) as error:
@@ -146,7 +147,7 @@ def _calibration(stored: Any, directory: Path) -> Calibration | None:
 
 def _check_bounds(stated: _DeltaManifest, directory: Path) -> None:
     """Raise ``CheckpointError`` where a rank or width is larger than the tensors beside it."""
-    sizes: dict[str, Any] = {"key_width": stated.parts["key_width"]}
+    sizes: dict[str, Any] = {name: stated.parts[name] for name in ("key_width", "slot_rank")}
     sizes |= {f"{name}.r": part.get("r") for name, part in stated.parts.items() if isinstance(part, dict)}
     try:
         check_bounds(sizes, read_shapes(directory, "delta").values())

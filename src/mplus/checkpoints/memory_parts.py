@@ -25,7 +25,7 @@ from mplus.runtime.suggest import nearest
 from mplus.settings import PATHS, Geometry
 from mplus.text.neutral import NEUTRAL
 
-NAMES = ("key_width", "voting", "window", "read_lora", "write_lora")
+NAMES = ("key_width", "voting", "window", "slot_rank", "read_lora", "write_lora")
 WIDEST_WINDOW = 1024
 LORA = ("r", "lora_alpha", "target_modules")
 TRAINING_FREE_VOTE = (0.8, 0.87, 0.94)  # depths whose centred states find best untrained (RECIPE section 4: layers 24-29 of 30)
@@ -41,6 +41,7 @@ def attach_fresh(
     key_width: int | None = None,
     voting: tuple[int, ...] | None = None,
     window: int = WINDOW_BLOCKS,
+    slot_rank: int | None = None,
     read_lora: dict[str, Any] | None = None,
     write_lora: dict[str, Any] | None = None,
 ) -> LoadedModel:
@@ -50,6 +51,7 @@ def attach_fresh(
         key_width: R of a trainable retriever; None for the training-free search (shared retrieval only).
         voting: layers that vote (shared retrieval); default: three late ones.
         window: neighbouring blocks the vote judges together.
+        slot_rank: of a fresh head that tells which windows answer the same (shared retrieval, a trainable one); None: there is none.
         read_lora, write_lora: ``{"r": ..., "lora_alpha": ...}`` of fresh adapters; None for none.
     """
     decoder = Decoder(model)
@@ -65,7 +67,7 @@ def attach_fresh(
     retriever: PerLayerRetriever | LateInteractionRetriever | None = None
     if geometry.sizes.reads_ltm and geometry.read.is_shared:
         layers = voting or tuple(sorted({min(decoder.depth - 1, int(share * decoder.depth)) for share in TRAINING_FREE_VOTE}))
-        retriever = LateInteractionRetriever(layers, decoder.width, key_width, window)
+        retriever = LateInteractionRetriever(layers, decoder.width, key_width, window, slot_rank)
         if key_width is None:
             retriever.get_buffer("mean").copy_(mean_states(decoder, tokenizer, layers))
     elif geometry.sizes.reads_ltm:
@@ -148,9 +150,9 @@ def check_parts(parts: Mapping[str, Any], depth: int) -> dict[str, Any]:
             hint = f"did you mean {near}? " if near else ""
             raise InputError(f"there is no memory part {name!r:.60}; {hint}known: {', '.join(NAMES)}")
     checked = dict(parts)
-    for name in ("key_width", "window"):
+    for name in ("key_width", "window", "slot_rank"):
         value: Any = parts.get(name)
-        if name in parts and not (value is None and name == "key_width") and not (_is_whole(value) and value >= 1):
+        if name in parts and not (value is None and name != "window") and not (_is_whole(value) and value >= 1):
             raise InputError(f"{name} is {value!r:.60}, expected a whole number of at least 1")
     if parts.get("window", 1) > WIDEST_WINDOW:
         raise InputError(f"window is {parts['window']!r:.60}, expected at most {WIDEST_WINDOW} blocks")

@@ -25,6 +25,7 @@ from mplus.retrieval.protocol import planned_tokens
 from mplus.retrieval.read_plan import LayoutRule, is_confident, plan_read
 from mplus.retrieval.result import RetrievalResult
 from mplus.retrieval.same_slot import candidates, is_same_slot
+from mplus.retrieval.slot_head import REACH, SlotHead
 from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,19 @@ class LateInteractionRetriever(nn.Module):
         key_width: R per layer, or None.
         window: neighbouring blocks that are scored together, since a sentence seldom ends where a block does (one block: the best
             place right for 0.68 of the questions, two: 0.81, same weights; experiments/LOG.md, ``experiments/finding.py``).
+        slot_rank: of a head that tells which windows answer the same (decision 0046); None: the rule of ``same_slot`` tells it.
     """
 
     in_each_layer = False
 
-    def __init__(self, layers: tuple[int, ...], width: int, key_width: int | None = None, window: int = 1) -> None:
+    def __init__(
+        self,
+        layers: tuple[int, ...],
+        width: int,
+        key_width: int | None = None,
+        window: int = 1,
+        slot_rank: int | None = None,
+    ) -> None:
         super().__init__()
         self.window = window
         self.layers = tuple(layers)
@@ -63,6 +72,7 @@ class LateInteractionRetriever(nn.Module):
             nn.init.zeros_(self.weigh.weight)
             nn.init.zeros_(self.weigh.bias)
             self.scale = nn.Parameter(torch.zeros(len(layers), **PLAIN))
+        self.slot_head = None if slot_rank is None else SlotHead(self.search_width, slot_rank)
 
     @property
     def search_width(self) -> int:
@@ -72,7 +82,12 @@ class LateInteractionRetriever(nn.Module):
     @property
     def spec(self) -> dict[str, Any]:
         """See ``Retriever``."""
-        return {"kind": "vote", "voting": list(self.layers), "key_width": self.key_width, "window": self.window}
+        head = {} if self.slot_head is None else {"slot_rank": self.slot_head.rank}
+        return {"kind": "vote", "voting": list(self.layers), "key_width": self.key_width, "window": self.window, **head}
+
+    def add_slot_head(self, rank: int) -> None:
+        """Give the search a fresh head that tells which windows answer the same."""
+        self.slot_head = SlotHead(self.search_width, rank).to(next(self.parameters()))
 
     # -- arithmetic ------------------------------------------------------------------------------------------------
 
@@ -143,11 +158,17 @@ class LateInteractionRetriever(nn.Module):
 
     def match(self, features: list[Tensor], text_BT: Tensor, row: int, keys_MF: Tensor) -> tuple[Tensor, Tensor]:
         """Match [t, M] of each searching token of one prompt with each row, and these tokens' weights [t], float32."""
+        query, weight = self.searching(features, text_BT, row)
+        with torch.no_grad():
+            keys = keys_MF.to(query.device).float()
+            return best_of_row(query @ keys.flatten(0, -2).T, keys), weight
+
+    def searching(self, features: list[Tensor], text_BT: Tensor, row: int) -> tuple[Tensor, Tensor]:
+        """Query vectors [t, F] of the searching tokens of one prompt and their weights [t], float32."""
         own = text_BT[row]
         with torch.no_grad():
             query, weight = self.queries([part[row : row + 1, own] for part in features], own[own][None])
-            keys = keys_MF.to(query.device).float()
-            return best_of_row(query[0].float() @ keys.flatten(0, -2).T, keys), weight[0].float()
+        return query[0].float(), weight[0].float()
 
     def own_match(self, features: list[Tensor], text_BT: Tensor, row: int) -> Tensor:
         """Match [t] of each searching token of one prompt with its own search key, float32: as good as a match of its kind gets."""
@@ -224,7 +245,11 @@ class LateInteractionRetriever(nn.Module):
         results = []
         for row, own in zip(rows, scores, strict=True):
             looks = rule.same_slot != "score" and not (past and past[row])
-            slot = self._slot(memory, table, own, rule, partial(self.match, features, text_BT, row)) if looks else None
+            slot = None
+            if looks and self.slot_head is None:
+                slot = self._slot(memory, table, own, rule, partial(self.match, features, text_BT, row))
+            elif looks:
+                slot = self._judged_slot(memory, table, own, rule, partial(self.searching, features, text_BT, row))
             plan = plan_read(own, table.positions, table.is_short_term, rule, slot=slot)
             result = replace(table.result(plan, memory, own), windows=own, slot=slot)
             results.append(self._matched(result, features, text_BT, row))
@@ -270,7 +295,56 @@ class LateInteractionRetriever(nn.Module):
         by_window = self.window_match(by_block.view(1, found.shape[0], -1, table.block).amax(-1), is_contiguous)[0]
         chosen = by_window[:, torch.searchsorted(blocks, windows)]
         best = int(scores_m[windows].argmax())
-        same = windows[is_same_slot(chosen, weight, best, rule.slot_tolerance).cpu()]
-        slot = torch.zeros(scores_m.shape, dtype=torch.bool, device="cpu")
-        slot[same] = True
-        return slot
+        return _marked(windows[is_same_slot(chosen, weight, best, rule.slot_tolerance).cpu()], scores_m)
+
+    def _judged_slot(
+        self,
+        memory: Memory,
+        table: BlockTable,
+        scores_m: Tensor,
+        rule: LayoutRule,
+        searching: Callable[[], tuple[Tensor, Tensor]],
+    ) -> Tensor | None:
+        """As ``_slot``, by the head."""
+        windows = candidates(scores_m, REACH)
+        if windows.shape[0] < 2 or not is_confident(scores_m, rule):
+            return None
+        assert self.slot_head is not None
+        blocks, is_contiguous, keys = block_scores.keys_of(memory, table, windows, self.window)
+        query, weight = searching()
+        rows, held = _rows_of(torch.searchsorted(blocks, windows), is_contiguous, self.window, table.block, keys.shape[0])
+        of_rows = keys.to(query.device)[rows.to(query.device)]  # [c, n, F], [c, n, r, F] where a row has several keys
+        held = held.to(query.device)
+        if of_rows.dim() > 3:
+            held = held.repeat_interleave(of_rows.shape[2], 1)
+            of_rows = of_rows.flatten(1, 2)
+        best = scores_m[windows].argmax().to(query.device)
+        with torch.no_grad():
+            same = self.slot_head(query[None], weight[None], of_rows[None], held[None], best[None])[0] > 0
+        same[best] = True
+        return _marked(windows[same.cpu()], scores_m)
+
+
+def _marked(windows: Tensor, scores_m: Tensor) -> Tensor:
+    """[m] True at some windows."""
+    slot = torch.zeros(scores_m.shape, dtype=torch.bool, device="cpu")
+    slot[windows] = True
+    return slot
+
+
+def _rows_of(places_c: Tensor, is_contiguous: Tensor, window: int, block: int, total: int) -> tuple[Tensor, Tensor]:
+    """Rows [c, window * block] of the windows that begin at some of fetched blocks, and whether each belongs to its window.
+
+    Args:
+        places_c: the blocks' places among the fetched ones.
+        is_contiguous: whether each fetched block is followed by its neighbour.
+        total: rows that were fetched.
+    """
+    steps = places_c[:, None] + torch.arange(window, device="cpu")
+    inside = steps < is_contiguous.shape[0]
+    joined = torch.ones_like(inside)
+    for step in range(1, window):
+        joined[:, step] = joined[:, step - 1] & is_contiguous[steps[:, step - 1].clamp(max=is_contiguous.shape[0] - 1)]
+    rows = (steps[:, :, None] * block + torch.arange(block, device="cpu")).flatten(1)
+    held = (inside & joined).repeat_interleave(block, 1) & (rows < total)
+    return rows.clamp(max=total - 1), held

@@ -169,3 +169,17 @@ def test_likelihood_behind_a_memory_is_that_of_generating_token_by_token(model: 
     first = model(torch.tensor([ids("And so")]), memory=system.memory).logits[0, -1].float().log_softmax(-1)
     assert math.isclose(-first[ids("!")[0]].item(), together[1].nats or 0, rel_tol=1e-4)
     assert together[0].ltm_tokens == system.memory.stats().ltm_tokens > 0
+
+
+def test_what_bm25_reads_of_a_question_is_counted_without_an_answer(model: MPlusModel) -> None:
+    chunks = ["You have read a text. Answer in a word.   ", "The zebra sleeps in the harbour.   "]
+    first = len(chunks[0])
+    system = Bm25System(PlainModel(model), read(*chunks), budget=len(chunks[1]))
+    place = {"span": (first, first + 10), "answer_span": (first + 4, first + 9)}
+    found, lost = system.reading([due("Where is the zebra?", **place), due("Which word of the text?", **place)])
+    assert found.read is not None and lost.read is not None
+    assert (found.read.answer_read, found.read.right_read, found.read.right_in_ltm) == ([True], [10], [10])
+    assert (lost.read.answer_read, lost.read.right_read) == ([False], [0])
+    assert found.read.chance == [len(chunks[1]) / sum(map(len, chunks))] and found.text == ""
+    assert system.answer([due("Where is the zebra?", **place)], 2)[0].read == found.read
+    assert system.reading([due("Where?", span=(3, 3))])[0].read is None

@@ -209,6 +209,7 @@ def test_more_kept_tokens_than_the_tokenizer_has_are_refused(data: Path) -> None
         ({"mix": {"memory": -1}}, "mix needs shares of 0 or more"),
         ({"mix": {"summary": 1}, "documents": {"facts": 1}}, "documents has none of study"),
         ({"mix": {"update": 1}, "documents": {"facts": 1}}, "documents has none of changes"),
+        ({"mix": {"memory": 1}, "documents": {"facts": 1, "corrections": 1}}, "corrections lie in several chunks"),
     ],
 )
 def test_settings_that_teach_nothing_are_refused(change: dict[str, Any], complaint: str) -> None:

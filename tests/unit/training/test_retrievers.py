@@ -8,18 +8,21 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mplus.errors import TrainingError
+from mplus.model import MPlusModel
 from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.training.bank.chunk_encoder import ChunkEncoder
 from mplus.training.bank.question_states import question_states, reading_states
-from mplus.training.bank.state_bank import StateBank
-from mplus.training.data.document import Question
+from mplus.training.bank.state_bank import StateBank, make_state_bank
+from mplus.training.data.document import Document, Question
 from mplus.training.objectives import retrieval as vote
 from mplus.training.objectives.retrievers import (
     READ_SHARE,
@@ -29,11 +32,12 @@ from mplus.training.objectives.retrievers import (
     RetrievalBatch,
     RetrieverObjective,
 )
-from tests.tiny import filled, ids, tiny_geometry, tiny_model
+from tests.tiny import byte_tokenizer, filled, ids, text_model, tiny_decoder, tiny_geometry, tiny_model
 
 LAYERS, CHUNKS, TOKENS, WIDTH, ASKED = 3, 8, 16, 12, 10
 LOSSES: list[Loss] = ["contrastive", "paper"]
 SPAN = (5, 8)
+PLACED: dict[str, Any] = {"dtype": "float32", "device": "cpu"}
 
 
 def bank(*, is_fact: bool = True) -> StateBank:
@@ -208,3 +212,77 @@ def test_the_writer_gives_states_of_any_layers() -> None:
 def test_a_model_that_cannot_be_trained_so_is_refused_in_one_sentence(setup: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=told):
         vote.build(tiny_model(setup=setup), vote.Settings(data=str(tmp_path)), 0)
+
+
+def test_all_places_of_a_thing_are_right_and_of_a_passage_only_the_rest_is_unjudged() -> None:
+    held = bank()
+    held.questions[0] = (0, Question("q", "a", (8, 12), True, "update", also=((0, 4),)))
+    held.questions[1] = (1, Question("q", "a", (4, 8), False, "nq", within=(0, 8)))
+    right, known = PerLayerObjective.targets(held, batch([0], 2))
+    assert right[0].nonzero()[:, 0].tolist() == [0, 1, 2, 3, 8, 9, 10, 11] and bool(known[0].all())
+    assert (~known[1]).nonzero()[:, 0].tolist() == [TOKENS + token for token in range(4)]  # another passage of the chunk is wrong
+    finding = by_vote("contrastive")
+    finding.retriever.window = 1
+    right, known = finding.targets(held, batch([0, 1, 2], 2))
+    assert right[0].nonzero()[:, 0].tolist() == [0, 2] and bool(known[0].all())
+    assert right[1].nonzero()[:, 0].tolist() == [5] and (~known[1]).nonzero()[:, 0].tolist() == [4]
+
+
+def test_a_bank_asks_what_has_a_place_and_needs_no_earlier_turn() -> None:
+    model = text_model()
+    chunk = tuple(ids(model.geometry.sizes.chunk_tokens, 3).tolist())
+    place = Question("where", "a", (2, 5), True)
+    asked = (place, Question("who", "b", (0, 0), False, "absent"), Question("and", "c", (2, 5), True, turns=(("a", "b"),)))
+    held = make_state_bank(model, (0,), [Document((chunk,), questions=asked)], random.Random(1), per_chunk=4, plain_share=1.0)
+    assert held.questions == [(0, place)]
+
+
+def test_a_trained_search_goes_on_and_the_reader_stays_as_it_is(data: Path, tmp_path: Path) -> None:
+    tiny_decoder(vocabulary=256, positions=4096).save_pretrained(tmp_path / "base")
+    byte_tokenizer().save_pretrained(tmp_path / "base")
+    sizes = {"chunk_tokens": 512, "new_tokens": 512, "stm_tokens": 1024, "ltm_read_tokens": 16, "block_tokens": 16}
+    made = MPlusModel.from_base(
+        tmp_path / "base", geometry=tiny_geometry(**sizes), key_width=6, read_lora={"r": 2, "lora_alpha": 4}, **PLACED
+    )
+    made.save_pretrained(tmp_path / "first")
+    model, before = MPlusModel.from_pretrained(tmp_path / "first", **PLACED), load_file(tmp_path / "first" / "delta.safetensors")
+    fingerprint = model.fingerprint
+    settings = vote.Settings(data=str(data), documents={"corrections": 2, "articles": 1}, chunks=6, step_chunks=6, slot_rank=3)
+    task = vote.build(model, settings, 0)
+    assert [group.name for group in task.groups()] == ["vote", "scale", "slot"]
+    task.prepare()
+    optimiser = torch.optim.AdamW([value for group in task.groups() for _, value in group.parameters], lr=1e-3)
+    step = task.forward(task.draw())
+    assert step.metrics["same slot"][1] > 0 and step.metrics["other slot"][1] > 0
+    step.loss.backward()
+    optimiser.step()
+    task.save(tmp_path / "second")
+    after = load_file(tmp_path / "second" / "delta.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith("retriever.") for name in changed)
+    assert after.keys() - before.keys() == {name for name in after if name.startswith("retriever.slot_head.")}
+    with pytest.raises(TrainingError, match=r"has rank 3, task.slot_rank asks for 4"):
+        vote.build(task.model, settings.model_copy(update={"slot_rank": 4}), 0)
+    assert (
+        MPlusModel.from_pretrained(tmp_path / "second", **PLACED).fingerprint != fingerprint
+    )  # memories of the first are refused
+
+
+def test_what_other_chunks_tell_of_the_same_thing_is_right_where_they_are_in_the_step() -> None:
+    held = bank()
+    thing = Question("q", "a", (8, 12), True, "update", slot="x")
+    held.questions[0] = (0, thing)
+    held.slots = {"x": [(0, (8, 12)), (3, (0, 4)), (0, (12, 16))]}
+    assert held.right(0) == [(0, 8, 12), (3, 0, 4), (0, 12, 16)]
+    right, _ = PerLayerObjective.targets(held, batch([0], 1))
+    assert right[0].nonzero()[:, 0].tolist() == [*range(8, 16), *range(3 * TOKENS, 3 * TOKENS + 4)]
+    few = RetrievalBatch(0, torch.tensor([0, 1]), [0], [0])
+    assert PerLayerObjective.targets(held, few)[0][0].nonzero()[:, 0].tolist() == [*range(8, 16)]
+    finding = by_vote("contrastive")
+    finding.retriever.window = 1
+    assert finding.targets(held, batch([0, 1, 2], 1))[0][0].nonzero()[:, 0].tolist() == [2, 3, 12]
+
+
+def test_a_head_is_refused_where_no_search_can_have_one(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="only a trained late-interaction search has"):
+        vote.build(tiny_model(setup="shared"), vote.Settings(data=str(tmp_path), slot_rank=4), 0)

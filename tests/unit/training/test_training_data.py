@@ -101,7 +101,8 @@ def test_training_and_dev_share_no_title_and_neither_has_what_measures(data: Pat
 def test_answers_of_passages_are_whole_words(data: Path) -> None:
     for passage in read_passages(data, "train"):
         for _, answer, at in passage.asked:
-            assert passage.text[at : at + len(answer)] == answer and not passage.text[at + len(answer)].isalnum()
+            assert at is not None and passage.text[at : at + len(answer)] == answer
+            assert not passage.text[at + len(answer)].isalnum()
             assert answer != "ill"
     assert all(request and reply for request, reply in read_small_talk(data))
 

@@ -188,7 +188,7 @@ def _measured(system: System, batch: list[ScheduledQuestion], measure: Measure, 
         return system.likelihood(batch)
     if measure == "speed":
         return [_speed(system, due) for due in batch]
-    return system.answer(batch, 1 if measure == "reading" else max_new_tokens)
+    return system.reading(batch) if measure == "reading" else system.answer(batch, max_new_tokens)
 
 
 def _speed(system: System, due: ScheduledQuestion) -> Response:

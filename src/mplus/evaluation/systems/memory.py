@@ -70,6 +70,10 @@ class MemorySystem:
             for text, one, confidence in zip(texts, recall, confidences, strict=True)
         ]
 
+    def reading(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
+        """What is read for each question; answers are cut after a token."""
+        return self.answer(due, 1)
+
     def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
         """Likelihood of continuations; what is read is chosen by the text before them only."""
         memory, model = self._readable(), cast(Any, self.model)

@@ -114,6 +114,9 @@ class System(Protocol):
     def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
         """Greedy answers; with a clock (one question) exactly so many tokens, whatever they say, each told to it."""
 
+    def reading(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
+        """What is read for each question, with as little of an answer as it takes."""
+
     def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
         """How likely each question's continuation is, its text before it."""
 

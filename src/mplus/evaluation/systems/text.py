@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import regex
 
 from mplus.errors import InputError
-from mplus.evaluation.schedule.stream import Question, ScheduledQuestion, SourceStart
+from mplus.evaluation.schedule.stream import Question, ScheduledQuestion, SourceStart, Span
+from mplus.evaluation.scoring.retrieval_recall import RetrievalRecall
 from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.plain_model import SPARE_TOKENS, PlainModel
 from mplus.evaluation.systems.protocol import LONG_ANSWER_TOKENS, PLAIN, Response
@@ -67,6 +68,14 @@ class TextSystem(ABC):
             room = self.plain.positions - len(text) - len(question.continuation)
             before.append([*self.text_for(question, room), *text])
         return self.plain.likelihood(before, [one.question.continuation for one in due])
+
+    def reading(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
+        return self.answer(due, 1)
+
+    @abstractmethod
+    def answer(
+        self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None
+    ) -> list[Response]: ...
 
     @abstractmethod
     def text_for(self, question: Question, room: int) -> list[int]:
@@ -162,10 +171,15 @@ class Bm25System(TextSystem):
 
     def answer(self, due: Sequence[ScheduledQuestion], max_new_tokens: int, *, clock: TokenClock | None = None) -> list[Response]:
         messages = [one.question.message for one in due]
-        queries = [one.question.query or one.question.message for one in due]
-        rooms = [self.plain.checked_room(message, max_new_tokens) for message in messages]
-        texts = [self.plain.text_of(self.found(query, room)) for query, room in zip(queries, rooms, strict=True)]
-        return self.plain.answer_each(texts, messages, max_new_tokens, clock)
+        chosen = [self._chosen(one, max_new_tokens) for one in due]
+        texts = [self.plain.text_of(self._tokens(spans)) for spans in chosen]
+        given = self.plain.answer_each(texts, messages, max_new_tokens, clock)
+        return [
+            replace(answer, read=self._read(one.question, spans)) for answer, one, spans in zip(given, due, chosen, strict=True)
+        ]
+
+    def reading(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
+        return [Response(read=self._read(one.question, self._chosen(one, 1))) for one in due]
 
     def text_for(self, question: Question, room: int) -> list[int]:
         return self.found(question.query or question.text, room)
@@ -175,7 +189,11 @@ class Bm25System(TextSystem):
 
     def found(self, query: str, room: int) -> list[int]:
         """Token ids of the best chunks, in reading order; the last one is cut to what is left of the budget."""
-        left, chosen = max(0, min(self.budget, room)), list[tuple[int, int]]()
+        return self._tokens(self.places(query, room))
+
+    def places(self, query: str, room: int) -> list[Span]:
+        """The same chunks as positions of the text."""
+        left, chosen = max(0, min(self.budget, room)), list[Span]()
         for place in self._ranked(query):
             start, end = self.read.chunks[place]
             end = min(end, start + left)
@@ -183,7 +201,28 @@ class Bm25System(TextSystem):
             left -= end - start
             if left <= 0:
                 break
-        return [token for start, end in sorted(chosen) for token in self.read.ids[start:end]]
+        return sorted(chosen)
+
+    def _tokens(self, spans: Sequence[Span]) -> list[int]:
+        return [token for start, end in spans for token in self.read.ids[start:end]]
+
+    def _chosen(self, due: ScheduledQuestion, max_new_tokens: int) -> list[Span]:
+        question = due.question
+        room = self.plain.checked_room(question.message, max_new_tokens)
+        return self.places(question.query or question.message, room)
+
+    def _read(self, question: Question, spans: Sequence[Span]) -> RetrievalRecall | None:
+        """What is in the prompt of what the question needs; None where nobody knows, or positions have moved."""
+        if question.span[0] == question.span[1] or self.read.times_forgotten:
+            return None
+        held = {place for span in spans for place in range(*span)}
+        right = len(held.intersection(range(*question.span)))
+        return RetrievalRecall(
+            right_in_ltm=[question.span[1] - question.span[0]],
+            right_read=[right],
+            chance=[len(held) / max(1, len(self.read.ids))],
+            answer_read=[held.issuperset(range(*question.answer_span))],
+        )
 
     def _ranked(self, query: str) -> list[int]:
         """Chunks by falling score; of equal ones the newest first."""
@@ -236,6 +275,9 @@ class PassageSystem:
         return self.plain.answer_each(
             [one.question.passage for one in due], [one.question.message for one in due], max_new_tokens, clock
         )
+
+    def reading(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
+        return self.answer(due, 1)
 
     def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
         raise AssertionError("a passage system is never asked for a likelihood")

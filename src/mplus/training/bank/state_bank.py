@@ -6,7 +6,7 @@ Legend: C chunks, T memory tokens of a chunk, Q questions, t tokens of a questio
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class StateBank:
     Attributes:
         questions: Q of them, each with the chunk it is about.
         chunk_tokens: text tokens of a chunk.
+        slots: where each thing that several chunks tell of is told, as chunks and their text tokens.
     """
 
     states: Tensor
@@ -32,6 +33,7 @@ class StateBank:
     mask: Tensor
     questions: list[tuple[int, Question]]
     chunk_tokens: int
+    slots: dict[str, list[tuple[int, tuple[int, int]]]] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
@@ -47,7 +49,23 @@ class StateBank:
 
     def span(self, number: int) -> tuple[int, int]:
         """First and one-past-last memory token of the place in its chunk where a question's answer stands."""
-        first, last = self.questions[number][1].span
+        return self._tokens_of(self.questions[number][1].span)
+
+    def right(self, number: int) -> list[tuple[int, int, int]]:
+        """Chunks with first and one-past-last memory tokens of all places that a search may find: other values of the same thing too."""
+        chunk, question = self.questions[number]
+        told = [*((chunk, span) for span in (question.span, *question.also)), *self.slots.get(question.slot, ())]
+        return [(of, *self._tokens_of(span)) for of, span in dict.fromkeys(told)]
+
+    def unjudged(self, number: int) -> tuple[int, int]:
+        """Memory tokens of the chunk that are neither right nor wrong where they are not right; an empty span: none."""
+        question = self.questions[number][1]
+        if question.is_fact:
+            return 0, 0
+        return self._tokens_of(question.within) if question.within[1] else (0, self.tokens)
+
+    def _tokens_of(self, span: tuple[int, int]) -> tuple[int, int]:
+        first, last = span
         return first * self.tokens // self.chunk_tokens, -(-last * self.tokens // self.chunk_tokens)
 
 
@@ -62,6 +80,8 @@ def make_state_bank(
     behind_tokens: int | None = None,
 ) -> StateBank:
     """Encode documents of one chunk each and take the states of questions about them.
+
+    Questions that no place answers, or only behind earlier turns, are left out: a search sees the last turn alone (decision 0025).
 
     Args:
         layers: V of them.
@@ -80,7 +100,8 @@ def make_state_bank(
     questions = [
         (number, question)
         for number, one in enumerate(documents)
-        for question in randomness.sample(one.questions, min(per_chunk, len(one.questions)))
+        for asked in [[question for question in one.questions if question.span[1] and not question.turns]]
+        for question in randomness.sample(asked, min(per_chunk, len(asked)))
     ]
     rows = [
         chat_ids(model.tokenizer, question.text, form="plain" if randomness.random() < plain_share else "chat")
@@ -91,7 +112,12 @@ def make_state_bank(
     else:
         count = -(-len(rows) // PASS_QUESTIONS)
         prompts, mask = reading_states(model, rows, [_memory(model, documents, behind_tokens, randomness) for _ in range(count)])
-    return StateBank(states, prompts, mask, questions, model.geometry.sizes.chunk_tokens)
+    slots: dict[str, list[tuple[int, tuple[int, int]]]] = {}
+    for number, one in enumerate(documents):
+        for question in one.questions:
+            if question.slot:
+                slots.setdefault(question.slot, []).append((number, question.span))
+    return StateBank(states, prompts, mask, questions, model.geometry.sizes.chunk_tokens, slots)
 
 
 def _memory(model: MPlusModel, documents: list[Document], tokens: int, randomness: random.Random) -> Memory:

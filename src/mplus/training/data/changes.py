@@ -19,9 +19,10 @@ _FIRST_SHARE, _BEFORE_SHARE = 0.2, 0.1  # questions about the past
 
 @dataclass(frozen=True)
 class Change:
-    """Statements about one thing, oldest first, and questions about it as (question, answer, number of the statement that says it)."""
+    """Statements about one thing, oldest first, with the value of each, and questions about it as (question, answer, number of the statement)."""
 
     statements: tuple[str, ...]
+    values: tuple[str, ...]
     asked: tuple[tuple[str, str, int], ...]
 
 
@@ -50,7 +51,7 @@ class ChangeGenerator(FactGenerator):
             asked.append((worded(rng, "past", q=facts[-1].question), facts[0].value, 0))
         if rng.random() < _BEFORE_SHARE / (1 - _BEFORE_SHARE):
             asked.append((worded(rng, "before_last", q=facts[-1].question), facts[-2].value, values - 2))
-        return Change(tuple(statements), tuple(asked))
+        return Change(tuple(statements), tuple(fact.value for fact in facts), tuple(asked))
 
     def _one_thing(self, values: int) -> list[Fact]:
         """Facts of one subject and attribute with a value each; none where a wording is kept for measuring."""

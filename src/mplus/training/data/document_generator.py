@@ -16,7 +16,7 @@ from mplus.corpus.facts import Fact, FactGenerator
 from mplus.corpus.names import confusable_pool
 from mplus.errors import InputError
 from mplus.training.data.conversation import Conversations
-from mplus.training.data.document import Document
+from mplus.training.data.document import Document, Kind
 from mplus.training.data.draft import BEFORE_ANSWER, Draft, Place, documents
 from mplus.training.data.passages import Part, Passage, read_passages, read_small_talk
 from mplus.training.data.running import DOCSTRING_CHARACTERS, DOCUMENTED_PACKAGES, RunningText, book_texts, docstrings
@@ -38,6 +38,12 @@ def _running_text(data: Path, docstring_characters: int) -> RunningText:
 
 
 _passages = lru_cache(maxsize=2)(read_passages)
+
+
+def placed(question: str, answer: str, at: int | None, kind: Kind, within: tuple[int, int]) -> Place:
+    """A question about a passage that stands at `within`: its answer begins `at` characters into it, or the whole of it tells it."""
+    first, last = within if at is None else (within[0] + at, within[0] + at + len(answer))
+    return Place(question, answer, kind, first, last, within)
 
 
 class DocumentGenerator:
@@ -152,8 +158,7 @@ class DocumentGenerator:
         assert start is not None
         within = (start, start + len(text))
         for question, answer, at in self.random.sample(passage.asked, min(4, len(passage.asked))):
-            first = start + at
-            draft.places.append(Place(question, answer, passage.kind, first, first + len(answer), within))
+            draft.places.append(placed(question, answer, at, passage.kind, within))
         return draft
 
     def _passage(self) -> Passage:

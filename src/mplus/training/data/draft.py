@@ -22,6 +22,7 @@ class Place:
     """A question and where its answer stands, in characters of a text.
 
     `first`, `last`: the right place; `within`: the passage that a widened right place must not leave (None: not widened).
+    `also`: other places of the same thing; `slot`: the thing; as ``Question``.
     """
 
     question: str
@@ -33,6 +34,8 @@ class Place:
     style: Style = "value"
     turns: tuple[tuple[str, str], ...] = ()
     is_known: bool = True
+    also: tuple[tuple[int, int], ...] = ()
+    slot: str = ""
 
 
 @dataclass
@@ -83,17 +86,35 @@ def _cut(draft: Draft, ids: list[int], offsets: list[tuple[int, int]], tokens: i
     if len(ids) < skip + tokens:
         return None
     begins, ends = [begin for begin, _ in offsets], [end for _, end in offsets]
+
+    def span(first: int, last: int) -> tuple[int, int]:
+        return bisect_right(ends, first) - skip, bisect_left(begins, last) - skip
+
     questions = []
     for place in draft.places:
-        first, last = bisect_right(ends, place.first) - skip, bisect_left(begins, place.last) - skip
+        first, last = span(place.first, place.last)
         if first < 0 or last > tokens:
             continue
+        within = (0, 0)
         if place.within is not None:
-            low, high = bisect_right(ends, place.within[0]) - skip, bisect_left(begins, place.within[1]) - skip
-            first, last = max(0, low, first - BEFORE_ANSWER), min(tokens, high, last + AFTER_ANSWER)
-        is_fact = place.kind in FACT_KINDS
+            low, high = span(*place.within)
+            within = max(0, low), min(tokens, high)
+            first, last = max(within[0], first - BEFORE_ANSWER), min(within[1], last + AFTER_ANSWER)
+        also = tuple(other for other in (span(*one) for one in place.also) if other[0] >= 0 and other[1] <= tokens)
         questions.append(
-            Question(place.question, place.answer, (first, last), is_fact, place.kind, place.style, place.turns, place.is_known)
+            Question(
+                place.question,
+                place.answer,
+                (first, last),
+                place.kind in FACT_KINDS,
+                place.kind,
+                place.style,
+                place.turns,
+                place.is_known,
+                within=within,
+                also=also,
+                slot=place.slot,
+            )
         )
     questions += draft.placeless
     return Document((tuple(ids[skip : skip + tokens]),), questions=tuple(questions)) if questions else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from mplus.corpus.records import json_lines
 from mplus.corpus.splits import is_dev, nq_split
 from mplus.errors import InputError
 from mplus.text.files import read_text
+from mplus.text.tokenised import repaired
 from mplus.text.writing_systems import place_of
 from mplus.training.data.document import Kind
 
@@ -23,15 +25,17 @@ _SQUAD_FILES: Final = ("squadshifts/new_wiki_v1.0.json", "squad/train-v1.1-slice
 _MEASURING_FILES: Final = ("squad/dev-v2.0-part.json", "squad/xquad-en-dev-v1.1-part.json")
 _NQ_FILE: Final = "natural_questions/nq-open-oracle-part.jsonl"
 _DOLLY_FILE: Final = "instructions/dolly-15k-cut5000.jsonl"
+_BOOLQ_FILE: Final = "boolq/dev-part.jsonl"
+_NARRATIVE_FILE: Final = "narrativeqa/valid.jsonl"  # test.jsonl measures
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Text and questions as (question, answer, character where the answer starts)."""
+    """Text and questions as (question, answer, character where the answer starts; None: the whole text tells it)."""
 
     title: str
     text: str
-    asked: tuple[tuple[str, str, int], ...]
+    asked: tuple[tuple[str, str, int | None], ...]
     kind: Kind
 
 
@@ -50,6 +54,50 @@ def read_passages(data: Path, part: Part) -> list[Passage]:
     return [passage for passage in short if passage.asked]
 
 
+def read_articles(data: Path, part: Part) -> dict[Kind, list[list[Passage]]]:
+    """Passages by their source, those of one article together, yes/no questions of search (BoolQ) among them.
+
+    Args:
+        data: as for ``read_passages``; BoolQ may be missing.
+
+    Raises:
+        InputError: as ``read_passages``.
+    """
+    boolq = (passage for passage in _boolq(data) if is_dev(passage.title) == (part == "dev"))
+    found: dict[Kind, dict[str, list[Passage]]] = {}
+    for passage in [*read_passages(data, part), *boolq]:
+        found.setdefault(passage.kind, {}).setdefault(article_key(passage.title), []).append(passage)
+    return {kind: list(articles.values()) for kind, articles in found.items()}
+
+
+def read_summaries(data: Path) -> list[Passage]:
+    """Summaries of books and films with the questions whose answer stands in them once; none if the file is missing.
+
+    Articles of the half of NaturalQuestions that measures are left out: summaries are Wikipedia's too.
+    """
+    found = []
+    for item in _lines(data / _NARRATIVE_FILE):
+        if nq_split(item["wiki_title"]) != "train":
+            continue
+        text = repaired(item["summary"].strip())
+        asked = tuple(one for qa in item["qas"] if (one := _once(text, qa)) is not None)
+        if asked:
+            found.append(Passage(item["wiki_title"], text, asked, "narrative"))
+    return found
+
+
+def _once(text: str, qa: dict[str, Any]) -> tuple[str, str, int] | None:
+    """A question with the answer that stands in a text exactly once, as it is written there."""
+    for answer in map(repaired, qa["answers"]):
+        bare = re.sub(r"^(the|an?) ", "", answer.strip().rstrip("."), flags=re.IGNORECASE)
+        places = list(re.finditer(rf"\b{re.escape(bare)}\b", text, re.IGNORECASE)) if 0 < len(bare) <= LONGEST_ANSWER else []
+        if len(places) == 1:
+            question = repaired(qa["question"].strip())
+            question = question.lower() if question.isupper() else question
+            return question[:1].upper() + question[1:], places[0][0], places[0].start()
+    return None
+
+
 def read_small_talk(data: Path) -> list[tuple[str, str]]:
     """Short requests and replies of the training part that need no context; none if the file is missing."""
     return [(request, reply) for request, reply in read_instructions(data) if len(request) <= 160 and len(reply) <= 400]
@@ -66,8 +114,7 @@ def read_instructions(data: Path) -> list[tuple[str, str]]:
 
 
 def _squad(data: Path) -> Iterator[Passage]:
-    there = [data / name for name in _MEASURING_FILES if (data / name).is_file()]
-    measuring = {article_key(passage.article) for path in there for passage in read_file(path).passages}
+    measuring = _measuring(data)
     for name in _SQUAD_FILES:
         if not (data / name).is_file():
             raise InputError(f"training data directory {data} lacks {name}; give the directory that holds it")
@@ -85,10 +132,31 @@ def _natural_questions(data: Path) -> Iterator[Passage]:
             if nq_split(context["title"]) != "train":
                 continue
             text = context["text"]
-            question = item["question"].strip().removesuffix("?")
+            question = _as_asked(item["question"])
             found = ((answer, place_of(text, answer)) for answer in item["answers"])
-            asked = [(question[:1].upper() + question[1:] + "?", answer, at) for answer, at in found if at is not None]
+            asked = [(question, answer, at) for answer, at in found if at is not None]
             yield Passage(context["title"], text, tuple(asked[:1]), "nq")
+
+
+def _boolq(data: Path) -> Iterator[Passage]:
+    """Yes/no questions of a search engine with the passage that tells; articles that measure are left out."""
+    measuring = _measuring(data)
+    for item in _lines(data / _BOOLQ_FILE):
+        if nq_split(item["title"]) == "train" and article_key(item["title"]) not in measuring:
+            answer = "Yes" if item["answer"] == "True" else "No"
+            yield Passage(item["title"], item["passage"].strip(), ((_as_asked(item["question"]), answer, None),), "boolq")
+
+
+def _as_asked(query: str) -> str:
+    """What was typed into a search engine, as a question is written."""
+    question = query.strip().removesuffix("?")
+    return question[:1].upper() + question[1:] + "?"
+
+
+def _measuring(data: Path) -> set[str]:
+    """Articles of the SQuAD files that measure."""
+    there = [data / name for name in _MEASURING_FILES if (data / name).is_file()]
+    return {article_key(passage.article) for path in there for passage in read_file(path).passages}
 
 
 def _dolly(data: Path) -> Iterator[Passage]:

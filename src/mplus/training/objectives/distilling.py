@@ -74,6 +74,10 @@ class Settings(BankSettings):
                 raise ValueError(f"{name} needs shares of 0 or more and one above 0, got {shares}")
         if not any(share for kind, share in self.mix.items() if kind != "text"):
             raise ValueError("mix asks nothing: give a share to something else than text")
+        if self.documents.get("corrections"):
+            raise ValueError(
+                "corrections lie in several chunks, which a read shows in any order; give a share to changes instead"
+            )
         holds = {
             "conversation": ("chat",),
             "prompt": ("passage",),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mplus.errors import TrainingError
 from mplus.model import MPlusModel
@@ -20,6 +20,7 @@ from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.training.bank.state_bank import StateBank, make_state_bank
 from mplus.training.data.document_generator import DocumentGenerator
+from mplus.training.data.mixed_documents import DraftKind, MixedDocuments
 from mplus.training.objectives.retrievers import (
     LateInteractionObjective,
     Loss,
@@ -46,13 +47,30 @@ class Settings(BaseModel):
     step_chunks: int = Field(96, ge=2, description="chunks a question is held against")
     questions: int = Field(32, ge=1, description="questions of a step")
     per_chunk: int = Field(4, ge=1, description="questions asked of one chunk at most")
-    fact_share: float = Field(0.6, ge=0, le=1, description="share of chunks with generated facts")
+    fact_share: float = Field(0.6, ge=0, le=1, description="share of chunks with generated facts, where there is no `documents`")
+    documents: dict[DraftKind, float] | None = Field(
+        None, description="shares of chunks by what stands in them; null: facts, chats and passages by fact_share"
+    )
     plain_share: float = Field(0.15, ge=0, le=1, description="share of questions without the chat template")
     scale_rate: float = Field(13.0, gt=0, description="factor on the learning rate of the voting layers' weights")
+    slot_rank: int | None = Field(
+        None,
+        ge=1,
+        description="rank of a same-slot head for a search that has none; a head that is there is always trained along",
+    )
     step_layers: int = Field(6, ge=1, description="per-layer search: layers that learn in one step")
     behind_tokens: int | None = Field(
         None, ge=0, description="per-layer search: memory tokens a prompt stands behind as its states are taken; null: N + K0"
     )
+
+    @field_validator("documents")
+    @classmethod
+    def _some_share(cls, value: dict[DraftKind, float] | None) -> dict[DraftKind, float] | None:
+        if value is not None and (min(value.values(), default=0.0) < 0 or sum(value.values()) <= 0):
+            raise ValueError("expected shares of 0 or more, one above 0")
+        if value is not None and value.get("study"):
+            raise ValueError("self-study has no place in task vote; give no study share")
+        return value
 
 
 def build(model: MPlusModel, settings: Settings, seed: int) -> RetrievalTask:
@@ -70,6 +88,7 @@ class RetrievalTask(Task):
     def __init__(self, model: MPlusModel, settings: Settings, seed: int) -> None:
         super().__init__()
         self.model, self.settings = model, settings
+        _add_slot_head(model, settings.slot_rank)
         self.objective = _objective(model, settings)
         self.retriever = self.objective.retriever.requires_grad_(True)
         self.behind: int | None = None
@@ -77,9 +96,7 @@ class RetrievalTask(Task):
             geometry, asked = model.geometry, settings.behind_tokens
             self.behind = geometry.sizes.stm_tokens + geometry.sizes.ltm_read_tokens if asked is None else asked
         model.checkpoint.use_chat_template(settings.chat_template or model.checkpoint.chat_template)
-        self.generator = DocumentGenerator(
-            model.tokenizer, Path(settings.data), model.geometry.sizes.chunk_tokens, seed=seed, fact_share=settings.fact_share
-        )
+        self.generator = _generator(model, settings, seed)
         self.random = random.Random(seed)
         self.banks: list[StateBank] = []
         self.origins: list[dict[str, Any]] = []
@@ -150,6 +167,31 @@ class RetrievalTask(Task):
         self.banks.append(bank)
         self.origins.append(origin)
         log.info("bank of %d chunks, %d questions", bank.states.shape[1], len(bank.questions))
+
+
+def _add_slot_head(model: MPlusModel, rank: int | None) -> None:
+    retriever = model.parts.retriever
+    if rank is None:
+        return
+    if not isinstance(retriever, LateInteractionRetriever) or retriever.key_width is None:
+        raise TrainingError(
+            "task.slot_rank asks for a same-slot head, which only a trained late-interaction search has; leave it out, or give "
+            "model.retriever a key_width and the layers that vote"
+        )
+    if retriever.slot_head is None:
+        retriever.add_slot_head(rank)
+    elif retriever.slot_head.rank != rank:
+        raise TrainingError(
+            f"the same-slot head of {model.name!r} has rank {retriever.slot_head.rank}, task.slot_rank asks for {rank}; "
+            "leave it out to go on with what is there"
+        )
+
+
+def _generator(model: MPlusModel, settings: Settings, seed: int) -> DocumentGenerator:
+    tokens, data = model.geometry.sizes.chunk_tokens, Path(settings.data)
+    if settings.documents is None:
+        return DocumentGenerator(model.tokenizer, data, tokens, seed=seed, fact_share=settings.fact_share)
+    return MixedDocuments(model.tokenizer, data, tokens, seed=seed, shares=settings.documents, study=None)
 
 
 def _objective(model: MPlusModel, settings: Settings) -> RetrieverObjective:

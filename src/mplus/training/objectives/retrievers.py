@@ -9,7 +9,7 @@ tokens holds.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -21,6 +21,7 @@ from mplus.retrieval.read_plan import choose_blocks
 from mplus.settings import Geometry
 from mplus.training.bank.state_bank import StateBank
 from mplus.training.objectives.losses import as_score, contrastive_loss, paper_loss
+from mplus.training.objectives.slots import judged_windows, slot_loss
 from mplus.training.objectives.task import ParameterGroup, StepOutput
 
 Loss = Literal["contrastive", "paper"]
@@ -75,12 +76,15 @@ class LateInteractionObjective:
         self.layers = retriever.layers
 
     def groups(self) -> list[ParameterGroup]:
-        """The projectors and weights of tokens; and the layers' weights."""
+        """The projectors and weights of tokens; the layers' weights; and the same-slot head, where there is one."""
         named = list(self.retriever.named_parameters())
-        return [
-            ParameterGroup("vote", [(name, value) for name, value in named if name != "scale"]),
+        head = [(name, value) for name, value in named if name.startswith("slot_head.")]
+        search = [(name, value) for name, value in named if name != "scale" and not name.startswith("slot_head.")]
+        groups = [
+            ParameterGroup("vote", search),
             ParameterGroup("scale", [(name, value) for name, value in named if name == "scale"], self.scale_rate),
         ]
+        return [*groups, ParameterGroup("slot", head)] if head else groups
 
     def draw(self, randomness: random.Random) -> list[int]:
         """All of them; takes nothing from the random state."""
@@ -106,7 +110,40 @@ class LateInteractionObjective:
                 loss = contrastive_loss(scores, right, known)
         hits = right.gather(1, scores.masked_fill(~known, NEVER).argmax(1, keepdim=True)).squeeze(1)
         shares = {"recall": hits.float().cpu(), "found": self._found(scores.detach().cpu(), bank, batch)}
-        return _outcome(loss, bank, batch, mask, shares)
+        if self.retriever.slot_head is None:
+            return _outcome(loss, bank, batch, mask, shares)
+        own, metrics = self._slots(bank, batch, query, weight, keys, scores, right, known)
+        step = _outcome(loss + own, bank, batch, mask, shares)
+        return replace(step, metrics={**step.metrics, **metrics})
+
+    def _slots(
+        self,
+        bank: StateBank,
+        batch: RetrievalBatch,
+        query: Tensor,
+        weight: Tensor,
+        keys: Tensor,
+        scores: Tensor,
+        right: Tensor,
+        known: Tensor,
+    ) -> tuple[Tensor, dict[str, tuple[float, float]]]:
+        """Loss of the same-slot head on questions about facts, and which shares of the same and of the others it takes for the same."""
+        assert self.retriever.slot_head is not None
+        facts = torch.tensor([bank.questions[number][1].is_fact for number in batch.questions], device=scores.device)
+        judged = judged_windows(scores[facts], right[facts], known[facts])
+        with torch.autocast(scores.device.type, enabled=False):
+            loss, logits = slot_loss(
+                self.retriever.slot_head,
+                query[facts],
+                weight[facts],
+                keys,
+                judged,
+                block=self.geometry.read.block_tokens,
+                window=self.retriever.window,
+                tokens=bank.tokens,
+            )
+        taken = {"same slot": judged.same, "other slot": judged.other}
+        return loss, {name: (float((logits > 0)[of].sum()), float(of.sum())) for name, of in taken.items()}
 
     def targets(self, bank: StateBank, batch: RetrievalBatch) -> tuple[Tensor, Tensor]:
         """[R, m] windows that hold the answer, and those that are either right or wrong."""
@@ -117,14 +154,15 @@ class LateInteractionObjective:
         starts = torch.arange(per_chunk) * block
         ends = (starts + self.retriever.window * block).clamp(max=per_chunk * block)
         for row, number in enumerate(batch.questions):
-            chunk, question = bank.questions[number]
-            first, last = bank.span(number)
-            held = (ends.clamp(max=last) - starts.clamp(min=first)).clamp(min=0)
-            columns = slice(place[chunk] * per_chunk, (place[chunk] + 1) * per_chunk)
-            right[row, columns] = held >= min(int(held.max()), COVERED * (last - first))
-            close[row, columns] = held > 0
-            if not question.is_fact:  # the rest of its passage is neither right nor wrong
-                close[row, columns] = True
+            for chunk, first, last in bank.right(number):
+                if chunk not in place:
+                    continue
+                columns = slice(place[chunk] * per_chunk, (place[chunk] + 1) * per_chunk)
+                held = _overlap(starts, ends, first, last)
+                right[row, columns] |= held >= min(int(held.max()), COVERED * (last - first))
+                close[row, columns] |= held > 0
+            own = place[bank.questions[number][0]]
+            close[row, own * per_chunk : (own + 1) * per_chunk] |= _overlap(starts, ends, *bank.unjudged(number)) > 0
         return right, right | ~close
 
     def _found(self, scores: Tensor, bank: StateBank, batch: RetrievalBatch) -> Tensor:
@@ -195,13 +233,18 @@ class PerLayerObjective:
         right = torch.zeros(len(batch.questions), len(place) * bank.tokens, dtype=torch.bool)
         known = torch.ones_like(right)
         for row, number in enumerate(batch.questions):
-            chunk, question = bank.questions[number]
-            start = place[chunk] * bank.tokens
-            first, last = bank.span(number)
-            if not question.is_fact:
-                known[row, start : start + bank.tokens] = False
-            right[row, start + first : start + last] = True
+            start = place[bank.questions[number][0]] * bank.tokens
+            low, high = bank.unjudged(number)
+            known[row, start + low : start + high] = False
+            for chunk, first, last in bank.right(number):
+                if chunk in place:
+                    right[row, place[chunk] * bank.tokens + first : place[chunk] * bank.tokens + last] = True
         return right, known | right
+
+
+def _overlap(starts: Tensor, ends: Tensor, first: int, last: int) -> Tensor:
+    """[m] tokens that windows share with a span."""
+    return (ends.clamp(max=last) - starts.clamp(min=first)).clamp(min=0)
 
 
 def _places(batch: RetrievalBatch) -> dict[int, int]:

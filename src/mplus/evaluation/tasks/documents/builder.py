@@ -5,12 +5,11 @@ Records of one context are one stream: it is read once and everything about it i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field
 
@@ -19,6 +18,7 @@ from mplus.errors import InputError
 from mplus.evaluation.schedule.distances import short
 from mplus.evaluation.schedule.stream import EvalStream
 from mplus.evaluation.tasks.context import DocumentQuestion, Settings, StreamSource, TaskContext
+from mplus.text.tokenised import repaired
 
 
 class DocumentsSettings(Settings):
@@ -93,7 +93,7 @@ def _questions_of(settings: DocumentsSettings, record: Record, file: Path) -> It
         options = entry.texts(settings.options) if settings.options and settings.options in entry.data else ()
         text = entry.text(settings.question)
         if settings.repair:
-            context, text, found = _repaired(context), _repaired(text), tuple(map(_repaired, found))
+            context, text, found = repaired(context), repaired(text), tuple(map(repaired, found))
         name = str(entry.data.get(settings.id, record.data.get(settings.id, "")) or record.where.rsplit(" ", 1)[-1])
         unique = name if settings.id in entry.data and len(entries) == 1 else f"{name}/{number}"
         yield context, DocumentQuestion(id=unique, row=row, text=text, answers=found, options=options)
@@ -103,13 +103,3 @@ def _answers(settings: DocumentsSettings, entry: Record) -> tuple[str, ...]:
     if settings.nested_answers is None:
         return entry.texts(settings.answers)
     return tuple(dict.fromkeys(one.text(settings.nested_answers) for one in entry.records(settings.answers)))
-
-
-_LOST: Final = re.compile(r"(?<=\w) (s|t|re|ve|ll|d|m)(?= |$)")
-_NOT: Final = re.compile(r"(?<=\w) (?=n't\b)")
-_SPACED: Final = re.compile(r" ([.,;:!?)])")
-
-
-def _repaired(text: str) -> str:
-    """Tokenised text that lost its apostrophes, as running text; what cannot be told stays as it is."""
-    return _SPACED.sub(r"\1", _NOT.sub("", _LOST.sub(r"'\1", text)))
