@@ -285,7 +285,7 @@ def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
         "name": loaded.name,
         "base": {
             "name": "." if include_base else loaded.base_name,
-            "fingerprint": loaded.base_fingerprint,
+            "fingerprint": fingerprint(_plain_tensors(loaded)) if include_base else loaded.base_fingerprint,
             "settings": decoder_settings(loaded.parts.decoder.config),
             "tokenizer": tokenizer_print(loaded.tokenizer),
         },
@@ -297,9 +297,15 @@ def _manifest(loaded: LoadedModel, include_base: bool) -> dict[str, Any]:
     }
 
 
+def _plain_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
+    """The base's own tensors, by the names they have without adapters."""
+    state = loaded.parts.decoder.model.state_dict()
+    return {name.replace(".base_layer.", "."): value for name, value in state.items() if ".lora_" not in name}
+
+
 def _save_base(loaded: LoadedModel, directory: Path) -> None:
     model = loaded.parts.decoder.model
-    plain = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items() if ".lora_" not in name}
+    plain = _plain_tensors(loaded)
     config = copy.deepcopy(model.config)
     config.tie_word_embeddings = has_tied_head(model)  # what is, whatever the base's own config says
     if config.tie_word_embeddings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
 
+PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 OPENING = ("torch_dtype", "device_map", "revision", "token", "cache_dir", "local_files_only")
 DELTA_OPENING = ("base", "allow_download")
@@ -45,8 +47,7 @@ def open_checkpoint(path_or_id: str | Path, *, settings: dict[str, Any], **argum
         )
     asked, overrides = _split(settings, arguments, (*OPENING, *DELTA_OPENING))
     name = str(path_or_id)
-    known = name in BASES and is_delta(ASSETS / name)
-    directory = ASSETS / name if known else locate(name, asked.hub)
+    directory = ASSETS / name if is_shipped(name) else locate(name, asked.hub)
     if is_delta(directory):
         return load_delta(directory, asked, overrides=overrides, locate_base=lambda base: _locate_base(base, directory, asked))
     check_files(directory)
@@ -61,6 +62,11 @@ def open_checkpoint(path_or_id: str | Path, *, settings: dict[str, Any], **argum
         f"{name} is a plain {str(config.get('model_type', 'unknown'))[:60]!r} model without memory parts; "
         "use MPlusModel.from_base to give it fresh ones"
     )
+
+
+def is_shipped(name: str) -> bool:
+    """Tell whether the package brings a delta, or a whole model, of this name."""
+    return PLAIN_NAME.fullmatch(name) is not None and is_delta(ASSETS / name)
 
 
 def open_base(

@@ -1,4 +1,7 @@
-"""`mplus demo`: read a long text, ask about facts near and far back, show and store how many answers were right. The task `demo`."""
+"""`mplus demo`: read a long text, ask about facts near and far back, show and store how many answers were right.
+
+The task is `demo`, or `pairs` for a model that knows the made-up language of `mplus.corpus.pair_facts` only, such as paper-tiny.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,10 @@ def demo(
     from mplus.evaluation.tasks.facts.builder import distances_within
     from mplus.evaluation.tasks.task_file import open_task
 
-    task = open_task("demo")
+    pairs = _knows_pairs(model)
+    if pairs and haystack is not None:
+        raise InputError(f"model '{model}' knows a made-up language only, so it cannot read '{haystack}'; leave out --haystack")
+    task = open_task("pairs" if pairs else "demo")
     options = Options(
         out=out,
         haystack=() if haystack is None else (haystack,),
@@ -79,7 +85,10 @@ def demo(
         if_exists="overwrite",
     )
     check(task, options)
-    distances_within(tokens or task.settings["tokens"], questions)  # tells a text that is too short before the model is opened
+    if not pairs:
+        distances_within(
+            tokens or task.settings["tokens"], questions
+        )  # tells a text that is too short before the model is opened
     opened = open_model(model, dtype=dtype, device=device)
     with terminal.waiting("collecting the text, and facts for it"):
         planned = plan(task, opened, options)
@@ -92,6 +101,17 @@ def demo(
     _show_table(result)
     _show_examples(result)
     _show_end(result, paths, time.perf_counter() - started)
+
+
+def _knows_pairs(model: str) -> bool:
+    """Tell whether a model's files say that it knows the words of task `pairs`."""
+    from mplus.cli.model import ASSETS
+    from mplus.corpus.pair_facts import are_words_of
+
+    try:
+        return any(are_words_of(place / "tokenizer.json") for place in (ASSETS / model, Path(model)))
+    except (OSError, ValueError):  # no path at all, or no such file: opening the model says what is wrong
+        return False
 
 
 def _run(planned: TaskRun, out: Path) -> Summary:
@@ -140,6 +160,12 @@ def _columns() -> dict[str, str]:
     return {**NAMES, WINDOW_LONG: f"window, {LONG_ANSWER_TOKENS} tokens"}
 
 
+def _columns_of(result: Retention) -> dict[str, str]:
+    from mplus.evaluation.report.retention import WINDOW_LONG
+
+    return {name: title for name, title in _columns().items() if name != WINDOW_LONG or result.has_long_window}
+
+
 def store(result: Retention, out: Path) -> list[Path]:
     """Replace retention.json and its picture together; returns their paths."""
     from mplus.evaluation.report.pictures import draw_retention
@@ -156,7 +182,7 @@ def store(result: Retention, out: Path) -> list[Path]:
 
 def _show_table(result: Retention) -> None:
     """Share of right answers at every distance; the last column lets the untrained window model talk longer."""
-    columns = _columns()
+    columns = _columns_of(result)
     table = terminal.table("tokens back", *columns.values(), title=f"{result.summary.model}: questions answered right")
     counts = [result.right_and_asked(system) for system in columns]
     for distance, *row in zip(result.distances, *counts, strict=True):

@@ -44,7 +44,12 @@ class BesidePrompt(Group):
     ] = "score"
     slot_tolerance: Annotated[
         float,
-        Field(ge=0, lt=1, description="windows that lack at most this share of the best one's match answer the same"),
+        Field(
+            ge=0,
+            lt=1,
+            description="windows that lack at most this share of the best one's match answer the same; not used where the model has a "
+            "same-slot head",
+        ),
     ] = DEFAULT_SLOT_TOLERANCE
 
 

@@ -87,6 +87,17 @@ def change_manifest(directory: Path, change: Callable[[dict[str, Any]], object])
 # -- what was stored comes back ----------------------------------------------------------------------------------------
 
 
+def test_a_base_that_was_trained_is_stored_with_the_fingerprint_of_what_is_stored(base: Path, tmp_path: Path) -> None:
+    model = made(base, sorted(SETUPS)[0])
+    with torch.no_grad():
+        for value in model.parts.decoder.model.parameters():
+            value.mul_(2.0)  # still exact in the 16 bits of what is stored
+    model.save_pretrained(tmp_path / "m", include_base=True)
+    again = opened(tmp_path / "m")
+    prompt = ids(6, 1)[None]
+    assert torch.equal(again(prompt, memory=filled(again)).logits, model(prompt, memory=filled(model)).logits)
+
+
 @pytest.mark.parametrize("setup", sorted(SETUPS))
 @pytest.mark.parametrize("include_base", [False, True])
 def test_stored_model_comes_back_and_computes_the_same(base: Path, tmp_path: Path, setup: str, include_base: bool) -> None:

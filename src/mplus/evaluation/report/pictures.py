@@ -266,7 +266,8 @@ def draw_retention(result: Retention, path: str | Path) -> None:
         low, high = [low for low, _ in bands], [high for _, high in bands]
         axes.fill_between(result.distances, low, high, color=colour, alpha=0.12, linewidth=0)
         axes.plot(result.distances, result.accuracy(system), color=colour, marker=marker, markersize=5, linewidth=2)
-    axes.plot(result.distances, result.accuracy(WINDOW_LONG), color=_LOOK["window"][0], linestyle=":", linewidth=1.6)
+    if result.has_long_window:
+        axes.plot(result.distances, result.accuracy(WINDOW_LONG), color=_LOOK["window"][0], linestyle=":", linewidth=1.6)
     _label_lines(axes, result)
     _dress_retention(axes, result)
     figure.savefig(path, format="png")
@@ -274,10 +275,11 @@ def draw_retention(result: Retention, path: str | Path) -> None:
 
 def _label_lines(axes: Any, result: Retention) -> None:
     """Names at the right ends of the lines, moved apart where lines meet."""
+    dotted = f";\ndotted: answers of {LONG_ANSWER_TOKENS} tokens" if result.has_long_window else ""
     names = {
         "mplus": "M+",
         "memoryllm": f"MemoryLLM\n(reads {short(result.read_budget_tokens)} tokens, as M+)",
-        "window": f"plain window\n(last {short(result.window_tokens)} tokens;\ndotted: answers of {LONG_ANSWER_TOKENS} tokens)",
+        "window": f"plain window\n(last {short(result.window_tokens)} tokens{dotted})",
     }
     below = -0.12
     for system in sorted(SYSTEMS, key=lambda system: result.accuracy(system)[::-1]):

@@ -40,6 +40,11 @@ class Retention:
         return asked
 
     @property
+    def has_long_window(self) -> bool:
+        """Tell whether the window was asked for longer answers too."""
+        return any(sample.system == WINDOW_LONG for sample in self.summary.samples)
+
+    @property
     def tokens_read(self) -> int:
         """Length of the text."""
         return int(sum(about["tokens"] for about in self.summary.streams_about.values()))
@@ -86,7 +91,11 @@ class Retention:
             "seconds_of": self.seconds,
             "read_budget_tokens": self.read_budget_tokens,
             "window_tokens": self.window_tokens,
-            WINDOW_LONG: {**self._system_json(WINDOW_LONG), "max_new_tokens": LONG_ANSWER_TOKENS},
+            **(
+                {WINDOW_LONG: {**self._system_json(WINDOW_LONG), "max_new_tokens": LONG_ANSWER_TOKENS}}
+                if self.has_long_window
+                else {}
+            ),
             "settings": {
                 "tokens": context["settings"]["tokens"],
                 "questions": questions,

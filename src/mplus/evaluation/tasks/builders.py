@@ -15,6 +15,7 @@ from mplus.evaluation.tasks.task_file import TaskFile, first_complaint
 BUILDERS: Final = {
     "retention": "RetentionSettings",
     "facts": "FactsSettings",
+    "pairs": "PairsSettings",
     "needle": "NeedleSettings",
     "ruler": "RulerSettings",
     "babilong": "BabilongSettings",

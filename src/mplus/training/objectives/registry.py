@@ -22,6 +22,7 @@ TASKS: dict[str, str] = {
     "read": "mplus.training.objectives.reading",
     "distil": "mplus.training.objectives.distilling",
     "language": "mplus.training.objectives.language",
+    "recall": "mplus.training.objectives.recall",
 }
 """Kind to module; a program of yours may add its own before it calls ``training.run.session``."""
 

@@ -45,10 +45,32 @@ class Retriever(Settings):
     )
 
 
+class Scratch(Settings):
+    """A decoder of Llama's architecture with random weights, embeddings tied, whose words are those of task `recall`."""
+
+    layers: int = Field(4, ge=1)
+    width: int = Field(128, ge=8)
+    heads: int = Field(4, ge=1)
+    kv_heads: int = Field(2, ge=1)
+    mlp: int = Field(384, ge=8, description="width between the two halves of a layer's perceptron")
+    positions: int = Field(2048, ge=16)
+    init_std: float = Field(0.05, gt=0)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Scratch:
+        if self.width % (2 * self.heads) or self.heads % self.kv_heads:
+            raise ValueError(
+                f"width {self.width}, heads {self.heads} and kv_heads {self.kv_heads} do not divide: width must be a multiple of twice "
+                "heads, heads one of kv_heads"
+            )
+        return self
+
+
 class ModelSettings(Settings):
-    """Model that a run starts from: a base with fresh memory parts, or a delta trained before."""
+    """Model that a run starts from: a base with fresh memory parts, random weights, or a delta trained before."""
 
     base: str | None = Field(None, description="name, directory or hub id of a stock decoder")
+    scratch: Scratch | None = Field(None, description="a small decoder with random weights instead")
     start: str | None = Field(None, description="directory of a delta, e.g. another recipe's out/delta; or a whole M+ model")
     name: str | None = Field(None, description="what the delta is called; null: the recipe's name")
     geometry: dict[str, Any] = Field(default_factory=dict, description="fields of mplus.Geometry to replace")
@@ -75,8 +97,10 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSettings:
-        if (self.base is None) == (self.start is None):
-            raise ValueError("give one of `base` (fresh memory parts) and `start` (a delta to go on from)")
+        if sum(origin is not None for origin in (self.base, self.scratch, self.start)) != 1:
+            raise ValueError(
+                "give one of `base` (fresh memory parts), `scratch` (random weights) and `start` (a delta to go on from)"
+            )
         if self.retriever is not None and self.retriever.voting == "per_layer":
             if self.geometry.get("retrieval", "per_layer") != "per_layer":
                 raise ValueError("retriever.voting is per_layer, so geometry.retrieval must be per_layer too")

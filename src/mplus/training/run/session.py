@@ -104,7 +104,7 @@ def plan(recipe: Recipe) -> Plan:
 
 def _made(recipe: Recipe, device: torch.device, callback: Callback) -> tuple[Task, MPlusModel]:
     set_seed(recipe.seed)
-    callback.on_begin(f"opening {recipe.model.base or recipe.model.start}")
+    callback.on_begin(f"opening {recipe.model.base or recipe.model.start or 'random weights'}")
     model = open_model(recipe, device)
     callback.on_begin(f"opening the data of task {recipe.task.kind}")
     return registry.build(recipe.task.kind, model, recipe.task.settings, recipe.seed), model

@@ -16,6 +16,7 @@ from mplus.retrieval.late_interaction import LateInteractionRetriever
 from mplus.retrieval.per_layer import PerLayerRetriever
 from mplus.settings import Geometry
 from mplus.training.run.recipe import Adapter, ModelSettings, Recipe, Retriever
+from mplus.training.run.scratch import scratch_decoder
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,12 @@ def open_model(recipe: Recipe, device: torch.device) -> MPlusModel:
     geometry = dict(settings.geometry)
     if settings.retriever is not None and settings.retriever.voting == "per_layer":
         geometry["retrieval"] = "per_layer"
-    if settings.base is not None:
+    if settings.scratch is not None:
+        decoder, tokenizer = scratch_decoder(settings.scratch)
+        model = MPlusModel.from_base(
+            decoder, geometry=Geometry().changed(**geometry), tokenizer=tokenizer, **_parts(settings), **common
+        )
+    elif settings.base is not None:
         model = MPlusModel.from_base(settings.base, geometry=Geometry().changed(**geometry), **_parts(settings), **common)
     else:
         assert settings.start is not None
