@@ -37,7 +37,7 @@ OF_A_READ: Final = frozenset(
 )
 """Settings that change a reading only: a memory that differs in nothing else holds the same, so one is kept for all of them."""
 
-OF_A_WRITE: Final = frozenset({"new_tokens", "chunk_tokens", "tokens_per_row", "min_write_tokens", "write_tap"})
+OF_A_WRITE: Final = frozenset({"new_tokens", "chunk_tokens", "min_write_tokens", "write_tap"})
 """Settings that change the write pass that all memories of a run share."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -46,7 +46,7 @@ _RESERVED: Final = (*SYSTEMS, "read")
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """One more memory, filled by the same write passes.
+    """One more memory, filled by the same write passes; with other ``tokens_per_row``, by passes over the same chunks.
 
     Attributes:
         name: of the system in the results.

@@ -124,6 +124,25 @@ def test_every_chunk_is_encoded_once_for_all(model: MPlusModel, monkeypatch: pyt
     assert len(calls) == 13 and all(memory is made["mplus"].memory for memory in calls)
 
 
+@pytest.mark.parametrize("source_tokens", [None, 128])
+def test_a_variant_of_pooled_rows_reads_the_same_chunks_by_passes_of_its_own(
+    model: MPlusModel, source_tokens: int | None
+) -> None:
+    changes = {"r2": {"tokens_per_row": 2}, "r2 of little": {"tokens_per_row": 2, "stm_tokens": 48}, "r4": {"tokens_per_row": 4}}
+    ablations = [Ablation(name=name, changes=own) for name, own in changes.items()]
+    factory = SystemFactory(model=model, systems=["mplus", "memoryllm"], ablations=ablations, source_tokens=source_tokens)
+    made = filled(model, factory)
+    for name, own in changes.items():
+        (alone,) = filled(
+            model, SystemFactory(model=model, systems=["mplus"], geometry=own, source_tokens=source_tokens)
+        ).values()
+        system = made[name]
+        assert system.memory.now == -(-400 // own["tokens_per_row"])
+        assert tiny.same_contents(tiny.contents(system.memory), tiny.contents(alone.memory))
+        assert system.answer(due(), 4) == alone.answer(due(), 4)
+    assert made["mplus"].memory.now == made["memoryllm"].memory.now == 400
+
+
 def test_without_the_measured_memory_chunks_are_encoded_for_one_that_searches(model: MPlusModel) -> None:
     ablations = [Ablation(name="gone", changes={"ltm": False}), Ablation(name="random", changes={"choice": "random"})]
     made = filled(model, SystemFactory(model=model, systems=["memoryllm"], ablations=ablations))

@@ -340,3 +340,14 @@ def test_hidden_states_are_not_pooled() -> None:
         GeometryError, match="tokens_per_row is 2, which takes means of keys and values, and memory_format is 'hidden'"
     ):
         model_of(2).new_memory(memory_format="hidden")
+
+
+def test_a_model_of_pooled_rows_is_stored_and_keeps_keys_and_values(tmp_path: Path) -> None:
+    base = tiny.tiny_decoder(num_key_value_heads=4)
+    base.save_pretrained(tmp_path / "base")
+    geometry = tiny.tiny_geometry(chunk_tokens=16, new_tokens=8, tokens_per_row=2, stm_tokens=32)
+    model = MPlusModel.from_base(base, geometry=geometry)
+    model.save_pretrained(tmp_path / "model")
+    again = MPlusModel.from_pretrained(tmp_path / "model", base=tmp_path / "base")
+    assert again.geometry == geometry
+    assert [one.new_memory().format for one in (model, again)] == ["kv", "kv"]  # where a hidden state is smaller

@@ -14,6 +14,7 @@ from mplus.evaluation.schedule.stream import ScheduledQuestion, SourceStart
 from mplus.evaluation.scoring.retrieval_recall import ChunkBirths, RetrievalRecall, can_trace, reads
 from mplus.evaluation.systems.clock import TokenClock
 from mplus.evaluation.systems.protocol import GREEDY, MemoryModel, Response, as_chat
+from mplus.memory.memory import Memory
 from mplus.text.search_query import last_user_messages
 
 
@@ -100,9 +101,13 @@ class MemorySystem:
         return view
 
 
+def _tokens_per_row(memory: Any) -> int:
+    return memory.geometry.sizes.tokens_per_row if isinstance(memory, Memory) else 1
+
+
 @dataclass
 class MemoryReader:
-    """Writes into all memories of one model, encoding every chunk once.
+    """Writes into all memories of one model, encoding every chunk once for each number of text tokens that a row stands for.
 
     Args:
         serves: names of all systems that answer from these memories.
@@ -119,10 +124,12 @@ class MemoryReader:
             source = SourceStart(f"part {start // self.source_tokens}") if self.source_tokens is not None else None
         name = None if source is None else source.name
         said = {} if source is None or source.at is None else {"at": source.at}
-        written = self.model.encode(ids, self.systems[0].memory, source=name)
+        written: dict[int, Any] = {}
         for system in self.systems:
-            before = getattr(system.memory, "now", start)
-            system.memory.update(written, source=name, **said)
+            before, tokens = getattr(system.memory, "now", start), _tokens_per_row(system.memory)
+            if tokens not in written:
+                written[tokens] = self.model.encode(ids, system.memory, source=name)
+            system.memory.update(written[tokens], source=name, **said)
             system.births.note(start, start + len(ids), before, getattr(system.memory, "now", start + len(ids)))
 
     def forget(self, sources: Sequence[str]) -> None:
