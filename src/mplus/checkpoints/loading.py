@@ -25,7 +25,7 @@ from mplus.settings import Geometry
 
 log = logging.getLogger(__name__)
 
-PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 OPENING = ("torch_dtype", "device_map", "revision", "token", "cache_dir", "local_files_only")
 DELTA_OPENING = ("base", "allow_download")
