@@ -126,7 +126,7 @@ def test_extension_is_looked_for_beside_the_file() -> None:
         ("task=null", "task.kind is missing"),
         ("model=null", "model is None, expected a mapping"),
         ("model.read_adapter=3", "model.read_adapter is 3, expected a mapping"),
-        ("model.start=x", "give one of `base` (fresh memory parts) and `start`"),
+        ("model.start=x", "give one of `base` (fresh memory parts), `scratch` (random weights) and `start`"),
         ("model.retriever.voting=all", "model.retriever.voting is 'all', expected a valid list or 'per_layer'"),
         (
             "model={base: a, retriever: {voting: per_layer}, geometry: {retrieval: shared}}",
