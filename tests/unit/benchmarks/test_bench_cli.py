@@ -82,7 +82,9 @@ WRITING = {"ingest", "ingest_bf16"}
     [
         ("growth", {*BYTES, "first_token"}),
         ("quick", {*BYTES, "first_token", *DECODING, *WRITING}),
-        ("speed", {"first_token", "first_token_after_write", *DECODING, *WRITING, "ingest_batch"}),
+        pytest.param(
+            "speed", {"first_token", "first_token_after_write", *DECODING, *WRITING, "ingest_batch"}, marks=pytest.mark.long
+        ),
     ],
 )
 def test_each_kind_gives_its_own_ratios(kind: str, ratios: set[str]) -> None:
@@ -109,6 +111,7 @@ def test_a_profile_without_room_is_a_mistake_and_leaves_no_file(
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_profile_is_a_text_of_the_three_hot_paths_and_replaces_an_earlier_one() -> None:
     Path("bench.profile.txt").write_text("first token, ours: of another day", encoding="utf-8")
     assert main(["bench", "profile", *SMALL, "--out", "bench.json"]) == 0
