@@ -8,6 +8,17 @@ from typing import Any
 
 from mplus.training.data.running import BOOKS
 
+STORY_FILE = """1 Mary moved to the bathroom.
+2 John went to the hallway.
+3 Where is Mary? \tbathroom\t1
+4 Daniel went back to the hallway.
+5 Sandra moved to the garden.
+6 Where is Daniel? \thallway\t4
+1 John took the milk there.
+2 John travelled to the office.
+3 Mary went home.
+4 Where is the milk? \toffice\t2 1
+"""
 STORIES = """1 Mary moved to the bathroom.
 2 John took the milk there.
 3 Mary went back to the garden.

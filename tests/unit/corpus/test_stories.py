@@ -8,23 +8,12 @@ import pytest
 
 from mplus.corpus.stories import read_stories
 from mplus.errors import InputError
-
-STORY = """1 Mary moved to the bathroom.
-2 John went to the hallway.
-3 Where is Mary? \tbathroom\t1
-4 Daniel went back to the hallway.
-5 Sandra moved to the garden.
-6 Where is Daniel? \thallway\t4
-1 John took the milk there.
-2 John travelled to the office.
-3 Mary went home.
-4 Where is the milk? \toffice\t2 1
-"""
+from tests.training_data import STORY_FILE
 
 
 def test_a_story_is_what_was_told_before_its_question(tmp_path: Path) -> None:
     path = tmp_path / "qa1_single-supporting-fact_test.txt"
-    path.write_text(STORY, encoding="utf-8")
+    path.write_text(STORY_FILE, encoding="utf-8")
     first, second, third = read_stories(path)
     assert (first.question, first.answer, first.supports, len(first.facts)) == ("Where is Mary?", "bathroom", (0,), 2)
     assert (second.question, second.answer, second.supports, len(second.facts)) == ("Where is Daniel?", "hallway", (2,), 4)

@@ -14,27 +14,16 @@ from mplus.evaluation.tasks.builders import settings_of, streams_of
 from mplus.evaluation.tasks.context import StreamSource, TaskContext
 from mplus.evaluation.tasks.task_file import open_task
 from tests.evaluating import Words, tokens_of
-
-STORY = """1 Mary moved to the bathroom.
-2 John went to the hallway.
-3 Where is Mary? \tbathroom\t1
-4 Daniel went back to the hallway.
-5 Sandra moved to the garden.
-6 Where is Daniel? \thallway\t4
-1 John took the milk there.
-2 John travelled to the office.
-3 Mary went home.
-4 Where is the milk? \toffice\t2 1
-"""
+from tests.training_data import STORY_FILE
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     directory = tmp_path / "en"
     directory.mkdir()
-    (directory / "qa1_single-supporting-fact_test.txt").write_text(STORY, encoding="utf-8")
+    (directory / "qa1_single-supporting-fact_test.txt").write_text(STORY_FILE, encoding="utf-8")
     (directory / "qa1_single-supporting-fact_train.txt").write_text("nothing", encoding="utf-8")
-    (directory / "qa10_indefinite-knowledge_test.txt").write_text(STORY, encoding="utf-8")
+    (directory / "qa10_indefinite-knowledge_test.txt").write_text(STORY_FILE, encoding="utf-8")
     lines = [f"Line {number} of this text is of no use to anybody." for number in range(300)]
     (tmp_path / "text.txt").write_text("\n\n".join(" ".join(lines[at : at + 5]) for at in range(0, 300, 5)), encoding="utf-8")
     return directory

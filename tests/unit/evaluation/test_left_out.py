@@ -14,7 +14,7 @@ from mplus.evaluation.tasks.context import TaskContext
 from mplus.evaluation.tasks.left_out import LeftOut
 from mplus.evaluation.tasks.task_file import open_task
 from tests.evaluating import Words
-from tests.unit.evaluation.test_babilong import STORY
+from tests.training_data import STORY_FILE
 from tests.unit.evaluation.test_conversations import incremental, locomo
 
 FILLER = "\n\n".join(f"Paragraph {number} of this text is of no use to anybody at all." for number in range(200))
@@ -79,7 +79,7 @@ def test_every_question_of_the_data_is_asked_or_left_out_by_name(tmp_path: Path)
     assert left_out.counts == {"of source other (sources, leave_out)": total // 2} and left_out.names.popitem()[1] == [
         "context 1"
     ]
-    asked, left_out = planned("babilong", tmp_path, STORY, name="qa1_test.txt", limit=1, subtasks=["qa1"], lengths=[0])
+    asked, left_out = planned("babilong", tmp_path, STORY_FILE, name="qa1_test.txt", limit=1, subtasks=["qa1"], lengths=[0])
     assert (asked, left_out.counts) == (1, {"beyond 1 of a row (--limit)": 2})
     asked, left_out = planned(
         "ruler", tmp_path, OWN.replace("is old.", "is old" + " and old" * 90), limit=2, families=["qa"], lengths=[500]

@@ -71,7 +71,7 @@ class MemorySystem:
         ]
 
     def reading(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
-        """What is read for each question; answers are cut after a token."""
+        """Read for each question and answer with one token."""
         return self.answer(due, 1)
 
     def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:

@@ -115,7 +115,7 @@ class System(Protocol):
         """Greedy answers; with a clock (one question) exactly so many tokens, whatever they say, each told to it."""
 
     def reading(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
-        """What is read for each question, with as little of an answer as it takes."""
+        """Answer each question as briefly as its read can be told from."""
 
     def likelihood(self, due: Sequence[ScheduledQuestion]) -> list[Response]:
         """How likely each question's continuation is, its text before it."""

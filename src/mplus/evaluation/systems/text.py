@@ -212,7 +212,7 @@ class Bm25System(TextSystem):
         return self.places(question.query or question.message, room)
 
     def _read(self, question: Question, spans: Sequence[Span]) -> RetrievalRecall | None:
-        """What is in the prompt of what the question needs; None where nobody knows, or positions have moved."""
+        """Give the share of the needed text that stands in the prompt; None where nobody knows, or positions have moved."""
         if question.span[0] == question.span[1] or self.read.times_forgotten:
             return None
         held = {place for span in spans for place in range(*span)}

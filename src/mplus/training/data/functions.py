@@ -44,7 +44,7 @@ class Function:
         return f"{head}\n\n    {self.rest}\n\n" if self.rest else f"{head}\n\n", len(head)
 
     def question(self, rng: Random) -> str:
-        """What it does, without its name."""
+        """Say what the function does, without its name."""
         verb, what = self.sentence.rstrip(".").split(" ", 1)
         base = _base(verb)
         return worded(rng, "functions", does=f"{_third(base)} {what}", do=f"{base} {what}")

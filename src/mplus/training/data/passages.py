@@ -148,7 +148,7 @@ def _boolq(data: Path) -> Iterator[Passage]:
 
 
 def _as_asked(query: str) -> str:
-    """What was typed into a search engine, as a question is written."""
+    """Write what was typed into a search engine as a question."""
     question = query.strip().removesuffix("?")
     return question[:1].upper() + question[1:] + "?"
 

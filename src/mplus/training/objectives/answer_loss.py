@@ -43,7 +43,7 @@ class AnswerLogits:
     rows: int
 
     def exact(self) -> Tensor:
-        """Whether each whole answer is right by the largest logits [R]."""
+        """Tell of each whole answer whether the largest logits give it [R]."""
         wrong = torch.zeros(self.rows, device=self.logits.device)
         return wrong.index_add_(0, self.row_of, (self.logits.argmax(-1) != self.wanted).float()) == 0
 

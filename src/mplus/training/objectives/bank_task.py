@@ -1,4 +1,4 @@
-"""What the tasks that train reading share: a bank of written chunks, views of it as reads, and steps on plain text.
+"""Base of the tasks that train reading: it keeps a bank of written chunks, views it as reads, and steps on plain text.
 
 Knows the bank and the read adapter, not what is asked. RECIPE section 4, last part.
 """
@@ -122,7 +122,7 @@ class BankTask(Task):
 
     @abstractmethod
     def _generator(self, seed: int) -> DocumentGenerator:
-        """What makes the documents of the bank."""
+        """Make the generator of the bank's documents."""
 
     @abstractmethod
     def _bank(self) -> QuestionBank:

@@ -36,15 +36,16 @@ GROUP_ROWS = 8
 IN_ORDER: Final = ("update", "story")  # kinds of questions about what is current: of their chunk the newest stands nearest
 AskedKind = Literal["instruction", "conversation", "prompt", "memory", "update", "story", "absent", "summary"]
 MixKind = Literal["text", "instruction", "conversation", "prompt", "memory", "update", "story", "absent", "summary"]
-_OF_KIND: Final[dict[str, AskedKind]] = {
-    "chat": "conversation",
-    "instruction": "instruction",
-    "prompt": "prompt",
-    "update": "update",
+_ABOUT: Final[dict[AskedKind, DraftKind]] = {
+    "conversation": "chat",
+    "prompt": "passage",
+    "update": "changes",
     "story": "story",
-    "absent": "absent",
-    "summary": "summary",
+    "summary": "study",
 }
+"""What chunks must hold for a kind to be asked."""
+_OWN_SHARE: Final[tuple[AskedKind, ...]] = ("instruction", "prompt", "update", "story", "absent", "summary")
+"""Kinds of questions that have a share of the mix by their own name."""
 
 
 class Settings(BankSettings):
@@ -78,18 +79,9 @@ class Settings(BankSettings):
             raise ValueError(
                 "corrections lie in several chunks, which a read shows in any order; give a share to changes instead"
             )
-        holds = {
-            "conversation": ("chat",),
-            "prompt": ("passage",),
-            "update": ("changes",),
-            "story": ("story",),
-            "summary": ("study",),
-        }
-        for kind, needed in holds.items():
-            if self.mix.get(kind, 0) and not any(self.documents.get(one, 0) for one in needed):  # type: ignore[call-overload]
-                raise ValueError(
-                    f"mix has a share of {kind}, but documents has none of {needed[0]}, which it is about; give both"
-                )
+        for kind, needed in _ABOUT.items():
+            if self.mix.get(kind) and not self.documents.get(needed):
+                raise ValueError(f"mix has a share of {kind}, but documents has none of {needed}, which it is about; give both")
         return self
 
 
@@ -247,7 +239,8 @@ def _row_means(values: Tensor, weights: Tensor, own: AnswerLogits) -> Tensor:
 
 def _kind_of(one: TaughtQuestion) -> AskedKind:
     """The share of the mix that a question belongs to."""
-    return "conversation" if one.kind not in _OF_KIND and len(one.turns) > 1 else _OF_KIND.get(one.kind, "memory")
+    own = next((kind for kind in _OWN_SHARE if kind == one.kind), None)
+    return own or ("conversation" if one.kind == "chat" or len(one.turns) > 1 else "memory")
 
 
 def _count(
